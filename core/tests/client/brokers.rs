@@ -1,4 +1,4 @@
-//! Brokers that come while a consumer runs.
+//! Brokers that are added while a consumer runs.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,7 +14,7 @@ fn broker(request: &v2::ReceiveMessageRequest) -> &str {
     &request.message_queue.as_ref().unwrap().broker.as_ref().unwrap().name
 }
 
-/// The first broker fails once, so that its route is looked up again, and then has nothing. The second has messages.
+/// The first broker fails once, so that the route is queried again, and then has no messages. The second has messages.
 fn second_has_messages() -> Script {
     let failed = AtomicBool::new(false);
     let receive = |request: &v2::ReceiveMessageRequest, before: usize| match broker(request) {
@@ -29,7 +29,7 @@ fn second_has_messages() -> Script {
 }
 
 #[tokio::test]
-async fn a_push_consumer_polls_a_broker_that_joins() {
+async fn a_push_consumer_polls_an_added_broker() {
     let server = TestServer::start(second_has_messages());
     let options = PushConsumerOptions::new("g", ["t"]);
     let consumer = client(&server).await.push_consumer(options).await.unwrap();
@@ -39,7 +39,7 @@ async fn a_push_consumer_polls_a_broker_that_joins() {
 }
 
 #[tokio::test]
-async fn a_stream_polls_a_broker_that_joins() {
+async fn a_stream_polls_an_added_broker() {
     let server = TestServer::start(second_has_messages());
     let options = SimpleConsumerOptions::new("g", ["t"]);
     let consumer = client(&server).await.simple_consumer(options).await.unwrap();

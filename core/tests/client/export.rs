@@ -1,4 +1,4 @@
-//! Metrics that a server asks for, at a collector with the published contract.
+//! The export of metrics, to a collector that implements the published contract.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -50,7 +50,7 @@ fn metric(on: bool, address: SocketAddr) -> Option<v2::Metric> {
     Some(v2::Metric { on, endpoints: Some(endpoints) })
 }
 
-/// A server that asks for metrics at `address`: at first, and after that only if `always`.
+/// A server whose first settings name a collector at `address`. Later settings name it only if `always` is set.
 fn server(address: SocketAddr, always: bool) -> TestServer {
     let ask = move |settings: &v2::Settings, before| v2::Settings {
         metric: metric(always || before == 0, address),
@@ -105,7 +105,7 @@ async fn a_collector_named_by_the_settings_gets_the_metrics() {
 }
 
 #[tokio::test]
-async fn a_server_that_no_longer_asks_ends_the_export() {
+async fn settings_without_a_collector_end_the_export() {
     let (address, exports) = collector().await;
     let server = server(address, false);
     let client = client_that_sent(&server).await;
@@ -115,7 +115,7 @@ async fn a_server_that_no_longer_asks_ends_the_export() {
 }
 
 #[tokio::test]
-async fn a_dead_collector_disturbs_nothing() {
+async fn a_dead_collector_does_not_affect_the_client() {
     let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let server = server(dead, true);
     let client = client_that_sent(&server).await;

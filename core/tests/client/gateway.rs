@@ -1,4 +1,4 @@
-//! A gateway in front of the test server, which may answer by itself.
+//! A gateway in front of the test server, which can answer requests itself.
 
 use std::{
     convert::Infallible,
@@ -16,7 +16,7 @@ use tonic::{
     server::NamedService,
 };
 
-/// The HTTP status with which the gateway answers a request of an RPC, if it does not pass it on.
+/// Returns the HTTP status with which the gateway refuses a request of an RPC; `None` to forward the request.
 pub(crate) type Refusal = Arc<dyn Fn(&str) -> Option<StatusCode> + Send + Sync>;
 
 #[derive(Clone)]

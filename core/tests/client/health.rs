@@ -1,4 +1,4 @@
-//! Whether a client knows how it is doing.
+//! The health of a client.
 
 use std::{
     sync::{
@@ -69,7 +69,7 @@ async fn a_server_that_refuses_the_client_is_a_degraded_connection() {
 }
 
 #[tokio::test]
-async fn an_address_that_nothing_uses_does_not_count() {
+async fn the_health_leaves_out_unused_addresses() {
     let server = TestServer::start(Script::default());
     let endpoints = format!("{},{}", unused_address().await, server.endpoints());
     let client = Client::connect(ClientOptions::new(endpoints)).await.unwrap();

@@ -1,4 +1,4 @@
-//! Starting, losing the server and closing.
+//! The life cycle of a client: starting, losing its server, and closing.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ async fn a_server_without_settings_is_a_timeout_that_says_so() {
 }
 
 #[tokio::test]
-async fn a_caller_who_gives_up_on_a_route_does_not_affect_others() {
+async fn a_cancelled_wait_for_a_route_does_not_affect_other_callers() {
     let script = Script::default();
     script.gate.send_replace(false);
     let gate = script.gate.clone();
@@ -83,7 +83,7 @@ async fn a_caller_who_gives_up_on_a_route_does_not_affect_others() {
 }
 
 #[tokio::test]
-async fn a_lost_stream_comes_back_with_settings() {
+async fn a_lost_stream_is_reopened_with_settings() {
     let server = TestServer::start(Script::default());
     let _producer = client(&server).await.producer(ProducerOptions::new(["t"])).await.unwrap();
     server.seen.drop_streams();
@@ -115,11 +115,11 @@ async fn a_close_notifies_the_server_and_ends_the_streams() {
 }
 
 #[tokio::test]
-async fn a_send_under_way_is_flushed() {
+async fn a_send_in_flight_is_flushed() {
     let server = TestServer::start(Script::default());
     let producer = client(&server).await.producer(ProducerOptions::new(["t"])).await.unwrap();
     let mut send = Box::pin(producer.send(Message::new("t", "x")));
-    // After the first poll, the message is under way.
+    // After the first poll, the message is in flight.
     assert!(futures::poll!(&mut send).is_pending());
     let report = producer.close(Duration::from_secs(5)).await;
     assert_eq!((report.flushed, report.abandoned), (1, 0));
@@ -161,7 +161,7 @@ async fn the_longest_durations_work() {
 }
 
 #[tokio::test]
-async fn dropping_everything_ends_the_streams() {
+async fn dropping_a_client_and_its_producers_ends_the_streams() {
     let server = TestServer::start(Script::default());
     let client = client(&server).await;
     let producer = client.producer(ProducerOptions::new(["t"])).await.unwrap();

@@ -17,7 +17,7 @@ async fn consumer(server: &TestServer) -> SimpleConsumer {
     client(server).await.simple_consumer(SimpleConsumerOptions::lite("g", "parent")).await.unwrap()
 }
 
-/// What the server was told, in order.
+/// The changes of lite topics that the server received, in order.
 fn synced(server: &TestServer) -> Vec<(Action, Vec<String>)> {
     let requests = server.seen.synced.lock().unwrap();
     requests.iter().map(|request| (request.action(), request.lite_topic_set.clone())).collect()
@@ -69,7 +69,7 @@ async fn a_new_stream_gets_the_complete_set() {
 }
 
 #[tokio::test]
-async fn a_refused_lite_topic_is_not_subscribed_and_the_servers_are_put_right() {
+async fn a_refused_lite_topic_is_not_subscribed_and_the_complete_set_is_sent() {
     let sync = |request: &v2::SyncLiteSubscriptionRequest, _| match request.action() {
         Action::PartialAdd if request.lite_topic_set == ["full"] => Code::LiteTopicQuotaExceeded,
         _ => Code::Ok,
@@ -81,7 +81,7 @@ async fn a_refused_lite_topic_is_not_subscribed_and_the_servers_are_put_right() 
     assert_eq!((error.kind(), error.code()), (ErrorKind::Throttled, Some(42901)));
     assert_eq!(error.operation(), "subscribe_lite");
     assert_eq!(consumer.lite_topics(), ["a"]);
-    // Another server might have accepted it.
+    // Another server might have accepted the change.
     server.seen.wait("sync_lite", 3).await;
     assert_eq!(synced(&server)[2], (Action::CompleteAdd, names(&["a"])));
 }
@@ -107,7 +107,7 @@ async fn the_quota_and_the_names_are_checked_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn a_revoked_lite_topic_is_told() {
+async fn a_revoked_lite_topic_is_reported() {
     let server = TestServer::start(Script::default());
     let consumer = consumer(&server).await;
     let revocations = consumer.lite_revocations().unwrap();

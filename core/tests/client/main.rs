@@ -33,7 +33,7 @@ async fn client(server: &TestServer) -> Client {
     Client::connect(ClientOptions::new(server.endpoints())).await.unwrap()
 }
 
-/// An address where nobody listens.
+/// An address where nothing listens.
 async fn unused_address() -> String {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
 }

@@ -1,4 +1,4 @@
-//! Sending messages of each type, and calling delayed ones back.
+//! Sending messages of each type, and recalling DELAY messages.
 
 use std::{
     collections::HashMap,
@@ -121,13 +121,13 @@ async fn a_topic_s_types_are_checked_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn messages_of_a_group_keep_their_order_when_one_is_sent_again() {
+async fn messages_of_a_group_keep_their_order_when_one_is_retried() {
     let tried = Mutex::new(HashMap::<String, usize>::new());
     let send = move |request: &v2::SendMessageRequest, _| {
         let mut tried = tried.lock().unwrap();
         let times = tried.entry(body(request)).or_default();
         *times += 1;
-        // Every third message fails twice, and one for good.
+        // Every third message fails twice, and one fails permanently.
         match body(request).as_str() {
             "a4" | "b4" => refusal(Code::MessageBodyTooLarge),
             text if text.ends_with(['0', '3', '6']) && *times <= 2 => refusal(Code::InternalServerError),
@@ -153,7 +153,7 @@ async fn messages_of_a_group_keep_their_order_when_one_is_sent_again() {
     }
 }
 
-/// A producer whose requests wait this long for an answer.
+/// A producer with this request timeout.
 async fn producer_with(server: &TestServer, request_timeout: Duration) -> Producer {
     let options = ClientOptions::new(server.endpoints()).request_timeout(request_timeout);
     let client = Client::connect(options).await.unwrap();
@@ -181,7 +181,7 @@ async fn a_group_does_not_wait_for_another() {
 }
 
 #[tokio::test]
-async fn a_group_keeps_its_order_when_nobody_waits_for_a_message() {
+async fn a_group_keeps_its_order_when_a_send_is_cancelled() {
     let server = TestServer::start(Script::default());
     let producer = producer_with(&server, Duration::from_millis(300)).await;
     server.hold_sends(1);
@@ -195,7 +195,7 @@ async fn a_group_keeps_its_order_when_nobody_waits_for_a_message() {
 }
 
 #[tokio::test]
-async fn messages_that_travel_alone_are_limited_by_the_bounds_only() {
+async fn messages_with_their_own_requests_are_limited_only_by_the_limits_in_flight() {
     let server = TestServer::start(Script::default());
     server.hold_sends(50);
     let producer = producer(&server).await;

@@ -1,4 +1,4 @@
-//! Connections that are dead, full or lead to something else, and gateways.
+//! Dead and full connections, servers of other protocols, and gateways.
 
 use std::{
     sync::{
@@ -35,7 +35,7 @@ fn is_ready(request: &ReceiveMessageRequest) -> bool {
 
 #[tokio::test]
 async fn a_connection_that_died_silently_is_replaced() {
-    // The first receive waits on the dead connection; only the second is answered.
+    // The first receive waits on the dead connection. Only the second one gets a response.
     let receive = |_: &_, _| (Code::Ok, "OK", vec![message("1", "x")]);
     let hang = AtomicBool::new(true);
     let script = Script {
@@ -64,7 +64,7 @@ async fn a_connection_that_died_silently_is_replaced() {
 }
 
 #[tokio::test]
-async fn one_slow_call_replaces_nothing() {
+async fn one_slow_call_does_not_replace_the_connection() {
     let server = TestServer::start(Script::default());
     let relay = Relay::start(server.address).await;
     server.route_to(relay.address);
@@ -107,7 +107,7 @@ async fn long_polls_leave_streams_for_short_calls() {
     }
 }
 
-/// A server that answers everything with `bytes` and closes the connection.
+/// A server that sends `bytes` on each connection and closes it.
 async fn answering(bytes: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -225,7 +225,7 @@ async fn requests_are_bounded_while_a_gateway_refuses_all() {
 }
 
 #[tokio::test]
-async fn receives_go_on_while_a_gateway_refuses_telemetry() {
+async fn receives_continue_while_a_gateway_refuses_telemetry() {
     let refuse = Arc::new(AtomicBool::new(false));
     let refusing = refuse.clone();
     let gateway = move |rpc: &str| {

@@ -15,12 +15,12 @@ use crate::{
 
 const TRACE_PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-/// Hands a trace on, writes down what it is told, and panics each time.
+/// Adds a trace to messages, records each call, and panics in it.
 #[derive(Default)]
 struct Recording(Mutex<Vec<String>>);
 
 impl Recording {
-    fn note(&self, what: String) {
+    fn record(&self, what: String) {
         self.0.lock().unwrap().push(what);
         panic!("on purpose");
     }
@@ -29,27 +29,27 @@ impl Recording {
 impl Interceptor for Recording {
     fn before_send(&self, message: &mut Message) {
         message.properties.push(("traceparent".into(), TRACE_PARENT.into()));
-        self.note(format!("sending to {}", message.topic));
+        self.record(format!("sending to {}", message.topic));
     }
 
     fn after_send(&self, message: &Message, result: Result<&Receipt, &Error>) {
-        self.note(format!("sent to {}: {}", message.topic, result.is_ok()));
+        self.record(format!("sent to {}: {}", message.topic, result.is_ok()));
     }
 
     fn before_receive(&self, receive: &ReceiveInfo<'_>) {
-        self.note(format!("receiving from {} for {}", receive.topic, receive.group));
+        self.record(format!("receiving from {} for {}", receive.topic, receive.group));
     }
 
     fn after_receive(&self, receive: &ReceiveInfo<'_>, result: Result<&[Delivery], &Error>) {
-        self.note(format!("received from {}: {}", receive.topic, result.unwrap().len()));
+        self.record(format!("received from {}: {}", receive.topic, result.unwrap().len()));
     }
 
     fn before_settle(&self, settle: &SettleInfo<'_>) {
-        self.note(format!("{:?} {}", settle.settlement, settle.message_id));
+        self.record(format!("{:?} {}", settle.settlement, settle.message_id));
     }
 
     fn after_settle(&self, settle: &SettleInfo<'_>, result: Result<(), &Error>) {
-        self.note(format!("{:?} {}: {}", settle.settlement, settle.message_id, result.is_ok()));
+        self.record(format!("{:?} {}: {}", settle.settlement, settle.message_id, result.is_ok()));
     }
 }
 
@@ -64,7 +64,7 @@ fn one_message() -> Script {
 }
 
 #[tokio::test]
-async fn interceptors_are_told_of_everything_and_disturb_nothing() {
+async fn interceptors_are_called_for_every_operation_and_their_panics_are_harmless() {
     let server = TestServer::start(one_message());
     let recording = Arc::new(Recording::default());
     let options = ClientOptions::new(server.endpoints()).interceptor(recording.clone());

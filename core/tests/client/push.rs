@@ -1,4 +1,4 @@
-//! Receiving with a handler.
+//! The push consumer.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,7 +22,7 @@ type Received = (Code, &'static str, Vec<v2::Message>);
 
 const NOTHING: fn() -> Received = || (Code::MessageNotFound, "no new message", Vec::new());
 
-/// A server that has these messages, which come with the first receive. Later receives don't end.
+/// A server that returns these messages for the first receive. Later receives don't end.
 fn with_messages(messages: Vec<v2::Message>) -> Script {
     let hung = AtomicUsize::new(0);
     Script {
@@ -37,7 +37,7 @@ fn of_group(mut message: v2::Message, group: &str) -> v2::Message {
     message
 }
 
-/// Settings of a group with pauses of these milliseconds, one after each failure.
+/// Settings of a group whose retry policy has these pauses, in milliseconds.
 fn group_settings(fifo: bool, pauses: &[u32], max_attempts: i32) -> Answer<v2::Settings, v2::Settings> {
     let next = pauses.iter().map(|millis| prost_types::Duration {
         seconds: i64::from(millis / 1000),
@@ -102,7 +102,7 @@ async fn every_message_of_every_topic_is_handled_and_acked() {
 }
 
 #[tokio::test]
-async fn a_slow_handler_and_a_panic_stop_nothing_else() {
+async fn a_slow_handler_and_a_panic_do_not_affect_other_messages() {
     let messages = (0..8).map(|id| message(&id.to_string(), "x")).collect();
     let server = TestServer::start(with_messages(messages));
     let consumer = consumer(&server, options().concurrency(2)).await;
@@ -117,7 +117,7 @@ async fn a_slow_handler_and_a_panic_stop_nothing_else() {
         .unwrap();
     let acked: HashSet<_> = wait_for_acks(&server, 6).await.into_iter().collect();
     assert!(!acked.contains("0") && !acked.contains("1"));
-    // A panic is a failure: the group's policy says 1 s after the first one.
+    // A panic is a failure. The group's retry policy has 1 s after the first failure.
     server.seen.wait("change_invisible", 1).await;
     let changed = server.seen.changed.lock().unwrap()[0].clone();
     assert_eq!((changed.message_id.as_str(), changed.invisible_duration.unwrap().seconds), ("1", 1));
@@ -185,7 +185,7 @@ async fn messages_of_a_group_are_handled_one_after_the_other() {
 }
 
 #[tokio::test]
-async fn a_failing_ordered_message_is_retried_here_and_then_forwarded_before_its_group_goes_on() {
+async fn a_failing_ordered_message_is_retried_by_the_client_and_forwarded_before_its_group_continues() {
     let messages = ["poison", "next", "other"];
     let groups = ["a", "a", "b"];
     let messages = messages.iter().zip(groups).map(|(id, group)| of_group(message(id, "x"), group)).collect();
@@ -224,7 +224,7 @@ async fn a_failing_ordered_message_is_retried_here_and_then_forwarded_before_its
 }
 
 #[tokio::test]
-async fn a_poll_asks_only_for_what_fits_and_goes_on_when_there_is_room() {
+async fn a_poll_requests_only_what_fits_and_continues_when_there_is_room() {
     let receive = |request: &v2::ReceiveMessageRequest, before: usize| {
         let id = |at| format!("{before}-{at}");
         (Code::Ok, "OK", (0..request.batch_size).map(|at| message(&id(at), "x")).collect())
@@ -253,7 +253,7 @@ async fn a_poll_asks_only_for_what_fits_and_goes_on_when_there_is_room() {
 }
 
 #[tokio::test]
-async fn the_lease_of_a_running_handler_is_kept() {
+async fn the_lease_of_a_message_is_renewed_while_its_handler_runs() {
     let server = TestServer::start(with_messages(vec![message("1", "x")]));
     let options = options().invisible_duration(Duration::from_millis(600));
     let consumer = consumer(&server, options).await;
@@ -315,7 +315,7 @@ async fn settings_that_the_server_changes_take_effect() {
 }
 
 #[tokio::test]
-async fn an_ack_that_fails_is_repeated() {
+async fn a_failed_ack_is_retried() {
     let ack = |request: &_, before: usize| {
         acked(request, |_| if before < 2 { Code::InternalServerError } else { Code::Ok })
     };
@@ -337,7 +337,7 @@ async fn tasks_are_pulled_and_completed_from_any_thread() {
     assert_eq!(tasks.len(), 2);
     tasks.extend(consumer.next_tasks(9).await.unwrap());
     assert_eq!(tasks.len(), 3, "no more at a time than the concurrency");
-    // One is dropped, which is a failure.
+    // A dropped task counts as a failure.
     drop(tasks.pop());
     let complete = move || tasks.into_iter().for_each(|task| task.complete(ConsumeResult::Ack));
     std::thread::spawn(complete).join().unwrap();
@@ -356,7 +356,7 @@ async fn tasks_are_pulled_and_completed_from_any_thread() {
 }
 
 #[tokio::test]
-async fn a_close_lets_handlers_finish_and_gives_back_the_rest() {
+async fn a_close_lets_handlers_finish_and_gives_back_waiting_messages() {
     let messages = (0..5).map(|id| message(&id.to_string(), "x")).collect();
     let server = TestServer::start(with_messages(messages));
     let consumer = consumer(&server, options().concurrency(2)).await;
@@ -387,7 +387,7 @@ async fn a_handler_that_runs_longer_than_the_close_is_abandoned() {
     assert_eq!(server.seen.counted("termination"), 1, "the server is told all the same");
     assert_eq!(client.health().status, Status::Connected, "the time that was up was ours");
     drop(tasks);
-    // A second close has nothing to wait for, and the close of the client nothing to add.
+    // A second close does not wait, and the close of the client adds nothing to its report.
     consumer.close(Duration::from_secs(3600)).await;
     let report = client.close(Duration::from_secs(3600)).await;
     assert_eq!((report.handled, report.abandoned), (0, 0));
@@ -407,7 +407,7 @@ async fn a_dropped_consumer_ends_its_polls() {
 }
 
 #[tokio::test]
-async fn while_paused_nothing_is_handed_out() {
+async fn a_paused_consumer_hands_out_no_messages() {
     let server = TestServer::start(with_messages(vec![message("1", "x")]));
     let consumer = consumer(&server, options()).await;
     consumer.pause();
@@ -423,7 +423,7 @@ async fn while_paused_nothing_is_handed_out() {
 }
 
 #[tokio::test]
-async fn a_topic_that_fails_does_not_hold_up_another() {
+async fn a_failing_topic_does_not_delay_another() {
     let receive = |request: &v2::ReceiveMessageRequest, before: usize| match topic(request) {
         "bad" => (Code::Forbidden, "no", Vec::new()),
         _ => (Code::Ok, "OK", vec![message(&before.to_string(), "x")]),
@@ -437,7 +437,7 @@ async fn a_topic_that_fails_does_not_hold_up_another() {
 }
 
 #[tokio::test]
-async fn a_refused_receive_is_seen_in_the_health_until_it_works() {
+async fn a_refused_receive_shows_in_the_health_until_it_works() {
     let receive = |_: &v2::ReceiveMessageRequest, before: usize| match before {
         0..3 => (Code::IllegalInvisibleTime, "too short", Vec::new()),
         _ => (Code::Ok, "OK", vec![message("1", "x")]),
@@ -480,7 +480,7 @@ async fn a_lite_consumer_handles_the_messages_of_its_lite_topics() {
 }
 
 #[tokio::test]
-async fn options_that_cannot_work_are_refused() {
+async fn invalid_options_are_refused() {
     let server = TestServer::start(Script::default());
     let client = client(&server).await;
     for options in [

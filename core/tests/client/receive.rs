@@ -26,7 +26,7 @@ async fn all_topics_are_received_from() {
 }
 
 #[tokio::test]
-async fn an_empty_queue_is_an_empty_list() {
+async fn an_empty_queue_returns_an_empty_list() {
     let server = TestServer::start(Script::default());
     let options = SimpleConsumerOptions::new("g", ["t"]);
     let consumer = client(&server).await.simple_consumer(options).await.unwrap();
@@ -34,7 +34,7 @@ async fn an_empty_queue_is_an_empty_list() {
 }
 
 #[tokio::test]
-async fn a_lost_server_is_an_error_and_not_an_empty_list() {
+async fn a_lost_server_returns_an_error_and_not_an_empty_list() {
     let server = TestServer::start(Script::default());
     let options = SimpleConsumerOptions::new("g", ["t"]);
     let consumer = client(&server).await.simple_consumer(options).await.unwrap();
@@ -123,7 +123,7 @@ async fn deliveries_of_a_cancelled_receive_go_to_the_next() {
         let receive = consumer.receive(ReceiveOptions::default());
         tokio::select! {
             biased;
-            // Started, and given up before an answer can have come.
+            // Cancels the receive before a response can have arrived.
             _ = receive => panic!("an answer came too early"),
             () = std::future::ready(()) => {}
         }
@@ -173,7 +173,7 @@ async fn deliveries_that_are_put_back_after_the_close_go_to_the_server() {
     server.seen.wait("change_invisible", before + 1).await;
 }
 
-/// Two topics: what came for the second waits until the next receive.
+/// Receives from two topics. The message of the second one waits for the next receive.
 async fn prefetching(server: &TestServer, invisible: Duration) -> (SimpleConsumer, ReceiveOptions, String) {
     let options = SimpleConsumerOptions::new("g", ["a", "b"]);
     let consumer = client(server).await.simple_consumer(options).await.unwrap();
@@ -199,7 +199,7 @@ async fn the_lease_of_a_waiting_delivery_is_renewed() {
     let script = Script { receive: Box::new(once_per_topic), ..Script::default() };
     let server = TestServer::start(script);
     let (consumer, options, first) = prefetching(&server, Duration::from_secs(1)).await;
-    // Nobody receives meanwhile.
+    // The application does not receive meanwhile.
     server.seen.wait("change_invisible", 2).await;
     let second = consumer.receive(options).await.unwrap().remove(0);
     assert_ne!(second.message_id, first);
@@ -213,14 +213,14 @@ async fn a_waiting_delivery_is_given_back_at_the_close_without_counting_an_attem
     let script = Script { receive: Box::new(once_per_topic), ..Script::default() };
     let server = TestServer::start(script);
     let (consumer, _, _) = prefetching(&server, Duration::from_secs(60)).await;
-    // A receive that finds the delivery and is put back, so that it surely has arrived.
+    // Receives the delivery and puts it back, to be sure that it has arrived.
     let waiting = consumer.receive(ReceiveOptions::default()).await.unwrap();
     consumer.put_back(waiting);
     consumer.close(Duration::from_secs(5)).await;
     let changed = server.seen.changed.lock().unwrap().clone();
     assert_eq!(changed.len(), 1);
     assert_eq!(changed[0].suspend, Some(true));
-    // Not all at once.
+    // The delay is random, so that not all deliveries become visible at the same time.
     let invisible = Duration::try_from(changed[0].invisible_duration.unwrap()).unwrap();
     assert!(invisible <= Duration::from_secs(1), "{invisible:?}");
 }

@@ -12,7 +12,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// Passes connections on to one address. They stand still after [`freeze`](Self::freeze); new ones work.
+/// Forwards connections to one address. After [`freeze`](Self::freeze), existing connections pass no bytes; new ones work.
 pub(crate) struct Relay {
     pub(crate) address: SocketAddr,
     freezes: Arc<watch::Sender<usize>>,
@@ -48,7 +48,7 @@ impl Relay {
         Self { address, freezes, frozen, _tasks: tasks }
     }
 
-    /// Stops passing bytes over the connections there are, `connections` in number.
+    /// Stops passing bytes over the existing connections. Waits until there are `connections` of them.
     pub(crate) async fn freeze(&self, connections: usize) {
         self.freezes.send_modify(|freezes| *freezes += 1);
         while self.frozen.lock().unwrap().len() < 2 * connections {
@@ -62,7 +62,7 @@ impl Relay {
         for (at, mut stream) in frozen.into_iter().enumerate() {
             if at % 2 == 0 {
                 let mut rest = Vec::new();
-                // Either ends it: a farewell, or a reset.
+                // The client may close the connection or reset it.
                 let _ = stream.read_to_end(&mut rest).await;
             }
         }

@@ -1,4 +1,4 @@
-//! TLS, credentials, and secrets that stay secret.
+//! TLS, credentials, and that no secret is logged.
 
 use std::{
     io::Write,
@@ -33,7 +33,7 @@ impl Authority {
         self.0.as_ref().pem()
     }
 
-    /// A certificate for `name` and for the address that routes contain, and its key.
+    /// A certificate for `name` and for the address in routes, and its key.
     fn certify(&self, name: &str) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new([name.to_owned(), "127.0.0.1".to_owned()]).unwrap();
@@ -122,7 +122,7 @@ fn access_key(server: &TestServer) -> String {
     authorization.split("Credential=").nth(1).unwrap().split(',').next().unwrap().to_owned()
 }
 
-/// Options with a provider of `key-1`, `key-2`, ..., and how often it was called.
+/// Options with a provider of the access keys `key-1`, `key-2`, ..., and a count of its calls.
 fn provided(server: &TestServer) -> (ClientOptions, Arc<AtomicUsize>) {
     let calls = Arc::new(AtomicUsize::new(0));
     (providing(server, &calls), calls)
@@ -160,7 +160,7 @@ async fn refused_credentials_are_replaced_once_and_the_call_is_repeated() {
 }
 
 #[tokio::test]
-async fn credentials_that_are_always_refused_cause_no_storm() {
+async fn credentials_that_are_always_refused_cause_few_requests() {
     let server = TestServer::start(refuse_sends(usize::MAX));
     let (options, calls) = provided(&server);
     let client = Client::connect(options).await.unwrap();
@@ -177,7 +177,7 @@ async fn credentials_that_are_always_refused_cause_no_storm() {
 
 #[tokio::test]
 async fn many_calls_share_one_replacement() {
-    // Refused until the provider is asked again.
+    // Sends are refused until the provider is called again.
     let calls = Arc::new(AtomicUsize::new(0));
     let asked = calls.clone();
     let send = move |request: &SendMessageRequest, _| match asked.load(Ordering::SeqCst) {
@@ -211,7 +211,7 @@ async fn a_provider_that_fails_is_the_cause_of_the_failed_start() {
 }
 
 #[tokio::test]
-async fn expiring_credentials_are_replaced_while_calls_go_on() {
+async fn expiring_credentials_are_replaced_while_calls_continue() {
     let server = TestServer::start(Script::default());
     let (asked, vault) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let provider = {
@@ -253,7 +253,7 @@ async fn the_application_replaces_credentials() {
 }
 
 #[tokio::test]
-async fn a_refused_call_tells_why_there_are_no_other_credentials() {
+async fn the_error_of_a_refused_call_says_why_there_are_no_other_credentials() {
     let server = TestServer::start(refuse_sends(usize::MAX));
     let options = ClientOptions::new(server.endpoints()).credentials(Credentials::new("old", "secret"));
     let options = options.credentials_provider(async || Err("the vault is sealed".into()));
@@ -264,7 +264,7 @@ async fn a_refused_call_tells_why_there_are_no_other_credentials() {
     assert!(error.message().contains("the vault is sealed"), "{error}");
 }
 
-/// Everything that is logged, down to the lowest level, HTTP/2 included.
+/// The whole log, of all levels, including the log of HTTP/2.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -323,7 +323,7 @@ async fn no_secret_is_shown_anywhere() {
     let wrong = Credentials::new("ak", "hush-key").session_token("hush-\n");
     shown += &format!("{:?}", client.update_credentials(&wrong).unwrap_err());
     shown += &log.text();
-    // Other tests decide which of the spans are recorded, so that the log alone may be empty.
+    // Tests that run at the same time affect which spans are recorded, so the log itself may be empty.
     assert!(shown.contains("ak"));
     for secret in ["hush", "Signature="].iter().map(|it| (*it).to_owned()).chain(lines) {
         let line = shown.lines().find(|line| line.contains(&secret));

@@ -1,4 +1,4 @@
-//! Sending.
+//! Sends of NORMAL messages: metadata, batches, limits and retries.
 
 use futures::future::join_all;
 use rocketmq_thin::{Client, ClientOptions, Credentials, ErrorKind, Language, Message, ProducerOptions};
@@ -43,7 +43,7 @@ async fn every_request_carries_client_namespace_and_signature() {
 }
 
 #[tokio::test]
-async fn one_answer_for_a_batch_gives_a_receipt_for_each_message() {
+async fn one_result_for_a_batch_gives_a_receipt_for_each_message() {
     let one_entry = |request: &_, _| {
         let SendMessageResponse { status, entries } = stored(request);
         let message_id = entries.iter().map(|entry| entry.message_id.as_str()).collect::<Vec<_>>().join(",");
@@ -101,7 +101,7 @@ async fn only_temporary_errors_are_retried() {
 }
 
 #[tokio::test]
-async fn one_bad_message_of_a_batch_fails_alone() {
+async fn an_invalid_message_of_a_batch_does_not_fail_the_other_messages() {
     let send = |request: &rocketmq_thin_proto::v2::SendMessageRequest, _| {
         if request.messages.iter().any(|message| message.body == "bad") {
             refusal(Code::IllegalMessagePropertyKey)

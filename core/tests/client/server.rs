@@ -39,7 +39,7 @@ use crate::gateway::{Gateway, Refusal};
 pub(crate) type Answer<Q, A> = Box<dyn Fn(&Q, usize) -> A + Send + Sync>;
 type Flow<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// What the server answers; the number is how many requests of that kind came before.
+/// Returns the response to a request. The number is the count of earlier requests of the same kind.
 pub(crate) struct Script {
     pub(crate) route: Answer<v2::QueryRouteRequest, Code>,
     pub(crate) send: Answer<v2::SendMessageRequest, v2::SendMessageResponse>,
@@ -48,29 +48,29 @@ pub(crate) struct Script {
     pub(crate) end: Answer<v2::EndTransactionRequest, Code>,
     pub(crate) recall: Answer<v2::RecallMessageRequest, Code>,
     pub(crate) sync_lite: Answer<v2::SyncLiteSubscriptionRequest, Code>,
-    /// The types that topics take.
+    /// The message types that topics accept.
     pub(crate) types: Vec<v2::MessageType>,
     /// How many queues a topic has.
     pub(crate) queues: i32,
-    /// How changes of an invisible time are answered.
+    /// The code of responses to changes of an invisible time.
     pub(crate) change: Code,
-    /// Whether a long poll finds nothing and never ends by itself.
+    /// Whether a long poll finds no message and never ends.
     pub(crate) hang: Box<dyn Fn(&v2::ReceiveMessageRequest) -> bool + Send + Sync>,
     /// How many streams a connection may have.
     pub(crate) max_streams: Option<u32>,
-    /// The gateway in front of the server.
+    /// The gateway in front of the server; `None` for no gateway.
     pub(crate) gateway: Option<Refusal>,
-    /// Where routes say the queues are, if not here.
+    /// The address of the broker in routes; `None` means the address of this server.
     pub(crate) broker: Option<SocketAddr>,
-    /// Whether telemetry is answered with settings.
+    /// Whether the server responds to settings with settings.
     pub(crate) settings: bool,
-    /// Which settings end their stream, as a server does that refuses them.
+    /// Whether the server refuses the client's settings, which ends the stream.
     pub(crate) refuse: Box<dyn Fn(&v2::Settings) -> bool + Send + Sync>,
-    /// Changes the settings that telemetry is answered with; otherwise they are the client's own.
+    /// Returns the server's settings from those of the client. By default, they are the same.
     pub(crate) group_settings: Answer<v2::Settings, v2::Settings>,
-    /// How forwards to the dead-letter topic are answered.
+    /// The code of responses to forwards to the dead-letter topic.
     pub(crate) forward: Answer<v2::ForwardMessageToDeadLetterQueueRequest, Code>,
-    /// Routes are answered only once this is set.
+    /// The server responds to route queries only once this is `true`.
     pub(crate) gate: watch::Sender<bool>,
 }
 
@@ -100,7 +100,7 @@ impl Default for Script {
     }
 }
 
-/// The topic that a receive asks for.
+/// The topic of a receive.
 pub(crate) fn topic(request: &v2::ReceiveMessageRequest) -> &str {
     &request.message_queue.as_ref().unwrap().topic.as_ref().unwrap().name
 }
@@ -109,7 +109,7 @@ pub(crate) fn status(code: Code, message: &str) -> Option<v2::Status> {
     Some(v2::Status { code: code.into(), message: message.into() })
 }
 
-/// One entry for each message.
+/// A response with a successful entry for each message.
 pub(crate) fn stored(request: &v2::SendMessageRequest) -> v2::SendMessageResponse {
     let entry = |message: &v2::Message| v2::SendResultEntry {
         status: status(Code::Ok, "OK"),
@@ -122,7 +122,7 @@ pub(crate) fn stored(request: &v2::SendMessageRequest) -> v2::SendMessageRespons
     }
 }
 
-/// A code for each handle.
+/// A response with the code of each handle.
 pub(crate) fn acked(request: &v2::AckMessageRequest, code: impl Fn(&str) -> Code) -> v2::AckMessageResponse {
     let entry = |entry: &v2::AckMessageEntry| v2::AckMessageResultEntry {
         message_id: entry.message_id.clone(),
@@ -146,7 +146,7 @@ pub(crate) fn message(id: &str, body: &'static str) -> v2::Message {
     }
 }
 
-/// A running server, in a runtime of its own, so that its end breaks its connections.
+/// A running server. It has its own runtime, so that dropping it breaks its connections.
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     pub(crate) seen: Arc<Seen>,
@@ -184,22 +184,22 @@ impl TestServer {
         self.address.to_string()
     }
 
-    /// Makes routes lead to another address.
+    /// Changes the address of the broker in routes.
     pub(crate) fn route_to(&self, address: SocketAddr) {
         *self.seen.moved.lock().unwrap() = Some(address);
     }
 
-    /// Adds a broker to the routes: first `broker 1`, beside the one that is called `broker`.
+    /// Adds a broker to the routes, beside the one with the name `broker`. The first added one is `broker 1`.
     pub(crate) fn add_broker(&self) {
         self.seen.added_brokers.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Leaves the next sends without an answer.
+    /// Never responds to the next `count` sends.
     pub(crate) fn hold_sends(&self, count: usize) {
         self.seen.held.store(count, Ordering::SeqCst);
     }
 
-    /// Stops abruptly, and returns when the port is closed.
+    /// Stops the server abruptly. Returns once the port is closed.
     pub(crate) fn kill(mut self) -> SocketAddr {
         let runtime = self.runtime.take().unwrap();
         std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(10))).join().unwrap();
@@ -261,7 +261,7 @@ impl Scripted {
 
 macro_rules! unimplemented_rpcs {
     ($($name:ident($request:ident) -> $response:ident),*) => {$(
-        // As `async_trait` would write it, which doesn't look into macros.
+        // Written out, because `async_trait` does not expand functions that a macro defines.
         fn $name<'s, 'f>(
             &'s self,
             _: Request<v2::$request>,
@@ -275,7 +275,7 @@ macro_rules! unimplemented_rpcs {
     )*};
 }
 
-/// An answer that announces that the messages of a request are kept apart.
+/// A response that announces that the messages of a request keep their own properties.
 fn keeps_batches<T>(answer: T) -> Response<T> {
     let mut response = Response::new(answer);
     response.metadata_mut().insert(KEEPS_BATCHES, MetadataValue::from_static("true"));
@@ -355,7 +355,7 @@ impl MessagingService for Scripted {
         &self,
         request: Request<v2::AckMessageRequest>,
     ) -> Result<Response<v2::AckMessageResponse>, Status> {
-        // Recorded before it is counted, for those who wait for the count.
+        // Recorded before it is counted, because tests wait for the count.
         self.seen.acked.lock().unwrap().push(request.get_ref().clone());
         let before = self.note("ack", &request);
         Ok(Response::new((self.script.ack)(request.get_ref(), before)))
@@ -365,7 +365,7 @@ impl MessagingService for Scripted {
         &self,
         request: Request<v2::ChangeInvisibleDurationRequest>,
     ) -> Result<Response<v2::ChangeInvisibleDurationResponse>, Status> {
-        // Recorded before it is counted, for those who wait for the count.
+        // Recorded before it is counted, because tests wait for the count.
         self.seen.changed.lock().unwrap().push(request.get_ref().clone());
         self.note("change_invisible", &request);
         let receipt_handle = format!("new {}", request.get_ref().receipt_handle);
@@ -399,7 +399,7 @@ impl MessagingService for Scripted {
         &self,
         request: Request<v2::EndTransactionRequest>,
     ) -> Result<Response<v2::EndTransactionResponse>, Status> {
-        // Recorded before it is counted, for those who wait for the count.
+        // Recorded before it is counted, because tests wait for the count.
         self.seen.ended.lock().unwrap().push(request.get_ref().clone());
         let before = self.note("end", &request);
         let code = (self.script.end)(request.get_ref(), before);

@@ -1,4 +1,4 @@
-//! Returning deliveries, dead letters, and leases that the client keeps.
+//! Returned deliveries, dead letters, and leases that the client renews.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{
     server::{Script, TestServer, message},
 };
 
-/// A consumer, and one delivery of each message of the only answer, leased for one second.
+/// A consumer, and the deliveries of its first receive, leased for one second.
 async fn receiving(server: &TestServer) -> (SimpleConsumer, Vec<Delivery>) {
     let consumer =
         client(server).await.simple_consumer(SimpleConsumerOptions::new("g", ["t"])).await.unwrap();
@@ -32,7 +32,7 @@ fn renewed(server: &TestServer) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_returned_delivery_comes_again_after_the_given_time() {
+async fn a_returned_delivery_is_delivered_again_after_the_given_time() {
     let server = TestServer::start(once(&["1"]));
     let (consumer, deliveries) = receiving(&server).await;
     consumer.nack(&deliveries[0], Duration::from_secs(7)).await.unwrap();
@@ -42,7 +42,7 @@ async fn a_returned_delivery_comes_again_after_the_given_time() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_carries_what_servers_ask_for() {
+async fn a_dead_letter_request_has_the_fields_that_servers_require() {
     let receive = |_: &_, _| {
         let mut dead = message("1", "x");
         let system = dead.system_properties.as_mut().unwrap();
@@ -81,7 +81,7 @@ async fn a_settled_delivery_can_only_be_acked_again() {
 }
 
 #[tokio::test]
-async fn a_lite_topic_goes_with_every_request_about_its_delivery() {
+async fn every_request_about_a_delivery_has_its_lite_topic() {
     let receive = |_: &_, _| {
         let mut lite = message("1", "x");
         lite.system_properties.as_mut().unwrap().lite_topic = Some("l".to_owned());
@@ -98,7 +98,7 @@ async fn a_lite_topic_goes_with_every_request_about_its_delivery() {
 }
 
 #[tokio::test]
-async fn a_lease_is_kept_until_the_delivery_is_acknowledged_dropped_or_long_enough() {
+async fn a_lease_is_renewed_until_the_delivery_is_acknowledged_or_dropped_or_the_time_is_over() {
     let server = TestServer::start(once(&["kept", "acked", "dropped", "short", "not kept"]));
     let (consumer, mut deliveries) = receiving(&server).await;
     let long = Duration::from_secs(600);
@@ -133,7 +133,7 @@ async fn a_lost_lease_shows_in_the_delivery() {
 }
 
 #[tokio::test]
-async fn one_task_keeps_ten_thousand_leases() {
+async fn one_task_renews_ten_thousand_leases() {
     let receive = |_: &_, before: usize| match before {
         0 => (Code::Ok, "OK", (0..10_000).map(|id| message(&id.to_string(), "x")).collect()),
         _ => (Code::MessageNotFound, "no new message", Vec::new()),
@@ -153,7 +153,7 @@ async fn one_task_keeps_ten_thousand_leases() {
 }
 
 #[tokio::test]
-async fn nothing_is_settled_for_another_group_or_after_the_close() {
+async fn settling_fails_for_another_group_and_after_the_close() {
     let server = TestServer::start(once(&["1"]));
     let (consumer, deliveries) = receiving(&server).await;
     let stranger =

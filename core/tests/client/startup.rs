@@ -1,4 +1,4 @@
-//! How a client starts when no server is there, or not yet.
+//! How a client starts when its server is absent, or starts later.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn patient(endpoints: impl Into<String>) -> ClientOptions {
 }
 
 #[tokio::test]
-async fn an_address_where_nobody_listens_is_not_waited_for() {
+async fn connect_does_not_wait_for_an_address_where_nothing_listens() {
     let address = unused_address().await;
     let error = Client::connect(patient(&address)).await.unwrap_err();
     assert_eq!((error.kind(), error.endpoint()), (ErrorKind::Unavailable, Some(address.as_str())));
@@ -33,7 +33,7 @@ async fn an_address_where_nobody_listens_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn an_address_that_closes_connections_at_once_is_not_waited_for() {
+async fn connect_does_not_wait_for_an_address_that_closes_connections_at_once() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let closing = tokio::spawn(async move {
@@ -56,7 +56,7 @@ async fn an_unknown_host_name_is_named() {
 }
 
 #[tokio::test]
-async fn a_server_that_comes_later_is_waited_for_on_request() {
+async fn connect_waits_for_a_server_that_starts_later_if_told_to() {
     let address = unused_address().await;
     let options = patient(&address).startup(Startup::Wait);
     let connecting = tokio::spawn(Client::connect(options));
@@ -113,7 +113,7 @@ async fn a_lazy_client_works_as_soon_as_there_is_a_server() {
 }
 
 #[tokio::test]
-async fn wrong_options_fail_at_once_even_lazily() {
+async fn invalid_options_fail_at_once_even_with_a_lazy_start() {
     for options in [
         ClientOptions::new("h:port"),
         ClientOptions::default().namespace("ü"),
@@ -132,12 +132,12 @@ async fn a_start_that_is_cancelled_leaves_no_connection() {
     let (mut stream, _) = listener.accept().await.unwrap();
     connecting.abort();
     let mut received = Vec::new();
-    // Either ends it: the end of the stream, or a reset.
+    // The client may close the connection or reset it.
     let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut received).await;
 }
 
 #[tokio::test]
-async fn no_time_at_all_is_a_mistake() {
+async fn timeouts_of_zero_are_refused() {
     let options = || ClientOptions::new("127.0.0.1:1");
     for (options, named) in [
         (options().request_timeout(Duration::ZERO), "request_timeout is 0"),

@@ -20,7 +20,7 @@ async fn consumer(server: &TestServer, topics: &[&str]) -> SimpleConsumer {
     client(server).await.simple_consumer(options).await.unwrap()
 }
 
-/// As many messages as are asked for.
+/// A server that always returns as many messages as are requested.
 fn plenty(body: &'static str) -> Script {
     let receive = move |request: &v2::ReceiveMessageRequest, before: usize| {
         let id = |at: i32| format!("{}-{before}-{at}", topic(request));
@@ -54,26 +54,26 @@ async fn a_stream_fetches_when_there_is_room_for_bytes() {
     let mut messages = consumer.messages(StreamOptions::default().max_bytes(10)).unwrap();
     for taken in 1..=3 {
         messages.next().await.unwrap().unwrap();
-        // The next one is fetched because this one was taken.
+        // Taking this message makes room to fetch the next one.
         assert!(asked_for(&server).len() <= taken + 1);
     }
     assert!(asked_for(&server).iter().all(|count| *count == 1));
 }
 
 #[tokio::test]
-async fn topics_share_the_room_of_a_stream() {
+async fn topics_share_the_limits_of_a_stream() {
     let script = Script { hang: Box::new(|request| topic(request).starts_with("silent")), ..plenty("x") };
     let server = TestServer::start(script);
     let consumer = consumer(&server, &["silent 1", "silent 2", "silent 3", "busy"]).await;
     let mut messages = consumer.messages(StreamOptions::default().max_messages(8)).unwrap();
-    // Polls that find nothing hold only a part of the room.
+    // Polls of empty topics reserve only a part of the limit.
     for _ in 0..100 {
         assert_eq!(messages.next().await.unwrap().unwrap().topic, "busy");
     }
 }
 
 #[tokio::test]
-async fn what_a_dropped_stream_did_not_hand_out_is_given_back() {
+async fn a_dropped_stream_gives_back_waiting_deliveries() {
     let receive = |_: &_, before: usize| match before {
         0 => (Code::Ok, "OK", (0..5).map(|id| message(&id.to_string(), "x")).collect()),
         _ => (Code::MessageNotFound, "no new message", Vec::new()),
@@ -91,7 +91,7 @@ async fn what_a_dropped_stream_did_not_hand_out_is_given_back() {
     let given_back: HashSet<_> =
         server.seen.changed.lock().unwrap().iter().map(|it| (it.message_id.clone(), it.suspend)).collect();
     assert_eq!(given_back, [("3".to_owned(), Some(true)), ("4".to_owned(), Some(true))].into());
-    // What was handed out is still the application's.
+    // Deliveries that the application has received stay leased to it.
     consumer.ack(&batch[0]).await.unwrap();
     consumer.ack(&third[0]).await.unwrap();
 }
@@ -113,7 +113,7 @@ async fn a_close_does_not_wait_for_a_silent_server_beyond_its_deadline() {
 }
 
 #[tokio::test]
-async fn an_error_that_passes_does_not_show_and_a_refusal_does_not_end_the_stream() {
+async fn temporary_errors_are_hidden_and_a_refusal_does_not_end_the_stream() {
     let receive = |_: &_, before: usize| match before {
         0 => (Code::InternalServerError, "trouble", Vec::new()),
         1 | 2 => (Code::Forbidden, "not yours", Vec::new()),
@@ -153,7 +153,7 @@ async fn a_stream_keeps_its_consumer_and_follows_its_subscriptions() {
 }
 
 #[tokio::test]
-async fn deliveries_that_are_put_back_come_next_in_order() {
+async fn deliveries_that_are_put_back_are_handed_out_next_in_order() {
     let server = TestServer::start(plenty("x"));
     let consumer = consumer(&server, &["t"]).await;
     let messages = consumer.messages(StreamOptions::default().max_messages(8)).unwrap();
@@ -166,7 +166,7 @@ async fn deliveries_that_are_put_back_come_next_in_order() {
     assert!(messages.next_batch(1).await.is_none());
 }
 
-/// Answers the first poll for this many messages with as many, and lets all others find nothing.
+/// A server that returns `batch` messages for the first poll that requests as many, and none for other polls.
 fn once(batch: i32) -> Script {
     let receive = move |_: &_, before: usize| match before {
         0 => (Code::Ok, "OK", (0..batch).map(|id| message(&format!("{batch}-{id}"), "x")).collect()),
@@ -180,7 +180,7 @@ fn ids(deliveries: &[Delivery]) -> Vec<&str> {
     deliveries.iter().map(|delivery| delivery.message_id.as_str()).collect()
 }
 
-/// Starts a receive of up to two messages, and gives it up before an answer can have come.
+/// Starts a receive of up to two messages, and cancels it before a response can have arrived.
 async fn give_up_a_receive(server: &TestServer, consumer: &SimpleConsumer) {
     let receive = consumer.receive(ReceiveOptions::default().max_messages(2));
     assert!(futures::poll!(std::pin::pin!(receive)).is_pending());
@@ -188,7 +188,7 @@ async fn give_up_a_receive(server: &TestServer, consumer: &SimpleConsumer) {
 }
 
 #[tokio::test]
-async fn what_the_poll_of_a_cancelled_receive_brings_goes_to_a_stream() {
+async fn the_deliveries_of_a_cancelled_receive_go_to_a_stream() {
     let server = TestServer::start(once(2));
     let consumer = consumer(&server, &["t"]).await;
     give_up_a_receive(&server, &consumer).await;
@@ -199,7 +199,7 @@ async fn what_the_poll_of_a_cancelled_receive_brings_goes_to_a_stream() {
 }
 
 #[tokio::test]
-async fn what_a_stream_has_fetched_goes_to_a_receive_and_to_other_streams() {
+async fn the_deliveries_of_a_stream_go_to_a_receive_and_to_other_streams() {
     let server = TestServer::start(once(4));
     let consumer = consumer(&server, &["t"]).await;
     let fetching = consumer.messages(StreamOptions::default().max_messages(4)).unwrap();
@@ -220,7 +220,7 @@ async fn a_stream_gives_back_only_what_it_has_fetched() {
     let second = consumer.messages(StreamOptions::default().max_messages(4)).unwrap();
     let batch = first.next_batch(2).await.unwrap().unwrap();
     let [returned, kept] = batch.try_into().unwrap();
-    // It belongs to the stream from now on.
+    // The stream takes the delivery over.
     first.put_back(vec![returned]);
     consumer.put_back(vec![kept]);
     first.close(Duration::from_secs(5)).await;

@@ -15,7 +15,7 @@ async fn consumer(server: &TestServer, topics: &[&str]) -> SimpleConsumer {
     client(server).await.simple_consumer(options).await.unwrap()
 }
 
-/// One message of each topic but `silent`, whose polls never end.
+/// A server that returns one message of each topic, except for `silent`, whose polls never end.
 fn all_but_silent() -> Script {
     let receive = |request: &v2::ReceiveMessageRequest, _: usize| {
         (Code::Ok, "OK", vec![message(&format!("of {}", topic(request)), "x")])
@@ -24,7 +24,7 @@ fn all_but_silent() -> Script {
     Script { receive: Box::new(receive), hang: Box::new(hang), ..Script::default() }
 }
 
-/// The topics of settings.
+/// The subscribed topics in settings.
 fn topics(settings: &v2::Settings) -> Vec<&str> {
     let Some(v2::settings::PubSub::Subscription(subscription)) = &settings.pub_sub else {
         panic!("no consumer")
@@ -33,7 +33,7 @@ fn topics(settings: &v2::Settings) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_receive_that_waits_gets_messages_of_a_new_topic() {
+async fn a_waiting_receive_gets_messages_of_a_new_topic() {
     let server = TestServer::start(all_but_silent());
     let consumer = consumer(&server, &["silent"]).await;
     let waiting = consumer.clone();
@@ -71,14 +71,14 @@ async fn settings_that_a_server_refuses_are_undone() {
     let error = consumer.subscribe("bad").await.unwrap_err();
     assert_eq!((error.kind(), error.operation()), (ErrorKind::InvalidArgument, "subscribe"));
     assert_eq!(consumer.subscriptions(), [Subscription::from("a")]);
-    // The stream comes back with what the server accepts.
+    // The stream reopens with settings that the server accepts.
     server.seen.wait("settings", 3).await;
     assert_eq!(topics(server.seen.settings.lock().unwrap().last().unwrap()), ["a"]);
     assert_eq!(consumer.receive(ReceiveOptions::default()).await.unwrap()[0].topic, "a");
 }
 
 #[tokio::test]
-async fn polls_of_an_unsubscribed_topic_end_and_what_waits_is_given_back() {
+async fn polls_of_an_unsubscribed_topic_end_and_waiting_deliveries_are_given_back() {
     let server = TestServer::start(all_but_silent());
     let consumer = consumer(&server, &["silent", "b"]).await;
     let delivery = consumer.receive(ReceiveOptions::default()).await.unwrap();
@@ -101,7 +101,7 @@ async fn a_new_filter_replaces_the_old_one() {
     let before = consumer.receive(ReceiveOptions::default()).await.unwrap();
     consumer.put_back(before);
     consumer.subscribe(Subscription::new("a", Filter::tags(["new"]))).await.unwrap();
-    // It came through the old filter.
+    // The delivery was received with the old filter.
     assert_eq!(server.seen.counted("change_invisible"), 1);
     consumer.receive(ReceiveOptions::default()).await.unwrap();
     let received = server.seen.received.lock().unwrap();
@@ -110,7 +110,7 @@ async fn a_new_filter_replaces_the_old_one() {
 }
 
 #[tokio::test]
-async fn nothing_changes_after_the_close() {
+async fn subscriptions_do_not_change_after_the_close() {
     let server = TestServer::start(all_but_silent());
     let consumer = consumer(&server, &["a"]).await;
     consumer.close(Duration::from_secs(5)).await;

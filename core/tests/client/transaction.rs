@@ -1,4 +1,4 @@
-//! Transactions, and the servers' questions about those that were not decided.
+//! Transactions, and orphan checks.
 
 use std::{
     sync::{
@@ -21,7 +21,7 @@ use crate::{
     server::{Script, TestServer, message, status, stored},
 };
 
-/// The ids of transactions are those of the messages with a letter before them.
+/// A response whose transaction ids are the message ids with a prefix.
 fn half_stored(request: &v2::SendMessageRequest) -> v2::SendMessageResponse {
     let mut response = stored(request);
     for entry in &mut response.entries {
@@ -38,7 +38,7 @@ async fn producer(server: &TestServer) -> Producer {
     client(server).await.producer(ProducerOptions::new(["t"])).await.unwrap()
 }
 
-/// Asks about the half message with this id.
+/// Makes the server send an orphan check for the half message with this id.
 fn ask(server: &TestServer, id: &str) {
     let mut half = message(id, "half");
     half.topic = Some(v2::Resource { resource_namespace: String::new(), name: "t".into() });
@@ -49,7 +49,7 @@ fn ask(server: &TestServer, id: &str) {
     }));
 }
 
-/// The decisions that the server was told, in the order of the message ids.
+/// The decisions that the server received, in the order of the message ids.
 fn decisions(server: &TestServer) -> Vec<(String, TransactionResolution, TransactionSource)> {
     let ended = server.seen.ended.lock().unwrap();
     let mut decisions: Vec<_> =
@@ -107,8 +107,8 @@ async fn a_second_decision_is_refused() {
 }
 
 #[tokio::test]
-async fn a_decision_is_repeated_and_a_failed_one_may_be_made_again() {
-    // The first message is decided at the third attempt, the second one only by another commit.
+async fn a_decision_is_retried_and_can_be_repeated_after_a_failure() {
+    // The first message is committed at the third attempt, the second one only by another commit.
     let counts = [AtomicUsize::new(0), AtomicUsize::new(0)];
     let end = move |request: &v2::EndTransactionRequest, _| {
         let second = request.topic.as_ref().unwrap().name == "u";
@@ -148,7 +148,7 @@ async fn a_half_message_that_may_be_stored_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn a_commit_includes_a_send_that_nobody_waits_for() {
+async fn a_commit_includes_a_cancelled_send() {
     let server = TestServer::start(script());
     let transaction = producer(&server).await.begin().unwrap();
     let mut send = Box::pin(transaction.send(Message::new("t", "1")));
@@ -171,7 +171,7 @@ async fn a_decision_after_the_close_fails() {
 }
 
 #[tokio::test]
-async fn orphans_are_checked_and_a_bad_checker_disturbs_nothing() {
+async fn orphans_are_checked_and_a_failing_check_does_not_affect_others() {
     let server = TestServer::start(script());
     let producer = producer(&server).await;
     let asked = Arc::new(AtomicUsize::new(0));
@@ -195,7 +195,7 @@ async fn orphans_are_checked_and_a_bad_checker_disturbs_nothing() {
         ask(&server, id);
     }
     server.seen.wait("end", 2).await;
-    // The question about a message whose checker hangs is not asked twice; the others are.
+    // While the check of a message hangs, a further check of it is ignored. Checks of other messages run.
     for id in ["hangs", "panics", "unknown", "commit 2"] {
         ask(&server, id);
     }
@@ -212,7 +212,7 @@ async fn orphans_are_checked_and_a_bad_checker_disturbs_nothing() {
 }
 
 #[tokio::test]
-async fn a_check_that_is_decided_but_kept_does_not_hide_the_next_question() {
+async fn a_decided_check_that_is_not_dropped_does_not_block_the_next_check() {
     let server = TestServer::start(script());
     let producer = producer(&server).await;
     let checks = producer.orphan_checks();
@@ -276,7 +276,7 @@ async fn the_server_knows_the_topics_of_transactions() {
 }
 
 #[tokio::test]
-async fn the_server_that_stored_a_message_is_told_and_may_ask() {
+async fn the_server_that_stored_a_message_gets_the_decision_and_may_ask() {
     let broker = TestServer::start(script());
     let access = TestServer::start(Script { broker: Some(broker.address), ..script() });
     let producer = producer(&access).await;

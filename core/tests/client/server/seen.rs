@@ -1,4 +1,4 @@
-//! What a scripted server has seen.
+//! The requests that a scripted server has received.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use tonic::metadata::MetadataMap;
 
 use super::status;
 
-/// The requests so far.
+/// The requests so far, and the commands of tests to the server.
 #[derive(Default)]
 pub(crate) struct Seen {
     counts: watch::Sender<HashMap<&'static str, usize>>,
@@ -30,19 +30,19 @@ pub(crate) struct Seen {
     pub(crate) ended: Mutex<Vec<v2::EndTransactionRequest>>,
     pub(crate) recalled: Mutex<Vec<v2::RecallMessageRequest>>,
     pub(super) drop_streams: watch::Sender<usize>,
-    /// What the server sends over its telemetry streams.
+    /// The commands that the server sends over its telemetry streams.
     pub(super) commands: Commands,
     pub(super) forgotten: AtomicBool,
-    /// Where routes say the queues are from now on.
+    /// The new address of the broker in routes.
     pub(super) moved: Mutex<Option<SocketAddr>>,
-    /// How many more brokers routes have than one.
+    /// How many brokers were added to routes.
     pub(super) added_brokers: AtomicUsize,
-    /// How many of the next sends are never answered.
+    /// How many of the next sends get no response.
     pub(super) held: AtomicUsize,
 }
 
 impl Seen {
-    /// Counts one more, and returns how many there were before.
+    /// Increments the count of `what`. Returns the previous count.
     pub(super) fn count(&self, what: &'static str) -> usize {
         let mut before = 0;
         self.counts.send_modify(|counts| {
@@ -80,7 +80,7 @@ impl Seen {
     }
 }
 
-/// Reaches every telemetry stream.
+/// Sends commands to all telemetry streams.
 pub(super) struct Commands(pub(super) broadcast::Sender<v2::TelemetryCommand>);
 
 impl Default for Commands {
