@@ -34,9 +34,9 @@ use crate::{
     wire::{ConsumerKind, Role},
 };
 
-/// A connection to one RocketMQ service. Cheap to clone; clones are the same client.
+/// A client of one RocketMQ service. Cheap to clone; clones share the same connections.
 ///
-/// Dropping it does not close the producers and consumers made from it.
+/// Dropping a client does not close the producers and consumers that it created.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -53,10 +53,11 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// At once: `InvalidOptions` for options that can't be used, such as a malformed certificate; `Tls` and
-    /// `Protocol` if the endpoints are other servers than the options say. `Unavailable` if no endpoint could be
-    /// reached: within a second if nobody listens, otherwise at [`ClientOptions::startup_timeout`] (see
-    /// [`Startup`]). `Unauthenticated` if the credentials provider failed.
+    /// - `InvalidOptions`, at once, if an option can't be used, such as a malformed certificate.
+    /// - `Tls` and `Protocol`, at once, if the server speaks another protocol than the options say.
+    /// - `Unavailable` if no endpoint could be reached: within a second if nothing listens there, otherwise after
+    ///   [`ClientOptions::startup_timeout`] (see [`Startup`]).
+    /// - `Unauthenticated` if the credentials provider failed.
     pub async fn connect(options: ClientOptions) -> Result<Self> {
         check("connect", options.flaw())?;
         let mut options = options.bounded();
@@ -72,48 +73,48 @@ impl Client {
         let routes = Arc::new(Routes::new(servers.rpc()?, servers.clone()));
         let closed = AtomicBool::new(false);
         let client = Self(Arc::new(Inner { servers, routes, members: Mutex::default(), closed }));
-        client.0.servers.begin().await?;
+        client.0.servers.connect().await?;
         Ok(client)
     }
 
-    /// Whether the servers can be reached, as the latest calls and heartbeats have shown.
+    /// Returns whether the servers can be reached, according to the latest calls and heartbeats.
     #[must_use]
     pub fn health(&self) -> Health {
         self.0.servers.health()
     }
 
-    /// The changes of the status from now on, beginning with the present one.
+    /// Returns the current status, followed by each later change.
     #[must_use]
     pub fn status_changes(&self) -> StatusChanges {
         StatusChanges::new(self.0.servers.clone())
     }
 
-    /// Replaces the credentials. Requests from now on are signed with the new ones.
+    /// Replaces the credentials. Later requests are signed with the new credentials.
     ///
     /// # Errors
     ///
-    /// `InvalidOptions` if they can't be sent to a server; the old ones stay.
+    /// `InvalidOptions` if a value can't be sent as a header; the old credentials stay in use.
     pub fn update_credentials(&self, credentials: &Credentials) -> Result<()> {
         self.0.servers.credentials.update(credentials)
     }
 
-    /// Makes a producer. It is ready to send: the server has sent its settings and knows the named topics. If the
-    /// client starts [lazily](Startup::Lazy), the producer is returned at once, and sends wait.
+    /// Creates a producer. It is ready to send: the server has sent its settings, and the named topics exist. If the
+    /// client starts [lazily](Startup::Lazy), the producer is returned at once, and sends wait for the server.
     ///
     /// # Errors
     ///
-    /// `TopicNotFound`, `Unauthenticated`, ... as the server says; `Timeout` if it does not answer within
-    /// [`ClientOptions::startup_timeout`].
+    /// The server's refusal, such as `TopicNotFound` or `Unauthenticated`; `Timeout` if the server does not answer
+    /// within [`ClientOptions::startup_timeout`].
     pub async fn producer(&self, options: ProducerOptions) -> Result<Producer> {
         let role = Role::Producer { topics: options.topics.clone() };
-        let session = self.start("producer", role, &options.topics).await?;
+        let session = self.start_session("producer", role, &options.topics).await?;
         let producer = Producer::new(session, self.0.routes.clone(), &options);
         self.register("producer", producer.as_member())?;
         Ok(producer)
     }
 
-    /// Makes a consumer. It is ready to receive: the server has sent its settings and knows the topics. If the
-    /// client starts [lazily](Startup::Lazy), the consumer is returned at once, and receives wait.
+    /// Creates a consumer. It is ready to receive: the server has sent its settings, and the topics exist. If the
+    /// client starts [lazily](Startup::Lazy), the consumer is returned at once, and receives wait for the server.
     ///
     /// # Errors
     ///
@@ -128,7 +129,7 @@ impl Client {
         Ok(consumer)
     }
 
-    /// Makes a consumer that hands each message to a handler. It receives once it is
+    /// Creates a consumer that calls a handler for each message. It begins to receive when it is
     /// [started](PushConsumer::start).
     ///
     /// # Errors
@@ -145,14 +146,14 @@ impl Client {
         Ok(consumer)
     }
 
-    /// What this client, with all its producers and consumers, has counted so far.
+    /// Returns a snapshot of the metrics of this client, including all its producers and consumers.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         self.0.servers.metrics(self.0.routes.client_id())
     }
 
-    /// Closes every producer and consumer made from this client, side by side, within `deadline`. The report does not
-    /// repeat those that were closed before.
+    /// Closes all producers and consumers of this client concurrently, within `deadline`. The report leaves out
+    /// producers and consumers that were closed before.
     pub async fn close(&self, deadline: Duration) -> CloseReport {
         let start = Instant::now();
         self.0.closed.store(true, Ordering::SeqCst);
@@ -164,7 +165,7 @@ impl Client {
         self.0.servers.credentials.close();
         self.0.servers.pool.clear();
         self.0.servers.monitor.close();
-        reports.into_iter().fold(CloseReport::default(), CloseReport::beside).since(start)
+        reports.into_iter().fold(CloseReport::default(), CloseReport::merge).with_elapsed_since(start)
     }
 
     /// Starts the session of a consumer in a group.
@@ -176,11 +177,16 @@ impl Client {
     ) -> Result<Session> {
         check_consumer(operation, group, &subscriptions)?;
         let topics: Vec<String> = subscriptions.iter().map(|it| it.topic.clone()).collect();
-        self.start(operation, Role::Consumer { kind, group: group.to_owned(), subscriptions }, &topics).await
+        self.start_session(
+            operation,
+            Role::Consumer { kind, group: group.to_owned(), subscriptions },
+            &topics,
+        )
+        .await
     }
 
-    /// Starts a session: its settings have arrived, and the routes of `topics` are known.
-    async fn start(&self, operation: &'static str, role: Role, topics: &[String]) -> Result<Session> {
+    /// Starts a session. Waits for its settings and for the routes of `topics`, unless the client starts lazily.
+    async fn start_session(&self, operation: &'static str, role: Role, topics: &[String]) -> Result<Session> {
         let Inner { servers, routes, closed, .. } = &*self.0;
         if closed.load(Ordering::SeqCst) {
             return Err(Error::closed(operation));
@@ -188,24 +194,24 @@ impl Client {
         let deadline = crate::options::deadline(Instant::now(), servers.options.startup_timeout);
         let session = Session::new(servers.rpc()?, servers.clone(), role);
         if servers.options.startup == Startup::Lazy {
-            session.begin()?;
+            session.connect_in_background()?;
             return Ok(session);
         }
         let known = try_join_all(topics.iter().map(|topic| routes.get(topic, deadline)));
-        // A missing topic is reported at once, even if the settings are late.
+        // A missing topic is reported at once, even if the settings have not arrived yet.
         let started = tokio::select! {
             biased;
             known = known => match known {
-                Ok(_) => session.start(deadline).await,
+                Ok(_) => session.wait_until_ready(deadline).await,
                 Err(error) => Err(error),
             },
-            Err(error) = session.start(deadline) => Err(error),
+            Err(error) = session.wait_until_ready(deadline) => Err(error),
         };
         started.map_err(|error| error.during(operation))?;
         Ok(session)
     }
 
-    /// Remembers a member for the close.
+    /// Registers a producer or consumer, so that closing the client closes it.
     fn register(&self, operation: &'static str, member: Weak<dyn Closable>) -> Result<()> {
         let mut members = self.0.members.lock();
         if self.0.closed.load(Ordering::SeqCst) {
@@ -223,6 +229,7 @@ impl Drop for Inner {
     }
 }
 
+/// Turns the flaw of some options, if there is one, into an error of kind `InvalidOptions`.
 fn check(operation: &'static str, flaw: Option<&'static str>) -> Result<()> {
     flaw.map_or(Ok(()), |flaw| Err(Error::new(ErrorKind::InvalidOptions, operation, flaw)))
 }

@@ -1,4 +1,4 @@
-//! Receiving and settling.
+//! The simple consumer: receives messages, and settles their deliveries.
 
 mod budget;
 mod dead_letter;
@@ -24,7 +24,7 @@ pub(crate) use self::{
     dead_letter::DeadLetter,
     leases::Leases,
     poll::{LONGEST_POLL, Poller, SHORTEST_POLL},
-    settle::{Acks, Change, Destination, ack_with_callback, batcher_for, submit_ack},
+    settle::{AckBatcher, Change, Destination, ack_with_callback, batcher_for, submit_ack},
 };
 use self::{feed::Feed, poll::Polls, prefetched::Prefetched, subscriptions::Subscriptions};
 use crate::{
@@ -40,25 +40,26 @@ use crate::{
 
 /// Receives messages, one call at a time. Cheap to clone; clones are the same consumer.
 ///
-/// Polls of several topics and brokers run side by side. A poll goes on when its [`receive`](Self::receive) has
-/// returned or was cancelled, for up to 20 s; what it brings is kept for the next receive or [stream](Self::messages). The
-/// leases of deliveries that wait are kept until nothing was received for a minute. After that the deliveries are given back,
-/// so that another consumer of the group can have them; servers since 5.5.0 do not count this as an attempt, except in FIFO groups.
+/// All topics and brokers are polled concurrently. A poll continues for up to 20 s after its
+/// [`receive`](Self::receive) has returned or was cancelled; its deliveries are kept for the next receive or
+/// [stream](Self::messages). The client renews the leases of these waiting deliveries. If the application calls no
+/// receive for a minute, the waiting deliveries are given back, so that another consumer of the group can get them.
+/// Servers since 5.5.0 do not count this as an attempt, except in FIFO groups.
 ///
-/// Dropping the last clone without [`close`](Self::close) ends polling. What was received and not acknowledged
-/// comes again after its invisible time.
+/// Dropping the last clone without [`close`](Self::close) ends polling. Deliveries that were not acknowledged are
+/// delivered again after their invisible time.
 #[derive(Clone)]
 pub struct SimpleConsumer(Arc<Inner>);
 
 struct Inner {
-    member: Member<Destination, Acks>,
+    member: Member<Destination, AckBatcher>,
     group: Arc<Group>,
     leases: Arc<Leases>,
     subscriptions: Arc<Subscriptions>,
-    /// Of a lite consumer.
+    /// The lite topics, if this is a lite consumer.
     lite: Option<Arc<LiteTopics>>,
     polls: Arc<Polls>,
-    /// What receives and streams hand out.
+    /// Deliveries that wait for a receive or a stream.
     prefetched: Arc<Prefetched>,
 }
 
@@ -79,69 +80,70 @@ impl SimpleConsumer {
         Self(Arc::new(Inner { member, group, leases, subscriptions, lite, polls, prefetched }))
     }
 
-    /// What its client closes.
+    /// The handle through which the client closes this consumer.
     pub(crate) fn as_member(&self) -> Weak<dyn Closable> {
         let inner: Weak<Inner> = Arc::downgrade(&self.0);
         inner
     }
 
-    /// Subscribes to a topic, or changes the filter of one. Receives that wait now receive from it, too.
+    /// Subscribes to a topic, or changes the filter of a subscription. Receives that are waiting include the topic.
     ///
-    /// The servers are told at once. All consumers of the group must have the same subscriptions. Deliveries that
-    /// wait and came through an earlier filter are given back. Cancelling the future does not cancel the change.
+    /// The servers are notified at once. All consumers of a group must have the same subscriptions. Waiting
+    /// deliveries that matched the previous filter are given back. Cancelling the future does not cancel the change.
     ///
     /// # Errors
     ///
-    /// `TopicNotFound` if the topic does not exist, `InvalidArgument` for an empty topic or filter and for a lite
-    /// consumer, or what a server says against it. The subscriptions are as before then.
+    /// `TopicNotFound` if the topic does not exist; `InvalidArgument` for an empty topic or filter, and for a lite
+    /// consumer; otherwise the refusal of a server. On an error the subscriptions do not change.
     pub async fn subscribe(&self, subscription: impl Into<Subscription>) -> Result<()> {
         self.check_not_lite("subscribe")?;
         let (inner, subscription) = (self.0.clone(), subscription.into());
         self.run("subscribe", async move {
             let topic = subscription.topic.clone();
             let replaced = inner.subscriptions.subscribe(subscription).await?;
-            inner.resubscribed(replaced.then_some(&*topic)).await;
+            inner.apply_subscription_change(replaced.then_some(&*topic)).await;
             Ok(())
         })
         .await
     }
 
-    /// Ends the subscription of a topic, if there is one. Returns when what waited of it is given back.
+    /// Ends the subscription of a topic, if there is one. Waits until its waiting deliveries are given back.
     ///
-    /// The servers are told at once, and polls of the topic end. What was received stays valid: it can be settled.
-    /// Cancelling the future does not cancel the change.
+    /// The servers are notified at once, and polls of the topic end. Deliveries that the application has received can
+    /// still be settled. Cancelling the future does not cancel the change.
     ///
     /// # Errors
     ///
-    /// What a server says against it. The subscriptions are as before then.
+    /// The refusal of a server. On an error the subscriptions do not change.
     pub async fn unsubscribe(&self, topic: &str) -> Result<()> {
         self.check_not_lite("unsubscribe")?;
         let (inner, topic) = (self.0.clone(), topic.to_owned());
         self.run("unsubscribe", async move {
             let removed = inner.subscriptions.unsubscribe(&topic).await?;
-            inner.resubscribed(removed.then_some(&*topic)).await;
+            inner.apply_subscription_change(removed.then_some(&*topic)).await;
             Ok(())
         })
         .await
     }
 
-    /// What the consumer is subscribed to now; of a lite consumer, the topic that it is bound to.
+    /// The current subscriptions. A lite consumer has one, for the topic that its group is bound to.
     #[must_use]
     pub fn subscriptions(&self) -> Vec<Subscription> {
         let subscribed = self.0.subscriptions.current();
         subscribed.iter().map(|it| Subscription::new(&*it.source.topic, it.source.filter.clone())).collect()
     }
 
-    /// Waits for messages of any subscribed topic. Returns an empty list if nothing arrives in time. A wait of zero returns what
-    /// has arrived already: the poll that it starts brings messages, or an error, to a later receive.
+    /// Waits for messages of any subscribed topic. Returns an empty list if nothing arrives in time. With a wait of
+    /// zero it returns the deliveries that have already arrived, and starts a poll whose messages, or error, go to a
+    /// later receive.
     ///
-    /// Cancelling the future loses no message: what has arrived goes to the next receive or to a
+    /// Cancelling the future loses no message: its deliveries go to the next receive or to a
     /// [stream](Self::messages).
     ///
     /// # Errors
     ///
-    /// A refusal by the server at once; a failure that may pass only if it lasts as long as the wait.
-    /// `InvalidArgument` without a subscription.
+    /// The refusal of a server, at once. A temporary failure only if it lasts as long as the wait.
+    /// `InvalidArgument` if there is no subscription.
     pub async fn receive(&self, options: ReceiveOptions) -> Result<Vec<Delivery>> {
         if options.max_messages == 0 {
             return Err(Error::new(ErrorKind::InvalidOptions, "receive", "max_messages is 0"));
@@ -151,18 +153,18 @@ impl SimpleConsumer {
 
     /// Starts to fetch messages of all subscribed topics ahead of the application, and returns them as a stream.
     ///
-    /// It fetches whenever there is room for more messages and bytes. Topics that are subscribed to later are
-    /// included. The leases of deliveries that wait are kept until the application has taken none for five minutes;
-    /// then what waits is given back, and the stream fetches again when the application asks for the next one.
-    /// [`keep_lease`](Self::keep_lease) keeps the lease of a delivery that was handed out.
+    /// The stream fetches while the limits in `options` allow more messages and bytes. Later subscriptions are
+    /// included. The leases of waiting deliveries are renewed until the application has taken none for five minutes.
+    /// Then they are given back, and the stream fetches again when the application asks for the next delivery.
+    /// [`keep_lease`](Self::keep_lease) renews the lease of a delivery that the application has received.
     ///
-    /// What the stream yields as an error is a refusal by a server, as for a topic that was deleted. The stream goes
-    /// on after it, and yields the same refusal again only if the server has answered in between. While servers
-    /// can't be reached, the stream waits and tries again. It ends when the consumer, its client or
-    /// [the stream](Messages::close) is closed, and with nothing else.
+    /// The stream yields an error when a server refuses, for instance because a topic was deleted. It continues after
+    /// an error, and yields the same refusal again only if the server has answered in between. While servers
+    /// can't be reached, the stream waits and retries. It ends only when the consumer, its client or
+    /// [the stream](Messages::close) is closed.
     ///
-    /// Receives and other streams of this consumer share what was fetched: each delivery is handed out once, to whichever
-    /// asks first. Must be called within a tokio runtime.
+    /// Receives and other streams of this consumer share the fetched deliveries: each is handed out once, to the
+    /// first that asks. Must be called within a tokio runtime.
     ///
     /// # Errors
     ///
@@ -174,25 +176,26 @@ impl SimpleConsumer {
         Ok(Messages::new(self.clone(), feed))
     }
 
-    /// Takes back deliveries that the application has not seen, for those who build on this crate, such as a
-    /// language's binding whose receive was cancelled after its deliveries had arrived.
+    /// Puts back deliveries that the application has not seen. This is for libraries on top of this crate, such as a
+    /// language binding whose receive was cancelled after its deliveries had arrived.
     ///
-    /// They go to a [`receive`](Self::receive) or stream that waits now, or to the next one. On a closed consumer they
-    /// are given back to the server at once. Deliveries of another group are ignored. May be called from any thread.
+    /// The deliveries go to a waiting [`receive`](Self::receive) or stream, or to the next one. If the consumer is
+    /// closed, they are given back to the server at once. Deliveries of another group are ignored. May be called from
+    /// any thread.
     pub fn put_back(&self, mut deliveries: Vec<Delivery>) {
         deliveries.retain(|delivery| self.is_own(delivery));
         self.0.prefetched.put_back(deliveries, None);
     }
 
-    /// Acknowledges a delivery: its message does not come again.
+    /// Acknowledges a delivery: its message is not delivered to the group again.
     ///
     /// Acks that run at the same time may share a request. Cancelling the future stops waiting, but does not
     /// cancel the ack.
     ///
     /// # Errors
     ///
-    /// `InvalidReceipt` if the lease is over: the message comes, or came, again. `InvalidArgument` if a consumer
-    /// of another group received the delivery.
+    /// `InvalidReceipt` if the lease has ended: the message is delivered again, or was already. `InvalidArgument` if
+    /// a consumer of another group received the delivery.
     pub async fn ack(&self, delivery: &Delivery) -> Result<()> {
         self.submit_ack(delivery)?.wait().await
     }
@@ -203,12 +206,12 @@ impl SimpleConsumer {
         wait_all(answers).await
     }
 
-    /// Hides a delivery from others for `invisible` from now; zero gives it back at once.
+    /// Hides a delivery from other consumers for `invisible` from now; zero gives it back at once.
     ///
     /// # Errors
     ///
-    /// `InvalidReceipt` if the lease is over or the delivery is settled; `InvalidArgument` above 12 h, or if a consumer
-    /// of another group received the delivery.
+    /// `InvalidReceipt` if the lease has ended or the delivery is settled; `InvalidArgument` above 12 h, or if a
+    /// consumer of another group received the delivery.
     pub async fn change_invisible(&self, delivery: &Delivery, invisible: Duration) -> Result<()> {
         self.check_unsettled(delivery, "change_invisible")?;
         if invisible.is_zero() {
@@ -218,8 +221,8 @@ impl SimpleConsumer {
         self.run("change_invisible", change.run()).await
     }
 
-    /// Returns a delivery that could not be processed. Its message comes again after `after`, as a further attempt;
-    /// zero means at once. The lease is no longer kept.
+    /// Returns a delivery that could not be processed. Its message is delivered again after `after`, as a further
+    /// attempt; zero means at once. The client stops renewing the lease.
     ///
     /// After the last attempt that the group allows, the server makes the message a dead letter. Cancelling the
     /// future does not cancel the call.
@@ -233,11 +236,11 @@ impl SimpleConsumer {
         self.settle("nack", delivery, change.run()).await
     }
 
-    /// Gives up on a delivery: its message moves to the dead-letter topic of the group, `%DLQ%` and the name of the
-    /// group, and does not come again.
+    /// Moves the message of a delivery to the dead-letter topic of the group, whose name is `%DLQ%` followed by the
+    /// name of the group. The message is not delivered again.
     ///
-    /// If the answer of the server is lost, the request is repeated, and the message may become a dead letter
-    /// twice. Cancelling the future does not cancel the call.
+    /// If the response is lost, the request is repeated, and the message may become a dead letter twice. Cancelling
+    /// the future does not cancel the call.
     ///
     /// # Errors
     ///
@@ -250,35 +253,35 @@ impl SimpleConsumer {
         self.settle("dead_letter", delivery, forward.run()).await
     }
 
-    /// Keeps the lease of a delivery while the application works on it: the client renews it for the same time as
-    /// before whenever half of it is over.
+    /// Keeps the lease of a delivery alive while the application works on it: the client renews the lease for its
+    /// original length whenever half of it has passed.
     ///
-    /// That ends when the delivery is settled (acknowledged, returned, or made a dead letter), when its last clone
-    /// is dropped, `max` from now, or when the consumer is closed or dropped. Called again, it replaces `max`. One
-    /// task keeps all leases of a consumer. A failed renewal is repeated while the lease lasts.
+    /// Renewal ends when the delivery is settled (acknowledged, returned, or made a dead letter), when its last clone
+    /// is dropped, `max` from now, or when the consumer is closed or dropped. Another call replaces `max`. One
+    /// task renews all leases of a consumer. A failed renewal is retried while the lease lasts.
     ///
-    /// If the lease is lost all the same, because the servers can't be reached for long or have ended it, then
-    /// [`Delivery::is_lease_lost`] is true, settling fails with kind `InvalidReceipt`, the message comes again, and
-    /// there is a warning in the log.
+    /// The lease can still be lost, if the servers can't be reached for long or have ended it. Then
+    /// [`Delivery::is_lease_lost`] is true, settling fails with kind `InvalidReceipt`, the message is delivered
+    /// again, and a warning is logged.
     ///
     /// # Errors
     ///
-    /// `InvalidReceipt` if the lease is over; `Closed`; `InvalidArgument` if a consumer of another group received
+    /// `InvalidReceipt` if the lease has ended; `Closed`; `InvalidArgument` if a consumer of another group received
     /// the delivery.
     pub fn keep_lease(&self, delivery: &Delivery, max: Duration) -> Result<()> {
         const OPERATION: &str = "keep_lease";
         self.0.member.begin(OPERATION)?;
         self.check_group(delivery, OPERATION)?;
         if delivery.is_lease_lost() || delivery.lease.is_settled() {
-            let message = "the lease of the delivery is over";
+            let message = "the lease of the delivery has ended";
             return Err(Error::new(ErrorKind::InvalidReceipt, OPERATION, message));
         }
         self.0.leases.keep(&delivery.lease, crate::options::deadline(Instant::now(), max));
         Ok(())
     }
 
-    /// Accepts no more calls, gives back what no receive or stream has returned, waits at most `deadline` for acks in
-    /// flight, and tells the servers that the consumer is gone.
+    /// Refuses further calls, gives back deliveries that no receive or stream has returned, waits at most `deadline`
+    /// for acks in flight, and tells the servers that the consumer has closed.
     pub async fn close(&self, deadline: Duration) -> CloseReport {
         let Inner { member, subscriptions, prefetched, .. } = &*self.0;
         subscriptions.close();
@@ -293,7 +296,7 @@ impl SimpleConsumer {
         Ok(submit_ack(&batcher, &delivery.lease, guard, member.session().options()))
     }
 
-    /// Runs work that settles a delivery, whose lease is not kept afterwards.
+    /// Runs `work`, which settles a delivery, and stops renewing the lease once it is settled.
     async fn settle(
         &self,
         operation: &'static str,
@@ -303,13 +306,13 @@ impl SimpleConsumer {
         let (leases, lease) = (self.0.leases.clone(), delivery.lease.clone());
         self.run(operation, async move {
             let result = work.await;
-            leases.note(&lease, &result);
+            leases.record_result(&lease, &result);
             result
         })
         .await
     }
 
-    /// Runs `work` in a task of its own, so that it is finished even if the caller stops waiting.
+    /// Runs `work` in its own task, so that it completes even if the caller stops waiting.
     async fn run(
         &self,
         operation: &'static str,
@@ -322,7 +325,7 @@ impl SimpleConsumer {
         *delivery.lease.message().group == *self.0.group
     }
 
-    /// Servers answer OK to what comes after an ack, and do nothing.
+    /// Checked by the client, because servers answer OK to a request for a settled delivery, and ignore it.
     fn check_unsettled(&self, delivery: &Delivery, operation: &'static str) -> Result<()> {
         self.check_group(delivery, operation)?;
         if delivery.lease.is_settled() {
@@ -331,7 +334,8 @@ impl SimpleConsumer {
         Ok(())
     }
 
-    /// A server may answer OK to a group that doesn't hold the lease, and deliver the message again.
+    /// Checked by the client, because a server may answer OK to a group that doesn't hold the lease, and deliver the
+    /// message again.
     fn check_group(&self, delivery: &Delivery, operation: &'static str) -> Result<()> {
         let (holder, group) = (&*delivery.lease.message().group, &*self.0.group);
         if holder == group {
@@ -344,9 +348,9 @@ impl SimpleConsumer {
 }
 
 impl Inner {
-    /// Makes receives look for new polls, and gives back what waits of `topic`.
-    async fn resubscribed(&self, topic: Option<&str>) {
-        self.prefetched.announce();
+    /// Wakes receives so that they poll the changed subscriptions, and gives back waiting deliveries of `topic`.
+    async fn apply_subscription_change(&self, topic: Option<&str>) {
+        self.prefetched.notify();
         if let Some(topic) = topic {
             self.prefetched.give_back_topic(topic).await;
         }

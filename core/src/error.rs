@@ -1,4 +1,4 @@
-//! The one error type.
+//! The error type of the client.
 
 use std::{error, fmt, sync::Arc};
 
@@ -19,9 +19,9 @@ struct Details {
     code: Option<i32>,
     retryable: bool,
     maybe_delivered: bool,
-    /// Whether there was no connection to send the request over.
+    /// Whether the request was not sent, because there was no connection.
     unreached: bool,
-    /// Whether nobody listens at the address, it closes connections at once, or its host name is not known.
+    /// Whether nothing listens at the address, it closes connections at once, or its host name can't be resolved.
     absent: bool,
     operation: &'static str,
     message: String,
@@ -31,13 +31,13 @@ struct Details {
 }
 
 impl Error {
-    /// What went wrong.
+    /// The kind of failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The server's code, such as 40402; `None` when no server answered.
+    /// The server's code, such as 40402; `None` if no server answered.
     #[must_use]
     pub fn code(&self) -> Option<i32> {
         self.0.code
@@ -49,7 +49,7 @@ impl Error {
         self.0.retryable
     }
 
-    /// Whether the server may have carried out the request although it failed, for instance because its answer was
+    /// Whether the server may have carried out the request although it failed, for instance because its response was
     /// lost.
     #[must_use]
     pub fn maybe_delivered(&self) -> bool {
@@ -62,25 +62,25 @@ impl Error {
         self.0.operation
     }
 
-    /// The reason in words: the server's own, if it gave one.
+    /// The reason in words, as the server gave it if it did.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// The address that was asked, as `host:port`.
+    /// The address that the request was sent to, as `host:port`.
     #[must_use]
     pub fn endpoint(&self) -> Option<&str> {
         self.0.endpoint.as_deref()
     }
 
-    /// The id of the request, for a search in the server's logs.
+    /// The id of the request, by which it can be found in the server's logs.
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         self.0.request_id.as_deref()
     }
 
-    /// An error that no server reported, for crates that build on this one, such as a language binding.
+    /// Creates an error that no server reported. This is for libraries on top of this crate, such as language bindings.
     #[must_use]
     pub fn new(kind: ErrorKind, operation: &'static str, message: impl Into<String>) -> Self {
         Self(Box::new(Details {
@@ -99,7 +99,7 @@ impl Error {
     }
 
     pub(crate) fn closed(operation: &'static str) -> Self {
-        Self::new(ErrorKind::Closed, operation, "it is closed")
+        Self::new(ErrorKind::Closed, operation, "the client, producer or consumer is closed")
     }
 
     pub(crate) fn with_code(mut self, code: i32) -> Self {
@@ -127,36 +127,37 @@ impl Error {
         self
     }
 
-    /// Whether the same call may succeed later.
+    /// Sets whether the same call may succeed later.
     pub(crate) fn with_retryable(mut self, retryable: bool) -> Self {
         self.0.retryable = retryable;
         self
     }
 
-    /// Marks that the server may have carried out the request.
-    pub(crate) fn maybe(mut self) -> Self {
+    /// Marks the request as possibly carried out by the server.
+    pub(crate) fn with_maybe_delivered(mut self) -> Self {
         self.0.maybe_delivered = true;
         self
     }
 
-    /// Marks that there was no connection to send the request over.
+    /// Marks the request as not sent, because there was no connection.
     pub(crate) fn unreached(mut self) -> Self {
         self.0.unreached = true;
         self
     }
 
-    /// Whether there was no connection to send the request over.
+    /// Whether the request was not sent, because there was no connection.
     pub(crate) fn is_unreached(&self) -> bool {
         self.0.unreached
     }
 
-    /// Marks that nobody listens at the address, that it closes connections at once, or that its host name is not known.
+    /// Marks the server as absent: nothing listens at the address, it closes connections at once, or its host name
+    /// can't be resolved.
     pub(crate) fn absent(mut self) -> Self {
         self.0.absent = true;
         self
     }
 
-    /// Whether nobody listens at the address, it closes connections at once, or its host name is not known.
+    /// Whether nothing listens at the address, it closes connections at once, or its host name can't be resolved.
     pub(crate) fn is_absent(&self) -> bool {
         self.0.absent
     }
@@ -167,7 +168,7 @@ impl Error {
         self
     }
 
-    /// Sets the operation that the user called, if a step of it failed.
+    /// Sets the operation to the one that the user called, of which the failed request was a part.
     pub(crate) fn during(mut self, operation: &'static str) -> Self {
         self.0.operation = operation;
         self
@@ -206,7 +207,8 @@ mod tests {
             .with_code(40402)
             .with_endpoint("h:1");
         assert_eq!(error.to_string(), "send failed: no such topic: x (TopicNotFound 40402 from h:1)");
-        assert_eq!(Error::closed("ack").to_string(), "ack failed: it is closed (Closed)");
+        let closed = "ack failed: the client, producer or consumer is closed (Closed)";
+        assert_eq!(Error::closed("ack").to_string(), closed);
         assert!(error.message().contains("manual"));
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::error::Error;
 
-/// Whether servers can be reached.
+/// Whether servers can be reached, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Status {
@@ -23,7 +23,7 @@ pub enum Status {
     Connected,
     /// There is a connection, but some server does not answer, refuses the client, or can't be reached.
     Degraded,
-    /// No server can be reached. The client goes on trying.
+    /// No server can be reached. The client keeps trying.
     Lost,
     /// The client is closed.
     Closed,
@@ -43,9 +43,10 @@ impl Status {
     }
 }
 
-/// Whether a client can reach its servers, as its latest calls and heartbeats have shown.
+/// Whether a client can reach its servers, according to its latest calls and heartbeats.
 ///
-/// A client without producers and consumers sends no heartbeats: it does not notice by itself that a server is gone.
+/// A client without producers and consumers sends no heartbeats, so it does not notice that a server is gone until a
+/// call fails.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Health {
@@ -55,8 +56,8 @@ pub struct Health {
     pub error: Option<Error>,
     /// How many connections are open.
     pub connections: usize,
-    /// The addresses in use that were tried, sorted by name: some of those that the user gave, and those of
-    /// brokers that the servers named.
+    /// The addresses in use that the client has tried to reach, sorted by name: addresses that the user gave, and
+    /// addresses of brokers from routes.
     pub endpoints: Vec<EndpointHealth>,
 }
 
@@ -97,21 +98,21 @@ impl Health {
     }
 }
 
-/// What may not work at one endpoint.
+/// A part of a session that can fail at one endpoint: the telemetry stream, or receiving a topic from a broker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Part {
+pub(crate) struct Component {
     pub(crate) endpoint: Arc<str>,
-    /// The topic that is received from, and its broker; `None` for the telemetry stream.
+    /// The topic and the broker that messages are received from; `None` for the telemetry stream.
     pub(crate) source: Option<(Arc<str>, Arc<str>)>,
 }
 
-impl Part {
+impl Component {
     pub(crate) fn telemetry(endpoint: &Arc<str>) -> Self {
         Self { endpoint: endpoint.clone(), source: None }
     }
 }
 
-/// Announces that the health of a client may have changed, and knows what its sessions say.
+/// Collects the failures of a client's sessions, and notifies watchers when the health of the client may have changed.
 #[derive(Debug, Default)]
 pub(crate) struct Monitor {
     changed: watch::Sender<()>,
@@ -119,37 +120,37 @@ pub(crate) struct Monitor {
     closed: AtomicBool,
 }
 
-/// What keeps the telemetry streams of one session from working, and its push consumer from receiving.
+/// The current failures of one session: of its telemetry streams, and of the receives of its push consumer.
 #[derive(Debug)]
 pub(crate) struct SessionHealth {
     monitor: Weak<Monitor>,
-    errors: Mutex<HashMap<Part, Error>>,
+    errors: Mutex<HashMap<Component, Error>>,
     ended: AtomicBool,
 }
 
 impl Monitor {
-    /// Announces that something may have changed.
-    pub(crate) fn poke(&self) {
+    /// Notifies watchers that the health may have changed.
+    pub(crate) fn notify(&self) {
         self.changed.send_replace(());
     }
 
-    /// Changes after each [`poke`](Self::poke).
+    /// A receiver that changes with each [`notify`](Self::notify).
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// Notes that the client was closed, or dropped.
+    /// Records that the client was closed or dropped.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        self.poke();
+        self.notify();
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
     }
 
-    /// The place where a new session reports.
-    pub(crate) fn watch_session(self: &Arc<Self>) -> Arc<SessionHealth> {
+    /// Registers a new session, which reports its failures to the result.
+    pub(crate) fn register_session(self: &Arc<Self>) -> Arc<SessionHealth> {
         let session = Arc::new(SessionHealth {
             monitor: Arc::downgrade(self),
             errors: Mutex::default(),
@@ -161,40 +162,43 @@ impl Monitor {
         session
     }
 
-    /// What does not work at an endpoint.
-    pub(crate) fn trouble(&self, endpoint: &str) -> Option<Error> {
+    /// The failure of some session at an endpoint; `None` if there is none.
+    pub(crate) fn error_at(&self, endpoint: &str) -> Option<Error> {
         let sessions = self.sessions.lock();
         let live = sessions.iter().filter_map(Weak::upgrade).filter(|it| !it.ended.load(Ordering::SeqCst));
         live.into_iter().find_map(|session| {
             let errors = session.errors.lock();
-            errors.iter().find(|(part, _)| *part.endpoint == *endpoint).map(|(_, error)| error.clone())
+            errors
+                .iter()
+                .find(|(component, _)| *component.endpoint == *endpoint)
+                .map(|(_, error)| error.clone())
         })
     }
 }
 
 impl SessionHealth {
-    /// Notes that a part works, or is not needed any more.
-    pub(crate) fn good(&self, part: &Part) {
-        if self.errors.lock().remove(part).is_some() {
-            self.poke();
+    /// Records that a component works, or is no longer needed.
+    pub(crate) fn clear(&self, component: &Component) {
+        if self.errors.lock().remove(component).is_some() {
+            self.notify();
         }
     }
 
-    /// Notes that a part failed.
-    pub(crate) fn bad(&self, part: Part, error: &Error) {
-        self.errors.lock().insert(part, error.clone());
-        self.poke();
+    /// Records that a component failed.
+    pub(crate) fn report(&self, component: Component, error: &Error) {
+        self.errors.lock().insert(component, error.clone());
+        self.notify();
     }
 
-    /// Notes that the session has ended: what it reported does not count any more.
+    /// Records that the session has ended. Its failures no longer count.
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::SeqCst);
-        self.poke();
+        self.notify();
     }
 
-    fn poke(&self) {
+    fn notify(&self) {
         if let Some(monitor) = self.monitor.upgrade() {
-            monitor.poke();
+            monitor.notify();
         }
     }
 }
@@ -234,20 +238,20 @@ mod tests {
     }
 
     #[test]
-    fn the_trouble_of_a_session_counts_until_it_passes_or_the_session_ends() {
+    fn the_failure_of_a_session_counts_until_it_is_cleared_or_the_session_ends() {
         let monitor = Arc::new(Monitor::default());
-        let [one, two] = [monitor.watch_session(), monitor.watch_session()];
+        let [one, two] = [monitor.register_session(), monitor.register_session()];
         let mut changes = monitor.changes();
-        let telemetry = Part::telemetry(&"h:1".into());
-        one.bad(telemetry.clone(), &error());
-        two.bad(Part { source: Some(("t".into(), "b".into())), ..telemetry.clone() }, &error());
+        let telemetry = Component::telemetry(&"h:1".into());
+        one.report(telemetry.clone(), &error());
+        two.report(Component { source: Some(("t".into(), "b".into())), ..telemetry.clone() }, &error());
         assert!(changes.has_changed().unwrap());
-        assert!(monitor.trouble("h:1").is_some() && monitor.trouble("h:2").is_none());
-        one.good(&telemetry);
-        two.good(&telemetry);
-        assert!(monitor.trouble("h:1").is_some());
+        assert!(monitor.error_at("h:1").is_some() && monitor.error_at("h:2").is_none());
+        one.clear(&telemetry);
+        two.clear(&telemetry);
+        assert!(monitor.error_at("h:1").is_some());
         changes.mark_unchanged();
         two.end();
-        assert!(changes.has_changed().unwrap() && monitor.trouble("h:1").is_none());
+        assert!(changes.has_changed().unwrap() && monitor.error_at("h:1").is_none());
     }
 }

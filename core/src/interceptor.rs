@@ -1,4 +1,4 @@
-//! Code of the application around every send, receive and settlement.
+//! Hooks of the application that run before and after every send, receive and settlement.
 
 use std::{
     fmt,
@@ -12,20 +12,20 @@ use crate::{
     message::{Delivery, LeasedMessage, Message, Receipt},
 };
 
-/// Is told before and after every send, receive and settlement of a client. Set with
+/// Hooks that are called before and after every send, receive and settlement of a client. Set with
 /// [`ClientOptions::interceptor`](crate::ClientOptions::interceptor).
 ///
-/// Every function has a default that does nothing. They run on the client's own path, so they must be quick and must
-/// not block. One that panics does not disturb the operation: the panic is logged as a warning.
+/// Every hook does nothing by default. The client calls the hooks while it runs the operation, so they must return
+/// quickly and must not block. A panic in a hook does not affect the operation; it is logged as a warning.
 ///
-/// Of several interceptors, the first is told first before an operation, and last after it.
+/// Several interceptors are called in order before an operation, and in reverse order after it.
 ///
 /// ```
 /// use std::sync::Arc;
 ///
 /// use rocketmq_thin::{ClientOptions, Interceptor, Message};
 ///
-/// /// Hands the trace on to whoever receives the message.
+/// /// Adds the current trace to each message.
 /// struct Tracing;
 ///
 /// impl Interceptor for Tracing {
@@ -39,24 +39,24 @@ use crate::{
 /// ```
 #[allow(unused_variables, reason = "the names document the parameters")]
 pub trait Interceptor: Send + Sync {
-    /// A message is about to be checked and sent. It runs in the task that sends, and may change the message, for
-    /// instance add a property.
+    /// Called before a message is checked and sent, in the task that calls `send`. May change the message, for instance
+    /// add a property.
     fn before_send(&self, message: &mut Message) {}
 
-    /// A message has its result, after all attempts. It runs in a task of the client. A message that was abandoned, by
-    /// a close or a cancelled send, may have none.
+    /// Called with the result of a send, after all attempts, in a task of the client. May not be called for a message
+    /// that was abandoned by a close or a cancelled send.
     fn after_send(&self, message: &Message, result: Result<&Receipt, &Error>) {}
 
-    /// A request for messages is about to be sent. One call of the application may cause several, or none.
+    /// Called before a request for messages is sent. One receive of the application may send several requests, or none.
     fn before_receive(&self, receive: &ReceiveInfo<'_>) {}
 
-    /// A request for messages was answered. The application gets the deliveries after this, or later.
+    /// Called with the result of a request for messages, before the application gets the deliveries.
     fn after_receive(&self, receive: &ReceiveInfo<'_>, result: Result<&[Delivery], &Error>) {}
 
-    /// A delivery is about to be settled, or to stay hidden for longer.
+    /// Called before a delivery is settled, or its invisible time is changed.
     fn before_settle(&self, settle: &SettleInfo<'_>) {}
 
-    /// A settlement has its result, after all attempts.
+    /// Called with the result of a settlement, after all attempts.
     fn after_settle(&self, settle: &SettleInfo<'_>, result: Result<(), &Error>) {}
 }
 
@@ -74,7 +74,7 @@ pub struct ReceiveInfo<'a> {
     pub group: &'a str,
     /// The topic.
     pub topic: &'a str,
-    /// The most messages that the answer may bring.
+    /// The maximum number of messages in the response.
     pub max_messages: u32,
 }
 
@@ -88,7 +88,7 @@ pub struct SettleInfo<'a> {
     pub topic: &'a str,
     /// The id of the message.
     pub message_id: &'a str,
-    /// What is done with it.
+    /// How the delivery is settled.
     pub settlement: Settlement,
 }
 
@@ -103,15 +103,15 @@ impl<'a> SettleInfo<'a> {
     }
 }
 
-/// What is done with a delivery.
+/// How a delivery is settled, or its lease changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Settlement {
-    /// It is acknowledged.
+    /// The delivery is acknowledged.
     Ack,
-    /// It stays hidden for this long from now. Zero gives it back.
+    /// The delivery stays hidden from other consumers for this long from now. Zero gives it back.
     ChangeInvisible(Duration),
-    /// It becomes a dead letter.
+    /// The message moves to the dead-letter topic.
     DeadLetter,
 }
 
@@ -161,9 +161,10 @@ impl Interceptors<'_> {
     }
 }
 
+/// Calls a hook, and logs its panic.
 fn guard(hook: &'static str, call: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(call)).is_err() {
-        tracing::warn!(hook, "an interceptor panicked; the operation goes on");
+        tracing::warn!(hook, "an interceptor panicked; the operation continues");
     }
 }
 

@@ -18,7 +18,7 @@
 //! let consumer = client.simple_consumer(SimpleConsumerOptions::new("billing", ["orders"])).await?;
 //! for delivery in consumer.receive(ReceiveOptions::default()).await? {
 //!     if delivery.corrupted {
-//!         // Not now: it comes again in a minute.
+//!         // The message is delivered again in a minute.
 //!         consumer.nack(&delivery, Duration::from_secs(60)).await?;
 //!     } else {
 //!         println!("{:?}", delivery.body);
@@ -34,53 +34,53 @@
 //! # What it does
 //!
 //! - **Connections.** All producers and consumers of a [`Client`] share its HTTP/2 connections. There is one per
-//!   address, and more if long polls need more streams than the server allows on one; the `Debug` output of a client
-//!   says how many there are. A connection on which the server has stopped answering is replaced.
-//! - **Failures.** Attempts that fail for a reason that may pass are repeated, with growing pauses, until
+//!   address, and more if long polls need more streams than the server allows on one connection; the `Debug` output of
+//!   a client shows their number. A connection on which the server has stopped answering is replaced.
+//! - **Failures.** Temporary failures are retried, with growing pauses, until
 //!   [`ClientOptions::operation_timeout`]. Other failures are returned at once. An [`Error`] says what happened
 //!   ([`Error::kind`], [`Error::code`]), whether to try again ([`Error::retryable`]), and whether the server may
 //!   have carried out the request ([`Error::maybe_delivered`]).
 //! - **Messages** of every type: NORMAL, FIFO, DELAY, PRIORITY, LITE, and those of a [`Transaction`]. See [`Message`].
-//!   A delayed one can be called back ([`Producer::recall`]).
+//!   A DELAY message can be recalled before its delivery ([`Producer::recall`]).
 //! - **Throughput.** Sends and acks that run at the same time may share a request; each has its own result. The
 //!   number and size of messages in flight are bounded.
-//! - **Fetching ahead.** [`SimpleConsumer::messages`] is a stream that fetches whenever there is room for more messages
-//!   and bytes, and gives back what the application has not taken when it is dropped.
+//! - **Fetching ahead.** [`SimpleConsumer::messages`] is a stream that fetches messages ahead of the application, within
+//!   limits of messages and bytes. When it is dropped, it gives back the deliveries that the application has not taken.
 //! - **Handlers.** A [`PushConsumer`] calls a handler for each message, many at a time, and settles the message by the
 //!   handler's [`ConsumeResult`].
-//! - **Leases.** A [`Delivery`] is hidden from others until its invisible time is over. It holds the receipt
-//!   handle; after a change of the invisible time every clone uses the new one. [`SimpleConsumer::keep_lease`] keeps
-//!   it hidden while the application works on it.
-//! - **Starting.** [`Client::connect`] fails with the cause if no server can be reached: soon if nobody listens at
-//!   the address. [`Startup`] makes it wait for a server that is not there yet, or leave that to the calls.
-//! - **Health.** [`Client::health`] says whether the servers can be reached and what is wrong,
-//!   [`Client::status_changes`] when that changes.
+//! - **Leases.** A [`Delivery`] is hidden from other consumers until its invisible time is over. It holds the receipt
+//!   handle; after a change of the invisible time every clone uses the new handle. [`SimpleConsumer::keep_lease`] keeps
+//!   the delivery hidden while the application works on it.
+//! - **Starting.** [`Client::connect`] fails with the cause if no server can be reached: within a second if nothing
+//!   listens at the address. [`Startup`] makes it wait for a server that has not started yet, or not wait at all.
+//! - **Health.** [`Client::health`] says whether the servers can be reached and what is wrong.
+//!   [`Client::status_changes`] yields each change.
 //! - **Security.** [`Tls`] and [`Credentials`]. A [`CredentialsProvider`] is asked for new credentials before they
 //!   expire and after a server has refused them. No secret appears in `Debug` output, errors, spans or events.
-//! - **Closing.** `close` waits for calls in flight, up to a deadline, and tells the servers. Dropping everything
-//!   instead ends all work at once.
+//! - **Closing.** `close` waits for calls in flight, up to a deadline, and notifies the servers. Dropping a producer or
+//!   consumer without `close` ends its work at once.
 //!
 //! # What it leaves to you
 //!
-//! Every function runs on the caller's tokio runtime. The crate starts no runtime, reads no environment,
+//! Every function runs on the caller's tokio runtime. The crate starts no runtime, reads no environment variables,
 //! installs no logger and writes no files. Its spans and events go to [`tracing`].
 //!
-//! Delivery is at least once: a send is repeated if its answer was lost, and a message comes again if its ack was
-//! lost. Its [`Delivery::message_id`] is the same each time.
+//! Delivery is at least once: a send is repeated if its response was lost, and a message is delivered again if its ack
+//! was lost. Its [`Delivery::message_id`] is the same each time.
 //!
 //! # Events
 //!
-//! Nothing is logged at `info` or above while all goes well. No event has a body, a property, or a secret.
+//! While everything works, nothing is logged at `info` or above. No event contains a body, a property, or a secret.
 //!
 //! | level | when |
 //! |---|---|
 //! | `error` | a handler panicked |
 //! | `warn` | a server can't be reached, or a connection is replaced because it stopped answering; a topic can't be received from; a lease is lost; a message could not be settled; a transaction was dropped undecided, or a checker failed; a lite subscription was revoked; credentials could not be renewed; an interceptor panicked; certificates are not verified |
 //! | `info` | a server answers again, a topic is received from again |
-//! | `debug` | each failure that the client deals with by itself: retries, heartbeats, telemetry streams, renewals of leases; connections that open and end; exports of metrics that begin, end or fail |
+//! | `debug` | each failure that the client handles itself: retries, heartbeats, telemetry streams, renewals of leases; connections that open and end; exports of metrics that begin, end or fail |
 //!
-//! The span `rpc` (`debug`) is around each request, with `operation`, `endpoint` and `request_id`, by which a server's
-//! logs can be searched. Events have fields, such as `error`, `endpoint`, `topic` and `message_id`.
+//! Each request runs in a span `rpc` (`debug`) with `operation`, `endpoint`, and, except for receives, `request_id`, by
+//! which it can be found in a server's logs. Events have fields, such as `error`, `endpoint`, `topic` and `message_id`.
 
 mod client;
 mod consumer;

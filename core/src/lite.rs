@@ -1,4 +1,4 @@
-//! The lite topics of a lite consumer, which the client and its servers keep in step.
+//! The lite topics of a lite consumer, and their synchronization with the servers.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -19,35 +19,35 @@ use crate::{
     wire::{ILLEGAL_LITE_TOPIC, LITE_QUOTA_EXCEEDED, LiteChange, build_sync_lite},
 };
 
-/// How often the servers get the complete set, because they may lose it without a word.
-const COMPLETE_SYNC: Duration = Duration::from_secs(30);
+/// How often the complete set is sent to the servers, because they may lose it without notice.
+const FULL_SYNC_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The most revocations that wait for the application. The oldest gives way.
+/// How many revocations wait for the application at most. Beyond that, the oldest is dropped.
 const MAX_REVOCATIONS: usize = 4096;
 
-/// The lite topics that a consumer is subscribed to, below one topic.
+/// The lite topics of one topic that a consumer is subscribed to.
 pub(crate) struct LiteTopics {
     session: Arc<Session>,
     routes: Arc<Routes>,
     group: String,
     topic: String,
     state: Mutex<State>,
-    /// Held by the request under way, so that a complete set does not overtake a change.
-    turn: tokio::sync::Mutex<()>,
-    /// Makes the task send the complete set.
-    incomplete: Notify,
+    /// Held during a sync, so that a complete set does not overtake a change.
+    sync_lock: tokio::sync::Mutex<()>,
+    /// Makes the background task send the complete set.
+    resync: Notify,
     /// Changes when a server has revoked a subscription, or the consumer is closed.
     revocations: watch::Sender<u64>,
 }
 
-/// The lite topics that servers revoke, because another consumer of the group has taken them. Made by
+/// The lite topics that servers revoke because another consumer of the group has taken them over. Returned by
 /// `lite_revocations`. Cheap to clone; each revocation goes to one of the clones.
 #[derive(Clone)]
 pub struct LiteRevocations(pub(crate) Arc<LiteTopics>);
 
 impl LiteRevocations {
-    /// Waits for the next lite topic that is revoked. The consumer is no longer subscribed to it. `None` once the
-    /// consumer is closed. Cancelling the future loses none.
+    /// Waits for the next revoked lite topic, to which the consumer is no longer subscribed. Returns `None` once the
+    /// consumer is closed. Cancelling the future loses no revocation.
     pub async fn next(&self) -> Option<String> {
         self.0.revoked().await
     }
@@ -59,13 +59,14 @@ impl fmt::Debug for LiteRevocations {
     }
 }
 
-/// The functions that lite consumers have. Their `lite` returns the lite topics, and their `run` runs a call.
+/// Defines the functions of lite consumers. `$Consumer` needs a function `lite`, which returns the lite topics, and a
+/// function `run`, which runs an operation.
 macro_rules! lite_functions {
     ($Consumer:ident, $lite:literal) => {
-        #[doc = concat!("Lite consumers, made by [`", $lite, "`](crate::", $lite, ").")]
+        #[doc = concat!("For lite consumers, which are created with [`", $lite, "`](crate::", $lite, ").")]
         impl $Consumer {
-            /// Subscribes to a lite topic below the topic that the group is bound to, if it is not subscribed to yet.
-            /// Returns once the servers have it.
+            /// Subscribes to a lite topic of the topic that the group is bound to. Does nothing if the consumer is
+            /// subscribed to it already. Returns once the servers have the subscription.
             ///
             /// The client repeats the complete set of lite topics every 30 s and after each reconnect. Cancelling the
             /// future does not cancel the change.
@@ -73,25 +74,25 @@ macro_rules! lite_functions {
             /// # Errors
             ///
             /// `Throttled` with code 42902 if the consumer has as many lite topics as its group allows, and with code
-            /// 42901 if the server has too many; `InvalidArgument` for a name that servers don't take, and if this is
-            /// not a lite consumer; otherwise what a server says against it. The consumer is not subscribed then.
+            /// 42901 if the server has too many; `InvalidArgument` for a name that servers don't accept, and if this
+            /// is not a lite consumer; otherwise the refusal of a server. On an error the consumer is not subscribed.
             pub async fn subscribe_lite(&self, lite_topic: &str) -> crate::Result<()> {
                 const OPERATION: &str = "subscribe_lite";
-                let topics = crate::lite::required(self.lite(), OPERATION)?;
+                let topics = crate::lite::require_lite(self.lite(), OPERATION)?;
                 let name = lite_topic.to_owned();
                 self.run(OPERATION, async move { topics.subscribe(&name).await }).await
             }
 
-            /// Ends the subscription of a lite topic, if there is one. Returns once the servers know it. What was
-            /// received stays valid, and what waits for a handler is still handled. Cancelling the future does not
+            /// Ends the subscription of a lite topic, if there is one. Returns once the servers have ended it.
+            /// Received deliveries stay valid, and waiting messages are still handled. Cancelling the future does not
             /// cancel the change.
             ///
             /// # Errors
             ///
-            /// What a server says against it; `InvalidArgument` if this is not a lite consumer.
+            /// The refusal of a server; `InvalidArgument` if this is not a lite consumer.
             pub async fn unsubscribe_lite(&self, lite_topic: &str) -> crate::Result<()> {
                 const OPERATION: &str = "unsubscribe_lite";
-                let topics = crate::lite::required(self.lite(), OPERATION)?;
+                let topics = crate::lite::require_lite(self.lite(), OPERATION)?;
                 let name = lite_topic.to_owned();
                 self.run(OPERATION, async move { topics.unsubscribe(&name).await }).await
             }
@@ -102,41 +103,44 @@ macro_rules! lite_functions {
                 self.lite().map(|topics| topics.names()).unwrap_or_default()
             }
 
-            /// The lite topics that servers revoke, to be waited for.
+            /// Returns a handle that yields the lite topics that servers revoke.
             ///
             /// # Errors
             ///
             /// `InvalidArgument` if this is not a lite consumer.
             pub fn lite_revocations(&self) -> crate::Result<crate::LiteRevocations> {
-                crate::lite::required(self.lite(), "lite_revocations").map(crate::LiteRevocations)
+                crate::lite::require_lite(self.lite(), "lite_revocations").map(crate::LiteRevocations)
             }
         }
     };
 }
 pub(crate) use lite_functions;
 
-/// The lite topics of a consumer, for an operation that only lite consumers have.
+/// The lite topics of a consumer, for an operation that only lite consumers support.
 ///
 /// # Errors
 ///
 /// `InvalidArgument` if it is not a lite consumer.
-pub(crate) fn required(lite: Option<&Arc<LiteTopics>>, operation: &'static str) -> Result<Arc<LiteTopics>> {
+pub(crate) fn require_lite(
+    lite: Option<&Arc<LiteTopics>>,
+    operation: &'static str,
+) -> Result<Arc<LiteTopics>> {
     lite.cloned().ok_or_else(|| {
-        Error::new(ErrorKind::InvalidArgument, operation, "the consumer was not made as a lite consumer")
+        Error::new(ErrorKind::InvalidArgument, operation, "the consumer is not a lite consumer")
     })
 }
 
 #[derive(Default)]
 struct State {
     names: BTreeSet<String>,
-    /// Whether the servers have ever been told a name.
-    told: bool,
-    /// Those that servers have revoked and the application has not heard of.
+    /// Whether a lite topic was ever sent to the servers.
+    has_synced: bool,
+    /// Revoked lite topics that the application has not taken yet.
     revoked: VecDeque<String>,
 }
 
 impl LiteTopics {
-    /// An empty set, and the tasks that keep it in step until the session ends.
+    /// Creates an empty set, and starts the tasks that synchronize it until the session ends.
     pub(crate) fn start(
         session: Arc<Session>,
         routes: Arc<Routes>,
@@ -148,8 +152,8 @@ impl LiteTopics {
             topic: topic.into(),
             routes,
             state: Mutex::default(),
-            turn: tokio::sync::Mutex::default(),
-            incomplete: Notify::new(),
+            sync_lock: tokio::sync::Mutex::default(),
+            resync: Notify::new(),
             revocations: watch::Sender::new(0),
             session,
         });
@@ -160,42 +164,42 @@ impl LiteTopics {
         this
     }
 
-    /// Adds a lite topic, once all servers have it.
+    /// Subscribes to a lite topic at all servers, then adds it to the set.
     ///
     /// # Errors
     ///
     /// The refusal of a server. Then the consumer is not subscribed.
     pub(crate) async fn subscribe(&self, name: &str) -> Result<()> {
         const OPERATION: &str = "subscribe_lite";
-        let _turn = self.turn.lock().await;
+        let _guard = self.sync_lock.lock().await;
         if self.state.lock().names.contains(name) {
             return Ok(());
         }
         self.check(name).map_err(|error| error.during(OPERATION))?;
-        self.state.lock().told = true;
-        let result = self.tell(OPERATION, LiteChange::Add, &[name.to_owned()]).await;
+        self.state.lock().has_synced = true;
+        let result = self.sync(OPERATION, LiteChange::Add, &[name.to_owned()]).await;
         match result {
             Ok(()) => drop(self.state.lock().names.insert(name.to_owned())),
-            // Some of several servers may have accepted it.
-            Err(_) => self.incomplete.notify_one(),
+            // Some of the servers may have accepted it.
+            Err(_) => self.resync.notify_one(),
         }
         result
     }
 
-    /// Removes a lite topic, if it is there.
+    /// Unsubscribes from a lite topic at all servers, then removes it from the set.
     ///
     /// # Errors
     ///
     /// The refusal of a server. Then the consumer is still subscribed.
     pub(crate) async fn unsubscribe(&self, name: &str) -> Result<()> {
-        let _turn = self.turn.lock().await;
+        let _guard = self.sync_lock.lock().await;
         if !self.state.lock().names.contains(name) {
             return Ok(());
         }
-        let result = self.tell("unsubscribe_lite", LiteChange::Remove, &[name.to_owned()]).await;
+        let result = self.sync("unsubscribe_lite", LiteChange::Remove, &[name.to_owned()]).await;
         match result {
             Ok(()) => drop(self.state.lock().names.remove(name)),
-            Err(_) => self.incomplete.notify_one(),
+            Err(_) => self.resync.notify_one(),
         }
         result
     }
@@ -205,7 +209,7 @@ impl LiteTopics {
         self.state.lock().names.iter().cloned().collect()
     }
 
-    /// Waits until a server has revoked a lite topic; `None` once the session has ended.
+    /// Waits for the next revoked lite topic; `None` once the session has ended.
     pub(crate) async fn revoked(&self) -> Option<String> {
         let mut changes = self.revocations.subscribe();
         let next = async {
@@ -219,7 +223,7 @@ impl LiteTopics {
         self.session.stop().run_until_cancelled(next).await.flatten()
     }
 
-    /// Checks what servers leave to clients. The codes are those that servers have for it.
+    /// Checks a name and the quota, which servers leave to clients. Errors have the codes that servers define for them.
     fn check(&self, name: &str) -> Result<()> {
         let settings = self.session.consumer_settings();
         let invalid = |message: String| {
@@ -237,46 +241,47 @@ impl LiteTopics {
         }
         let count = self.state.lock().names.len();
         if let Some(quota) = settings.lite_quota.filter(|quota| count >= *quota) {
-            let message = format!("the group allows a consumer {quota} lite topics, and this one has them");
+            let message = format!("the consumer has {quota} lite topics, which is the maximum in its group");
             let error = Error::new(ErrorKind::Throttled, "subscribe_lite", message);
             return Err(error.with_code(LITE_QUOTA_EXCEEDED));
         }
         Ok(())
     }
 
-    /// Sends the complete set from time to time, and whenever a server may not have it.
+    /// Sends the complete set periodically, and whenever a server may lack it.
     async fn keep_complete(self: Arc<Self>, mut connected: watch::Receiver<u64>) {
-        let mut ticks = tokio::time::interval_at((Instant::now() + COMPLETE_SYNC).into(), COMPLETE_SYNC);
+        let mut ticks =
+            tokio::time::interval_at((Instant::now() + FULL_SYNC_INTERVAL).into(), FULL_SYNC_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                () = self.incomplete.notified() => {}
-                // Some servers forget the lite topics of a client whose stream ends.
+                () = self.resync.notified() => {}
+                // Some servers drop the lite topics of a client when its stream ends.
                 changed = connected.changed() => if changed.is_err() { return },
             }
             let mut backoff = Backoff::for_receiving();
-            while let Err(error) = self.tell_all().await {
-                tracing::debug!(%error, topic = self.topic, "the lite topics could not be sent; they are sent again");
+            while let Err(error) = self.sync_complete().await {
+                tracing::debug!(%error, topic = self.topic, "failed to send the lite topics; trying again");
                 tokio::time::sleep(backoff.next()).await;
             }
         }
     }
 
-    async fn tell_all(&self) -> Result<()> {
-        let _turn = self.turn.lock().await;
+    async fn sync_complete(&self) -> Result<()> {
+        let _guard = self.sync_lock.lock().await;
         let names: Vec<String> = {
             let state = self.state.lock();
-            if !state.told {
+            if !state.has_synced {
                 return Ok(());
             }
             state.names.iter().cloned().collect()
         };
-        self.tell("subscribe_lite", LiteChange::Complete, &names).await
+        self.sync("subscribe_lite", LiteChange::Complete, &names).await
     }
 
-    /// Tells every server of the topic, with retries.
-    async fn tell(&self, operation: &'static str, change: LiteChange, names: &[String]) -> Result<()> {
+    /// Sends a change to every server of the topic, with retries.
+    async fn sync(&self, operation: &'static str, change: LiteChange, names: &[String]) -> Result<()> {
         let options = self.session.options();
         let deadline = crate::options::deadline(Instant::now(), options.operation_timeout);
         let servers = self.routes.get(&self.topic, deadline).await.map(|route| route.readable_servers());
@@ -284,14 +289,14 @@ impl LiteTopics {
         let rpc = self.session.rpc();
         let requests = servers.iter().map(async |server| {
             let retry = Retry::new(operation, &options.retry, options.request_timeout, deadline);
-            let tell_once = async |limit| {
+            let sync_once = async |limit| {
                 let link = self.session.ready(server, deadline).await?;
                 let (group, topic) = (rpc.resource(&*self.group), rpc.resource(&*self.topic));
                 let request = build_sync_lite(group, topic, change, names);
                 let (origin, response) = rpc.unary::<SyncLiteSubscription>(&link, request, limit).await?;
                 origin.check(response.status.as_ref()).map(drop)
             };
-            retry.run(&*self.session, tell_once).await
+            retry.run(&*self.session, sync_once).await
         });
         try_join_all(requests).await.map_err(|error| error.during(operation))?;
         Ok(())

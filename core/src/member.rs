@@ -1,4 +1,4 @@
-//! What every producer and consumer is made of: a session, batchers, and a count of the calls in flight.
+//! What producers and consumers have in common: a session, batchers, and the count of calls in flight.
 
 use std::{
     borrow::Borrow,
@@ -21,16 +21,16 @@ use crate::{
 
 /// A producer or consumer, as its client knows it.
 pub(crate) trait Closable: Send + Sync {
-    /// Closes it within `deadline`.
+    /// Closes the producer or consumer within `deadline`.
     fn close(self: Arc<Self>, deadline: Duration) -> BoxFuture<'static, CloseReport>;
 
-    /// Whether a close has ended, whose report said all.
+    /// Whether a close has completed, so that another one has nothing to report.
     fn is_closed(&self) -> bool;
 }
 
-/// The part that producers and consumers share. `K` is where a batch goes, `C` the call that carries it.
+/// The part that producers and consumers share. `K` is the destination of a batch, `C` the call that sends it.
 ///
-/// Dropping it ends the session and all work, including what is in flight.
+/// Dropping it ends the session and all work, including calls in flight.
 pub(crate) struct Member<K, C: BatchCall> {
     session: Arc<Session>,
     in_flight: Arc<InFlight>,
@@ -47,12 +47,12 @@ impl<K: Eq + Hash, C: BatchCall> Member<K, C> {
         &self.session
     }
 
-    /// Whether a close has ended.
+    /// Whether a close has completed.
     pub(crate) fn is_closed(&self) -> bool {
         self.session.stop().is_cancelled()
     }
 
-    /// Counts one more call in flight.
+    /// Counts a call as in flight until the guard is dropped.
     ///
     /// # Errors
     ///
@@ -61,7 +61,7 @@ impl<K: Eq + Hash, C: BatchCall> Member<K, C> {
         self.in_flight.begin().ok_or_else(|| Error::closed(operation))
     }
 
-    /// Runs `work` in a task of its own, so that it goes on if the caller stops waiting.
+    /// Runs `work` in its own task, so that it continues if the caller stops waiting.
     ///
     /// # Errors
     ///
@@ -83,11 +83,11 @@ impl<K: Eq + Hash, C: BatchCall> Member<K, C> {
         });
         match task.await {
             Ok(Some(result)) => result.map_err(|error| error.during(operation)),
-            Ok(None) | Err(_) => Err(Error::closed(operation).maybe()),
+            Ok(None) | Err(_) => Err(Error::closed(operation).with_maybe_delivered()),
         }
     }
 
-    /// The batcher for `key`, made when it is first needed.
+    /// The batcher for `key`, created with `call` when it is first needed.
     pub(crate) fn batcher<Q>(&self, key: &Q, call: impl FnOnce() -> C) -> Arc<Batcher<C>>
     where
         K: Borrow<Q>,
@@ -102,7 +102,7 @@ impl<K: Eq + Hash, C: BatchCall> Member<K, C> {
         batcher
     }
 
-    /// Accepts no more calls, waits for those in flight and for `release`, and tells the servers; all within
+    /// Refuses further calls, waits for calls in flight and for `release`, and notifies the servers; all within
     /// `deadline`.
     pub(crate) async fn close(&self, deadline: Duration, release: impl Future<Output = ()>) -> CloseReport {
         let start = Instant::now();
@@ -116,12 +116,12 @@ impl<K: Eq + Hash, C: BatchCall> Member<K, C> {
                 batcher.abandon();
             }
         }
-        report.since(start)
+        report.with_elapsed_since(start)
     }
 }
 
 impl<K, C: BatchCall> Drop for Member<K, C> {
-    /// Tasks in flight hold the session, so that dropping it would not end them.
+    /// Cancels the session's tasks, which keep the session itself alive.
     fn drop(&mut self) {
         self.session.stop().cancel();
     }

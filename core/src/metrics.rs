@@ -1,18 +1,18 @@
-//! What the client counts, as plain data.
+//! The public types of metrics: a snapshot of what the client has counted.
 
 mod histogram;
 mod recorder;
 
 use std::time::SystemTime;
 
-pub(crate) use recorder::{Cached, ConsumeSeries, Recorder, SendSeries};
+pub(crate) use recorder::{CachedMessage, ConsumeSeries, Recorder, SendSeries};
 
-/// Everything a [`Client`](crate::Client) has counted since it was made.
+/// Everything a [`Client`](crate::Client) has counted since it was created.
 ///
 /// Names and labels of the first six metrics are those of Apache's clients. Times are in milliseconds. Every point also
 /// has the label `client_id`.
 ///
-/// | metric | kind | labels | what |
+/// | metric | kind | labels | meaning |
 /// |---|---|---|---|
 /// | `rocketmq_send_cost_time` | histogram | `topic`, `invocation_status` | from the moment a message is queued to its result, with retries |
 /// | `rocketmq_delivery_latency` | histogram | `topic`, `consumer_group` | from the server's delivery of a message to its arrival, by the clocks of both |
@@ -22,14 +22,14 @@ pub(crate) use recorder::{Cached, ConsumeSeries, Recorder, SendSeries};
 /// | `rocketmq_consumer_cached_bytes` | gauge | `topic`, `consumer_group` | the size of their bodies |
 /// | `rocketmq_client_received_messages` | counter | `topic`, `consumer_group` | messages received |
 /// | `rocketmq_client_settled_messages` | counter | `topic`, `consumer_group`, `operation`, `invocation_status` | acks, changes of the invisible time, dead letters |
-/// | `rocketmq_client_errors` | counter | `operation`, `error_kind` | operations that failed for good; of receives, each request that failed |
+/// | `rocketmq_client_errors` | counter | `operation`, `error_kind` | operations that failed after all retries; for receives, each failed request |
 /// | `rocketmq_client_retries` | counter | `operation` | requests that were sent again |
 /// | `rocketmq_client_in_flight` | gauge | | sends, acks and changes of the invisible time without a result yet |
 /// | `rocketmq_client_connections` | gauge | | open connections |
 /// | `rocketmq_client_connections_opened` | counter | | connections opened so far |
 ///
 /// `invocation_status` is `success` or `failure`. Beyond 1,000 topics of producers, or 1,000 pairs of group and topic of
-/// consumers, the rest is counted together under the topic `(other)`.
+/// consumers, all further ones are counted together under the topic `(other)`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Metrics {
@@ -37,12 +37,12 @@ pub struct Metrics {
     pub since: SystemTime,
     /// When this snapshot was taken.
     pub at: SystemTime,
-    /// Each metric once, in the order of the table above. A metric that has counted nothing has no points.
+    /// Each metric once, in the order of the table above. A metric without values has no points.
     pub metrics: Vec<Metric>,
 }
 
 impl Metrics {
-    /// The metric of this name.
+    /// The metric with this name, if there is one.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Metric> {
         self.metrics.iter().find(|metric| metric.name == name)
@@ -64,7 +64,7 @@ pub struct Metric {
 }
 
 impl Metric {
-    /// The sum of all points; of a histogram, how many values it holds.
+    /// The sum of all points. For a histogram, the number of recorded values.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.points.iter().map(|point| point.value.total()).sum()
@@ -95,15 +95,15 @@ impl MetricPoint {
     }
 }
 
-/// A value, and what kind of value it is.
+/// The value of a point, by the kind of its metric.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum MetricValue {
     /// A count that only grows.
     Counter(u64),
-    /// A value as it is now.
+    /// The current value.
     Gauge(u64),
-    /// How values are distributed.
+    /// A distribution of values.
     Histogram(Histogram),
 }
 
@@ -120,16 +120,16 @@ impl MetricValue {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Histogram {
-    /// The highest value of each bucket but the last, ascending.
+    /// The inclusive upper bound of each bucket except the last, ascending.
     pub bounds: &'static [f64],
-    /// How many values each bucket holds: one more than `bounds`, the last for what is above all of them.
+    /// The number of values in each bucket. Has one element more than `bounds`, for values above all bounds.
     pub counts: Vec<u64>,
     /// The sum of all values.
     pub sum: f64,
 }
 
 impl Histogram {
-    /// How many values it holds.
+    /// The number of recorded values.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()

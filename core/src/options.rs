@@ -22,30 +22,30 @@ pub(crate) use tls::{ClientCertificate, Roots};
 /// The default deadline of a close: 20 seconds.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(20);
 
-/// How long an orphan check may take: 60 seconds. Afterwards it counts as undecided, and others take its place.
+/// How long an orphan check may take: 60 seconds. After that it counts as undecided, and other checks may start.
 pub const ORPHAN_CHECK_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Longer waits, such as `Duration::MAX`, are cut to this, so that computing a deadline can't overflow.
+/// Longer waits, such as `Duration::MAX`, are limited to this, so that the computation of a deadline can't overflow.
 pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// The end of a wait that begins at `start`.
+/// The end of a wait that begins at `start`, with `wait` limited to [`LONGEST_WAIT`].
 pub(crate) fn deadline(start: Instant, wait: Duration) -> Instant {
     start + wait.min(LONGEST_WAIT)
 }
 
-/// How failed attempts are repeated within [`ClientOptions::operation_timeout`].
+/// How failed requests are retried within [`ClientOptions::operation_timeout`].
 ///
-/// Each pause is random, between zero and a limit that doubles from `initial` to `max`. Limits that the server
-/// sends replace these two.
+/// Each pause is random, between zero and a limit that doubles from `initial` to `max`. If the server sends such
+/// limits, they replace these two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryOptions {
     /// The maximum number of attempts of one call. Default: 16. With 1, a request that a server may have received
-    /// is not repeated. Attempts to reach a server that can't be reached don't count.
+    /// is not retried. Attempts that failed because no connection could be opened don't count.
     pub max_attempts: u32,
     /// The limit of the first pause. Default: 20 ms.
     pub initial: Duration,
-    /// The limit that later pauses grow to. Default: 1 s.
+    /// The maximum limit of later pauses. Default: 1 s.
     pub max: Duration,
 }
 
@@ -89,7 +89,7 @@ pub enum Language {
     Python,
     /// Node.js.
     NodeJs,
-    /// Kotlin. Servers list its connections as Java, because the names they accept there have no Kotlin.
+    /// Kotlin. Servers list its connections as Java, because they don't accept Kotlin as the language of a connection.
     Kotlin,
 }
 
@@ -104,19 +104,19 @@ pub enum Language {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProducerOptions {
-    /// Topics that must exist when the producer is made. It can send to others as well. Default: none.
+    /// Topics that must exist when the producer is created. It can also send to other topics. Default: none.
     pub topics: Vec<String>,
     /// The maximum number of messages in flight; further sends wait. Default: 4096.
     pub max_in_flight_messages: usize,
-    /// The maximum size of all bodies in flight, in bytes; further sends wait. Default: 64 MiB.
+    /// The maximum total size of the bodies in flight, in bytes; further sends wait. Default: 64 MiB.
     pub max_in_flight_bytes: usize,
-    /// Bodies of more bytes than this are sent in gzip form, if that is smaller. Consumers get the plain body back.
-    /// Default: none, which means that nothing is compressed.
+    /// Bodies larger than this, in bytes, are compressed with gzip if that makes them smaller. Clients decompress them
+    /// on receipt. Default: `None`, which means that nothing is compressed.
     pub compress_above: Option<usize>,
 }
 
 impl ProducerOptions {
-    /// The defaults for a producer of `topics`.
+    /// The default options for a producer of `topics`.
     #[must_use]
     pub fn new<T: Into<String>>(topics: impl IntoIterator<Item = T>) -> Self {
         Self { topics: topics.into_iter().map(Into::into).collect(), ..Self::default() }

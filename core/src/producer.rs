@@ -1,9 +1,9 @@
-//! Sending.
+//! The producer: checks messages, limits how many are in flight, and queues them for sending.
 
 mod fifo_order;
+mod in_flight_limits;
 mod orphan_checks;
 mod recall;
-mod room;
 mod send_batcher;
 mod transaction;
 
@@ -19,7 +19,7 @@ use tokio::sync::MutexGuard;
 
 use self::{
     fifo_order::FifoOrder,
-    room::Room,
+    in_flight_limits::InFlightLimits,
     send_batcher::{PendingSend, SendBatcher},
     transaction::HalfSlot,
 };
@@ -35,11 +35,12 @@ use crate::{
     route::Routes,
     rpc::{Answer, Batcher, InFlightGuard, PendingItem, wait_all},
     session::Session,
-    wire::{MessageIds, Outgoing, compress},
+    wire::{MessageIds, OutgoingMessage, compress},
 };
 
-/// Bodies up to this size are compressed by the caller's thread, which takes less than a millisecond.
-const COMPRESSED_IN_PLACE: usize = 64 * 1024;
+/// Bodies up to this size, in bytes, are compressed on the caller's thread, which takes less than a millisecond. Larger
+/// ones are compressed on a blocking thread.
+const MAX_INLINE_COMPRESSION: usize = 64 * 1024;
 
 /// Sends messages. Cheap to clone; clones are the same producer.
 ///
@@ -48,19 +49,20 @@ const COMPRESSED_IN_PLACE: usize = 64 * 1024;
 pub struct Producer(Arc<Inner>);
 
 struct Inner {
-    /// With a batcher for each topic.
+    /// Has a batcher for each topic.
     member: Member<String, SendBatcher>,
     routes: Arc<Routes>,
     ids: MessageIds,
-    room: Room,
+    limits: InFlightLimits,
     fifo_order: Arc<FifoOrder>,
     compress_above: Option<usize>,
 }
 
-/// A message on its way into the queue.
-enum Queueing<'a> {
+/// A message that is submitted for sending.
+enum Submission<'a> {
+    /// The message is queued.
     Done(Answer<Receipt>),
-    /// There is no room for it yet, or it has to be compressed.
+    /// The future queues the message, once it is compressed and the limits allow it.
     Waiting(BoxFuture<'a, Result<Answer<Receipt>>>),
 }
 
@@ -70,13 +72,13 @@ impl Producer {
             member: Member::new(session),
             routes,
             ids: MessageIds::new(),
-            room: Room::new(options),
+            limits: InFlightLimits::new(options),
             fifo_order: Arc::default(),
             compress_above: options.compress_above,
         }))
     }
 
-    /// What its client closes.
+    /// The handle through which the client closes this producer.
     pub(crate) fn as_member(&self) -> Weak<dyn Closable> {
         let inner: Weak<Inner> = Arc::downgrade(&self.0);
         inner
@@ -85,16 +87,16 @@ impl Producer {
     /// Sends one message and waits until the server has stored it.
     ///
     /// NORMAL messages that are sent at the same time may share a request, if the server supports it. FIFO messages
-    /// of one group are sent one after the other, in the order of the calls, even if one of them has to be sent
-    /// again; those of different groups are sent side by side. If a FIFO message fails for good, the next one of
-    /// its group is sent. The other types travel alone. See [`Message`] for the types.
+    /// of one message group are sent one after the other, in the order of the calls, even if one of them is retried;
+    /// messages of different groups are sent concurrently. If a FIFO message fails after all retries, the next one of
+    /// its group is sent. Messages of other types each have their own request. See [`Message`] for the types.
     ///
-    /// Cancelling the future stops waiting, but does not cancel a send that is under way.
+    /// Cancelling the future stops waiting, but does not cancel a send in flight.
     ///
     /// # Errors
     ///
     /// `InvalidArgument` if fields of the message contradict each other, and `TypeMismatch` if its topic does not
-    /// take its type. Otherwise the server's refusal, or the last failure if there was no answer within
+    /// accept its type. Otherwise the server's refusal, or the last failure if no attempt succeeded within
     /// [`operation_timeout`](crate::ClientOptions::operation_timeout); see [`Error::maybe_delivered`].
     pub async fn send(&self, message: Message) -> Result<Receipt> {
         self.submit(message, None).await?.wait().await
@@ -109,82 +111,85 @@ impl Producer {
         wait_all(answers).await
     }
 
-    /// Accepts no more sends, waits at most `deadline` for those in flight, and tells the servers that the
-    /// producer is gone.
+    /// Refuses further sends, waits at most `deadline` for sends in flight, and tells the servers that the producer has
+    /// closed.
     ///
-    /// Transactions have to be decided before: afterwards, `commit` and `rollback` fail with `Closed`.
+    /// Decide transactions before: after a close, `commit` and `rollback` fail with `Closed`.
     pub async fn close(&self, deadline: Duration) -> CloseReport {
-        let Inner { member, room, .. } = &*self.0;
+        let Inner { member, limits, .. } = &*self.0;
         let report = member.close(deadline, ready(())).await;
-        // Sends that still wait for room fail now.
-        room.close();
+        // Sends that still wait for the limits fail now.
+        limits.close();
         report
     }
 
-    /// Queues a message once there is room for it. A half message has a place in its transaction.
+    /// Queues a message once the limits of messages in flight allow it. `half` is its slot in a transaction, if it is a
+    /// half message.
     ///
-    /// What can be done at once is done in the call, and the rest is boxed: the futures of sends, of which there are many,
-    /// are small that way.
+    /// Queues the message in the call itself if possible. Only the waiting part is a boxed future, so that the futures
+    /// of sends are small.
     fn submit(
         &self,
         mut message: Message,
         half: Option<HalfSlot>,
     ) -> impl Future<Output = Result<Answer<Receipt>>> + Send {
         let session = self.0.member.session();
-        let copy = session.sending(&mut message).map(Box::new);
-        let queueing = self.queue(message, half);
+        let copy = session.intercept_send(&mut message).map(Box::new);
+        let submission = self.queue(message, half);
         async move {
-            let answer = match queueing {
-                Ok(Queueing::Done(answer)) => Ok(answer),
-                Ok(Queueing::Waiting(queued)) => queued.await,
+            let answer = match submission {
+                Ok(Submission::Done(answer)) => Ok(answer),
+                Ok(Submission::Waiting(queued)) => queued.await,
                 Err(error) => Err(error),
             };
             if let Err(error) = &answer {
-                session.refused(copy.as_deref(), error);
+                session.record_refused_send(copy.as_deref(), error);
             }
             answer
         }
     }
 
-    fn queue(&self, message: Message, half: Option<HalfSlot>) -> Result<Queueing<'_>> {
-        let Inner { member, ids, room, compress_above, .. } = &*self.0;
+    fn queue(&self, message: Message, half: Option<HalfSlot>) -> Result<Submission<'_>> {
+        let Inner { member, ids, limits, compress_above, .. } = &*self.0;
         let timeout = member.session().options().operation_timeout;
         let deadline = crate::options::deadline(Instant::now(), timeout);
         let guard = member.begin("send")?;
         let now = SystemTime::now();
-        let mut outgoing = Outgoing::new(message, half.is_some(), ids.next(now), now)?;
+        let mut outgoing = OutgoingMessage::new(message, half.is_some(), ids.next(now), now)?;
         let size = outgoing.message.body.len();
         let compresses = compress_above.is_some_and(|limit| size > limit);
         if !compresses {
             self.check_size(&outgoing)?;
-            if let Some((share, door)) = room.try_enter(size) {
-                let send = PendingSend { outgoing, half, _share: share };
-                return Ok(Queueing::Done(self.enter(send, door, (deadline, guard))));
+            if let Some((permits, order)) = limits.try_acquire(size) {
+                let send = PendingSend { outgoing, half, _permits: permits };
+                return Ok(Submission::Done(self.hand_to_batcher(send, order, (deadline, guard))));
             }
         }
         let waiting = async move {
-            let (share, door) = room.enter(size, deadline).await?;
+            let (permits, order) = limits.acquire(size, deadline).await?;
             if compresses {
                 outgoing = compressed(outgoing).await?;
                 self.check_size(&outgoing)?;
             }
-            let send = PendingSend { outgoing, half, _share: share };
-            Ok(self.enter(send, door, (deadline, guard)))
+            let send = PendingSend { outgoing, half, _permits: permits };
+            Ok(self.hand_to_batcher(send, order, (deadline, guard)))
         };
-        Ok(Queueing::Waiting(waiting.boxed()))
+        Ok(Submission::Waiting(waiting.boxed()))
     }
 
-    /// Hands a message for which there is room to the batcher of its topic. `door` keeps the order of the calls.
-    fn enter(
+    /// Hands a message to the batcher of its topic. `order` is held until the position of a FIFO message is reserved, so
+    /// that messages keep the order of the calls.
+    fn hand_to_batcher(
         &self,
         send: PendingSend,
-        door: MutexGuard<'_, ()>,
+        order: MutexGuard<'_, ()>,
         (deadline, guard): (Instant, InFlightGuard),
     ) -> Answer<Receipt> {
         let Message { topic, message_group, .. } = &send.outgoing.message;
         let batcher = self.batcher(topic);
-        let turn = message_group.as_ref().map(|group| self.0.fifo_order.join(topic.clone(), group.clone()));
-        drop(door);
+        let turn =
+            message_group.as_ref().map(|group| self.0.fifo_order.enqueue(topic.clone(), group.clone()));
+        drop(order);
         if send.outgoing.message_type == MessageType::Normal {
             return batcher.submit(send, deadline, guard);
         }
@@ -196,7 +201,7 @@ impl Producer {
         answer
     }
 
-    fn check_size(&self, outgoing: &Outgoing) -> Result<()> {
+    fn check_size(&self, outgoing: &OutgoingMessage) -> Result<()> {
         let size = outgoing.message.body.len();
         match self.0.member.session().settings().max_body_size {
             Some(max) if size > max => Err(Error::new(
@@ -214,10 +219,10 @@ impl Producer {
     }
 }
 
-/// The message with its body compressed, if that makes it smaller.
-async fn compressed(mut outgoing: Outgoing) -> Result<Outgoing> {
+/// Compresses the body, if that makes it smaller.
+async fn compressed(mut outgoing: OutgoingMessage) -> Result<OutgoingMessage> {
     let body = outgoing.message.body.clone();
-    let packed = if body.len() <= COMPRESSED_IN_PLACE {
+    let packed = if body.len() <= MAX_INLINE_COMPRESSION {
         compress(&body)
     } else {
         let work = tokio::task::spawn_blocking(move || compress(&body));

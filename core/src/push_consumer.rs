@@ -1,4 +1,4 @@
-//! Receiving with a handler.
+//! The push consumer: receives messages, calls a handler for each, and settles them by its result.
 
 mod dispatch;
 mod inner;
@@ -9,7 +9,7 @@ mod receive;
 mod settle;
 mod task;
 mod verify;
-mod work;
+mod worker;
 
 use std::{
     fmt,
@@ -30,31 +30,31 @@ use crate::{
     session::Session,
 };
 
-/// Hands each message to a handler, many at a time. Cheap to clone; clones are the same consumer.
+/// Calls a handler for each message, with many messages at a time. Cheap to clone; clones are the same consumer.
 ///
-/// It receives as soon as it has a handler: either [`start`](Self::start) is called with one, or
-/// [`next_tasks`](Self::next_tasks) is called again and again.
+/// The consumer begins to receive when [`start`](Self::start) is called with a handler, or
+/// [`next_tasks`](Self::next_tasks) is called for the first time.
 ///
-/// - **Order.** If the group is ordered (the server's settings say so), a message is handed out when all earlier ones
-///   of its message group are settled; those without a message group follow the order of their queue. Messages of
-///   other groups go on. In other groups messages are handled in any order.
-/// - **Failures.** A message of an ordered group that failed is handed out again by this consumer, after the time that
-///   the group's policy says. After the maximum of attempts it moves to the dead-letter topic. Another message that
-///   failed is returned to the server, which delivers it again after that time, to any consumer of the group, and
-///   moves it to the dead-letter topic in the end. A handler that panics has failed.
-/// - **Leases.** The lease of a message is kept while it waits and while it is handled, however long that takes. If it
-///   is lost all the same, because the servers can't be reached for long, the result is dropped and the message comes
-///   again; a warning says so.
-/// - **Room.** A poll asks only for as many messages as fit into the limits of the options.
-/// - **Trouble.** A topic that can't be received from is polled again and again, at most five times a second, and holds
-///   up no other. Warnings say when that begins, and an event when it is over.
+/// - **Order.** In an ordered consumer group (a setting of the server), a message is handed out when all earlier
+///   messages of its message group are settled. Messages without a message group are handled in the order of their queue.
+///   Different message groups do not wait for each other. In other consumer groups there is no order.
+/// - **Failures.** In an ordered group, this consumer hands out a failed message again, after the delay of the group's
+///   retry policy. After the maximum number of attempts it moves the message to the dead-letter topic. In other groups, a
+///   failed message is returned to the server. The server delivers it again after that delay, to any consumer of the
+///   group, or moves it to the dead-letter topic. A panic of the handler counts as a failure.
+/// - **Leases.** The lease of a message is renewed while the message waits and is handled, however long that takes. If the
+///   lease is lost because the servers can't be reached for long, the result of the handler is dropped, a warning is
+///   logged, and the message is delivered again.
+/// - **Limits.** A poll requests only as many messages as the limits of the options allow.
+/// - **Errors.** A topic that can't be received from is polled at most five times a second, and does not delay other
+///   topics. The client logs a warning when a topic starts to fail, and an event of level `info` when it works again.
 ///
-/// Dropping the last clone without [`close`](Self::close) ends all work, including running handlers. What was received
-/// and not settled comes again after its lease.
+/// Dropping the last clone without [`close`](Self::close) ends all work, including running handlers. Messages that were
+/// not settled are delivered again after their lease.
 #[derive(Clone)]
 pub struct PushConsumer(Arc<Owner>);
 
-/// Ends the work of a push consumer when it is dropped. The work itself holds [`Inner`].
+/// Ends the tasks of a push consumer when it is dropped. The tasks themselves hold [`Inner`].
 struct Owner(Arc<Inner>);
 
 impl Drop for Owner {
@@ -68,7 +68,7 @@ impl PushConsumer {
         Self(Arc::new(Owner(Inner::new(session, routes, options))))
     }
 
-    /// What its client closes.
+    /// The handle through which the client closes this consumer.
     pub(crate) fn as_member(&self) -> Weak<dyn Closable> {
         let inner: Weak<Inner> = Arc::downgrade(&self.0.0);
         inner
@@ -77,11 +77,11 @@ impl PushConsumer {
     /// Begins to receive, and calls `handler` for each message.
     ///
     /// Up to [`concurrency`](PushConsumerOptions::concurrency) handlers run at the same time, on the runtime's threads.
-    /// One that blocks its thread should use [`tokio::task::spawn_blocking`].
+    /// A handler that blocks should use [`tokio::task::spawn_blocking`].
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` if it has a handler already, or [`next_tasks`](Self::next_tasks) was called; `Closed`.
+    /// `InvalidArgument` if the consumer has a handler already, or [`next_tasks`](Self::next_tasks) was called; `Closed`.
     pub fn start<H, F>(&self, handler: H) -> Result<()>
     where
         H: Fn(Delivery) -> F + Send + Sync + 'static,
@@ -91,19 +91,20 @@ impl PushConsumer {
         if inner.is_closed() {
             return Err(Error::closed("start"));
         }
-        if !inner.begin_handling(work::spawn_with(handler)) {
-            let message = "the consumer hands out its messages already";
+        if !inner.begin_handling(worker::spawn_with(handler)) {
+            let message = "the consumer was started already";
             return Err(Error::new(ErrorKind::InvalidArgument, "start", message));
         }
         Ok(())
     }
 
-    /// Waits until messages may be handled, and returns up to `max` of them, at least one; `None` once the consumer is
-    /// closed. For those who call handlers themselves, such as a language's binding. The first call begins to receive.
+    /// Waits until messages may be handled, and returns between one and `max` of them; `None` once the consumer is
+    /// closed. This is for libraries that call handlers themselves, such as language bindings. The first call begins to
+    /// receive.
     ///
-    /// No more than [`concurrency`](PushConsumerOptions::concurrency) tasks are out at the same time. Cancelling the
-    /// future loses nothing. Several calls may wait at the same time. With a handler of [`start`](Self::start) it
-    /// returns nothing until the consumer is closed.
+    /// At most [`concurrency`](PushConsumerOptions::concurrency) tasks are uncompleted at the same time. Cancelling the
+    /// future loses no message. Several calls may wait at the same time. If a handler was given to
+    /// [`start`](Self::start), this waits until the consumer is closed.
     pub async fn next_tasks(&self, max: usize) -> Option<Vec<Task>> {
         let inner = &self.0.0;
         let pulls = inner.begin_pulling();
@@ -121,28 +122,28 @@ impl PushConsumer {
         }
     }
 
-    /// Hands out no more messages and receives none, until [`resume`](Self::resume). Running handlers go on, and so do
-    /// polls that wait at a server: what they bring waits here, with its lease kept.
+    /// Stops handing out and receiving messages until [`resume`](Self::resume). Running handlers continue. Polls in flight
+    /// continue, too; their messages wait, and their leases are renewed.
     pub fn pause(&self) {
         self.0.0.pause();
     }
 
-    /// Goes on after a [`pause`](Self::pause).
+    /// Continues after a [`pause`](Self::pause).
     pub fn resume(&self) {
         self.0.0.resume();
     }
 
-    /// Whether it is paused.
+    /// Whether the consumer is paused.
     #[must_use]
     pub fn is_paused(&self) -> bool {
         self.0.0.is_paused()
     }
 
-    /// Stops receiving, gives back what no handler has begun, waits at most `deadline` for running handlers and until
-    /// their messages are settled, and tells the servers that the consumer is gone. Handlers that run longer are
-    /// dropped at their next `await`.
+    /// Stops receiving, gives back messages that wait for a handler, waits at most `deadline` until running handlers have
+    /// returned and their messages are settled, and tells the servers that the consumer has closed. Handlers that run
+    /// longer are dropped at their next `await`.
     ///
-    /// A handler that closes its own consumer waits for itself, until the deadline. Its message is delivered again.
+    /// A handler that closes its own consumer waits for itself until the deadline. Its message is delivered again.
     pub async fn close(&self, deadline: Duration) -> CloseReport {
         self.0.0.clone().close(deadline).await
     }
@@ -153,18 +154,18 @@ impl Closable for Inner {
         async move {
             let start = Instant::now();
             let ended = self.session().stop().is_cancelled();
-            // After an earlier close nothing can be settled any more.
+            // After an earlier close no message can be settled any more.
             let until = if ended { start } else { crate::options::deadline(start, deadline) };
             let waiting = self.stop();
             let mut given_back = 0;
             let give_back = async { given_back = self.leases.give_back(waiting).await };
             let work = async { tokio::join!(give_back, self.drained()) };
             let _ = tokio::time::timeout_at(until.into(), work).await;
-            let (handled, unfinished) = self.late_results();
+            let (handled, unfinished) = self.close_results();
             let left = until.saturating_duration_since(Instant::now());
             let report = self.member.close(left, std::future::ready(())).await;
             let abandoned = report.abandoned.max(unfinished);
-            CloseReport { handled, given_back, abandoned, ..report }.since(start)
+            CloseReport { handled, given_back, abandoned, ..report }.with_elapsed_since(start)
         }
         .boxed()
     }

@@ -1,7 +1,7 @@
 //! W3C trace context in messages.
 //!
-//! It travels in the properties `traceparent` and `tracestate`, where OpenTelemetry's instrumentation of Apache's Java
-//! client reads and writes it, and `traceparent` also in the field that the protocol has for it.
+//! It is sent in the properties `traceparent` and `tracestate`, which OpenTelemetry's instrumentation of Apache's Java
+//! client reads and writes. `traceparent` is also sent in the protocol's own field.
 
 use crate::message::{Delivery, Message};
 
@@ -9,17 +9,17 @@ const TRACE_PARENT: &str = "traceparent";
 const TRACE_STATE: &str = "tracestate";
 
 impl Message {
-    /// Hands a trace on: sets the property `traceparent` to the header of this name of
+    /// Propagates a trace: sets the property `traceparent`, which has the format of the header `traceparent` of
     /// [W3C trace context](https://www.w3.org/TR/trace-context/), such as
     /// `00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01`.
     ///
-    /// Receivers find it as [`Delivery::trace_parent`]. A value that is not well-formed is sent as a property only.
+    /// Receivers get it as [`Delivery::trace_parent`]. A value that is not well-formed is only sent as a property.
     #[must_use]
     pub fn trace_parent(self, trace_parent: impl Into<String>) -> Self {
         self.replace(TRACE_PARENT, trace_parent.into())
     }
 
-    /// Sets the property `tracestate`, which belongs to [`trace_parent`](Self::trace_parent).
+    /// Sets the property `tracestate`, which accompanies [`trace_parent`](Self::trace_parent).
     #[must_use]
     pub fn trace_state(self, trace_state: impl Into<String>) -> Self {
         self.replace(TRACE_STATE, trace_state.into())
@@ -32,24 +32,24 @@ impl Message {
 }
 
 impl Delivery {
-    /// The `tracestate` that belongs to `trace_parent`, if the sender set one.
+    /// The `tracestate` that accompanies `trace_parent`, if the sender set one.
     #[must_use]
     pub fn trace_state(&self) -> Option<&str> {
         find(&self.properties, TRACE_STATE)
     }
 }
 
-/// The well-formed `traceparent` among properties.
+/// The property `traceparent`, if there is one and it is well-formed.
 pub(crate) fn trace_parent(properties: &[(String, String)]) -> Option<&str> {
     find(properties, TRACE_PARENT).filter(|value| is_trace_parent(value))
 }
 
-/// Of several values for one name, the last counts.
+/// The last value of a property.
 fn find<'a>(properties: &'a [(String, String)], name: &str) -> Option<&'a str> {
     properties.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }
 
-/// Whether `value` has the form of version 00, which later versions may only add to: two, 32, 16 and two lower-case
+/// Whether `value` has the format of version 00, which later versions may only extend: two, 32, 16 and two lower-case
 /// hexadecimal digits, joined by hyphens.
 fn is_trace_parent(value: &str) -> bool {
     const LENGTH: usize = 55;
@@ -71,7 +71,7 @@ mod tests {
     const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     #[test]
-    fn only_a_well_formed_trace_parent_counts() {
+    fn only_a_well_formed_trace_parent_is_accepted() {
         for (value, sound) in [
             (GOOD, true),
             (&GOOD.replacen("00", "01", 1), true),
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_trace_parent_counts() {
+    fn the_last_trace_parent_is_used() {
         let message = Message::new("t", "x").trace_parent("first").trace_parent(GOOD).trace_state("a=1");
         assert_eq!(
             message.properties,

@@ -1,4 +1,4 @@
-//! The status of a client, as it changes.
+//! A stream of the changes of a client's status.
 
 use std::{fmt, sync::Arc};
 
@@ -10,7 +10,8 @@ use crate::{
     rpc::Servers,
 };
 
-/// The changes of a client's status. It does not keep the client open.
+/// The changes of a client's status, from [`Client::status_changes`](crate::Client::status_changes). Does not keep
+/// the client open.
 pub struct StatusChanges {
     servers: Arc<Servers>,
     changed: watch::Receiver<()>,
@@ -23,10 +24,10 @@ impl StatusChanges {
         Self { servers, changed, latest: None }
     }
 
-    /// The present health at first, then the health after each change of its status. The last one is `Closed`, when
-    /// the client is closed or dropped; then `None`.
+    /// Returns the current health on the first call, then waits for the next change of the status. The last status is
+    /// `Closed`, after the client is closed or dropped; further calls return `None`.
     ///
-    /// Changes that nobody waited for are left out, except for the latest. Cancelling the future loses nothing.
+    /// If the status changed several times between two calls, only the latest is returned. Cancel safe.
     pub async fn next(&mut self) -> Option<Health> {
         if self.latest == Some(Status::Closed) {
             return None;
@@ -43,7 +44,7 @@ impl StatusChanges {
         }
     }
 
-    /// The same as a stream.
+    /// Converts to a stream of what [`next`](Self::next) returns.
     pub fn into_stream(self) -> impl Stream<Item = Health> + Send {
         futures::stream::unfold(self, async |mut changes| Some((changes.next().await?, changes)))
     }

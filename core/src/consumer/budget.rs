@@ -1,4 +1,4 @@
-//! How many messages and bytes may wait for the application.
+//! Limits how many messages and bytes wait for the application.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::message::Delivery;
 
-/// A limit of messages and bytes, shared by all that fetch for one buffer.
+/// A limit of messages and bytes, shared by all polls of one stream.
 pub(crate) struct Budget {
     max_messages: usize,
     max_bytes: usize,
@@ -16,8 +16,8 @@ pub(crate) struct Budget {
     freed: Notify,
 }
 
-/// Room for messages that are about to be fetched; what is not used is free again when it is dropped.
-pub(crate) struct Room {
+/// Room for messages that are about to be fetched or that wait for the application. Dropping it frees the room.
+pub(crate) struct Reservation {
     messages: OwnedSemaphorePermit,
     bytes: usize,
     budget: Arc<Budget>,
@@ -39,10 +39,10 @@ impl Budget {
         self.max_messages
     }
 
-    /// Waits until there is room for a message, and takes it for up to `wanted` messages of about `size` bytes.
+    /// Waits until there is room for a message, and reserves room for up to `wanted` messages of about `size` bytes.
     ///
-    /// Whoever waits longest is served first.
-    pub(crate) async fn room(self: &Arc<Self>, wanted: usize, size: usize) -> Room {
+    /// Waiting calls are served in the order in which they began.
+    pub(crate) async fn reserve(self: &Arc<Self>, wanted: usize, size: usize) -> Reservation {
         let permit = self.messages.clone().acquire_owned().await;
         let mut messages = permit.expect("the semaphore is never closed");
         loop {
@@ -55,7 +55,7 @@ impl Budget {
                 }
                 let bytes = messages.num_permits().saturating_mul(size);
                 *self.bytes.lock() += bytes;
-                return Room { messages, bytes, budget: self.clone() };
+                return Reservation { messages, bytes, budget: self.clone() };
             }
             freed.await;
         }
@@ -66,13 +66,13 @@ impl Budget {
     }
 }
 
-impl Room {
-    /// How many messages there is room for.
+impl Reservation {
+    /// How many messages the reservation covers.
     pub(crate) fn messages(&self) -> usize {
         self.messages.num_permits()
     }
 
-    /// The room of each delivery. What is left over is free again.
+    /// Splits the reservation into one for each delivery, by the size of its body. Frees the rest.
     pub(crate) fn divide(mut self, deliveries: &[Delivery]) -> Vec<Option<Self>> {
         let budget = self.budget.clone();
         deliveries
@@ -87,7 +87,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for Reservation {
     fn drop(&mut self) {
         *self.budget.bytes.lock() -= self.bytes;
         self.budget.freed.notify_waiters();
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_is_given_up_to_the_limits_of_messages_and_bytes() {
+    fn a_reservation_is_granted_up_to_the_limits_of_messages_and_bytes() {
         for (max_messages, max_bytes, wanted, size, given) in [
             (8, 1000, 5, 10, 5),
             (8, 1000, 100, 10, 8),
@@ -111,25 +111,25 @@ mod tests {
             (8, 1000, 0, 0, 1),
         ] {
             let budget = Budget::new(max_messages, max_bytes);
-            let room = budget.room(wanted, size).now_or_never().unwrap();
-            assert_eq!(room.messages(), given, "{max_messages} {max_bytes} {wanted} {size}");
+            let reservation = budget.reserve(wanted, size).now_or_never().unwrap();
+            assert_eq!(reservation.messages(), given, "{max_messages} {max_bytes} {wanted} {size}");
         }
     }
 
     #[test]
     fn room_is_free_again_when_it_is_dropped() {
         let budget = Budget::new(2, 100);
-        let first = budget.room(2, 10).now_or_never().unwrap();
-        assert!(budget.room(1, 10).now_or_never().is_none());
+        let first = budget.reserve(2, 10).now_or_never().unwrap();
+        assert!(budget.reserve(1, 10).now_or_never().is_none());
         drop(first);
-        let all_bytes = budget.room(1, 100).now_or_never().unwrap();
+        let all_bytes = budget.reserve(1, 100).now_or_never().unwrap();
         let mut waiting = tokio_test(budget.clone());
         assert!(waiting.as_mut().now_or_never().is_none());
         drop(all_bytes);
         assert_eq!(waiting.now_or_never().unwrap().messages(), 1);
     }
 
-    fn tokio_test(budget: Arc<Budget>) -> futures::future::BoxFuture<'static, Room> {
-        async move { budget.room(1, 10).await }.boxed()
+    fn tokio_test(budget: Arc<Budget>) -> futures::future::BoxFuture<'static, Reservation> {
+        async move { budget.reserve(1, 10).await }.boxed()
     }
 }

@@ -1,4 +1,4 @@
-//! Forwarding of a delivery to the dead-letter topic of its group.
+//! Forwards a delivery to the dead-letter topic of its group.
 
 use std::{sync::Arc, time::Duration, time::Instant};
 
@@ -12,7 +12,7 @@ use crate::{
     wire::{Forward, build_forward},
 };
 
-/// One delivery to forward.
+/// A request to forward one delivery to the dead-letter topic.
 pub(crate) struct DeadLetter {
     session: Arc<Session>,
     lease: Arc<Lease>,
@@ -35,15 +35,15 @@ impl DeadLetter {
         let deadline = deadline(&self.lease, options);
         let retry = Retry::new("dead_letter", &options.retry, options.request_timeout, deadline);
         let result = retry.run(&*self.session, |limit| self.forward(limit, deadline)).await;
-        self.lease.note(&result);
+        self.lease.record_result(&result);
         result.map_err(|error| error.during("dead_letter"))
     }
 
     async fn forward(&self, limit: Duration, deadline: Instant) -> Result<()> {
         let message = self.lease.message();
-        // Some servers only know clients that have a telemetry stream to them.
+        // Some servers refuse requests of clients without a telemetry stream to them.
         let link = self.session.ready(&message.endpoints, deadline).await?;
-        let _turn = self.lease.turn().await;
+        let _guard = self.lease.lock_handle().await;
         let rpc = self.session.rpc();
         let (group, topic) = (rpc.resource(&*message.group.name), rpc.resource(&*message.topic));
         let forward = Forward {

@@ -1,4 +1,4 @@
-//! Fetches deliveries ahead of the application, as far as there is room for them.
+//! Fetches the deliveries of a stream ahead of the application, within its limits.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -29,16 +29,16 @@ use crate::{
     wire,
 };
 
-/// Servers return at most this many messages to one receive.
+/// Servers return at most this many messages for one poll.
 const MAX_BATCH: usize = 32;
 
-/// The size of a body before one has arrived.
-const GUESSED_SIZE: usize = 1024;
+/// The assumed size of a body, in bytes, until the first one arrives.
+const INITIAL_BODY_SIZE: usize = 1024;
 
-/// The most errors that wait for the application. The oldest gives way.
+/// How many errors wait for the application at most. Beyond that, the oldest is dropped.
 const MAX_ERRORS: usize = 16;
 
-/// What fetches for one stream: a loop for each subscription, with a poll for each broker.
+/// Fetches deliveries for one stream. Each subscription has a task, which polls every broker of the topic.
 pub(super) struct Feed {
     session: Arc<Session>,
     routes: Arc<Routes>,
@@ -53,20 +53,22 @@ pub(super) struct Feed {
 
 #[derive(Default)]
 struct State {
+    /// Refusals that the application has not seen yet.
     errors: VecDeque<Error>,
-    /// How many polls share the room.
+    /// How many polls share the budget.
     polls: usize,
 }
 
-/// The polls of one topic at one broker.
-struct Broker {
+/// Polls one topic at one broker, and adapts how many messages it asks for.
+struct BrokerPoller {
     name: Arc<str>,
     poller: Poller,
-    /// How many messages the next poll asks for, if there is room. Unknown before the first: its share.
+    /// How many messages the next poll asks for, if the budget allows. `None` before the first poll, which asks for
+    /// an equal share of the budget.
     wanted: Option<usize>,
-    /// The size of a body, as it was lately.
+    /// A moving average of body sizes, in bytes.
     size: usize,
-    /// Whether the application was told that the server refuses the polls.
+    /// Whether the application has been given the error of a server that refuses the polls.
     refused: bool,
 }
 
@@ -92,11 +94,11 @@ impl Feed {
         feed
     }
 
-    pub(super) fn news(&self) -> watch::Receiver<u64> {
-        self.prefetched.news()
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.prefetched.changes()
     }
 
-    /// Deliveries that have arrived, or an error; `None` after the end.
+    /// Takes up to `max` deliveries that have arrived, or an error. Ready with `None` once the stream has ended.
     pub(super) fn take(&self, max: usize) -> Poll<Option<Result<Vec<Delivery>>>> {
         if self.stop.is_cancelled() {
             return Poll::Ready(None);
@@ -115,14 +117,14 @@ impl Feed {
         self.prefetched.put_back(deliveries, Some(&self.stop));
     }
 
-    /// Ends the stream, and gives back what waits of it.
+    /// Ends the stream, and gives back its waiting deliveries.
     pub(super) async fn close(&self) {
         self.stop.cancel();
-        self.prefetched.announce();
+        self.prefetched.notify();
         self.prefetched.give_back_ended().await;
     }
 
-    /// As [`close`](Self::close), in the background. The consumer lives until that is done.
+    /// Like [`close`](Self::close), but in the background. Keeps the consumer alive until the close is done.
     pub(super) fn abandon(self: &Arc<Self>, consumer: SimpleConsumer) {
         self.stop.cancel();
         let feed = self.clone();
@@ -132,7 +134,7 @@ impl Feed {
         });
     }
 
-    /// Runs `work` until it or the stream ends.
+    /// Spawns `work`, which is dropped when the stream ends.
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
         self.session.spawn(async move {
@@ -140,7 +142,7 @@ impl Feed {
         });
     }
 
-    /// Starts a loop for each subscription, also for those that are added later.
+    /// Starts a task for each subscription, including those that are added later.
     async fn follow_subscriptions(self: Arc<Self>) {
         let mut subscriptions = self.subscriptions.watch();
         let mut known = Vec::new();
@@ -150,7 +152,7 @@ impl Feed {
             for subscribed in current.iter() {
                 if !known.contains(&subscribed.id) {
                     known.push(subscribed.id);
-                    self.spawn(self.clone().follow(subscribed.clone()));
+                    self.spawn(self.clone().poll_topic(subscribed.clone()));
                 }
             }
             if subscriptions.changed().await.is_err() {
@@ -160,28 +162,28 @@ impl Feed {
     }
 
     /// Polls all brokers of a topic until its subscription ends.
-    async fn follow(self: Arc<Self>, subscribed: Arc<Subscribed>) {
+    async fn poll_topic(self: Arc<Self>, subscribed: Arc<Subscribed>) {
         subscribed.stop.run_until_cancelled(self.poll_all(&subscribed)).await;
-        // What arrived meanwhile.
+        // Deliveries may have arrived before the poll was cancelled.
         self.prefetched.give_back_topic(&subscribed.source.topic).await;
     }
 
     async fn poll_all(&self, subscribed: &Subscribed) {
         let mut backoff = Backoff::for_receiving();
         let mut refused = false;
-        let mut idle: HashMap<Arc<str>, Broker> = HashMap::new();
-        let mut running: HashMap<Arc<str>, Share<'_>> = HashMap::new();
-        let mut polls: FuturesUnordered<BoxFuture<'_, Broker>> = FuturesUnordered::new();
+        let mut idle: HashMap<Arc<str>, BrokerPoller> = HashMap::new();
+        let mut running: HashMap<Arc<str>, PollShare<'_>> = HashMap::new();
+        let mut polls: FuturesUnordered<BoxFuture<'_, BrokerPoller>> = FuturesUnordered::new();
         loop {
             match self.brokers(subscribed).await {
                 Ok(brokers) => {
                     refused = false;
                     backoff = Backoff::for_receiving();
                     for name in brokers {
-                        if let Entry::Vacant(place) = running.entry(name) {
-                            let name = place.key();
+                        if let Entry::Vacant(slot) = running.entry(name) {
+                            let name = slot.key();
                             let broker = idle.remove(name).unwrap_or_else(|| self.broker(subscribed, name));
-                            place.insert(Share::new(&self.state));
+                            slot.insert(PollShare::new(&self.state));
                             polls.push(Box::pin(self.poll(broker)));
                         }
                     }
@@ -203,38 +205,39 @@ impl Feed {
         }
     }
 
-    /// The brokers of a topic by its route now.
+    /// The brokers of the topic's current route.
     async fn brokers(&self, subscribed: &Subscribed) -> Result<Vec<Arc<str>>> {
         let timeout = self.session.options().operation_timeout;
         let deadline = crate::options::deadline(Instant::now(), timeout);
         self.routes.get(&subscribed.source.topic, deadline).await?.readable_brokers()
     }
 
-    fn broker(&self, subscribed: &Subscribed, name: &Arc<str>) -> Broker {
+    fn broker(&self, subscribed: &Subscribed, name: &Arc<str>) -> BrokerPoller {
         let (session, routes) = (self.session.clone(), self.routes.clone());
         let poller = Poller::new(session, routes, subscribed.source.clone(), name.clone());
-        Broker { name: name.clone(), poller, wanted: None, size: GUESSED_SIZE, refused: false }
+        BrokerPoller { name: name.clone(), poller, wanted: None, size: INITIAL_BODY_SIZE, refused: false }
     }
 
-    /// Polls once, as soon as there is room.
-    async fn poll(&self, mut broker: Broker) -> Broker {
-        self.prefetched.active().await;
+    /// Polls once, as soon as the budget allows.
+    async fn poll(&self, mut broker: BrokerPoller) -> BrokerPoller {
+        self.prefetched.wait_until_active().await;
         let polls = self.state.lock().polls.max(self.subscriptions.current().len());
         let share = (self.budget.max_messages() / polls.max(1)).max(1);
-        let room = self.budget.room(broker.wanted.unwrap_or(share).min(MAX_BATCH), broker.size).await;
-        // With less room than polls, they take turns.
+        let reservation =
+            self.budget.reserve(broker.wanted.unwrap_or(share).min(MAX_BATCH), broker.size).await;
+        // If there are more polls than the budget has messages, short polls take turns.
         let wait = if polls > self.budget.max_messages() { SHORTEST_POLL } else { LONGEST_POLL };
-        let max_messages = u32::try_from(room.messages()).unwrap_or(u32::MAX);
+        let max_messages = u32::try_from(reservation.messages()).unwrap_or(u32::MAX);
         let poll = wire::Poll { max_messages, invisible: self.invisible, wait };
         match broker.poller.poll(poll, |_| {}).await {
             Ok(deliveries) => {
-                broker.learn(&deliveries, share);
+                broker.adapt(&deliveries, share);
                 if !deliveries.is_empty() {
-                    self.prefetched.keep_in(deliveries, room, &self.stop);
+                    self.prefetched.add_streamed(deliveries, reservation, &self.stop);
                 }
             }
             Err(error) => {
-                tracing::debug!(%error, broker = &*broker.name, "a poll failed; the next one follows");
+                tracing::debug!(%error, broker = &*broker.name, "a poll failed; polling again");
                 if verdict(&error) == Verdict::Fail && !std::mem::replace(&mut broker.refused, true) {
                     self.report(error);
                 }
@@ -245,7 +248,7 @@ impl Feed {
 
     fn report(&self, error: Error) {
         if verdict(&error) != Verdict::Fail {
-            tracing::warn!(%error, "a stream of messages waits until the servers answer");
+            tracing::warn!(%error, "the servers do not answer; a stream of messages waits");
             return;
         }
         let errors = &mut self.state.lock().errors;
@@ -253,13 +256,13 @@ impl Feed {
         if errors.len() > MAX_ERRORS {
             errors.pop_front();
         }
-        self.prefetched.announce();
+        self.prefetched.notify();
     }
 }
 
-impl Broker {
-    /// Adapts to what the latest poll brought: a queue that is empty does not hold the room of others.
-    fn learn(&mut self, deliveries: &[Delivery], share: usize) {
+impl BrokerPoller {
+    /// Adapts to the result of the latest poll, so that an empty queue reserves less of the budget.
+    fn adapt(&mut self, deliveries: &[Delivery], share: usize) {
         self.refused = false;
         if let Some(bytes) =
             deliveries.iter().map(|it| it.body.len()).sum::<usize>().checked_div(deliveries.len())
@@ -273,17 +276,17 @@ impl Broker {
     }
 }
 
-/// One of the polls that share the room, while it runs.
-struct Share<'a>(&'a Mutex<State>);
+/// Counts a running poll among those that share the budget, until it is dropped.
+struct PollShare<'a>(&'a Mutex<State>);
 
-impl<'a> Share<'a> {
+impl<'a> PollShare<'a> {
     fn new(state: &'a Mutex<State>) -> Self {
         state.lock().polls += 1;
         Self(state)
     }
 }
 
-impl Drop for Share<'_> {
+impl Drop for PollShare<'_> {
     fn drop(&mut self) {
         self.0.lock().polls -= 1;
     }

@@ -1,4 +1,4 @@
-//! Leases that the client keeps: each is renewed when half of it is over, and reported when it is lost.
+//! Renews leases: each when half of it has passed. Logs a warning when a lease is lost.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -22,30 +22,30 @@ use crate::{
     session::Session,
 };
 
-/// The most renewals that one server gets at the same time.
-const MAX_RENEWALS: usize = 16;
+/// How many renewals are in flight to one server at most.
+const MAX_RENEWALS_PER_SERVER: usize = 16;
 
-/// The shortest pause between two renewals of the same lease.
-const MIN_PAUSE: Duration = Duration::from_millis(250);
+/// The minimum time between two renewals of the same lease.
+const MIN_RENEWAL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The shortest pause after a renewal failed.
-const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+/// The minimum pause after a failed renewal.
+const MIN_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// The most deliveries that are given back at the same time.
-const MAX_GIVEN_BACK: usize = 32;
+/// How many deliveries are given back concurrently at most.
+const MAX_CONCURRENT_GIVE_BACKS: usize = 32;
 
-/// When a lease is due. The number distinguishes leases that are due at the same time.
+/// When a lease is to be checked. The number distinguishes leases that are due at the same time.
 type Due = (Instant, u64);
 
-/// The leases that one consumer keeps. One task renews all of them; it runs while there are any.
+/// The leases that one consumer renews. One task renews all of them; it runs while there are any.
 ///
-/// A lease is kept until it is [released](Self::release), settled or lost, until the last clone of its delivery is
+/// A lease is renewed until it is [released](Self::release), settled or lost, until the last clone of its delivery is
 /// dropped, or until the requested time is over.
 pub(crate) struct Leases {
     session: Arc<Session>,
     state: Mutex<State>,
     wake: Notify,
-    /// Where the task runs: leases may be kept from any thread.
+    /// The runtime of the task. [`keep`](Self::keep) may be called from any thread.
     runtime: Handle,
 }
 
@@ -53,34 +53,34 @@ pub(crate) struct Leases {
 struct State {
     due: BTreeMap<Due, Weak<Lease>>,
     numbers: u64,
-    task: Task,
+    task: TaskState,
 }
 
-/// What the task that renews leases does.
+/// The state of the task that renews leases.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Task {
+enum TaskState {
     #[default]
     Ended,
     Working,
-    /// It sleeps until then, or until a renewal is done.
+    /// Sleeping until this time, or until a renewal is done; `None` if no lease is due.
     Sleeping(Option<Instant>),
 }
 
-/// The renewals at one server.
+/// The renewals in flight to one server, and the leases that wait for their turn.
 #[derive(Default)]
-struct Server {
+struct ServerRenewals {
     under_way: usize,
     waiting: VecDeque<Weak<Lease>>,
 }
 
-/// A lease, its server, and whether it was renewed.
-type Renewed = (Weak<Lease>, Endpoints, Result<()>);
+/// A lease, its server, and the result of the renewal.
+type RenewalResult = (Weak<Lease>, Endpoints, Result<()>);
 
 /// The renewals that the task has started or is about to start.
 #[derive(Default)]
 struct Renewals {
-    servers: HashMap<Endpoints, Server>,
-    under_way: FuturesUnordered<BoxFuture<'static, Renewed>>,
+    servers: HashMap<Endpoints, ServerRenewals>,
+    under_way: FuturesUnordered<BoxFuture<'static, RenewalResult>>,
 }
 
 impl Leases {
@@ -92,7 +92,7 @@ impl Leases {
         &self.session
     }
 
-    /// Keeps a lease until `keep_until`. Replaces an earlier end.
+    /// Renews a lease until `keep_until`, which replaces an earlier value.
     pub(crate) fn keep(self: &Arc<Self>, lease: &Arc<Lease>, keep_until: Instant) {
         let due = lease.half_time().min(keep_until);
         let mut state = self.state.lock();
@@ -102,7 +102,7 @@ impl Leases {
         if let Some(Renewal { due, .. }) = before {
             match due {
                 Some(due) => drop(state.due.remove(&due)),
-                // The renewal under way finds out when the next one is due.
+                // The renewal in flight schedules the next one when it is done.
                 None => {
                     lease.with_renewal(|renewal| *renewal = Some(Renewal { keep_until, due: None }));
                     return;
@@ -111,17 +111,17 @@ impl Leases {
         }
         state.due.insert(due, Arc::downgrade(lease));
         match state.task {
-            Task::Ended => {
-                state.task = Task::Working;
+            TaskState::Ended => {
+                state.task = TaskState::Working;
                 let (stop, work) = (self.session.stop().clone(), self.clone().run());
                 self.runtime.spawn(async move { stop.run_until_cancelled(work).await });
             }
-            Task::Sleeping(until) if until.is_none_or(|until| due.0 < until) => self.wake.notify_one(),
-            Task::Sleeping(_) | Task::Working => {}
+            TaskState::Sleeping(until) if until.is_none_or(|until| due.0 < until) => self.wake.notify_one(),
+            TaskState::Sleeping(_) | TaskState::Working => {}
         }
     }
 
-    /// Stops keeping a lease.
+    /// Stops renewing a lease.
     pub(crate) fn release(&self, lease: &Lease) {
         let mut state = self.state.lock();
         if let Some(Renewal { due: Some(due), .. }) = lease.with_renewal(Option::take) {
@@ -129,32 +129,33 @@ impl Leases {
         }
     }
 
-    /// Gives back deliveries that the application has not seen, so that another consumer can have them. Returns how many
-    /// of them the servers have taken.
+    /// Gives back deliveries that the application has not seen, so that another consumer can get them. Returns how
+    /// many the servers accepted.
     pub(crate) async fn give_back(&self, leases: Vec<Arc<Lease>>) -> usize {
         let give_back = async |lease: Arc<Lease>| {
             self.release(&lease);
-            // Uses the handle that a renewal under way brings.
+            // Waits for a renewal in flight, and uses its new handle.
             let given_back = Change::give_back(self.session.clone(), lease).run().await;
             given_back.inspect_err(log_not_given_back).is_ok()
         };
         let results = futures::stream::iter(leases.into_iter().map(give_back));
-        results.buffer_unordered(MAX_GIVEN_BACK).filter(|taken| ready(*taken)).count().await
+        results.buffer_unordered(MAX_CONCURRENT_GIVE_BACKS).filter(|taken| ready(*taken)).count().await
     }
 
-    /// As [`give_back`](Self::give_back), without waiting and without the session, which may have ended.
-    pub(super) fn give_back_late(&self, lease: Arc<Lease>) {
+    /// Gives back one delivery in the background, with a single attempt. Works after the session has ended.
+    pub(super) fn give_back_detached(&self, lease: Arc<Lease>) {
         let change = Change::give_back(self.session.clone(), lease);
         self.runtime.spawn(async move { change.run_once().await.inspect_err(log_not_given_back) });
     }
 
-    /// Notes the result of a request that settles the delivery.
-    pub(crate) fn note(&self, lease: &Lease, result: &Result<()>) {
-        if lease.note(result) {
+    /// Records the result of a request that settles the delivery. Stops renewing the lease if it has ended.
+    pub(crate) fn record_result(&self, lease: &Lease, result: &Result<()>) {
+        if lease.record_result(result) {
             self.release(lease);
         }
     }
 
+    /// The task that renews leases, until there are none.
     async fn run(self: Arc<Self>) {
         let mut renewals = Renewals::default();
         loop {
@@ -162,10 +163,10 @@ impl Leases {
                 let mut state = self.state.lock();
                 let next = self.start_due(&mut state, &mut renewals);
                 if next.is_none() && renewals.under_way.is_empty() {
-                    state.task = Task::Ended;
+                    state.task = TaskState::Ended;
                     return;
                 }
-                state.task = Task::Sleeping(next);
+                state.task = TaskState::Sleeping(next);
                 next
             };
             let sleep = async {
@@ -178,7 +179,7 @@ impl Leases {
                 () = sleep => {}
                 () = self.wake.notified() => {}
                 Some((lease, endpoints, result)) = renewals.under_way.next() => {
-                    self.finish(&lease, &result);
+                    self.finish_renewal(&lease, &result);
                     if let Some(server) = renewals.servers.get_mut(&endpoints) {
                         server.under_way -= 1;
                     }
@@ -188,17 +189,17 @@ impl Leases {
         }
     }
 
-    /// Starts the renewals that are due. Returns when the next one is.
+    /// Starts the renewals that are due. Returns when the next one is due.
     fn start_due(&self, state: &mut State, renewals: &mut Renewals) -> Option<Instant> {
         let now = Instant::now();
         while let Some(first) = state.due.first_entry() {
             if first.key().0 > now {
                 return Some(first.key().0);
             }
-            // Without the lease, the last clone of the delivery was dropped.
+            // The lease is gone if the last clone of the delivery was dropped.
             let Some(lease) = first.remove().upgrade() else { continue };
             let Some(Renewal { keep_until, .. }) = lease.renewal() else { continue };
-            match what_to_do(&lease, keep_until, now) {
+            match next_step(&lease, keep_until, now) {
                 Step::Stop => lease.with_renewal(|renewal| *renewal = None),
                 Step::Wait(until) => state.queue(&lease, keep_until, until),
                 Step::Renew => {
@@ -213,13 +214,13 @@ impl Leases {
         None
     }
 
-    /// Starts renewals at a server, as many as it may get.
+    /// Starts waiting renewals for a server, up to the limit.
     fn start_next(&self, endpoints: &Endpoints, renewals: &mut Renewals) {
         let Some(server) = renewals.servers.get_mut(endpoints) else { return };
-        while server.under_way < MAX_RENEWALS
+        while server.under_way < MAX_RENEWALS_PER_SERVER
             && let Some(lease) = server.waiting.pop_front()
         {
-            // It may have been dropped or released meanwhile.
+            // The lease may have been dropped or released while it waited.
             let Some(lease) = lease.upgrade().filter(|lease| is_under_way(lease)) else { continue };
             server.under_way += 1;
             let (session, endpoints) = (self.session.clone(), endpoints.clone());
@@ -237,14 +238,14 @@ impl Leases {
         }
     }
 
-    /// Queues the next renewal of a lease, unless it is lost.
-    fn finish(&self, lease: &Weak<Lease>, result: &Result<()>) {
+    /// Schedules the next renewal of a lease, unless the lease is lost.
+    fn finish_renewal(&self, lease: &Weak<Lease>, result: &Result<()>) {
         let Some(lease) = lease.upgrade() else { return };
         let now = Instant::now();
         let mut state = self.state.lock();
         let Some(Renewal { keep_until, due: None }) = lease.renewal() else { return };
         let next = match result {
-            Ok(()) => lease.half_time().max(now + MIN_PAUSE),
+            Ok(()) => lease.half_time().max(now + MIN_RENEWAL_INTERVAL),
             Err(error) => {
                 let left = lease.until().saturating_duration_since(now);
                 if error.kind() == ErrorKind::InvalidReceipt || left.is_zero() {
@@ -252,8 +253,8 @@ impl Leases {
                     drop(state);
                     return report_lost(&lease, &error.to_string());
                 }
-                tracing::debug!(%error, "a lease was not renewed; the next attempt follows");
-                now + (left / 2).max(FAILURE_PAUSE)
+                tracing::debug!(%error, "failed to renew a lease; trying again");
+                now + (left / 2).max(MIN_RETRY_PAUSE)
             }
         };
         state.queue(&lease, keep_until, next);
@@ -269,28 +270,28 @@ impl State {
     }
 }
 
-/// What to do about a lease that is due.
+/// What to do with a lease that is due.
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
     Renew,
-    /// Look again then.
+    /// Check the lease again at this time.
     Wait(Instant),
     Stop,
 }
 
-fn what_to_do(lease: &Lease, keep_until: Instant, now: Instant) -> Step {
+fn next_step(lease: &Lease, keep_until: Instant, now: Instant) -> Step {
     if lease.is_lost(now) {
         report_lost(lease, "it was not renewed in time");
         return Step::Stop;
     }
     if !lease.is_open() {
-        // A request that settles the delivery is under way, or has succeeded.
-        return if lease.is_settled() { Step::Stop } else { Step::Wait(now + FAILURE_PAUSE) };
+        // A request that settles the delivery is in flight, or has succeeded.
+        return if lease.is_settled() { Step::Stop } else { Step::Wait(now + MIN_RETRY_PAUSE) };
     }
     if keep_until <= now {
         tracing::debug!(
             message_id = lease.message().message_id,
-            "a lease is kept no longer: the requested time is over"
+            "the requested time has passed; the lease is no longer renewed"
         );
         return Step::Stop;
     }
@@ -304,17 +305,17 @@ fn is_under_way(lease: &Lease) -> bool {
 }
 
 fn log_not_given_back(error: &Error) {
-    tracing::debug!(%error, "a delivery could not be given back: it comes again after its lease");
+    tracing::debug!(%error, "failed to give back a delivery; it is delivered again after its lease");
 }
 
 fn report_lost(lease: &Lease, reason: &str) {
-    lease.lost();
+    lease.mark_lost();
     let message = lease.message();
     tracing::warn!(
         message_id = message.message_id,
         topic = &*message.topic,
         group = message.group.name,
         reason,
-        "the lease of a delivery is lost: its message comes again"
+        "the lease of a delivery is lost; its message is delivered again"
     );
 }

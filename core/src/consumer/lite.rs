@@ -1,4 +1,4 @@
-//! The lite topics of a simple consumer.
+//! The operations of a lite simple consumer.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A stream of deliveries.
+//! The stream of deliveries that the application reads.
 
 use std::{
     fmt,
@@ -16,56 +16,56 @@ use crate::{error::Result, message::Delivery};
 
 /// The deliveries of a consumer, fetched ahead of the application. See [`SimpleConsumer::messages`].
 ///
-/// Cheap to clone; clones are the same stream. Dropping the last one gives back what it has fetched and nobody was handed.
-/// What was handed out stays valid, and is settled through the consumer.
+/// Cheap to clone; clones are the same stream. Dropping the last clone gives back the deliveries that the stream has
+/// fetched and the application has not received. Received deliveries stay valid, and are settled through the consumer.
 pub struct Messages {
     stream: Arc<Inner>,
-    news: WatchStream<u64>,
+    changes: WatchStream<u64>,
 }
 
 struct Inner {
     feed: Arc<Feed>,
-    /// The stream works as long as it exists, even if the application drops its own consumer.
+    /// Keeps the consumer open while the stream exists, even if the application drops its own clone.
     consumer: SimpleConsumer,
 }
 
 impl Messages {
     pub(super) fn new(consumer: SimpleConsumer, feed: Arc<Feed>) -> Self {
-        let news = WatchStream::from_changes(feed.news());
-        Self { stream: Arc::new(Inner { feed, consumer }), news }
+        let changes = WatchStream::from_changes(feed.changes());
+        Self { stream: Arc::new(Inner { feed, consumer }), changes }
     }
 
-    /// Waits for deliveries, and takes at most `max` (at least one) of those that have arrived. `None` once the
-    /// consumer is closed.
+    /// Waits for deliveries, and returns between one and `max` of those that have arrived. Returns `None` once the
+    /// consumer or the stream is closed.
     ///
     /// Cancelling the future loses no delivery.
     ///
     /// # Errors
     ///
-    /// The same as for the items of the stream. The next call continues.
+    /// As for the items of the stream. The stream continues with the next call.
     pub async fn next_batch(&self, max: usize) -> Option<Result<Vec<Delivery>>> {
         let feed = &self.stream.feed;
-        let mut news = feed.news();
+        let mut changes = feed.changes();
         loop {
             if let Poll::Ready(batch) = feed.take(max.max(1)) {
                 return batch;
             }
-            news.changed().await.ok()?;
+            changes.changed().await.ok()?;
         }
     }
 
-    /// Takes back deliveries that the application has not seen. This is for libraries on top of this crate, such as a
+    /// Puts back deliveries that the application has not seen. This is for libraries on top of this crate, such as a
     /// language binding whose call was cancelled after its deliveries had arrived.
     ///
-    /// They are handed out next, in their order. After a close they are given back to the server at once. May be called
-    /// from any thread.
+    /// They are handed out next, in the given order. After a close they are given back to the server at once. May be
+    /// called from any thread.
     pub fn put_back(&self, mut deliveries: Vec<Delivery>) {
         deliveries.retain(|delivery| self.stream.consumer.is_own(delivery));
         self.stream.feed.put_back(deliveries);
     }
 
-    /// Ends the stream for all clones, and gives back what it has fetched and nobody was handed. Waits for that at most
-    /// `deadline`.
+    /// Ends the stream for all clones, and gives back the deliveries that the application has not received. Waits for
+    /// that at most `deadline`.
     pub async fn close(&self, deadline: Duration) {
         let _ = tokio::time::timeout(deadline, self.stream.feed.close()).await;
     }
@@ -80,7 +80,7 @@ impl Stream for Messages {
                 let item = batch.and_then(|batch| batch.map(|mut batch| batch.pop()).transpose());
                 return Poll::Ready(item);
             }
-            match Pin::new(&mut self.news).poll_next(context) {
+            match Pin::new(&mut self.changes).poll_next(context) {
                 Poll::Ready(Some(_)) => {}
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => return Poll::Pending,
@@ -91,8 +91,8 @@ impl Stream for Messages {
 
 impl Clone for Messages {
     fn clone(&self) -> Self {
-        let news = WatchStream::from_changes(self.stream.feed.news());
-        Self { stream: self.stream.clone(), news }
+        let changes = WatchStream::from_changes(self.stream.feed.changes());
+        Self { stream: self.stream.clone(), changes }
     }
 }
 

@@ -1,11 +1,11 @@
-//! Long polls: one for each topic, broker and waiting receive.
+//! The long polls of receives. Each receive runs one poll for every broker of every topic.
 //!
-//! A poll is a task. It goes on if its receive returns with the deliveries of another poll or is cancelled. Its
-//! deliveries go to the next receive or to a stream. The next receive waits for it if it still runs. A receive polls
-//! again if it waits longer than a server holds a poll.
+//! A poll is a task. It continues if its receive is cancelled, or returns with the deliveries of another poll. Then
+//! the deliveries of the poll go to a stream or to the next receive, which takes over the running poll. A receive that
+//! waits longer than a server holds a poll starts further polls.
 
 pub(crate) mod poller;
-mod running;
+mod running_poll;
 
 use std::{
     collections::HashMap,
@@ -17,7 +17,7 @@ use futures::future::try_join_all;
 use parking_lot::Mutex;
 
 pub(crate) use self::poller::Poller;
-use self::running::{Idle, Running};
+use self::running_poll::{IdlePolls, RunningPoll};
 use super::{
     prefetched::Prefetched,
     subscriptions::{Subscribed, Subscriptions},
@@ -32,7 +32,7 @@ use crate::{
     wire::Poll,
 };
 
-/// Servers cut longer and shorter polls to these limits.
+/// Servers clamp the duration of a poll to this range.
 pub(crate) const SHORTEST_POLL: Duration = Duration::from_secs(5);
 pub(crate) const LONGEST_POLL: Duration = Duration::from_secs(20);
 
@@ -40,9 +40,9 @@ pub(crate) const LONGEST_POLL: Duration = Duration::from_secs(20);
 type BrokerKey = (u64, Arc<str>);
 
 /// The polls of one topic at one broker.
-struct Broker {
+struct BrokerPolls {
     poller: Poller,
-    idle: Idle,
+    idle: IdlePolls,
 }
 
 /// All polls that the receives of a consumer have started.
@@ -50,7 +50,7 @@ pub(super) struct Polls {
     session: Arc<Session>,
     routes: Arc<Routes>,
     subscriptions: Arc<Subscriptions>,
-    brokers: Mutex<HashMap<BrokerKey, Arc<Broker>>>,
+    brokers: Mutex<HashMap<BrokerKey, Arc<BrokerPolls>>>,
     prefetched: Arc<Prefetched>,
 }
 
@@ -60,14 +60,14 @@ impl Polls {
         Arc::new(Self { session, routes, subscriptions, brokers: Mutex::default(), prefetched })
     }
 
-    /// Returns waiting deliveries, or else the first ones that the polls of all topics and brokers bring.
+    /// Returns waiting deliveries if there are any. Otherwise waits for the first deliveries of any poll.
     pub(super) async fn receive(self: &Arc<Self>, options: &ReceiveOptions) -> Result<Vec<Delivery>> {
         let wait = options.await_duration;
         let deadline = crate::options::deadline(Instant::now(), wait);
         let receive = self.wait_for_deliveries(options, deadline);
         let stop = self.subscriptions.stop();
         match stop.run_until_cancelled(receive).await {
-            // A close ends the polls, as if they had found nothing.
+            // A close ends the polls, which looks as if they had found no message.
             Some(Ok(deliveries)) if deliveries.is_empty() && stop.is_cancelled() => {
                 Err(Error::closed("receive"))
             }
@@ -81,8 +81,8 @@ impl Polls {
         options: &ReceiveOptions,
         deadline: Instant,
     ) -> Result<Vec<Delivery>> {
-        let mut news = self.prefetched.news();
-        // Nothing may be awaited between taking deliveries and returning them: a receive can be cancelled.
+        let mut changes = self.prefetched.changes();
+        // There must be no `await` between taking deliveries and returning them, because a receive can be cancelled.
         let take = || {
             let max = options.max_messages as usize;
             let deliveries = self.prefetched.take(max, options.invisible_duration);
@@ -97,7 +97,7 @@ impl Polls {
             if let Some(deliveries) = take() {
                 return Ok(deliveries);
             }
-            let over = claims.iter().any(|claim| claim.running.may_be_followed());
+            let over = claims.iter().any(|claim| claim.running.may_poll_again());
             if subscriptions.has_changed().unwrap_or(false) || over && Instant::now() < deadline {
                 subscriptions.mark_unchanged();
                 drop(claims);
@@ -110,9 +110,10 @@ impl Polls {
                 return Err(error);
             }
             let pending = running || self.prefetched.is_renewing();
-            let in_time = pending && tokio::time::timeout_at(deadline.into(), news.changed()).await.is_ok();
+            let in_time =
+                pending && tokio::time::timeout_at(deadline.into(), changes.changed()).await.is_ok();
             if !in_time {
-                // A poll may have ended while the time ran out.
+                // A poll may have ended at the same time as the wait.
                 let error = errors.next();
                 return match (take(), error) {
                     (Some(deliveries), _) => Ok(deliveries),
@@ -123,7 +124,7 @@ impl Polls {
         }
     }
 
-    /// Takes or starts a poll of every broker of every topic.
+    /// Takes over or starts a poll for every broker of every topic.
     async fn claim(self: &Arc<Self>, options: &ReceiveOptions, deadline: Instant) -> Result<Vec<Claim>> {
         let subscriptions = self.subscriptions.current();
         if subscriptions.is_empty() {
@@ -153,11 +154,11 @@ impl Polls {
         Ok(claims)
     }
 
-    fn broker(&self, subscribed: &Subscribed, name: Arc<str>) -> Arc<Broker> {
+    fn broker(&self, subscribed: &Subscribed, name: Arc<str>) -> Arc<BrokerPolls> {
         let make = || {
             let (session, routes) = (self.session.clone(), self.routes.clone());
             let poller = Poller::new(session, routes, subscribed.source.clone(), name.clone());
-            Arc::new(Broker { poller, idle: Idle::default() })
+            Arc::new(BrokerPolls { poller, idle: IdlePolls::default() })
         };
         self.brokers.lock().entry((subscribed.id, name.clone())).or_insert_with(make).clone()
     }
@@ -165,11 +166,11 @@ impl Polls {
     fn start(
         self: &Arc<Self>,
         subscribed: &Arc<Subscribed>,
-        broker: &Arc<Broker>,
+        broker: &Arc<BrokerPolls>,
         (poll, deadline): (Poll, Instant),
-    ) -> Arc<Running> {
+    ) -> Arc<RunningPoll> {
         let stop = subscribed.stop.child_token();
-        let running = Arc::new(Running::new(poll, deadline, stop.clone()));
+        let running = Arc::new(RunningPoll::new(poll, deadline, stop.clone()));
         let (polls, subscribed) = (self.clone(), subscribed.clone());
         let (broker, own) = (broker.clone(), running.clone());
         self.session.spawn(async move {
@@ -177,12 +178,12 @@ impl Polls {
             let result = stop.run_until_cancelled(polling).await.unwrap_or_else(|| Ok(Vec::new()));
             match result {
                 Ok(deliveries) => {
-                    polls.prefetched.keep(deliveries);
+                    polls.prefetched.add_received(deliveries);
                     own.end(None);
                 }
                 Err(error) => own.end(Some(error)),
             }
-            polls.prefetched.announce();
+            polls.prefetched.notify();
             if subscribed.stop.is_cancelled() {
                 polls.prefetched.give_back_topic(&subscribed.source.topic).await;
             }
@@ -190,8 +191,8 @@ impl Polls {
         running
     }
 
-    /// Polls until there is an answer, or a failure that is permanent or lasts as long as the wait.
-    async fn poll(&self, poller: &Poller, running: &Running) -> Result<Vec<Delivery>> {
+    /// Polls until the server answers. Returns an error if it is permanent, or lasts as long as the wait.
+    async fn poll(&self, poller: &Poller, running: &RunningPoll) -> Result<Vec<Delivery>> {
         let give_up = running.deadline.max(Instant::now() + running.poll.wait);
         loop {
             let error = match poller.poll(running.poll, |error| running.set_error(error)).await {
@@ -202,15 +203,15 @@ impl Polls {
                 return Err(error);
             }
             running.set_error(Some(error));
-            self.prefetched.announce();
+            self.prefetched.notify();
         }
     }
 }
 
 /// A poll that a receive waits for. Becomes idle when dropped.
 struct Claim {
-    broker: Arc<Broker>,
-    running: Arc<Running>,
+    broker: Arc<BrokerPolls>,
+    running: Arc<RunningPoll>,
 }
 
 impl Drop for Claim {

@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{budget::Room, leases::Leases, settle::Change};
+use super::{budget::Reservation, leases::Leases, settle::Change};
 use crate::{
     error::{ErrorKind, Result},
     message::{Delivery, Lease},
@@ -21,63 +21,64 @@ use crate::{
     session::Session,
 };
 
-/// How long deliveries of a stream are kept while the application takes none; then they are given back, so that another
-/// consumer can have them.
+/// How long deliveries of a stream wait while the application takes none. Then they are given back, so that another
+/// consumer can get them.
 ///
-/// Longer than most applications work on what they have: giving a delivery back may count as an attempt.
-const STREAM_HOLD: Duration = Duration::from_secs(300);
+/// Longer than most applications take for a batch, because giving a delivery back may count as an attempt.
+const MAX_STREAM_IDLE_TIME: Duration = Duration::from_secs(300);
 
-/// The same for those of a receive that has returned or was cancelled. Nothing says that another receive will follow.
-const RECEIVE_HOLD: Duration = Duration::from_secs(60);
+/// The same for deliveries of a receive that has returned or was cancelled. Another receive may never follow.
+const MAX_RECEIVE_IDLE_TIME: Duration = Duration::from_secs(60);
 
-/// The shortest pause between two attempts to renew the same lease.
-const MIN_RENEWAL_PAUSE: Duration = Duration::from_secs(1);
+/// The minimum pause after a failed renewal of the same lease.
+const MIN_RENEWAL_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// The deliveries of one consumer that wait for the application, whether the poll of a receive or a stream has fetched
-/// them. Whoever asks first gets the first ones. Their leases are kept.
+/// The deliveries of one consumer that wait for the application. Polls of receives and streams add them, and any
+/// receive or stream takes them. Their leases are renewed.
 ///
-/// The code that fetches them limits their number.
+/// Does not limit the number of deliveries; the callers that fetch them do.
 pub(crate) struct Prefetched {
     session: Arc<Session>,
     leases: Arc<Leases>,
     state: Mutex<State>,
-    /// Changes whenever the application should look again.
-    news: watch::Sender<u64>,
-    /// Wakes those who wait until the application takes deliveries again.
-    active: Notify,
+    /// Changes whenever receives and streams should check for deliveries or errors.
+    changes: watch::Sender<u64>,
+    /// Notified when the application takes deliveries after it was idle.
+    activated: Notify,
     ended: CancellationToken,
     tasks: TaskTracker,
-    /// Where tasks run: deliveries may be put back from any thread.
+    /// The runtime of tasks. Deliveries may be put back from any thread.
     runtime: Handle,
 }
 
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Entry>,
-    /// When the application last took deliveries, or some arrived.
-    touched: Option<Instant>,
-    /// Whether a task waits until the application has been idle for too long.
-    watched: bool,
-    /// Whether deliveries were given back because the application took none.
+    /// When the application last asked for deliveries, or some arrived.
+    last_activity: Option<Instant>,
+    /// Whether the task that gives deliveries back when the application is idle runs.
+    idle_watch_running: bool,
+    /// Whether deliveries of a stream were given back because the application took none. Streams stop polling then.
     idle: bool,
     closed: bool,
 }
 
 struct Entry {
     delivery: Delivery,
-    /// Cancelled when the stream ends that has fetched it or put it back.
+    /// The token of the stream that fetched the delivery or put it back; cancelled when that stream ends. `None` for a
+    /// delivery of a receive.
     stream: Option<CancellationToken>,
-    /// What it takes up of a limit while it waits.
-    _room: Option<Room>,
-    /// Whether a renewal that a take has asked for is under way. The delivery can't be taken until it is over.
+    /// The part of the stream's budget that the delivery uses while it waits.
+    _reservation: Option<Reservation>,
+    /// Whether a renewal that [`Prefetched::take`] started is in flight. The delivery can't be taken until it is done.
     renewing: bool,
-    /// The earliest next renewal, after one failed.
+    /// The earliest time of the next renewal.
     not_before: Instant,
 }
 
-/// Where new entries are queued.
+/// The end of the queue that new entries are added to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum QueueEnd {
     Front,
     Back,
 }
@@ -89,58 +90,58 @@ impl Prefetched {
             session,
             leases,
             state: Mutex::default(),
-            news: watch::Sender::new(0),
-            active: Notify::new(),
+            changes: watch::Sender::new(0),
+            activated: Notify::new(),
             tasks: TaskTracker::new(),
             runtime: Handle::current(),
         })
     }
 
-    /// Changes whenever there may be something to take, or [`announce`](Self::announce) was called.
-    pub(crate) fn news(&self) -> watch::Receiver<u64> {
-        self.news.subscribe()
+    /// A receiver that changes whenever there may be deliveries to take, or [`notify`](Self::notify) is called.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
-    /// Makes all waiting receives and streams look again.
-    pub(crate) fn announce(&self) {
-        self.news.send_modify(|news| *news += 1);
+    /// Wakes all waiting receives and streams.
+    pub(crate) fn notify(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
     }
 
-    /// Keeps the deliveries of a poll that a receive has started.
-    pub(crate) fn keep(self: &Arc<Self>, deliveries: Vec<Delivery>) {
-        self.insert(deliveries.into_iter().map(|delivery| (delivery, None)), None, Place::Back);
+    /// Adds the deliveries of a poll that a receive has started.
+    pub(crate) fn add_received(self: &Arc<Self>, deliveries: Vec<Delivery>) {
+        self.insert(deliveries.into_iter().map(|delivery| (delivery, None)), None, QueueEnd::Back);
     }
 
-    /// Keeps the deliveries of a poll of a stream, with the room that each takes up while it waits. `stream` is cancelled
-    /// when the stream ends.
-    pub(super) fn keep_in(
+    /// Adds the deliveries of a poll of a stream. Each keeps its part of `reservation` while it waits. `stream` is
+    /// cancelled when the stream ends.
+    pub(super) fn add_streamed(
         self: &Arc<Self>,
         deliveries: Vec<Delivery>,
-        room: Room,
+        reservation: Reservation,
         stream: &CancellationToken,
     ) {
-        let rooms = room.divide(&deliveries);
-        self.insert(deliveries.into_iter().zip(rooms), Some(stream), Place::Back);
+        let reservations = reservation.divide(&deliveries);
+        self.insert(deliveries.into_iter().zip(reservations), Some(stream), QueueEnd::Back);
     }
 
-    /// Keeps deliveries that a receive or a stream has taken and the application has not seen. They go first, because
-    /// they were received first.
+    /// Puts back deliveries that a receive or a stream has taken and the application has not seen. They are handed out
+    /// first, because they were received first.
     pub(crate) fn put_back(self: &Arc<Self>, deliveries: Vec<Delivery>, stream: Option<&CancellationToken>) {
-        self.insert(deliveries.into_iter().map(|delivery| (delivery, None)), stream, Place::Front);
+        self.insert(deliveries.into_iter().map(|delivery| (delivery, None)), stream, QueueEnd::Front);
     }
 
-    /// Up to `max` deliveries whose leases last for at least half of `invisible`. Shorter leases are renewed
-    /// first; [`news`](Self::news) changes when that is done.
+    /// Takes up to `max` deliveries whose leases last for at least half of `invisible`. Starts the renewal of shorter
+    /// leases; [`changes`](Self::changes) changes when it is done.
     ///
-    /// Doesn't wait, so that a cancelled receive loses nothing.
+    /// Not async, so that a cancelled receive loses no delivery.
     pub(crate) fn take(self: &Arc<Self>, max: usize, invisible: Duration) -> Vec<Delivery> {
         let now = Instant::now();
         let invisible = invisible.min(LONGEST_WAIT);
         let mut taken = Vec::new();
         let mut state = self.state.lock();
-        state.touched = Some(now);
+        state.last_activity = Some(now);
         if std::mem::take(&mut state.idle) {
-            self.active.notify_waiters();
+            self.activated.notify_waiters();
         }
         let mut at = 0;
         while let Some(entry) = state.waiting.get_mut(at)
@@ -162,19 +163,19 @@ impl Prefetched {
         taken
     }
 
-    /// Whether a renewal is under way that may make a delivery available.
+    /// Whether a renewal is in flight that may make a delivery available.
     pub(crate) fn is_renewing(&self) -> bool {
         self.state.lock().waiting.iter().any(|entry| entry.renewing)
     }
 
-    /// Waits while deliveries are given back because the application takes none.
-    pub(super) async fn active(&self) {
+    /// Waits while the application is idle, until it asks for deliveries again.
+    pub(super) async fn wait_until_active(&self) {
         loop {
-            let active = self.active.notified();
+            let activated = self.activated.notified();
             if !self.state.lock().idle {
                 return;
             }
-            active.await;
+            activated.await;
         }
     }
 
@@ -188,11 +189,11 @@ impl Prefetched {
         self.give_back(|entry| has_ended(entry.stream.as_ref())).await;
     }
 
-    /// Gives everything back. What is kept from now on is given back at once.
+    /// Gives back all deliveries. Deliveries that are added later are given back at once.
     pub(crate) async fn close(&self) {
         self.state.lock().closed = true;
         self.ended.cancel();
-        self.announce();
+        self.notify();
         self.give_back(|_| true).await;
         self.tasks.close();
         self.tasks.wait().await;
@@ -210,38 +211,44 @@ impl Prefetched {
 
     fn insert(
         self: &Arc<Self>,
-        deliveries: impl DoubleEndedIterator<Item = (Delivery, Option<Room>)>,
+        deliveries: impl DoubleEndedIterator<Item = (Delivery, Option<Reservation>)>,
         stream: Option<&CancellationToken>,
-        place: Place,
+        end: QueueEnd,
     ) {
         let now = Instant::now();
         let mut state = self.state.lock();
-        // Looked at under the lock: what is inserted before the stream ends is given back by its end.
+        // Checked under the lock: deliveries that are inserted before the stream ends are given back when it ends.
         let closed = state.closed || has_ended(stream);
         let deliveries = deliveries.filter(|(delivery, _)| !delivery.lease.has_ended(now));
         if closed {
             drop(state);
-            return deliveries.for_each(|(delivery, _)| self.leases.give_back_late(delivery.lease));
+            return deliveries.for_each(|(delivery, _)| self.leases.give_back_detached(delivery.lease));
         }
-        let entry = |(delivery, room): (Delivery, Option<Room>)| {
+        let entry = |(delivery, reservation): (Delivery, Option<Reservation>)| {
             self.leases.keep(&delivery.lease, crate::options::deadline(now, LONGEST_WAIT));
-            Entry { delivery, stream: stream.cloned(), _room: room, renewing: false, not_before: now }
+            Entry {
+                delivery,
+                stream: stream.cloned(),
+                _reservation: reservation,
+                renewing: false,
+                not_before: now,
+            }
         };
-        match place {
-            Place::Back => state.waiting.extend(deliveries.map(entry)),
-            Place::Front => deliveries.map(entry).rev().for_each(|entry| state.waiting.push_front(entry)),
+        match end {
+            QueueEnd::Back => state.waiting.extend(deliveries.map(entry)),
+            QueueEnd::Front => deliveries.map(entry).rev().for_each(|entry| state.waiting.push_front(entry)),
         }
-        state.touched = Some(now);
-        if !state.watched && !state.waiting.is_empty() {
-            state.watched = true;
-            let (ended, work) = (self.ended.clone(), self.clone().watch());
+        state.last_activity = Some(now);
+        if !state.idle_watch_running && !state.waiting.is_empty() {
+            state.idle_watch_running = true;
+            let (ended, work) = (self.ended.clone(), self.clone().give_back_when_idle());
             self.runtime.spawn(async move { ended.run_until_cancelled(work).await });
         }
         drop(state);
-        self.announce();
+        self.notify();
     }
 
-    /// Runs `work` until it or the session ends.
+    /// Spawns `work`, which is dropped when the session ends.
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let stop = self.session.stop().clone();
         let work = async move {
@@ -250,15 +257,15 @@ impl Prefetched {
         self.tasks.spawn_on(work, &self.runtime);
     }
 
-    /// Gives everything back once the application has taken nothing for too long.
-    async fn watch(self: Arc<Self>) {
+    /// Gives back deliveries once the application has taken none for too long. Ends when none are left.
+    async fn give_back_when_idle(self: Arc<Self>) {
         loop {
             let due = {
                 let mut state = self.state.lock();
-                match (state.touched, state.waiting.iter().map(Entry::hold).min()) {
-                    (Some(touched), Some(hold)) => touched + hold,
+                match (state.last_activity, state.waiting.iter().map(Entry::max_idle_time).min()) {
+                    (Some(last_activity), Some(max_idle)) => last_activity + max_idle,
                     _ => {
-                        state.watched = false;
+                        state.idle_watch_running = false;
                         return;
                     }
                 }
@@ -266,15 +273,16 @@ impl Prefetched {
             tokio::time::sleep_until(due.into()).await;
             let expired = {
                 let mut state = self.state.lock();
-                let untouched = state.touched.map_or(Duration::MAX, |touched| touched.elapsed());
+                let inactive =
+                    state.last_activity.map_or(Duration::MAX, |last_activity| last_activity.elapsed());
                 let (expired, waiting): (VecDeque<_>, _) =
-                    state.waiting.drain(..).partition(|entry| entry.hold() <= untouched);
+                    state.waiting.drain(..).partition(|entry| entry.max_idle_time() <= inactive);
                 state.waiting = waiting;
                 state.idle |= expired.iter().any(|entry| entry.stream.is_some());
                 expired
             };
             if !expired.is_empty() {
-                tracing::debug!("the application takes no deliveries; those that wait for it are given back");
+                tracing::debug!("the application takes no deliveries; the waiting ones are given back");
                 self.leases.give_back(expired.into_iter().map(|entry| entry.delivery.lease).collect()).await;
             }
         }
@@ -290,7 +298,7 @@ impl Prefetched {
         });
     }
 
-    /// Makes a delivery available again, unless its lease is over.
+    /// Makes a delivery available again, unless its lease has ended.
     fn finish_renewal(&self, lease: &Arc<Lease>, result: &Result<()>) {
         let now = Instant::now();
         let left = lease.until().saturating_duration_since(now);
@@ -299,7 +307,7 @@ impl Prefetched {
             return;
         };
         let lost = result.as_ref().is_err_and(|error| {
-            tracing::debug!(%error, "the lease of a waiting delivery was not renewed");
+            tracing::debug!(%error, "failed to renew the lease of a waiting delivery");
             error.kind() == ErrorKind::InvalidReceipt || left.is_zero()
         });
         if lost {
@@ -307,11 +315,11 @@ impl Prefetched {
         } else if let Some(entry) = state.waiting.get_mut(at) {
             entry.renewing = false;
             if result.is_err() || !lease.is_open() {
-                entry.not_before = now + (left / 2).max(MIN_RENEWAL_PAUSE);
+                entry.not_before = now + (left / 2).max(MIN_RENEWAL_RETRY_PAUSE);
             }
         }
         drop(state);
-        self.announce();
+        self.notify();
     }
 }
 
@@ -320,7 +328,7 @@ fn has_ended(stream: Option<&CancellationToken>) -> bool {
 }
 
 impl State {
-    /// Takes out an entry. Its lease is no longer kept, and its room is free.
+    /// Removes an entry. Stops renewing its lease, and frees its part of the budget.
     fn remove(&mut self, at: usize, leases: &Leases) -> Option<Delivery> {
         let entry = self.waiting.remove(at)?;
         leases.release(entry.lease());
@@ -329,16 +337,16 @@ impl State {
 }
 
 impl Entry {
-    /// How long it is kept while the application takes nothing.
-    fn hold(&self) -> Duration {
-        if self.stream.is_some() { STREAM_HOLD } else { RECEIVE_HOLD }
+    /// How long the delivery waits while the application takes none.
+    fn max_idle_time(&self) -> Duration {
+        if self.stream.is_some() { MAX_STREAM_IDLE_TIME } else { MAX_RECEIVE_IDLE_TIME }
     }
 
     fn lease(&self) -> &Arc<Lease> {
         &self.delivery.lease
     }
 
-    /// Whether at least half of `invisible` is left of the lease.
+    /// Whether the rest of the lease is at least half of `invisible`.
     fn lasts(&self, now: Instant, invisible: Duration) -> bool {
         self.lease().until().saturating_duration_since(now) >= invisible / 2
     }

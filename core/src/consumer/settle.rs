@@ -1,4 +1,4 @@
-//! Acks and changes of the invisible time.
+//! Settles deliveries: acks, which are batched, and changes of the invisible time.
 
 use std::{
     sync::Arc,
@@ -21,17 +21,17 @@ use crate::{
     wire::{InvisibleChange, build_ack, build_change, process_ack, process_change},
 };
 
-/// What a consumer gives back all at once does not come again all at once.
-const LONGEST_GIVE_BACK: Duration = Duration::from_secs(1);
+/// Deliveries that are given back together become visible at random times within this delay, and not all at once.
+const MAX_GIVE_BACK_DELAY: Duration = Duration::from_secs(1);
 
-/// Where acks go that may share a request: a topic, and the server that gave its messages out.
+/// The key of acks that may share a request: a topic, and the server that delivered its messages.
 pub(crate) type Destination = (Arc<str>, Endpoints);
 
-/// One delivery to ack.
+/// A delivery to acknowledge.
 pub(crate) struct Ack(Settling);
 
-/// Acks deliveries of one topic from one server.
-pub(crate) struct Acks {
+/// Acknowledges the deliveries of one topic from one server, several in one request.
+pub(crate) struct AckBatcher {
     series: Arc<ConsumeSeries>,
     session: Arc<Session>,
     leases: Arc<Leases>,
@@ -40,9 +40,9 @@ pub(crate) struct Acks {
     endpoints: Endpoints,
 }
 
-/// Queues an ack. It is retried only until its lease ends.
+/// Queues an ack. It is retried until its lease ends.
 pub(crate) fn submit_ack(
-    batcher: &Arc<Batcher<Acks>>,
+    batcher: &Arc<Batcher<AckBatcher>>,
     lease: &Arc<Lease>,
     guard: InFlightGuard,
     options: &ClientOptions,
@@ -50,38 +50,39 @@ pub(crate) fn submit_ack(
     batcher.submit(Ack(lease.begin_settling()), deadline(lease, options), guard)
 }
 
-/// An ack to be queued, whose result goes to `callback`. That is not called if the session ends first.
+/// An ack to be queued, whose result goes to `callback`. The callback is not called if the session ends first.
 pub(crate) fn ack_with_callback(
     lease: &Arc<Lease>,
     guard: InFlightGuard,
     options: &ClientOptions,
     callback: impl FnOnce(Result<()>) + Send + Sync + 'static,
-) -> PendingItem<Acks> {
+) -> PendingItem<AckBatcher> {
     PendingItem::with_callback(Ack(lease.begin_settling()), deadline(lease, options), guard, callback)
 }
 
-/// The acks that may share a request with that of `lease`.
+/// The batcher for the ack of `lease`.
 pub(crate) fn batcher_for(
-    member: &Member<Destination, Acks>,
+    member: &Member<Destination, AckBatcher>,
     leases: &Arc<Leases>,
     lease: &Lease,
-) -> Arc<Batcher<Acks>> {
+) -> Arc<Batcher<AckBatcher>> {
     let message = lease.message();
     let destination = (message.topic.clone(), message.endpoints.clone());
     member.batcher(&destination, || {
         let (topic, endpoints) = &destination;
-        Acks::new(leases.clone(), &message.group.name, topic, endpoints.clone())
+        AckBatcher::new(leases.clone(), &message.group.name, topic, endpoints.clone())
     })
 }
 
-/// The end of the lease, but not before one attempt has had its time: the server decides whether the lease is over.
+/// The deadline of a request that settles a delivery: the end of its lease, but at least one request timeout from now,
+/// because the server decides whether the lease has ended. At most the operation timeout.
 pub(super) fn deadline(lease: &Lease, options: &ClientOptions) -> Instant {
     let now = Instant::now();
     let shortest = crate::options::deadline(now, options.request_timeout);
     lease.until().max(shortest).min(crate::options::deadline(now, options.operation_timeout))
 }
 
-impl Acks {
+impl AckBatcher {
     pub(crate) fn new(leases: Arc<Leases>, group: &str, topic: &str, endpoints: Endpoints) -> Self {
         let session = leases.session().clone();
         let series = session.metrics().consumes(group, topic);
@@ -89,7 +90,7 @@ impl Acks {
     }
 }
 
-impl ReplaySettings for Acks {
+impl ReplaySettings for AckBatcher {
     async fn replay_settings(&self, error: &Error, deadline: Instant) -> Result<()> {
         self.session.replay_settings(error, deadline).await
     }
@@ -99,7 +100,7 @@ impl ReplaySettings for Acks {
     }
 }
 
-impl BatchCall for Acks {
+impl BatchCall for AckBatcher {
     type Item = Ack;
     type Output = ();
 
@@ -118,7 +119,7 @@ impl BatchCall for Acks {
 
     fn finished(&self, ack: &Ack, _submitted: Instant, result: Result<&(), &Error>) {
         let info = SettleInfo::new(ack.0.lease().message(), Settlement::Ack);
-        self.session.settled(&self.series, &info, result.copied());
+        self.session.record_settlement(&self.series, &info, result.copied());
     }
 
     fn retry(&self) -> RetryOptions {
@@ -134,9 +135,9 @@ impl BatchCall for Acks {
         let link = self.session.pool().pick(&self.endpoints).map_err(|error| error.during("ack"))?;
         let leases = || items.iter().map(|pending| pending.item.0.lease());
         for lease in leases() {
-            // A renewal under way may bring a new handle, and make the old one invalid. It takes at most as long as
-            // one request, and no further one starts.
-            drop(lease.turn().await);
+            // A renewal in flight may replace the handle and invalidate the old one. It takes at most one request
+            // timeout, and no further renewal starts.
+            drop(lease.lock_handle().await);
         }
         let handles: Vec<String> = leases().map(|lease| lease.handle()).collect();
         let deliveries = leases().zip(&handles).map(|(lease, handle)| (lease.message(), handle.clone()));
@@ -144,13 +145,13 @@ impl BatchCall for Acks {
         let (origin, response) = rpc.unary::<AckMessage>(&link, request, limit).await?;
         let results = process_ack(&origin, response, &handles)?;
         for (lease, result) in leases().zip(&results) {
-            self.leases.note(lease, result);
+            self.leases.record_result(lease, result);
         }
         Ok(results)
     }
 }
 
-/// One change of an invisible time.
+/// A request to change the invisible time of one delivery.
 pub(crate) struct Change {
     session: Arc<Session>,
     lease: Arc<Lease>,
@@ -161,9 +162,9 @@ pub(crate) struct Change {
 /// Why an invisible time is changed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {
-    /// The application asks for another time.
+    /// The application sets another time.
     Change,
-    /// The client keeps the lease. Pointless once the delivery is settled.
+    /// The client renews the lease. Skipped once the delivery is settled.
     Renewal,
     /// The application returns the delivery.
     Nack,
@@ -176,21 +177,21 @@ impl Change {
         Self { session, lease: delivery.lease.clone(), invisible, purpose: Purpose::Change }
     }
 
-    /// Keeps a lease for `invisible` from now, unless it is settled by then.
+    /// Renews a lease for `invisible` from now, unless the delivery is settled first.
     pub(super) fn renewal(session: Arc<Session>, lease: Arc<Lease>, invisible: Duration) -> Self {
         Self { session, lease, invisible, purpose: Purpose::Renewal }
     }
 
-    /// Returns a delivery, to come again after `after`.
+    /// Returns a delivery, which is delivered again after `after`.
     pub(crate) fn nack(session: Arc<Session>, lease: Arc<Lease>, after: Duration) -> Self {
         Self { session, lease, invisible: after, purpose: Purpose::Nack }
     }
 
-    /// Gives back a delivery that the application has not seen, without counting an attempt where the server can.
+    /// Gives back a delivery that the application has not seen. Servers that support it do not count the attempt.
     ///
-    /// It comes again after a random time of at most [`LONGEST_GIVE_BACK`].
+    /// The message is delivered again after a random time of at most [`MAX_GIVE_BACK_DELAY`].
     pub(crate) fn give_back(session: Arc<Session>, lease: Arc<Lease>) -> Self {
-        let invisible = rand::random_range(Duration::ZERO..=LONGEST_GIVE_BACK);
+        let invisible = rand::random_range(Duration::ZERO..=MAX_GIVE_BACK_DELAY);
         Self { session, lease, invisible, purpose: Purpose::GiveBack }
     }
 
@@ -200,7 +201,7 @@ impl Change {
         self.run_until(deadline).await
     }
 
-    /// As [`run`](Self::run), until `deadline`.
+    /// Like [`run`](Self::run), with retries until `deadline`.
     pub(crate) async fn run_until(self, deadline: Instant) -> Result<()> {
         let settlement = Settlement::ChangeInvisible(self.invisible);
         self.session.settle(self.lease.message(), settlement, self.send_until(deadline)).await
@@ -213,17 +214,18 @@ impl Change {
         let retry = Retry::new(operation, &options.retry, options.request_timeout, deadline);
         let result = retry.run(&**session, |limit| self.attempt(limit, deadline)).await;
         if result.is_err() || self.settles() {
-            self.lease.note(&result);
+            self.lease.record_result(&result);
         }
         result.map_err(|error| error.during(operation))
     }
 
-    /// Sends the change once, without the session, which may have ended.
+    /// Sends the change once. Works after the session has ended.
     pub(crate) async fn run_once(self) -> Result<()> {
         let link = self.session.pool().pick(&self.lease.message().endpoints)?;
         self.send(&link, self.session.options().request_timeout).await.map(drop)
     }
 
+    /// Whether the change ends the consumer's use of the delivery.
     fn settles(&self) -> bool {
         matches!(self.purpose, Purpose::Nack | Purpose::GiveBack)
     }
@@ -236,9 +238,9 @@ impl Change {
     }
 
     async fn attempt(&self, limit: Duration, deadline: Instant) -> Result<()> {
-        // Some servers only know clients that have a telemetry stream to them.
+        // Some servers refuse requests of clients without a telemetry stream to them.
         let link = self.session.ready(&self.lease.message().endpoints, deadline).await?;
-        let _turn = self.lease.turn().await;
+        let _guard = self.lease.lock_handle().await;
         if self.purpose == Purpose::Renewal && !self.lease.is_open() {
             return Ok(());
         }
@@ -249,7 +251,7 @@ impl Change {
 
     async fn send(&self, link: &Link, limit: Duration) -> Result<String> {
         let (rpc, message) = (self.session.rpc(), self.lease.message());
-        // Clients return lite messages without counting an attempt, because it would hold up their lite topic.
+        // A returned lite message would block its lite topic, so the server must not count the attempt.
         let suspend = match self.purpose {
             Purpose::GiveBack => true,
             Purpose::Nack => message.lite_topic.is_some(),

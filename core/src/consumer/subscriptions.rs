@@ -1,4 +1,4 @@
-//! What a consumer is subscribed to, which may change while it runs.
+//! The subscriptions of a simple consumer, which may change while it runs.
 
 use std::{
     sync::{
@@ -22,7 +22,7 @@ use crate::{
 
 /// One subscription of a consumer.
 pub(super) struct Subscribed {
-    /// Differs from that of every other subscription of the consumer, also of the same topic.
+    /// Unique within the consumer. A new subscription of the same topic gets a new id.
     pub(super) id: u64,
     pub(super) source: Arc<Source>,
     /// Cancelled when the subscription or the consumer ends.
@@ -37,7 +37,7 @@ pub(super) struct Subscriptions {
     max_body_size: usize,
     ids: AtomicU64,
     current: watch::Sender<Arc<[Arc<Subscribed>]>>,
-    /// Held by the change under way.
+    /// Held during a change, so that changes run one at a time.
     change: tokio::sync::Mutex<()>,
     stop: CancellationToken,
 }
@@ -65,7 +65,7 @@ impl Subscriptions {
         Arc::new(this)
     }
 
-    /// The subscriptions, and a notice whenever they change.
+    /// A receiver of the current subscriptions.
     pub(super) fn watch(&self) -> watch::Receiver<Arc<[Arc<Subscribed>]>> {
         self.current.subscribe()
     }
@@ -74,26 +74,26 @@ impl Subscriptions {
         self.current.borrow().clone()
     }
 
-    /// Ends all polls.
+    /// Cancels all polls.
     pub(super) fn close(&self) {
         self.stop.cancel();
     }
 
-    /// Cancelled when the consumer ends.
+    /// The token that is cancelled when the consumer ends.
     pub(super) fn stop(&self) -> &CancellationToken {
         &self.stop
     }
 
-    /// Adds a subscription, or replaces that of the same topic. Returns whether there was another one.
+    /// Adds a subscription, or replaces the subscription of the same topic. Returns whether one was replaced.
     ///
     /// # Errors
     ///
-    /// If it fails, nothing has changed.
+    /// A missing topic, or the refusal of a server. The subscriptions do not change then.
     pub(super) async fn subscribe(&self, subscription: Subscription) -> Result<bool> {
         if let Some(flaw) = subscription.flaw() {
             return Err(Error::new(ErrorKind::InvalidArgument, "subscribe", flaw));
         }
-        let _turn = self.change.lock().await;
+        let _guard = self.change.lock().await;
         let before = self.current.borrow().clone();
         let old = before.iter().find(|it| *it.source.topic == *subscription.topic);
         if old.is_some_and(|old| old.source.filter == subscription.filter) {
@@ -117,9 +117,9 @@ impl Subscriptions {
     ///
     /// # Errors
     ///
-    /// If it fails, nothing has changed.
+    /// The refusal of a server. The subscriptions do not change then.
     pub(super) async fn unsubscribe(&self, topic: &str) -> Result<bool> {
-        let _turn = self.change.lock().await;
+        let _guard = self.change.lock().await;
         if !self.current.borrow().iter().any(|it| *it.source.topic == *topic) {
             return Ok(false);
         }

@@ -1,4 +1,4 @@
-//! Received messages.
+//! The public type of a received message.
 
 use std::{
     sync::Arc,
@@ -11,15 +11,15 @@ use super::Lease;
 
 /// A received message and the lease on it.
 ///
-/// Clones share the lease: after a change of the invisible time through one, all of them use the new handle.
+/// Clones share the lease: after a change of the invisible time, all clones use the new receipt handle.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Delivery {
-    /// The message's id, as in its [`Receipt`](crate::Receipt).
+    /// The id of the message, as in its [`Receipt`](crate::Receipt).
     pub message_id: String,
     /// The topic.
     pub topic: String,
-    /// The content, decompressed; as received if `corrupted`.
+    /// The content, decompressed. If `corrupted`, the bytes as received.
     pub body: Bytes,
     /// The tag.
     pub tag: Option<String>,
@@ -33,25 +33,25 @@ pub struct Delivery {
     pub deliver_at: Option<SystemTime>,
     /// The priority; larger goes first. Only in PRIORITY topics.
     pub priority: Option<i32>,
-    /// The lite topic below `topic` that it was sent to. Only in LITE topics.
+    /// The lite topic below `topic` that the message was sent to. Only in LITE topics.
     pub lite_topic: Option<String>,
-    /// What it was before it became a dead letter, if the server reports it.
+    /// The message that became this dead letter. `None` for other messages, and if the server doesn't report it.
     pub dead_letter_origin: Option<DeadLetterOrigin>,
     /// The W3C `traceparent` of the sender.
     pub trace_parent: Option<String>,
-    /// When the sender created it.
+    /// When the sender created the message.
     pub born_at: Option<SystemTime>,
     /// The host of the sender.
     pub born_host: String,
-    /// When the server stored it.
+    /// When the server stored the message.
     pub stored_at: Option<SystemTime>,
-    /// How many times it has been delivered, including this time.
+    /// How many times the message has been delivered, including this time.
     pub attempt: u32,
     /// Whether the body does not match its digest or could not be decompressed.
     pub corrupted: bool,
-    /// The queue it is in.
+    /// The id of the queue that holds the message.
     pub queue_id: i32,
-    /// The offset in the queue.
+    /// The offset of the message in the queue; -1 if the server didn't report it.
     pub queue_offset: i64,
     pub(crate) lease: Arc<Lease>,
 }
@@ -60,8 +60,8 @@ impl Delivery {
     /// Whether the lease ended before the delivery was settled. Then the message is delivered again, and settling this
     /// delivery fails with kind `InvalidReceipt`.
     ///
-    /// True as soon as the client knows it: when the invisible time has passed, or when a server has refused to
-    /// renew the lease. It is the same for all clones.
+    /// Becomes true when the invisible time has passed, or a server has refused to renew the lease. The same for all
+    /// clones.
     #[must_use]
     pub fn is_lease_lost(&self) -> bool {
         self.lease.is_lost(Instant::now())
@@ -72,9 +72,9 @@ impl Delivery {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetterOrigin {
-    /// Its topic.
+    /// The topic in which it failed.
     pub topic: String,
-    /// Its id there.
+    /// Its id in that topic.
     pub message_id: String,
 }
 

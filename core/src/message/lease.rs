@@ -1,4 +1,4 @@
-//! The client's hold on a delivery.
+//! The lease of a delivery: its receipt handle, how long it lasts, and whether it is settled or lost.
 
 use std::{
     fmt,
@@ -14,7 +14,7 @@ use crate::{
     options::Endpoints,
 };
 
-/// A consumer group by its full name.
+/// A consumer group, identified by its namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Group {
     pub(crate) namespace: String,
@@ -32,27 +32,27 @@ impl fmt::Display for Group {
     }
 }
 
-/// The message that a lease is for, as requests about it name it.
+/// The fields of a leased message that requests for it contain.
 #[derive(Debug)]
 pub(crate) struct LeasedMessage {
     pub(crate) message_id: String,
     pub(crate) topic: Arc<str>,
     pub(crate) lite_topic: Option<String>,
-    /// The group that received it.
+    /// The group that received the message.
     pub(crate) group: Arc<Group>,
-    /// The server that gave it out.
+    /// The server that delivered the message, and gets requests for it.
     pub(crate) endpoints: Endpoints,
 }
 
-/// What settles a delivery: the newest handle, how long it is valid, who may use it, and where it has to go.
+/// The lease of a delivery. Holds the current receipt handle, its expiry, and the message.
 ///
-/// Clones of a delivery share one lease, so that a handle renewed through one is used by all.
+/// Clones of a delivery share one lease, so that all of them use a renewed handle.
 #[derive(Debug)]
 pub(crate) struct Lease {
     message: LeasedMessage,
     state: Mutex<State>,
-    /// Held by the request that renews the handle. Other requests wait, so that they use the new one.
-    turn: tokio::sync::Mutex<()>,
+    /// Held during a request that renews the handle. Other requests wait for the new handle.
+    handle_lock: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -61,7 +61,7 @@ struct State {
     /// When the lease began or was last renewed.
     since: Instant,
     until: Instant,
-    /// Requests under way that settle the delivery.
+    /// How many requests that settle the delivery are in flight.
     settling: usize,
     end: Option<End>,
     renewal: Option<Renewal>,
@@ -73,26 +73,26 @@ enum End {
     Lost,
 }
 
-/// The renewal of a lease by the client.
+/// Until when the client renews a lease, and when next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Renewal {
-    /// Until when the lease is kept.
+    /// When the client stops renewing the lease.
     pub(crate) keep_until: Instant,
-    /// When the next renewal is due; `None` while one is under way.
+    /// When the next renewal is due, and a number that makes the key unique; `None` while one is in flight.
     pub(crate) due: Option<(Instant, u64)>,
 }
 
-/// A request that settles a delivery, while it is under way. The lease is not renewed meanwhile.
+/// Marks a delivery as being settled until it is dropped. The lease is not renewed meanwhile.
 #[derive(Debug)]
 pub(crate) struct Settling(Arc<Lease>);
 
 impl Lease {
-    /// A lease of `length` from now on `message`.
+    /// Creates a lease on `message` that lasts for `length` from now.
     pub(crate) fn new(handle: String, message: LeasedMessage, length: Duration) -> Self {
         let since = Instant::now();
         let until = crate::options::deadline(since, length);
         let state = State { handle, since, until, settling: 0, end: None, renewal: None };
-        Self { message, state: Mutex::new(state), turn: tokio::sync::Mutex::default() }
+        Self { message, state: Mutex::new(state), handle_lock: tokio::sync::Mutex::default() }
     }
 
     pub(crate) fn message(&self) -> &LeasedMessage {
@@ -103,24 +103,24 @@ impl Lease {
         self.state.lock().handle.clone()
     }
 
-    /// When the delivery becomes visible to others.
+    /// When the lease ends, and the delivery becomes visible to other consumers.
     pub(crate) fn until(&self) -> Instant {
         self.state.lock().until
     }
 
-    /// How long the lease lasts in all, since it began or was last renewed.
+    /// How long the lease lasts in total, from when it began or was last renewed.
     pub(crate) fn length(&self) -> Duration {
         let state = self.state.lock();
         state.until - state.since
     }
 
-    /// When half of the lease is over.
+    /// When half of the lease has passed.
     pub(crate) fn half_time(&self) -> Instant {
         let state = self.state.lock();
         state.since + (state.until - state.since) / 2
     }
 
-    /// Applies the answer to a change of the invisible time. An empty handle means that the old one stays valid.
+    /// Applies the response to a change of the invisible time. If `handle` is empty, the old handle stays valid.
     pub(crate) fn renew(&self, handle: String, invisible: Duration) {
         let mut state = self.state.lock();
         if !handle.is_empty() {
@@ -130,12 +130,12 @@ impl Lease {
         state.until = crate::options::deadline(state.since, invisible);
     }
 
-    /// Waits until no request that renews the handle is under way. None begins until the guard is dropped.
-    pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().await
+    /// Waits for a request in flight that renews the handle. No other one starts until the guard is dropped.
+    pub(crate) async fn lock_handle(&self) -> MutexGuard<'_, ()> {
+        self.handle_lock.lock().await
     }
 
-    /// Whether the lease is over by the client's clock or by the word of a server, without having been settled.
+    /// Whether the lease has ended, by the client's clock or according to a server, before the delivery was settled.
     pub(crate) fn is_lost(&self, now: Instant) -> bool {
         let state = self.state.lock();
         state.end.map_or(state.until <= now, |end| end == End::Lost)
@@ -156,38 +156,38 @@ impl Lease {
         self.state.lock().end == Some(End::Settled)
     }
 
-    /// Notes that the delivery is settled.
-    pub(crate) fn settled(&self) {
+    /// Records that the delivery is settled.
+    pub(crate) fn mark_settled(&self) {
         self.state.lock().end = Some(End::Settled);
     }
 
-    /// Notes that a server says that the lease is over.
-    pub(crate) fn lost(&self) {
+    /// Records that the lease has ended according to a server.
+    pub(crate) fn mark_lost(&self) {
         self.state.lock().end.get_or_insert(End::Lost);
     }
 
-    /// Notes the result of a request that settles the delivery. Returns whether the lease has ended with it.
-    pub(crate) fn note(&self, result: &Result<()>) -> bool {
+    /// Records the result of a request that settles the delivery. Returns whether the lease has ended.
+    pub(crate) fn record_result(&self, result: &Result<()>) -> bool {
         match result {
-            Ok(()) => self.settled(),
-            Err(error) if error.kind() == ErrorKind::InvalidReceipt => self.lost(),
+            Ok(()) => self.mark_settled(),
+            Err(error) if error.kind() == ErrorKind::InvalidReceipt => self.mark_lost(),
             Err(_) => return false,
         }
         true
     }
 
-    /// Announces a request that settles the delivery.
+    /// Counts a request that settles the delivery as in flight, until the guard is dropped.
     pub(crate) fn begin_settling(self: &Arc<Self>) -> Settling {
         self.state.lock().settling += 1;
         Settling(self.clone())
     }
 
-    /// Whether and when the lease is renewed.
+    /// The renewal of the lease; `None` if the client does not renew it.
     pub(crate) fn renewal(&self) -> Option<Renewal> {
         self.state.lock().renewal
     }
 
-    /// Changes whether and when the lease is renewed.
+    /// Changes the renewal of the lease.
     pub(crate) fn with_renewal<R>(&self, change: impl FnOnce(&mut Option<Renewal>) -> R) -> R {
         change(&mut self.state.lock().renewal)
     }
@@ -247,10 +247,10 @@ mod tests {
         assert!(!long.is_open() && !long.is_lost(now));
         drop(settling);
         assert!(long.is_open());
-        long.settled();
+        long.mark_settled();
         assert!(!long.is_open() && !long.is_lost(now + Duration::from_secs(61)));
         let refused = lease(Duration::from_secs(60));
-        refused.lost();
+        refused.mark_lost();
         assert!(!refused.is_open() && refused.is_lost(now));
         assert!(lease(Duration::ZERO).is_lost(Instant::now()));
     }

@@ -1,14 +1,14 @@
-//! The type of a message, and whether its fields agree with each other.
+//! Derives the type of a message from its fields, and checks that they agree.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Message;
 use crate::error::{Error, ErrorKind};
 
-/// The largest time that the protocol can express: the end of the year 9999, in seconds since 1970.
+/// The latest time that the protocol can express: the end of the year 9999, as the duration since 1970.
 const LATEST: Duration = Duration::from_secs(253_402_300_799);
 
-/// The type of a message. A topic takes messages of one type, or of several.
+/// The type of a message. A topic accepts one type or several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MessageType {
     Normal,
@@ -20,16 +20,16 @@ pub(crate) enum MessageType {
 }
 
 impl Message {
-    /// The type that its fields say.
+    /// The type of the message, according to its fields.
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` if they say several types, or if one of them has a value that no server accepts or keeps.
+    /// `InvalidArgument` if fields of several types are set, or a field has a value that servers refuse or drop.
     pub(crate) fn message_type(&self, in_transaction: bool) -> Result<MessageType, Error> {
         if let Some((name, value)) =
             self.properties.iter().find(|(name, value)| name.is_empty() || value.is_empty())
         {
-            // Brokers drop it without a word.
+            // Brokers silently drop such a property.
             return invalid(format!("the property {name:?} has the value {value:?}; neither may be empty"));
         }
         let types = [
@@ -58,7 +58,7 @@ impl Message {
         Ok(message_type)
     }
 
-    /// When to deliver it, if it is sent `now`; `None` for at once.
+    /// When to deliver the message, if it is sent at `now`; `None` means at once.
     ///
     /// # Errors
     ///

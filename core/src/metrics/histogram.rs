@@ -1,4 +1,4 @@
-//! A histogram that many threads count into.
+//! A histogram that several threads can record to.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -7,15 +7,15 @@ use std::{
 
 use super::Histogram;
 
-/// The highest value of each bucket but the last, in milliseconds.
+/// The inclusive upper bound of each bucket except the last, in milliseconds.
 pub(super) type Bounds = [f64; 7];
 
-/// Counts durations. The counters are independent, so a snapshot may miss the sum of a value whose count it has.
+/// Counts durations. A snapshot is not atomic: it may include the count of a value without its sum.
 #[derive(Debug)]
 pub(super) struct AtomicHistogram {
     bounds: &'static Bounds,
     counts: [AtomicU64; 8],
-    /// In microseconds, which last for half a million years of values.
+    /// In microseconds. Overflows after half a million years in total.
     sum: AtomicU64,
 }
 
@@ -32,7 +32,7 @@ impl AtomicHistogram {
         self.sum.fetch_add(micros, Ordering::Relaxed);
     }
 
-    /// The values so far; `None` if there are none.
+    /// The current counts; `None` if no value was recorded.
     pub(super) fn snapshot(&self) -> Option<Histogram> {
         let counts: Vec<u64> = self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
         let sum = self.sum.load(Ordering::Relaxed) as f64 / 1000.0;

@@ -1,7 +1,7 @@
 //! The counters of one client.
 //!
-//! Whoever counts for a message looks its series up once per topic, so that counting takes a few atomic additions and
-//! allocates nothing.
+//! Callers look up the series of a topic once and keep it, so that counting a message takes a few atomic additions and
+//! no allocation.
 
 mod snapshot;
 
@@ -19,18 +19,18 @@ use parking_lot::{Mutex, RwLock};
 use super::histogram::{AtomicHistogram, Bounds};
 use crate::{error::ErrorKind, interceptor::Settlement};
 
-/// The buckets of Apache's clients.
+/// The same buckets as in Apache's clients.
 const SEND_COST_TIME: Bounds = [1.0, 5.0, 10.0, 20.0, 50.0, 200.0, 500.0];
 const DELIVERY_LATENCY: Bounds = SEND_COST_TIME;
 const AWAIT_TIME: Bounds = [1.0, 5.0, 20.0, 100.0, 1_000.0, 5_000.0, 10_000.0];
 const PROCESS_TIME: Bounds = [1.0, 5.0, 10.0, 100.0, 1_000.0, 10_000.0, 60_000.0];
 
-/// How many topics of producers, and pairs of group and topic of consumers, are counted on their own.
+/// How many topics of producers, and how many pairs of group and topic of consumers, have their own series.
 const MAX_SERIES: usize = 1_000;
-/// The topic of all others. No topic can have this name.
+/// The label of the series that counts all further topics. No topic can have this name.
 const OTHER: &str = "(other)";
 
-/// Counts what one client does.
+/// The counters of one client.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     since: SystemTime,
@@ -42,13 +42,14 @@ pub(crate) struct Recorder {
     connections_opened: AtomicU64,
 }
 
-/// What is counted for the sends to one topic.
+/// The counters of the sends to one topic.
 #[derive(Debug)]
 pub(crate) struct SendSeries {
+    /// By status.
     cost_time: [AtomicHistogram; 2],
 }
 
-/// What is counted for one group in one topic.
+/// The counters of one group in one topic.
 #[derive(Debug)]
 pub(crate) struct ConsumeSeries {
     delivery_latency: AtomicHistogram,
@@ -61,7 +62,7 @@ pub(crate) struct ConsumeSeries {
     settled: [[AtomicU64; 2]; OPERATIONS.len()],
 }
 
-/// The names of what [`ConsumeSeries::settled`] counts apart.
+/// The names of the operations in the field `settled` of [`ConsumeSeries`].
 const OPERATIONS: [&str; 3] = ["ack", "change_invisible", "dead_letter"];
 
 impl SendSeries {
@@ -69,13 +70,12 @@ impl SendSeries {
         Self { cost_time: [(); 2].map(|()| AtomicHistogram::new(&SEND_COST_TIME)) }
     }
 
-    /// Counts a message that got its result after `elapsed`.
-    pub(crate) fn sent(&self, elapsed: Duration, success: bool) {
+    /// Counts a send whose result came after `elapsed`.
+    pub(crate) fn count_send(&self, elapsed: Duration, success: bool) {
         self.cost_time[usize::from(!success)].record(elapsed);
     }
 }
 
-#[allow(dead_code, reason = "a push consumer will count what its handlers do")]
 impl ConsumeSeries {
     fn new() -> Self {
         Self {
@@ -90,15 +90,15 @@ impl ConsumeSeries {
     }
 
     /// Counts messages that arrived `latency` after the server had delivered them.
-    pub(crate) fn received(&self, messages: usize, latency: Option<Duration>) {
+    pub(crate) fn count_received(&self, messages: usize, latency: Option<Duration>) {
         self.received.fetch_add(messages as u64, Ordering::Relaxed);
         if let Some(latency) = latency {
             (0..messages).for_each(|_| self.delivery_latency.record(latency));
         }
     }
 
-    /// Counts a delivery that was settled, or could not be.
-    pub(crate) fn settled(&self, settlement: Settlement, success: bool) {
+    /// Counts the result of settling a delivery.
+    pub(crate) fn count_settled(&self, settlement: Settlement, success: bool) {
         let operation = match settlement {
             Settlement::Ack => 0,
             Settlement::ChangeInvisible(_) => 1,
@@ -108,38 +108,38 @@ impl ConsumeSeries {
     }
 }
 
-/// A message that a push consumer holds. It counts as cached until this is dropped.
+/// A message in the cache of a push consumer. It is counted as cached until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Cached {
+pub(crate) struct CachedMessage {
     series: Arc<ConsumeSeries>,
     bytes: usize,
-    /// When it arrived, or was handled last.
+    /// When the message arrived, its handler started, or its handler ended, whichever was last.
     since: Instant,
 }
 
-impl Cached {
-    /// Counts a message of `bytes` that arrived now.
+impl CachedMessage {
+    /// Counts a message with a body of `bytes` that has just arrived.
     pub(crate) fn new(series: Arc<ConsumeSeries>, bytes: usize) -> Self {
         series.cached_messages.fetch_add(1, Ordering::Relaxed);
         series.cached_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         Self { series, bytes, since: Instant::now() }
     }
 
-    /// Notes that its handler starts.
-    pub(crate) fn begin(&mut self, now: Instant) {
+    /// Records that the handler starts at `now`.
+    pub(crate) fn handler_started(&mut self, now: Instant) {
         self.series.await_time.record(now.saturating_duration_since(self.since));
         self.since = now;
     }
 
-    /// Notes that its handler is done.
-    pub(crate) fn end(&mut self, now: Instant, success: bool) {
+    /// Records that the handler ended at `now`.
+    pub(crate) fn handler_ended(&mut self, now: Instant, success: bool) {
         let elapsed = now.saturating_duration_since(self.since);
         self.series.process_time[usize::from(!success)].record(elapsed);
         self.since = now;
     }
 }
 
-impl Drop for Cached {
+impl Drop for CachedMessage {
     fn drop(&mut self) {
         self.series.cached_messages.fetch_sub(1, Ordering::Relaxed);
         self.series.cached_bytes.fetch_sub(self.bytes as u64, Ordering::Relaxed);
@@ -182,18 +182,18 @@ impl Recorder {
         topics.entry(topic.to_owned()).or_insert_with(|| Arc::new(ConsumeSeries::new())).clone()
     }
 
-    /// Counts an operation that failed for good.
-    pub(crate) fn failed(&self, operation: &'static str, kind: ErrorKind) {
+    /// Counts an operation that failed after all retries.
+    pub(crate) fn count_failure(&self, operation: &'static str, kind: ErrorKind) {
         *self.errors.lock().entry((operation, kind.name())).or_default() += 1;
     }
 
     /// Counts a request that is sent again.
-    pub(crate) fn retried(&self, operation: &'static str) {
+    pub(crate) fn count_retry(&self, operation: &'static str) {
         *self.retries.lock().entry(operation).or_default() += 1;
     }
 
-    /// Counts a connection that was opened.
-    pub(crate) fn connected(&self) {
+    /// Counts an opened connection.
+    pub(crate) fn count_connection(&self) {
         self.connections_opened.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -206,19 +206,19 @@ mod tests {
     #[test]
     fn a_snapshot_has_a_point_for_each_set_of_labels() {
         let recorder = Recorder::default();
-        recorder.sends("orders").sent(Duration::from_millis(3), true);
-        recorder.sends("orders").sent(Duration::from_millis(3), true);
-        recorder.sends("orders").sent(Duration::from_secs(1), false);
+        recorder.sends("orders").count_send(Duration::from_millis(3), true);
+        recorder.sends("orders").count_send(Duration::from_millis(3), true);
+        recorder.sends("orders").count_send(Duration::from_secs(1), false);
         let series = recorder.consumes("billing", "orders");
-        series.received(2, Some(Duration::from_millis(7)));
-        drop(Cached::new(series.clone(), 10));
-        let mut cached = Cached::new(series.clone(), 5);
-        cached.begin(Instant::now());
-        cached.end(Instant::now(), false);
-        series.settled(Settlement::Ack, true);
-        recorder.failed("send", ErrorKind::Timeout);
-        recorder.retried("send");
-        recorder.connected();
+        series.count_received(2, Some(Duration::from_millis(7)));
+        drop(CachedMessage::new(series.clone(), 10));
+        let mut cached = CachedMessage::new(series.clone(), 5);
+        cached.handler_started(Instant::now());
+        cached.handler_ended(Instant::now(), false);
+        series.count_settled(Settlement::Ack, true);
+        recorder.count_failure("send", ErrorKind::Timeout);
+        recorder.count_retry("send");
+        recorder.count_connection();
         let metrics = recorder.snapshot("me", 4, 1);
 
         let total = |name| metrics.get(name).unwrap().total();
@@ -253,8 +253,8 @@ mod tests {
     fn topics_beyond_the_limit_are_counted_together() {
         let recorder = Recorder::default();
         for at in 0..2 * MAX_SERIES {
-            recorder.sends(&format!("topic{at}")).sent(Duration::ZERO, true);
-            recorder.consumes(&format!("group{at}"), "topic").received(1, None);
+            recorder.sends(&format!("topic{at}")).count_send(Duration::ZERO, true);
+            recorder.consumes(&format!("group{at}"), "topic").count_received(1, None);
         }
         let metrics = recorder.snapshot("me", 0, 0);
         for name in ["rocketmq_send_cost_time", "rocketmq_client_received_messages"] {

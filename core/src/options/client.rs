@@ -1,4 +1,4 @@
-//! How a client connects.
+//! The options of a client.
 
 use std::{error::Error as StdError, sync::Arc, time::Duration};
 
@@ -15,41 +15,41 @@ use crate::interceptor::Interceptor;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ClientOptions {
-    /// The addresses of one service, separated by `,` or `;`. One that answers is enough. Default:
+    /// The addresses of one service, separated by `,` or `;`. One reachable address is enough. Default:
     /// `127.0.0.1:8081`.
     ///
-    /// Each is `host:port`, `host` (port 8081), `[::1]:port`, `http://host:port`, or `https://host:port`,
+    /// Each address is `host:port`, `host` (port 8081), `[::1]:port`, `http://host:port`, or `https://host:port`,
     /// which turns TLS on.
     pub endpoints: String,
-    /// The namespace of every topic and group. Default: empty, which means none.
+    /// The namespace of every topic and group. Default: empty, which means no namespace.
     pub namespace: String,
-    /// The credentials that sign each request. Default: none.
+    /// The credentials that sign each request. Default: `None`.
     pub credentials: Option<Credentials>,
-    /// Provides the credentials, and new ones when the old ones expire or are refused. Default: none.
+    /// Provides credentials, and replaces them when they expire or are refused. Default: `None`.
     ///
-    /// With [`credentials`](Self::credentials) as well, it is first called when those have to be replaced.
+    /// If [`credentials`](Self::credentials) is set as well, the provider is first called when those must be replaced.
     pub credentials_provider: Option<CredentialsProvider>,
-    /// Whether and how connections are encrypted. Default: only to endpoints written as `https://`.
+    /// Whether and how connections are encrypted. Default: only for endpoints written as `https://`.
     pub tls: Tls,
     /// Whether the client waits for its servers when it starts. Default: [`Startup::Eager`].
     pub startup: Startup,
-    /// How long one attempt waits for its answer. A long poll waits this much longer than it asked for. Default: 3 s.
+    /// How long one request waits for its response. For a long poll, this is added to its wait. Default: 3 s.
     pub request_timeout: Duration,
     /// How long a call may take, including all attempts and pauses. Default: 10 s.
     pub operation_timeout: Duration,
-    /// How long connecting, or making a producer or consumer, may take. Default: 10 s. Not used with
+    /// How long connecting, or creating a producer or consumer, may take. Default: 10 s. Not used with
     /// [`Startup::Lazy`].
     pub startup_timeout: Duration,
-    /// How often and how fast a failed attempt is repeated. Default: see [`RetryOptions`].
+    /// How often and how fast failed requests are retried. Default: see [`RetryOptions`].
     pub retry: RetryOptions,
-    /// The language of the application, as told to the server. Default: Rust. Set by language bindings.
+    /// The language of the application, as reported to the server. Default: Rust. Set by language bindings.
     pub language: Language,
-    /// Called before and after every send, receive and settlement. Default: none.
+    /// Hooks that are called before and after every send, receive and settlement. Default: none.
     pub interceptors: Vec<Arc<dyn Interceptor>>,
 }
 
 impl ClientOptions {
-    /// The defaults for the servers at `endpoints`.
+    /// The default options for the servers at `endpoints`.
     #[must_use]
     pub fn new(endpoints: impl Into<String>) -> Self {
         Self { endpoints: endpoints.into(), ..Self::default() }
@@ -137,14 +137,14 @@ impl ClientOptions {
         self
     }
 
-    /// Adds to the [`interceptors`](Self::interceptors).
+    /// Adds an interceptor to the [`interceptors`](Self::interceptors).
     #[must_use]
     pub fn interceptor(mut self, interceptor: Arc<dyn Interceptor>) -> Self {
         self.interceptors.push(interceptor);
         self
     }
 
-    /// What is wrong with these options.
+    /// Why the options can't be used; `None` if they can.
     pub(crate) fn flaw(&self) -> Option<&'static str> {
         if self.request_timeout.is_zero() {
             Some("request_timeout is 0")
@@ -157,7 +157,7 @@ impl ClientOptions {
         }
     }
 
-    /// The same options with no duration above [`LONGEST_WAIT`], so that adding them up can't overflow.
+    /// The same options with durations limited to [`LONGEST_WAIT`], so that sums of durations can't overflow.
     pub(crate) fn bounded(self) -> Self {
         let bound = |duration: Duration| duration.min(LONGEST_WAIT);
         Self {
@@ -195,20 +195,20 @@ impl Default for ClientOptions {
 
 /// Whether a client waits for its servers when it starts, and what it does if they can't be reached.
 ///
-/// The options are checked first in any case. A permanent failure, such as a server that speaks another protocol or has
-/// an untrusted certificate, is returned at once, except with `Lazy`.
+/// `connect` always checks the options first. It returns a permanent failure at once, except with `Lazy`: for instance if
+/// the server speaks another protocol, or its certificate is not trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Startup {
-    /// `connect` fails within about a second if nobody listens at any of the addresses, if connections are closed at
-    /// once, or if no host name is known. Other temporary failures are retried until
+    /// `connect` fails within about a second if nothing listens at any of the addresses, if connections are closed at
+    /// once, or if no host name can be resolved. Other temporary failures are retried until
     /// [`startup_timeout`](ClientOptions::startup_timeout).
     #[default]
     Eager,
-    /// As `Eager`, but `connect` also waits for servers where nobody listens yet, until
+    /// Like `Eager`, but `connect` also waits for servers that do not listen yet, until
     /// [`startup_timeout`](ClientOptions::startup_timeout).
     Wait,
-    /// `connect` returns at once, as does making a producer or consumer. Each call waits for the connection up to
-    /// its own timeout; its error then names the cause.
+    /// `connect` returns at once, and so does the creation of a producer or consumer. Each call waits for a connection
+    /// until its own timeout, and its error then names the cause.
     Lazy,
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What a [`SimpleConsumer`](crate::SimpleConsumer) receives.
+/// The options of a [`SimpleConsumer`](crate::SimpleConsumer).
 ///
 /// ```
 /// # use rocketmq_thin::{Filter, SimpleConsumerOptions, Subscription};
@@ -14,28 +14,28 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SimpleConsumerOptions {
-    /// The consumer group; its members share the messages.
+    /// The consumer group. Its consumers share the messages.
     pub group: String,
-    /// The topics, and which of their messages. All consumers of a group must have the same subscriptions.
+    /// The topics, each with a filter. All consumers of a group must have the same subscriptions.
     pub subscriptions: Vec<Subscription>,
-    /// The LITE topic that the group is bound to, for a lite consumer: it receives from the lite topics below it that
-    /// it subscribes to. `subscriptions` is empty then. Default: none.
+    /// For a lite consumer, the LITE topic that its group is bound to. The consumer receives from the lite topics of
+    /// this topic that it subscribes to; `subscriptions` must be empty. Default: `None`.
     pub bind_topic: Option<String>,
-    /// How bodies are decompressed.
+    /// How received bodies are decompressed.
     pub decode: DecodeOptions,
 }
 
 impl SimpleConsumerOptions {
-    /// A lite consumer in `group`, which is bound to `topic`. It starts without lite topics; see
+    /// Options for a lite consumer of `group`, which is bound to `topic`. It starts without lite topics; see
     /// [`SimpleConsumer::subscribe_lite`](crate::SimpleConsumer::subscribe_lite).
     ///
-    /// Apache's proxies up to 5.5 refuse simple consumers of lite topics when they are made.
+    /// Apache's proxies up to 5.5 refuse the creation of simple consumers of lite topics.
     #[must_use]
     pub fn lite(group: impl Into<String>, topic: impl Into<String>) -> Self {
         Self { group: group.into(), bind_topic: Some(topic.into()), ..Self::default() }
     }
 
-    /// What it receives from: its subscriptions, or the whole of the topic that a lite consumer is bound to.
+    /// The subscriptions to poll. For a lite consumer, all messages of the topic that its group is bound to.
     pub(crate) fn sources(&self) -> Vec<Subscription> {
         match &self.bind_topic {
             Some(topic) => vec![topic.as_str().into()],
@@ -43,7 +43,7 @@ impl SimpleConsumerOptions {
         }
     }
 
-    /// A consumer in `group` of `subscriptions`.
+    /// Options for a consumer of `group` with `subscriptions`.
     #[must_use]
     pub fn new<S: Into<Subscription>>(
         group: impl Into<String>,
@@ -70,7 +70,7 @@ impl SimpleConsumerOptions {
         self
     }
 
-    /// Why they can't be used together, if they can't.
+    /// Why the options can't be used; `None` if they can.
     pub(crate) fn flaw(&self) -> Option<&'static str> {
         let both = self.bind_topic.is_some() && !self.subscriptions.is_empty();
         both.then_some("a lite consumer subscribes to lite topics only")
@@ -100,24 +100,24 @@ impl Default for DecodeOptions {
     }
 }
 
-/// A topic, and which of its messages to receive.
+/// A topic to receive from, with a filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Subscription {
     /// The topic.
     pub topic: String,
-    /// Which of its messages.
+    /// Which of its messages to receive.
     pub filter: Filter,
 }
 
 impl Subscription {
-    /// The messages of `topic` that pass `filter`.
+    /// A subscription to the messages of `topic` that match `filter`.
     #[must_use]
     pub fn new(topic: impl Into<String>, filter: Filter) -> Self {
         Self { topic: topic.into(), filter }
     }
 
-    /// Why it can't be used, if it can't.
+    /// Why the subscription can't be used; `None` if it can.
     pub(crate) fn flaw(&self) -> Option<String> {
         let empty_filter = match &self.filter {
             Filter::All => false,
@@ -131,14 +131,14 @@ impl Subscription {
 }
 
 impl From<&str> for Subscription {
-    /// All messages of the topic.
+    /// A subscription to all messages of the topic.
     fn from(topic: &str) -> Self {
         Self::new(topic, Filter::All)
     }
 }
 
 impl From<String> for Subscription {
-    /// All messages of the topic.
+    /// A subscription to all messages of the topic.
     fn from(topic: String) -> Self {
         Self::new(topic, Filter::All)
     }
@@ -148,12 +148,12 @@ impl From<String> for Subscription {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Filter {
-    /// All.
+    /// All messages.
     #[default]
     All,
-    /// Those with one of these tags.
+    /// Messages with one of these tags.
     Tags(Vec<String>),
-    /// Those whose properties satisfy this SQL-92 expression, such as `amount > 100 AND region = 'eu'`.
+    /// Messages whose properties satisfy this SQL-92 expression, such as `amount > 100 AND region = 'eu'`.
     Sql(String),
 }
 
@@ -175,10 +175,10 @@ impl Filter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReceiveOptions {
-    /// The maximum number of deliveries of one call. Default: 32, which is also the most that servers return.
+    /// The maximum number of deliveries of one call. Default: 32, which is also the maximum of servers.
     pub max_messages: u32,
-    /// How long the deliveries are hidden from others before they come again. Default: 30 s. Servers allow 10 s to
-    /// 12 h. At least half of it is left when the receive returns.
+    /// How long the deliveries are hidden from other consumers. Default: 30 s. Servers allow 10 s to 12 h. When the
+    /// receive returns, at least half of it is left.
     pub invisible_duration: Duration,
     /// How long to wait for the first message. Default: 20 s.
     pub await_duration: Duration,
@@ -219,18 +219,18 @@ impl Default for ReceiveOptions {
 
 /// How a stream of messages fetches ahead of the application.
 ///
-/// Both limits hold for all topics of the stream together. A stream with few messages leaves more to the other
-/// consumers of its group.
+/// Both limits apply to all topics of the stream together. A lower limit leaves more messages to the other consumers of
+/// the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamOptions {
-    /// The maximum number of messages that wait for the application or are asked for. Default: 128. At least 1.
+    /// The maximum number of messages that wait for the application or are requested. Default: 128. At least 1.
     pub max_messages: usize,
-    /// The size of all bodies that wait, in bytes, above which nothing more is asked for. Requests under way may
-    /// exceed it by what they bring. Default: 64 MiB.
+    /// The total size of waiting bodies, in bytes, from which on no more messages are requested. Requests in flight may
+    /// exceed it. Default: 64 MiB.
     pub max_bytes: usize,
-    /// How long the deliveries are hidden from others before they come again. Default: 30 s. Servers allow 10 s to
-    /// 12 h. At least half of it is left when a delivery is handed out.
+    /// How long the deliveries are hidden from other consumers. Default: 30 s. Servers allow 10 s to 12 h. When a
+    /// delivery is handed out, at least half of it is left.
     pub invisible_duration: Duration,
 }
 

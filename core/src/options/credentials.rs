@@ -1,4 +1,4 @@
-//! Who a client is to its servers.
+//! The credentials of a client, and the functions that provide them.
 
 use std::{
     error::Error as StdError,
@@ -10,7 +10,7 @@ use std::{
 
 use futures::{FutureExt, future::BoxFuture};
 
-/// How long a provider may take.
+/// How long one call of a provider may take.
 const PROVIDER_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Provided = Result<Credentials, Box<dyn StdError + Send + Sync>>;
@@ -21,18 +21,18 @@ type Provided = Result<Credentials, Box<dyn StdError + Send + Sync>>;
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Credentials {
-    /// The name the server knows.
+    /// The name of the user at the server.
     pub access_key: String,
     /// The key that signs each request. It is never sent.
     pub secret_key: String,
-    /// The token of temporary credentials.
+    /// The token of temporary credentials. `None` for permanent ones.
     pub session_token: Option<String>,
-    /// When they expire. Before that time a client asks for new ones, if it has a provider. Default: never.
+    /// When the credentials expire. If there is a provider, the client asks it for new ones before. `None` means never.
     pub expires_at: Option<SystemTime>,
 }
 
 impl Credentials {
-    /// Permanent credentials.
+    /// Creates permanent credentials.
     #[must_use]
     pub fn new(access_key: impl Into<String>, secret_key: impl Into<String>) -> Self {
         Self {
@@ -69,13 +69,13 @@ impl fmt::Debug for Credentials {
 
 /// An async function that provides credentials. Cheap to clone.
 ///
-/// It is called when a client has no credentials yet, before they expire, and after a server has refused them; one
-/// call at a time. A call that takes longer than 30 s is given up and counts as failed.
+/// The client calls it when it has no credentials yet, before they expire, and after a server has refused them. Only one
+/// call runs at a time. A call that takes longer than 30 s is cancelled and counts as failed.
 #[derive(Clone)]
 pub struct CredentialsProvider(Arc<dyn Fn() -> BoxFuture<'static, Provided> + Send + Sync>);
 
 impl CredentialsProvider {
-    /// A provider that calls `provide`.
+    /// Creates a provider that calls `provide`.
     #[must_use]
     pub fn new<F, R>(provide: F) -> Self
     where
@@ -85,7 +85,7 @@ impl CredentialsProvider {
         Self(Arc::new(move || provide().boxed()))
     }
 
-    /// Calls the provider. A panic or a timeout is its failure.
+    /// Calls the provider. Returns an error if it fails, panics or times out.
     pub(crate) async fn provide(&self) -> Provided {
         let call = AssertUnwindSafe(async { (self.0)().await }).catch_unwind();
         match tokio::time::timeout(PROVIDER_TIMEOUT, call).await {

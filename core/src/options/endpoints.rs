@@ -1,10 +1,10 @@
-//! Parses the addresses of servers.
+//! The addresses of servers, and how they are parsed.
 
 use std::{fmt, net::Ipv6Addr, sync::Arc};
 
 use crate::error::{Error, ErrorKind};
 
-/// The port if none is given: that of a RocketMQ proxy.
+/// The port if none is given: the default port of a RocketMQ proxy.
 const DEFAULT_PORT: u16 = 8081;
 
 /// One host and port.
@@ -35,7 +35,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// The addresses of one logical server, of which any can be used. Cheap to clone.
+/// The equivalent addresses of one logical server. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Endpoints(Arc<[Address]>);
 
@@ -72,7 +72,7 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// Reads one or more addresses, separated by `,` or `;`.
+    /// Parses one or more addresses, separated by `,` or `;`.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         let mut addresses = Vec::new();
         let mut schemes = Vec::new();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{DecodeOptions, Filter, Subscription};
 
-/// What a [`PushConsumer`](crate::PushConsumer) receives, and how much of it at a time.
+/// The options of a [`PushConsumer`](crate::PushConsumer).
 ///
 /// ```
 /// # use rocketmq_thin::{Filter, PushConsumerOptions};
@@ -15,32 +15,32 @@ use super::{DecodeOptions, Filter, Subscription};
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PushConsumerOptions {
-    /// The consumer group; its members share the messages.
+    /// The consumer group. Its consumers share the messages.
     pub group: String,
-    /// The topics, and which of their messages. All consumers of a group must have the same subscriptions.
+    /// The topics, each with a filter. All consumers of a group must have the same subscriptions.
     pub subscriptions: Vec<Subscription>,
-    /// The LITE topic that the group is bound to, for a lite consumer: it receives from the lite topics below it that
-    /// it subscribes to. `subscriptions` is empty then. Default: none.
+    /// For a lite consumer, the LITE topic that its group is bound to. The consumer receives from the lite topics of
+    /// this topic that it subscribes to; `subscriptions` must be empty. Default: `None`.
     pub bind_topic: Option<String>,
     /// How many messages are handled at the same time. Default: 20.
     pub concurrency: usize,
-    /// How many messages of all topics are held: those that wait, those being handled, and those being settled.
-    /// Default: 4096. There is always room for one message of each broker of each topic.
+    /// The maximum number of cached messages of all topics: waiting, being handled, and being settled. Default: 4096.
+    /// There is always room for one message of each broker of each topic.
     pub max_cached_messages: usize,
-    /// The size of the bodies of the messages that are held, in bytes. Default: 64 MiB. Nothing is received while it
-    /// is reached; one receive can exceed it if its messages are larger than those before.
+    /// The maximum total size of the bodies of cached messages, in bytes. Default: 64 MiB. No messages are received
+    /// while it is reached. One receive can exceed it, if its messages are larger than earlier ones.
     pub max_cached_bytes: usize,
-    /// The length of a lease. Default: 60 s. Servers allow 10 s to 12 h. The lease of a message that waits or is
-    /// handled is renewed when half of it is over. If the process dies, its messages come again after this time.
+    /// The length of a lease. Default: 60 s. Servers allow 10 s to 12 h. While a message waits or is handled, its lease
+    /// is renewed when half of it has passed. If the process dies, its messages are delivered again after this time.
     pub invisible_duration: Duration,
-    /// How many messages a second are handled. Default: `None`, which means no limit.
+    /// How many messages are handled per second at most. Default: `None`, which means no limit.
     pub max_rate: Option<f64>,
-    /// How bodies are decompressed.
+    /// How received bodies are decompressed.
     pub decode: DecodeOptions,
 }
 
 impl PushConsumerOptions {
-    /// A consumer in `group` of `subscriptions`.
+    /// Options for a consumer of `group` with `subscriptions`.
     #[must_use]
     pub fn new<S: Into<Subscription>>(
         group: impl Into<String>,
@@ -53,14 +53,14 @@ impl PushConsumerOptions {
         }
     }
 
-    /// A lite consumer in `group`, which is bound to `topic`. It starts without lite topics; see
+    /// Options for a lite consumer of `group`, which is bound to `topic`. It starts without lite topics; see
     /// [`PushConsumer::subscribe_lite`](crate::PushConsumer::subscribe_lite).
     #[must_use]
     pub fn lite(group: impl Into<String>, topic: impl Into<String>) -> Self {
         Self { group: group.into(), bind_topic: Some(topic.into()), ..Self::default() }
     }
 
-    /// What it receives from: its subscriptions, or the whole of the topic that a lite consumer is bound to.
+    /// The subscriptions to poll. For a lite consumer, all messages of the topic that its group is bound to.
     pub(crate) fn sources(&self) -> Vec<Subscription> {
         match &self.bind_topic {
             Some(topic) => vec![topic.as_str().into()],
@@ -117,7 +117,7 @@ impl PushConsumerOptions {
         self
     }
 
-    /// Why the limits can't be used, if they can't.
+    /// Why the options can't be used; `None` if they can.
     pub(crate) fn flaw(&self) -> Option<&'static str> {
         if self.bind_topic.is_some() && !self.subscriptions.is_empty() {
             Some("a lite consumer subscribes to lite topics only")

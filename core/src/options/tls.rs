@@ -1,4 +1,4 @@
-//! Whether and how connections are encrypted.
+//! The TLS options of a client.
 
 use std::fmt;
 
@@ -11,8 +11,8 @@ use std::fmt;
 /// let by_address = Tls::system_roots().server_name("mq.example.org");
 /// ```
 ///
-/// All texts are in PEM form. They are checked before the first connection: what can't be used is an error of kind
-/// `InvalidOptions` that names the argument. The `Debug` output does not contain the key.
+/// Certificates and keys are in PEM form. They are checked before the first connection: an unusable one is an error of
+/// kind `InvalidOptions` that names the argument. The `Debug` output does not contain the key.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Tls {
     pub(crate) roots: Roots,
@@ -24,7 +24,7 @@ pub struct Tls {
 /// Which certificate authorities are trusted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Roots {
-    /// TLS is off, except to endpoints written as `https://`.
+    /// TLS is off, except for endpoints written as `https://`.
     #[default]
     Off,
     System,
@@ -39,7 +39,7 @@ pub(crate) struct ClientCertificate {
 }
 
 impl Tls {
-    /// Plaintext, except to endpoints written as `https://`, which use the system's roots.
+    /// Plaintext, except for endpoints written as `https://`, which use the certificate authorities of the system.
     #[must_use]
     pub fn off() -> Self {
         Self::default()
@@ -67,22 +67,22 @@ impl Tls {
         self
     }
 
-    /// The name that the server's certificate must contain. Default: the host of the endpoint.
+    /// Sets the name that the server's certificate must contain. Default: the host of the endpoint.
     #[must_use]
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.server_name = Some(name.into());
         self
     }
 
-    /// Accepts any certificate of the server. The connection is then encrypted, but anybody on the way can read and
-    /// change everything. For tests only; each connection logs a warning.
+    /// Accepts any certificate of the server. Anybody between client and server can then read and change the traffic.
+    /// For tests only; each connection logs a warning.
     #[must_use]
     pub fn dangerously_skip_verification(mut self) -> Self {
         self.skip_verification = true;
         self
     }
 
-    /// These settings for endpoints written as `https://`: with the system's roots if none are given.
+    /// The same options with TLS turned on, for endpoints written as `https://`.
     pub(crate) fn for_https(mut self) -> Self {
         if self.roots == Roots::Off {
             self.roots = Roots::System;

@@ -1,4 +1,4 @@
-//! The order of FIFO messages: the messages of one message group are sent one after the other.
+//! Keeps the order of FIFO messages: the messages of one message group are sent one after the other.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -8,22 +8,26 @@ use tokio::sync::oneshot::{self, error::TryRecvError};
 /// A topic and a message group.
 type Key = (String, String);
 
-/// The message groups with sends that have no result yet, and for each the receiver that ends with its latest send.
+/// The message groups with sends in flight. The receiver of a group closes when its latest send has a result.
 #[derive(Debug, Default)]
 pub(super) struct FifoOrder(Mutex<HashMap<Key, oneshot::Receiver<()>>>);
 
-/// The right to send the next message of a group, until it is dropped.
+/// Permission to send the next message of a group. Dropping it lets the following send start.
 #[derive(Debug)]
 pub(super) struct Turn {
     order: Arc<FifoOrder>,
     key: Key,
-    /// Dropping it lets the next send go on.
+    /// Dropping the sender wakes the next send.
     done: Option<oneshot::Sender<()>>,
 }
 
 impl FifoOrder {
-    /// Queues a send behind all others of the group. The future waits until those have a result.
-    pub(super) fn join(self: &Arc<Self>, topic: String, group: String) -> impl Future<Output = Turn> + use<> {
+    /// Queues a send behind all other sends of the group. The future waits until those have a result.
+    pub(super) fn enqueue(
+        self: &Arc<Self>,
+        topic: String,
+        group: String,
+    ) -> impl Future<Output = Turn> + use<> {
         let key = (topic, group);
         let (done, end) = oneshot::channel();
         let before = self.0.lock().insert(key.clone(), end);
@@ -42,7 +46,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let mut order = self.order.0.lock();
         self.done = None;
-        // A group without sends is removed, so that the map does not grow with every new group.
+        // Removes a group without sends, so that the map does not grow with every new group.
         if order.get_mut(&self.key).is_some_and(|end| end.try_recv() == Err(TryRecvError::Closed)) {
             order.remove(&self.key);
         }
@@ -56,7 +60,7 @@ mod tests {
     use super::*;
 
     fn join(order: &Arc<FifoOrder>, group: &str) -> futures::future::BoxFuture<'static, Turn> {
-        order.join("t".into(), group.into()).boxed()
+        order.enqueue("t".into(), group.into()).boxed()
     }
 
     #[test]

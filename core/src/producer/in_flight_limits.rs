@@ -1,4 +1,4 @@
-//! The limits of messages and bytes in flight.
+//! Limits the number and total size of the messages in flight.
 
 use std::{sync::Arc, time::Instant};
 
@@ -9,45 +9,51 @@ use crate::{
     options::ProducerOptions,
 };
 
-/// Room for messages in flight, given out in the order of the calls.
-pub(super) struct Room {
-    /// Held while a message waits for room and is queued: two sends with different needs can't overtake each other.
-    door: Mutex<()>,
+/// The limits of a producer. Grants permits in the order of the calls.
+pub(super) struct InFlightLimits {
+    /// Held while a message waits for its permits and until it is queued, so that a small message does not overtake a
+    /// large one.
+    order: Mutex<()>,
     messages: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     max_bytes: u32,
 }
 
-/// A message's share of the limits, until it is dropped.
-pub(super) type Share = [OwnedSemaphorePermit; 2];
+/// The permits of one message: one for the message, and one for its bytes. Dropping them frees the capacity.
+pub(super) type InFlightPermits = [OwnedSemaphorePermit; 2];
 
-impl Room {
+impl InFlightLimits {
     pub(super) fn new(options: &ProducerOptions) -> Self {
         let max_bytes = u32::try_from(options.max_in_flight_bytes).unwrap_or(u32::MAX).max(1);
         let max_messages = options.max_in_flight_messages.clamp(1, Semaphore::MAX_PERMITS);
         Self {
-            door: Mutex::new(()),
+            order: Mutex::new(()),
             messages: Arc::new(Semaphore::new(max_messages)),
             bytes: Arc::new(Semaphore::new(max_bytes as usize)),
             max_bytes,
         }
     }
 
-    /// Waits until the limits allow for a message of `size` bytes. Nobody else enters while the guard is held.
+    /// Waits until the limits allow a message with a body of `size` bytes. No other call is granted permits while the
+    /// returned guard is held.
     ///
     /// # Errors
     ///
     /// `Timeout` at the deadline; `Closed` after [`close`](Self::close).
-    pub(super) async fn enter(&self, size: usize, deadline: Instant) -> Result<(Share, MutexGuard<'_, ()>)> {
-        if let Some(entry) = self.try_enter(size) {
+    pub(super) async fn acquire(
+        &self,
+        size: usize,
+        deadline: Instant,
+    ) -> Result<(InFlightPermits, MutexGuard<'_, ()>)> {
+        if let Some(entry) = self.try_acquire(size) {
             return Ok(entry);
         }
-        let size = self.share_of(size);
+        let size = self.byte_permits(size);
         let wait = async {
-            let door = self.door.lock().await;
+            let order = self.order.lock().await;
             let message = self.messages.clone().acquire_owned().await?;
             let bytes = self.bytes.clone().acquire_many_owned(size).await?;
-            Ok(([message, bytes], door))
+            Ok(([message, bytes], order))
         };
         match tokio::time::timeout_at(deadline.into(), wait).await {
             Ok(Ok(entry)) => Ok(entry),
@@ -61,19 +67,20 @@ impl Room {
         }
     }
 
-    /// As [`enter`](Self::enter), if that is possible at once.
-    pub(super) fn try_enter(&self, size: usize) -> Option<(Share, MutexGuard<'_, ()>)> {
-        let door = self.door.try_lock().ok()?;
+    /// Like [`acquire`](Self::acquire), but returns `None` instead of waiting.
+    pub(super) fn try_acquire(&self, size: usize) -> Option<(InFlightPermits, MutexGuard<'_, ()>)> {
+        let order = self.order.try_lock().ok()?;
         let message = self.messages.clone().try_acquire_owned().ok()?;
-        let bytes = self.bytes.clone().try_acquire_many_owned(self.share_of(size)).ok()?;
-        Some(([message, bytes], door))
+        let bytes = self.bytes.clone().try_acquire_many_owned(self.byte_permits(size)).ok()?;
+        Some(([message, bytes], order))
     }
 
-    fn share_of(&self, size: usize) -> u32 {
+    /// The number of byte permits for a body of `size` bytes. A body above the limit takes all of them.
+    fn byte_permits(&self, size: usize) -> u32 {
         u32::try_from(size).unwrap_or(u32::MAX).min(self.max_bytes)
     }
 
-    /// Lets those who wait fail.
+    /// Makes waiting and later calls fail.
     pub(super) fn close(&self) {
         self.messages.close();
         self.bytes.close();
@@ -86,9 +93,9 @@ mod tests {
 
     use super::*;
 
-    fn room(messages: usize, bytes: usize) -> Room {
+    fn limits(messages: usize, bytes: usize) -> InFlightLimits {
         let options = ProducerOptions::default();
-        Room::new(&options.max_in_flight_messages(messages).max_in_flight_bytes(bytes))
+        InFlightLimits::new(&options.max_in_flight_messages(messages).max_in_flight_bytes(bytes))
     }
 
     fn later() -> Instant {
@@ -97,34 +104,35 @@ mod tests {
 
     #[tokio::test]
     async fn a_small_message_does_not_overtake_a_large_one() {
-        let room = room(10, 10);
-        let (first, door) = room.enter(8, later()).await.unwrap();
-        drop(door);
-        let (mut large, mut small) = (Box::pin(room.enter(9, later())), Box::pin(room.enter(1, later())));
+        let limits = limits(10, 10);
+        let (first, order) = limits.acquire(8, later()).await.unwrap();
+        drop(order);
+        let (mut large, mut small) =
+            (Box::pin(limits.acquire(9, later())), Box::pin(limits.acquire(1, later())));
         assert!(futures::poll!(&mut large).is_pending());
         assert!(futures::poll!(&mut small).is_pending());
         drop(first);
-        // Even if it is polled first.
+        // The small message waits even if it is polled first.
         assert!(futures::poll!(&mut small).is_pending());
-        let (_share, door) = large.await.unwrap();
+        let (_permits, order) = large.await.unwrap();
         assert!(futures::poll!(&mut small).is_pending());
-        drop(door);
+        drop(order);
         drop(small.await.unwrap());
     }
 
     #[tokio::test]
     async fn a_message_above_the_limit_gets_all_of_it() {
-        let room = room(0, 0);
-        let (_share, _door) = room.enter(100, later()).await.unwrap();
+        let limits = limits(0, 0);
+        let (_permits, _order) = limits.acquire(100, later()).await.unwrap();
     }
 
     #[tokio::test]
-    async fn who_waits_fails_at_the_deadline_and_at_the_close() {
-        let room = room(1, 10);
-        let (_share, door) = room.enter(1, later()).await.unwrap();
-        drop(door);
-        assert_eq!(room.enter(1, Instant::now()).await.unwrap_err().kind(), ErrorKind::Timeout);
-        room.close();
-        assert_eq!(room.enter(1, later()).await.unwrap_err().kind(), ErrorKind::Closed);
+    async fn a_waiting_send_fails_at_the_deadline_and_at_the_close() {
+        let limits = limits(1, 10);
+        let (_permits, order) = limits.acquire(1, later()).await.unwrap();
+        drop(order);
+        assert_eq!(limits.acquire(1, Instant::now()).await.unwrap_err().kind(), ErrorKind::Timeout);
+        limits.close();
+        assert_eq!(limits.acquire(1, later()).await.unwrap_err().kind(), ErrorKind::Closed);
     }
 }

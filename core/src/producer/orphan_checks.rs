@@ -1,4 +1,4 @@
-//! Questions of servers about half messages whose transaction was not decided.
+//! Orphan checks: servers ask what to do with half messages whose transaction was not decided.
 
 use std::{
     collections::HashMap,
@@ -24,24 +24,24 @@ use crate::{
     error::{Error, ErrorKind, Result},
     message::{Message, Orphan},
     options::{Endpoints, ORPHAN_CHECK_TIMEOUT},
-    wire::{End, HalfMessage},
+    wire::{HalfMessage, TransactionEnd},
 };
 
-/// The maximum number of checks that are under way at the same time. Those older than a minute do not count.
-const MAX_OPEN: usize = 16;
-/// The maximum number of checks that are neither decided nor dropped, however old they are. A checker that never answers
-/// holds what it needs for each of them, such as a thread.
-const MAX_HELD: usize = 256;
+/// How many checks may be open before no more are returned. Checks older than [`ORPHAN_CHECK_TIMEOUT`] do not count.
+const MAX_ACTIVE: usize = 16;
+/// How many checks may be open, however old they are. A checker that never answers uses resources for each of them, such
+/// as a thread.
+const MAX_UNFINISHED: usize = 256;
 
 impl Producer {
-    /// The orphan checks from now on, for those who want to fetch them, such as language bindings. In Rust,
-    /// [`check_orphans`](Self::check_orphans) is simpler.
+    /// Returns a receiver of the orphan checks from now on. This is for libraries that fetch them, such as language
+    /// bindings. In Rust, [`check_orphans`](Self::check_orphans) is simpler.
     ///
-    /// There is one receiver: an earlier one, or an earlier checker, gets no more checks.
+    /// Replaces an earlier receiver or checker, which gets no more checks.
     #[must_use]
     pub fn orphan_checks(&self) -> OrphanChecks {
         let session = self.0.member.session();
-        OrphanChecks(Arc::new(Receiver {
+        OrphanChecks(Arc::new(CheckReceiver {
             orphans: tokio::sync::Mutex::new(session.orphan_checks()),
             open: Arc::default(),
             producer: Arc::downgrade(&self.0),
@@ -49,8 +49,8 @@ impl Producer {
         }))
     }
 
-    /// Answers the servers' questions about half messages whose [`Transaction`](super::Transaction) was not decided
-    /// in time, with what `checker` returns.
+    /// Calls `checker` when a server asks about a half message whose [`Transaction`](super::Transaction) was not decided
+    /// in time, and sends its decision to the server.
     ///
     /// ```no_run
     /// # use rocketmq_thin::{Decision, OrphanCheck, Producer};
@@ -64,11 +64,11 @@ impl Producer {
     /// # }
     /// ```
     ///
-    /// Up to 16 checks run at the same time, one for each message. A check that panics, or takes longer than a
-    /// minute, counts as [`Decision::Unknown`]: the server asks again later, and other checks are not affected.
+    /// Up to 16 checks run at the same time, one for each message. If a check panics, or takes longer than a minute, the
+    /// decision is [`Decision::Unknown`]: the server asks again later. Other checks are not affected.
     ///
-    /// It runs until the producer is closed or dropped, or another checker replaces this one. It does not keep the
-    /// producer alive.
+    /// The checker is called until the producer is closed or dropped, or another checker replaces it. It does not keep
+    /// the producer alive.
     pub fn check_orphans<C, F>(&self, checker: C)
     where
         C: Fn(OrphanCheck) -> F + Send + Sync + 'static,
@@ -85,7 +85,7 @@ impl Producer {
     }
 }
 
-/// Answers one check.
+/// Runs one check, and sends its decision.
 async fn answer<F>(checker: impl Fn(OrphanCheck) -> F, check: OrphanCheck)
 where
     F: Future<Output = Decision>,
@@ -95,24 +95,24 @@ where
     let decision = match tokio::time::timeout(ORPHAN_CHECK_TIMEOUT, decision).await {
         Ok(Ok(decision)) => decision,
         Ok(Err(_)) => {
-            tracing::warn!(transaction_id, "a checker of orphaned transactions panicked");
+            tracing::warn!(transaction_id, "an orphan check panicked");
             Decision::Unknown
         }
         Err(_) => {
-            tracing::warn!(transaction_id, "a checker of orphaned transactions took too long");
+            tracing::warn!(transaction_id, "an orphan check timed out");
             Decision::Unknown
         }
     };
     if let Err(error) = check.decide(decision).await {
-        tracing::warn!(transaction_id, %error, "the decision about an orphaned transaction failed");
+        tracing::warn!(transaction_id, %error, "failed to send the decision of an orphan check");
     }
 }
 
 /// The orphan checks of a producer, from [`Producer::orphan_checks`]. Cheap to clone; each check goes to one clone.
 #[derive(Clone)]
-pub struct OrphanChecks(Arc<Receiver>);
+pub struct OrphanChecks(Arc<CheckReceiver>);
 
-struct Receiver {
+struct CheckReceiver {
     orphans: tokio::sync::Mutex<mpsc::Receiver<Orphan>>,
     open: Arc<OpenChecks>,
     producer: Weak<Inner>,
@@ -120,21 +120,21 @@ struct Receiver {
 }
 
 impl OrphanChecks {
-    /// Waits for the next check; `None` once the producer is closed or dropped, or another receiver has replaced
+    /// Waits for the next check. Returns `None` once the producer is closed or dropped, or another receiver has replaced
     /// this one.
     ///
-    /// Waits also while 16 checks are neither decided nor dropped. One that is older than a minute does not count, unless
-    /// there are 256 of them. A question about a message whose check is under way is not returned again. Cancelling the
-    /// future loses no check.
+    /// A check is open until it is decided or dropped. While 16 checks are open, this waits. Checks older than a minute
+    /// do not count, unless 256 are open. A further question about a message whose check is open is ignored. Cancelling
+    /// the future loses no check.
     pub async fn next(&self) -> Option<OrphanCheck> {
-        let Receiver { orphans, open, producer, stop } = &*self.0;
+        let CheckReceiver { orphans, open, producer, stop } = &*self.0;
         let next = async {
             let mut orphans = orphans.lock().await;
             loop {
-                open.wait_for_place().await;
+                open.wait_for_capacity().await;
                 let orphan = orphans.recv().await?;
-                if let Some(place) = open.enter(&orphan) {
-                    return Some(OrphanCheck::new(orphan, place, producer.clone()));
+                if let Some(open_check) = open.begin(&orphan) {
+                    return Some(OrphanCheck::new(orphan, open_check, producer.clone()));
                 }
             }
         };
@@ -144,11 +144,13 @@ impl OrphanChecks {
 
 impl fmt::Debug for OrphanChecks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OrphanChecks").field("held", &self.0.open.state.lock().held).finish_non_exhaustive()
+        f.debug_struct("OrphanChecks")
+            .field("unfinished", &self.0.open.state.lock().unfinished)
+            .finish_non_exhaustive()
     }
 }
 
-/// A server's question what becomes of a half message. Cheap to clone; clones are the same check.
+/// A server's question whether to commit or roll back a half message. Cheap to clone; clones are the same check.
 ///
 /// Dropping it without a decision is the same as [`Decision::Unknown`].
 #[derive(Clone)]
@@ -160,75 +162,74 @@ pub struct OrphanCheck {
     pub message_id: String,
     /// The server's id of the transaction, as in the [`Receipt`](crate::Receipt).
     pub transaction_id: String,
-    answer: Arc<Answer>,
+    responder: Arc<Responder>,
 }
 
-/// What it takes to answer a check.
-struct Answer {
+/// Where the decision of a check goes, and whether it was made.
+struct Responder {
     server: Endpoints,
     producer: Weak<Inner>,
     decided: AtomicBool,
-    /// `None` once it is decided. Languages may keep the check for long after that.
-    place: Mutex<Option<Place>>,
+    /// `None` once the check is decided. A language binding may keep the [`OrphanCheck`] long after that.
+    open_check: Mutex<Option<OpenCheck>>,
 }
 
-impl Answer {
-    fn leave(&self) {
-        let place = self.place.lock().take();
-        drop(place);
+impl Responder {
+    fn close(&self) {
+        let open_check = self.open_check.lock().take();
+        drop(open_check);
     }
 }
 
 impl OrphanCheck {
-    fn new(orphan: Orphan, place: Place, producer: Weak<Inner>) -> Self {
+    fn new(orphan: Orphan, open_check: OpenCheck, producer: Weak<Inner>) -> Self {
         let Orphan { transaction_id, message_id, message, endpoints } = orphan;
-        let answer = Answer {
+        let responder = Responder {
             server: endpoints,
             producer,
             decided: AtomicBool::new(false),
-            place: Mutex::new(Some(place)),
+            open_check: Mutex::new(Some(open_check)),
         };
-        Self { message, message_id, transaction_id, answer: Arc::new(answer) }
+        Self { message, message_id, transaction_id, responder: Arc::new(responder) }
     }
 
-    /// Tells the server the decision; [`Decision::Unknown`] tells it nothing.
+    /// Sends the decision to the server. [`Decision::Unknown`] sends nothing.
     ///
     /// Cancelling the future stops waiting, but does not cancel the decision.
     ///
     /// # Errors
     ///
     /// `InvalidArgument` if the check is decided already; `Closed` if the producer is closed or dropped. Otherwise the
-    /// last failure, if there was no success within
-    /// [`operation_timeout`](crate::ClientOptions::operation_timeout). After a failure it may be decided again, and
-    /// the server asks again, too.
+    /// last failure, if no attempt succeeded within [`operation_timeout`](crate::ClientOptions::operation_timeout).
+    /// After a failure, `decide` may be called again, and the server also asks again.
     pub async fn decide(&self, decision: Decision) -> Result<()> {
         let (commit, operation) = match decision {
             Decision::Commit => (true, "commit"),
             Decision::Rollback => (false, "rollback"),
             Decision::Unknown => {
-                self.answer.leave();
+                self.responder.close();
                 return Ok(());
             }
         };
-        let Some(producer) = self.answer.producer.upgrade() else { return Err(Error::closed(operation)) };
-        if self.answer.decided.swap(true, Ordering::SeqCst) {
+        let Some(producer) = self.responder.producer.upgrade() else { return Err(Error::closed(operation)) };
+        if self.responder.decided.swap(true, Ordering::SeqCst) {
             let message = "the orphan check is already decided";
             return Err(Error::new(ErrorKind::InvalidArgument, operation, message));
         }
-        let (answer, session) = (self.answer.clone(), producer.member.session().clone());
+        let (responder, session) = (self.responder.clone(), producer.member.session().clone());
         let half = HalfMessage {
             topic: self.message.topic.clone(),
             message_id: self.message_id.clone(),
             transaction_id: self.transaction_id.clone(),
-            server: self.answer.server.clone(),
+            server: self.responder.server.clone(),
         };
         let work = async move {
             let deadline = crate::options::deadline(Instant::now(), session.options().operation_timeout);
-            let end = End { commit, asked: true };
+            let end = TransactionEnd { commit, by_server_check: true };
             let result = end_transaction(&session, &half, end, deadline).await;
-            answer.decided.store(result.is_ok(), Ordering::SeqCst);
+            responder.decided.store(result.is_ok(), Ordering::SeqCst);
             if result.is_ok() {
-                answer.leave();
+                responder.close();
             }
             result
         };
@@ -246,62 +247,61 @@ impl fmt::Debug for OrphanCheck {
     }
 }
 
-/// A half message, by the ids of its transaction and of itself: Apache's servers keep several half messages apart only
-/// by both.
+/// Identifies a half message: the id of its transaction, and its message id. Neither is unique at Apache's servers.
 type Key = (String, String);
 
-/// The checks that are handed out, and neither decided nor dropped.
+/// The checks that were returned to the application, and are neither decided nor dropped.
 #[derive(Debug, Default)]
 struct OpenChecks {
     state: Mutex<OpenState>,
-    left: Notify,
+    closed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct OpenState {
-    /// When the checks began that are not too old.
+    /// When each check began, without those that have timed out.
     since: HashMap<Key, Instant>,
-    /// How many there are, with those that are too old.
-    held: usize,
+    /// How many checks are open, including those that have timed out.
+    unfinished: usize,
 }
 
-/// One of the open checks, until it is decided or dropped.
-struct Place {
+/// Counts a check as open until it is dropped.
+struct OpenCheck {
     open: Arc<OpenChecks>,
     key: Key,
     since: Instant,
 }
 
 impl OpenChecks {
-    async fn wait_for_place(&self) {
+    async fn wait_for_capacity(&self) {
         let mut warned = false;
         loop {
             let first_timeout = {
-                let OpenState { since, held } = &mut *self.state.lock();
+                let OpenState { since, unfinished } = &mut *self.state.lock();
                 since.retain(|_, since| since.elapsed() < ORPHAN_CHECK_TIMEOUT);
                 match since.values().min() {
-                    _ if *held >= MAX_HELD => None,
-                    Some(first) if since.len() >= MAX_OPEN => Some(*first + ORPHAN_CHECK_TIMEOUT),
+                    _ if *unfinished >= MAX_UNFINISHED => None,
+                    Some(first) if since.len() >= MAX_ACTIVE => Some(*first + ORPHAN_CHECK_TIMEOUT),
                     _ => return,
                 }
             };
             if let Some(first_timeout) = first_timeout {
-                let _ = timeout_at(first_timeout.into(), self.left.notified()).await;
+                let _ = timeout_at(first_timeout.into(), self.closed.notified()).await;
                 continue;
             }
             if !warned {
                 tracing::warn!(
-                    held = MAX_HELD,
-                    "checks of orphaned transactions do not end; no more are begun"
+                    unfinished = MAX_UNFINISHED,
+                    "too many orphan checks are undecided; no further checks start"
                 );
                 warned = true;
             }
-            self.left.notified().await;
+            self.closed.notified().await;
         }
     }
 
-    /// A place for the check; `None` if the same message is being checked.
-    fn enter(self: &Arc<Self>, orphan: &Orphan) -> Option<Place> {
+    /// Opens a check; `None` if a check of the same message is open.
+    fn begin(self: &Arc<Self>, orphan: &Orphan) -> Option<OpenCheck> {
         let key = (orphan.transaction_id.clone(), orphan.message_id.clone());
         let now = Instant::now();
         let mut state = self.state.lock();
@@ -309,21 +309,21 @@ impl OpenChecks {
             return None;
         }
         state.since.insert(key.clone(), now);
-        state.held += 1;
-        Some(Place { open: self.clone(), key, since: now })
+        state.unfinished += 1;
+        Some(OpenCheck { open: self.clone(), key, since: now })
     }
 }
 
-impl Drop for Place {
+impl Drop for OpenCheck {
     fn drop(&mut self) {
         let mut state = self.open.state.lock();
-        state.held -= 1;
-        // After a timeout, the place may belong to a later check of the same message.
+        state.unfinished -= 1;
+        // After a timeout, the entry may belong to a later check of the same message.
         if state.since.get(&self.key) == Some(&self.since) {
             state.since.remove(&self.key);
         }
         drop(state);
-        self.open.left.notify_one();
+        self.open.closed.notify_one();
     }
 }
 
@@ -341,41 +341,41 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_so_many_checks_are_open_and_each_message_once() {
+    async fn the_number_of_active_checks_is_limited_and_each_message_is_checked_once() {
         let open = Arc::<OpenChecks>::default();
-        let mut places: Vec<_> = (0..MAX_OPEN).map(|id| open.enter(&orphan(id)).unwrap()).collect();
-        assert!(open.enter(&orphan(3)).is_none());
-        let mut wait = Box::pin(open.wait_for_place());
+        let mut open_checks: Vec<_> = (0..MAX_ACTIVE).map(|id| open.begin(&orphan(id)).unwrap()).collect();
+        assert!(open.begin(&orphan(3)).is_none());
+        let mut wait = Box::pin(open.wait_for_capacity());
         assert!(futures::poll!(&mut wait).is_pending());
-        places.pop();
+        open_checks.pop();
         wait.await;
-        assert!(open.enter(&orphan(MAX_OPEN)).is_some());
+        assert!(open.begin(&orphan(MAX_ACTIVE)).is_some());
     }
 
     #[test]
-    fn a_late_end_does_not_take_the_place_of_a_later_check() {
+    fn a_check_that_ends_after_its_timeout_does_not_close_a_later_one() {
         let open = Arc::<OpenChecks>::default();
-        let first = open.enter(&orphan(1)).unwrap();
+        let first = open.begin(&orphan(1)).unwrap();
         open.state.lock().since.clear();
-        let _second = open.enter(&orphan(1)).unwrap();
+        let _second = open.begin(&orphan(1)).unwrap();
         drop(first);
-        assert!(open.enter(&orphan(1)).is_none());
+        assert!(open.begin(&orphan(1)).is_none());
     }
 
     #[tokio::test]
-    async fn checks_that_never_end_hold_only_so_many_places() {
+    async fn the_number_of_checks_that_never_end_is_limited() {
         let open = Arc::<OpenChecks>::default();
-        let mut places: Vec<_> = (0..MAX_HELD)
+        let mut open_checks: Vec<_> = (0..MAX_UNFINISHED)
             .map(|id| {
-                // Those before are too old to count as under way.
+                // Makes all earlier checks count as timed out.
                 open.state.lock().since.clear();
-                open.enter(&orphan(id)).unwrap()
+                open.begin(&orphan(id)).unwrap()
             })
             .collect();
         open.state.lock().since.clear();
-        let mut wait = Box::pin(open.wait_for_place());
+        let mut wait = Box::pin(open.wait_for_capacity());
         assert!(futures::poll!(&mut wait).is_pending());
-        places.pop();
+        open_checks.pop();
         wait.await;
     }
 }

@@ -1,4 +1,4 @@
-//! Calling back delayed messages.
+//! Recalls DELAY messages before their delivery.
 
 use std::{
     sync::Arc,
@@ -18,16 +18,16 @@ use crate::{
 const RECALL: &str = "recall";
 
 impl Producer {
-    /// Calls back a DELAY message that has not been delivered: it will not be. Returns its message id.
+    /// Recalls a DELAY message before its delivery, so that it is not delivered. Returns its message id.
     ///
-    /// Any producer can do this, also one of another process, with
+    /// Another producer, also of another process, can recall the message with
     /// [`recall_by_handle`](Self::recall_by_handle).
     ///
     /// # Errors
     ///
     /// `InvalidArgument` if the receipt has no [`recall_handle`](Receipt::recall_handle). Otherwise the server's
-    /// refusal, such as `TypeMismatch` for a topic of another type than DELAY. Apache's servers refuse with code
-    /// 50001 what is too late and, by default, every recall.
+    /// refusal, such as `TypeMismatch` for a topic of another type than DELAY. Apache's servers refuse a recall that
+    /// comes too late with code 50001 and, by default, every recall.
     pub async fn recall(&self, receipt: &Receipt) -> Result<String> {
         let Some(handle) = &receipt.recall_handle else {
             let message =
@@ -37,7 +37,7 @@ impl Producer {
         self.recall_by_handle(&receipt.topic, handle).await
     }
 
-    /// Calls back a DELAY message of `topic` by its [`recall_handle`](Receipt::recall_handle). Returns its message id.
+    /// Recalls a DELAY message of `topic` by its [`recall_handle`](Receipt::recall_handle). Returns its message id.
     ///
     /// # Errors
     ///
@@ -57,6 +57,7 @@ impl Producer {
     }
 }
 
+/// A request to recall one message.
 struct Recall {
     session: Arc<Session>,
     routes: Arc<Routes>,
@@ -74,7 +75,7 @@ impl Recall {
 
     async fn attempt(&self, limit: Duration, deadline: Instant) -> Result<String> {
         let route = self.routes.get(&self.topic, deadline).await?;
-        let queue = route.writable(Choice::Turn(rand::random::<u16>().into()))?;
+        let queue = route.writable(Choice::RoundRobin(rand::random::<u16>().into()))?;
         let link = self.session.pool().pick(&queue.endpoints)?;
         let rpc = self.session.rpc();
         let request = build_recall(rpc.resource(&*self.topic), &self.handle);

@@ -1,4 +1,5 @@
-//! Requests with messages of one topic.
+//! Puts the sends of one topic into requests: chooses the queue and the server, builds the request, and reads the
+//! results. `rpc/batcher.rs` decides which sends form a batch.
 
 use std::{
     sync::{
@@ -10,7 +11,7 @@ use std::{
 
 use futures::future::join_all;
 
-use super::{room::Share, transaction::HalfSlot};
+use super::{in_flight_limits::InFlightPermits, transaction::HalfSlot};
 use crate::{
     error::{Error, ErrorKind},
     message::{MessageType, Receipt},
@@ -19,15 +20,15 @@ use crate::{
     route::{Choice, Routes},
     rpc::{BatchCall, Identity, Link, PendingItem, ReplaySettings, SendMessage},
     session::Session,
-    wire::{Outgoing, build_send, process_send},
+    wire::{OutgoingMessage, build_send, process_send},
 };
 
-/// A message, and its share of the limits of messages and bytes in flight.
+/// A message to send, with its permits to be in flight.
 pub(super) struct PendingSend {
-    pub(super) outgoing: Outgoing,
-    /// Its place in a transaction.
+    pub(super) outgoing: OutgoingMessage,
+    /// Its slot in a transaction, if it is a half message.
     pub(super) half: Option<HalfSlot>,
-    pub(super) _share: Share,
+    pub(super) _permits: InFlightPermits,
 }
 
 /// Sends the messages of one topic.
@@ -37,7 +38,9 @@ pub(super) struct SendBatcher {
     session: Arc<Session>,
     routes: Arc<Routes>,
     series: Arc<SendSeries>,
-    turn: AtomicUsize,
+    /// Counts sends, to choose the queues by round robin.
+    queue_counter: AtomicUsize,
+    /// Whether the servers were told that the producer sends to the topic.
     published: AtomicBool,
 }
 
@@ -49,25 +52,25 @@ impl SendBatcher {
             series: session.metrics().sends(topic),
             session,
             routes,
-            // Random, so that the producers of a topic don't all start with its first queue.
-            turn: AtomicUsize::new(rand::random::<u16>().into()),
+            // Starts at random, so that not all producers of a topic start with its first queue.
+            queue_counter: AtomicUsize::new(rand::random::<u16>().into()),
             published: AtomicBool::new(false),
         }
     }
 
-    /// The queue for the message, and the link to its server.
+    /// Chooses the queue for the message, and the link to its server.
     async fn destination(&self, send: &PendingSend, deadline: Instant) -> Result<(i32, Arc<Link>), Error> {
-        let Outgoing { message, message_type, .. } = &send.outgoing;
+        let OutgoingMessage { message, message_type, .. } = &send.outgoing;
         let route = self.routes.get(&self.topic, deadline).await?;
         let queue = route.writable(match &message.message_group {
             Some(group) => Choice::Group(group),
-            None => Choice::Turn(self.turn.fetch_add(1, Ordering::Relaxed)),
+            None => Choice::RoundRobin(self.queue_counter.fetch_add(1, Ordering::Relaxed)),
         })?;
         if self.session.settings().validate_message_type {
             queue.accepts.check(*message_type)?;
         }
         let link = if *message_type == MessageType::Transaction {
-            // The server asks over a telemetry stream about half messages that are not decided.
+            // The server sends orphan checks over a telemetry stream, so there must be one.
             self.publish();
             self.session.ready(&queue.endpoints, deadline).await?
         } else {
@@ -100,13 +103,13 @@ impl SendBatcher {
         let results = process_send(&origin, response, messages())?;
         for (pending, result) in items.iter().zip(&results) {
             if let (Some(half), Ok(receipt)) = (&pending.item.half, result) {
-                half.stored(receipt, Endpoints::from_iter([link.address().clone()]));
+                half.record_stored(receipt, Endpoints::from_iter([link.address().clone()]));
             }
         }
         Ok(results)
     }
 
-    /// Sends all messages in one request if the server supports it, else each in a request of its own.
+    /// Sends all messages in one request if the server supports it, otherwise each in its own request.
     async fn send_batch(
         &self,
         items: &[PendingItem<Self>],
@@ -121,7 +124,7 @@ impl SendBatcher {
             let destination = self.destination(&pending[0].item, deadline).await;
             let (queue, link) = destination.map_err(|error| error.during(Self::OPERATION))?;
             let results = self.send_request(pending, (queue, &link), deadline).await;
-            self.observe(&results);
+            self.apply_result(&results);
             results?
                 .pop()
                 .unwrap_or_else(|| Err(Error::new(ErrorKind::Protocol, Self::OPERATION, "no result")))
@@ -129,8 +132,8 @@ impl SendBatcher {
         Ok(join_all(each).await)
     }
 
-    /// Refreshes the route after a failure that an outdated route explains.
-    fn observe(&self, result: &Result<Vec<Result<Receipt, Error>>, Error>) {
+    /// Publishes the topic after a success. Refreshes the route after a failure that an outdated route may have caused.
+    fn apply_result(&self, result: &Result<Vec<Result<Receipt, Error>>, Error>) {
         match result {
             Ok(_) => self.publish(),
             Err(error) => {
@@ -142,7 +145,7 @@ impl SendBatcher {
                         | ErrorKind::PermissionDenied
                         | ErrorKind::TypeMismatch
                 ) {
-                    self.routes.suspect(&self.topic);
+                    self.routes.refresh(&self.topic);
                 }
             }
         }
@@ -171,15 +174,15 @@ impl BatchCall for SendBatcher {
         send.outgoing.message.body.len()
     }
 
-    /// A half message that may be stored is not sent again: the server would ask about the one of which nobody
-    /// knows.
+    /// A half message that may be stored is not sent again. Otherwise the server could store it twice, and one of the two
+    /// would never be decided.
     fn may_repeat(send: &PendingSend, error: &Error) -> bool {
         send.half.is_none() || !error.maybe_delivered()
     }
 
     fn finished(&self, send: &PendingSend, submitted: Instant, result: Result<&Receipt, &Error>) {
-        self.series.sent(submitted.elapsed(), result.is_ok());
-        self.session.sent(&send.outgoing.message, result);
+        self.series.count_send(submitted.elapsed(), result.is_ok());
+        self.session.record_send(&send.outgoing.message, result);
     }
 
     fn retry(&self) -> RetryOptions {
@@ -197,7 +200,7 @@ impl BatchCall for SendBatcher {
     ) -> Result<Vec<Result<Receipt, Error>>, Error> {
         let deadline = crate::options::deadline(Instant::now(), limit);
         let result = self.send_batch(items, deadline).await;
-        self.observe(&result);
+        self.apply_result(&result);
         result.map_err(|error| error.during(Self::OPERATION))
     }
 }

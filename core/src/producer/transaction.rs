@@ -1,4 +1,4 @@
-//! Transactions: half messages that are delivered together, or not at all.
+//! Transactions: their half messages are delivered together, or not at all.
 
 use std::{
     fmt,
@@ -17,26 +17,26 @@ use crate::{
     options::Endpoints,
     rpc::{EndTransaction, Retry},
     session::Session,
-    wire::{End, HalfMessage, build_end_transaction, process_end_transaction},
+    wire::{HalfMessage, TransactionEnd, build_end_transaction, process_end_transaction},
 };
 
 const COMMIT: &str = "commit";
 const ROLLBACK: &str = "rollback";
 
-/// What becomes of a half message.
+/// The decision about a half message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Decision {
-    /// It is delivered.
+    /// The message is delivered.
     Commit,
-    /// It is dropped.
+    /// The message is dropped.
     Rollback,
-    /// It is not known yet. The server asks again later.
+    /// The outcome is not known yet. The server asks again later.
     Unknown,
 }
 
-/// Messages that are delivered together with a local change, or not at all. Made by [`Producer::begin`]. Cheap to
-/// clone; clones are the same transaction.
+/// A transaction: its messages are delivered if it is committed, and dropped if it is rolled back. Created by
+/// [`Producer::begin`]. Cheap to clone; clones are the same transaction.
 ///
 /// ```no_run
 /// # use rocketmq_thin::{Message, Producer, Result};
@@ -55,30 +55,30 @@ pub enum Decision {
 ///
 /// # Transactions without a decision
 ///
-/// The server hides the messages of a transaction until it is committed. If there is no decision, because the
-/// transaction was dropped, the process died, or a commit did not arrive, the server asks the producers of the topic:
-/// see [`Producer::check_orphans`]. It asks any producer of the topic that is connected, also one of another
-/// process, and it asks again until there is a decision. Apache's servers ask for the first time after 6 seconds, then
-/// about every 30 seconds, and drop the message after 15 questions. A program that sends transactions
-/// should therefore always answer them from durable state, and have its producer name the topics in its options, so
-/// that the servers know it as soon as it has started.
+/// The server hides the messages of a transaction until it is committed. There may be no decision, because the
+/// transaction was dropped, the process died, or the commit did not arrive. Then the server asks a connected producer of
+/// the topic, possibly of another process, until it gets a decision: see [`Producer::check_orphans`]. Apache's servers ask
+/// for the first time after 6 seconds, then about every 30 seconds, and drop the message after 15 checks.
 ///
-/// Dropping the last clone of a transaction that has messages and no decision emits a `tracing` event of level WARN.
+/// A program that sends transactions should therefore always check orphans, and decide from durable state. Its producer
+/// should name the topics in its options, so that the servers know it as soon as it has started.
+///
+/// Dropping the last clone of a transaction that has messages but no decision logs a warning.
 #[derive(Clone)]
 pub struct Transaction {
     producer: Producer,
-    halves: Arc<Halves>,
+    half_messages: Arc<HalfMessages>,
 }
 
 impl Producer {
-    /// Begins a transaction. Nothing is sent before its first message.
+    /// Begins a transaction. Sends no request.
     ///
     /// # Errors
     ///
     /// `Closed` if the producer is closed.
     pub fn begin(&self) -> Result<Transaction> {
         drop(self.0.member.begin("begin")?);
-        Ok(Transaction { producer: self.clone(), halves: Arc::default() })
+        Ok(Transaction { producer: self.clone(), half_messages: Arc::default() })
     }
 }
 
@@ -86,80 +86,85 @@ impl Transaction {
     /// Sends a message that is delivered once the transaction is committed. A transaction may have several messages,
     /// also of several topics.
     ///
-    /// Cancelling the future stops waiting; the message is a part of the transaction nevertheless if it arrives.
+    /// Cancelling the future stops waiting. If the message is stored all the same, it is part of the transaction.
     ///
     /// # Errors
     ///
-    /// As [`Producer::send`]. `InvalidArgument` also if the message has fields of another type, and once the
-    /// transaction is decided. A message whose send failed is not a part of the transaction. If it
-    /// [may have been delivered](Error::maybe_delivered), the server asks about it later.
+    /// As for [`Producer::send`]. `InvalidArgument` also if the message has fields of another type, or the transaction
+    /// is decided. A message whose send failed is not part of the transaction. If it
+    /// [may have been stored](Error::maybe_delivered), the server asks about it later.
     pub async fn send(&self, message: Message) -> Result<Receipt> {
-        let slot = self.halves.join()?;
+        let slot = self.half_messages.begin_send()?;
         self.producer.submit(message, Some(slot)).await?.wait().await
     }
 
-    /// Commits: the messages are delivered. Waits first for sends of the transaction that are under way.
+    /// Commits: the messages are delivered. Waits first for sends of the transaction that are in flight.
     ///
     /// Cancelling the future stops waiting, but does not cancel the commit.
     ///
     /// # Errors
     ///
-    /// `InvalidArgument` if there is a decision already. Otherwise the failure of one of the messages, if there was no
-    /// success within [`operation_timeout`](crate::ClientOptions::operation_timeout). If it
+    /// `InvalidArgument` if there is a decision already. Otherwise the failure of one of the messages, if not all were
+    /// committed within [`operation_timeout`](crate::ClientOptions::operation_timeout). If the commit
     /// [may have been carried out](Error::maybe_delivered), some or all of the messages may be delivered. After a
-    /// failed commit only another commit is possible; it concerns the messages that are left. The server also asks
-    /// about those.
+    /// failed commit only another commit is possible, which covers the remaining messages. The server also asks about
+    /// them.
     pub async fn commit(&self) -> Result<()> {
         self.decide(true).await
     }
 
-    /// Rolls back: the messages are dropped. Otherwise as [`commit`](Self::commit).
+    /// Rolls back: the messages are dropped. Otherwise like [`commit`](Self::commit).
     ///
     /// # Errors
     ///
-    /// As [`commit`](Self::commit).
+    /// As for [`commit`](Self::commit).
     pub async fn rollback(&self) -> Result<()> {
         self.decide(false).await
     }
 
     async fn decide(&self, commit: bool) -> Result<()> {
         let member = &self.producer.0.member;
-        let (halves, session) = (self.halves.clone(), member.session().clone());
-        member.run(operation(commit), async move { halves.decide(&session, commit).await }).await
+        let (half_messages, session) = (self.half_messages.clone(), member.session().clone());
+        member.run(operation(commit), async move { half_messages.decide(&session, commit).await }).await
     }
 }
 
 impl fmt::Debug for Transaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Transaction").field("state", &*self.halves.state.lock()).finish_non_exhaustive()
+        f.debug_struct("Transaction")
+            .field("state", &*self.half_messages.state.lock())
+            .finish_non_exhaustive()
     }
 }
 
 /// The half messages of a transaction.
 #[derive(Debug, Default)]
-struct Halves {
+struct HalfMessages {
     state: Mutex<State>,
-    /// Told when a send ends.
+    /// Notified when a send has ended.
     send_ended: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
     decision: Stage,
+    /// How many sends are in flight.
     sending: usize,
     /// The messages that are stored and wait for the decision.
     stored: Vec<HalfMessage>,
 }
 
+/// How far the decision of a transaction has got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stage {
+    /// Not decided. Messages may be added.
     #[default]
     Open,
-    /// The servers are being told.
+    /// The decision is being sent to the servers.
     UnderWay {
         commit: bool,
     },
-    /// Some servers could not be told.
+    /// The decision did not reach all servers.
     Failed {
         commit: bool,
     },
@@ -168,13 +173,13 @@ enum Stage {
     },
 }
 
-/// A place in a transaction for a message that is being sent.
+/// The slot of a message that is being sent within a transaction.
 #[derive(Debug)]
-pub(super) struct HalfSlot(Arc<Halves>);
+pub(super) struct HalfSlot(Arc<HalfMessages>);
 
 impl HalfSlot {
-    /// Notes that the server stored the message.
-    pub(super) fn stored(&self, receipt: &Receipt, server: Endpoints) {
+    /// Records that `server` has stored the message.
+    pub(super) fn record_stored(&self, receipt: &Receipt, server: Endpoints) {
         let half = HalfMessage {
             topic: receipt.topic.clone(),
             message_id: receipt.message_id.clone(),
@@ -192,11 +197,11 @@ impl Drop for HalfSlot {
     }
 }
 
-impl Halves {
-    fn join(self: &Arc<Self>) -> Result<HalfSlot> {
+impl HalfMessages {
+    fn begin_send(self: &Arc<Self>) -> Result<HalfSlot> {
         let mut state = self.state.lock();
         if state.decision != Stage::Open {
-            return Err(decided("send", state.decision));
+            return Err(already_decided("send", state.decision));
         }
         state.sending += 1;
         Ok(HalfSlot(self.clone()))
@@ -205,8 +210,8 @@ impl Halves {
     async fn decide(&self, session: &Session, commit: bool) -> Result<()> {
         let options = session.options();
         let deadline = crate::options::deadline(Instant::now(), options.operation_timeout);
-        self.state.lock().start(commit)?;
-        let result = match self.all_sent(commit, deadline).await {
+        self.state.lock().begin_decision(commit)?;
+        let result = match self.wait_for_sends(commit, deadline).await {
             Ok(()) => self.end_all(session, commit, deadline).await,
             Err(error) => Err(error),
         };
@@ -215,8 +220,8 @@ impl Halves {
         result
     }
 
-    /// Waits until no message is being sent.
-    async fn all_sent(&self, commit: bool, deadline: Instant) -> Result<()> {
+    /// Waits until no send of the transaction is in flight.
+    async fn wait_for_sends(&self, commit: bool, deadline: Instant) -> Result<()> {
         let all = async {
             loop {
                 let ended = self.send_ended.notified();
@@ -234,7 +239,7 @@ impl Halves {
 
     async fn end_all(&self, session: &Session, commit: bool, deadline: Instant) -> Result<()> {
         let stored = self.state.lock().stored.clone();
-        let end = End { commit, asked: false };
+        let end = TransactionEnd { commit, by_server_check: false };
         let ends = stored.iter().map(|half| end_transaction(session, half, end, deadline));
         let results = join_all(ends).await;
         let mut failed = Vec::new();
@@ -252,24 +257,28 @@ impl Halves {
         if left == all {
             return Err(error);
         }
-        Err(error.explained(&format!("{left} of {all} messages; the others are decided")).maybe())
+        Err(error
+            .explained(&format!("{left} of {all} messages; the others are decided"))
+            .with_maybe_delivered())
     }
 }
 
 impl State {
+    /// Starts to send the decision.
+    ///
     /// # Errors
     ///
-    /// `InvalidArgument` if the transaction has a decision, except one that failed and is repeated.
-    fn start(&mut self, commit: bool) -> Result<()> {
+    /// `InvalidArgument` if there is a decision already, unless it failed and this one is the same.
+    fn begin_decision(&mut self, commit: bool) -> Result<()> {
         if self.decision != Stage::Open && self.decision != (Stage::Failed { commit }) {
-            return Err(decided(operation(commit), self.decision));
+            return Err(already_decided(operation(commit), self.decision));
         }
         self.decision = Stage::UnderWay { commit };
         Ok(())
     }
 }
 
-impl Drop for Halves {
+impl Drop for HalfMessages {
     fn drop(&mut self) {
         let State { stored, .. } = self.state.get_mut();
         if let Some(half) = stored.first() {
@@ -277,7 +286,7 @@ impl Drop for Halves {
                 messages = stored.len(),
                 topic = half.topic,
                 transaction_id = half.transaction_id,
-                "a transaction ended without a decision that reached the server; the server keeps its messages hidden \
+                "a transaction was dropped before a decision reached the server; the server keeps its messages hidden \
                  and asks the producers of the topic about them"
             );
         }
@@ -288,7 +297,7 @@ fn operation(commit: bool) -> &'static str {
     if commit { COMMIT } else { ROLLBACK }
 }
 
-fn decided(operation: &'static str, stage: Stage) -> Error {
+fn already_decided(operation: &'static str, stage: Stage) -> Error {
     let message = match stage {
         Stage::Open => "the transaction is open",
         Stage::UnderWay { commit: true } => "the transaction is being committed",
@@ -305,11 +314,11 @@ fn decided(operation: &'static str, stage: Stage) -> Error {
     Error::new(ErrorKind::InvalidArgument, operation, message)
 }
 
-/// Tells the server that stored a half message, or asked about it, what becomes of the message.
+/// Sends the decision about a half message to the server that stored it, or asked about it.
 pub(super) async fn end_transaction(
     session: &Session,
     half: &HalfMessage,
-    end: End,
+    end: TransactionEnd,
     deadline: Instant,
 ) -> Result<()> {
     let operation = operation(end.commit);
@@ -369,11 +378,11 @@ mod tests {
     fn a_transaction_that_is_dropped_with_messages_is_a_warning() {
         let warnings = Warnings::default();
         tracing::subscriber::with_default(warnings.clone(), || {
-            drop(Halves::default());
+            drop(HalfMessages::default());
             assert_eq!(warnings.0.load(Ordering::SeqCst), 0);
-            let halves = Halves::default();
-            halves.state.lock().stored.push(half());
-            drop(halves);
+            let half_messages = HalfMessages::default();
+            half_messages.state.lock().stored.push(half());
+            drop(half_messages);
         });
         assert_eq!(warnings.0.load(Ordering::SeqCst), 1);
     }
@@ -391,7 +400,7 @@ mod tests {
         ] {
             for (next, allowed) in [commit, rollback].into_iter().zip(allowed) {
                 let mut state = State { decision: before, ..State::default() };
-                match state.start(next) {
+                match state.begin_decision(next) {
                     Ok(()) => assert!(allowed && state.decision == Stage::UnderWay { commit: next }),
                     Err(error) => {
                         assert!(!allowed, "{before:?}: {error}");

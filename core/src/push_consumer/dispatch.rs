@@ -1,12 +1,12 @@
-//! Which message is handed out next, and how many more may be received. No I/O.
+//! Decides which message is handed out next, and how many more may be received. Does no I/O.
 //!
 //! ```text
-//! reserve -> insert -> (ready) -> next -> (handling) -> handled -> (settling) -> remove
+//! reserve -> insert -> (ready) -> next -> (handling) -> finish_handling -> (settling) -> remove
 //!                         ^                                |
-//!                         `--- at its time --- retry_at ---'
+//!                         `---- when due ---- retry_at -----'
 //! ```
 //!
-//! Messages of a group pass one after the other: the next one is ready when the one before is removed.
+//! Messages of a sequence are handled one after the other: the next one is ready when the previous one is removed.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -16,68 +16,72 @@ use std::{
 
 use super::rate::TokenBucket;
 
-/// The size of a message, in bytes, that is expected before any has come.
-const FIRST_EXPECTED_SIZE: usize = 64 * 1024;
+/// The assumed size of a message, in bytes, until the first one arrives.
+const INITIAL_EXPECTED_SIZE: usize = 64 * 1024;
 
-/// How much of the cache has to be free before a poll, in parts of it, while messages wait to be handed out.
-const LEAST_FREE: usize = 8;
+/// While messages wait to be handed out, a poll starts only if this part of its share of the cache is free: one eighth.
+const MIN_FREE_DIVISOR: usize = 8;
 
-/// Names one message; never used again for another.
+/// Identifies a message. Never reused.
 pub(super) type Key = u64;
 
-/// How much is held and handled at a time.
+/// How many messages are cached and handled at a time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Messages that are handled at the same time.
+    /// How many messages are handled at the same time.
     pub(super) concurrency: usize,
-    /// Messages that are held, including those being handled and settled.
+    /// How many messages are cached, including those being handled and settled.
     pub(super) max_messages: usize,
-    /// The size of their bodies, in bytes.
+    /// The total size of their bodies, in bytes.
     pub(super) max_bytes: usize,
-    /// Messages handed out in a second.
+    /// How many messages are handed out per second; `None` means no limit.
     pub(super) max_rate: Option<f64>,
 }
 
-/// Messages that are handed out one after the other.
+/// Messages that must be handled one after the other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Sequence {
-    /// Those of a message group or a lite topic.
+    /// The messages of a message group or a lite topic.
     Group {
         /// The topic.
         topic: Arc<str>,
         /// The message group or lite topic.
         group: String,
     },
-    /// Those of a queue that belong to no message group.
+    /// The messages of a queue that have no message group.
     Queue {
         /// The topic.
         topic: Arc<str>,
         /// The queue's broker.
         broker: Arc<str>,
-        /// Its number.
+        /// The queue's id.
         id: i32,
     },
 }
 
-/// What is held, with a `T` for each message.
+/// The cache of received messages, with a `T` for each.
 #[derive(Debug)]
 pub(super) struct Dispatch<T> {
     limits: Limits,
     entries: HashMap<Key, Entry<T>>,
     next_key: Key,
-    /// What may be handed out, the first one first. Keys without an entry are skipped.
+    /// Messages that may be handed out, in order. Keys without an entry are skipped.
     ready: VecDeque<Key>,
     /// The messages of each sequence, in order. Only the first one may be ready, handled or settled.
     sequences: HashMap<Arc<Sequence>, VecDeque<Key>>,
-    /// What is handed out again, and when.
+    /// When failed messages are handed out again.
     retries: BTreeSet<(Instant, Key)>,
+    /// How many messages are being handled.
     handling: usize,
+    /// How many messages are being settled.
     settling: usize,
-    /// How many polls there are, whether they run or wait for room.
+    /// The number of polls, running or waiting for room.
     polls: usize,
-    /// Messages that running polls may bring.
+    /// How many messages running polls may return.
     reserved: usize,
+    /// The total size of the cached bodies.
     bytes: usize,
+    /// A moving average of body sizes, in bytes.
     expected_size: usize,
     bucket: Option<TokenBucket>,
     paused: bool,
@@ -94,7 +98,7 @@ struct Entry<T> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Ready, behind another one of its sequence, or until its retry.
+    /// Ready, behind another message of its sequence, or waiting for its retry.
     Waiting,
     Handling,
     Settling,
@@ -114,14 +118,14 @@ impl<T> Dispatch<T> {
             polls: 0,
             reserved: 0,
             bytes: 0,
-            expected_size: FIRST_EXPECTED_SIZE,
+            expected_size: INITIAL_EXPECTED_SIZE,
             bucket: limits.max_rate.map(|rate| TokenBucket::new(rate, now)),
             paused: false,
             closed: false,
         }
     }
 
-    /// Counts one more poll. The room is shared among all.
+    /// Adds a poll. All polls share the cache equally.
     pub(super) fn add_poll(&mut self) {
         self.polls += 1;
     }
@@ -130,23 +134,24 @@ impl<T> Dispatch<T> {
         self.polls -= 1;
     }
 
-    /// Reserves room for a poll that wants up to `batch` messages. Returns how many it may ask for; `None` if it has to
+    /// Reserves room for a poll of up to `batch` messages. Returns how many messages it may request; `None` if it must
     /// wait for room.
     ///
-    /// Each poll gets its part of the room at most, so that polls that find nothing don't hold up the others. There is
-    /// room for one message of each poll, whatever the limits.
+    /// Each poll gets at most its share of the cache, so that polls of empty queues don't block other polls. Each poll may
+    /// always request one message, whatever the limits.
     pub(super) fn reserve(&mut self, batch: usize) -> Option<usize> {
-        let fits = self.fits(batch)?;
+        let fits = self.fitting(batch)?;
         self.reserved += fits;
         Some(fits)
     }
 
     /// Whether [`reserve`](Self::reserve) would find room.
     pub(super) fn has_room(&self, batch: usize) -> bool {
-        self.fits(batch).is_some()
+        self.fitting(batch).is_some()
     }
 
-    fn fits(&self, batch: usize) -> Option<usize> {
+    /// How many messages a poll of up to `batch` messages may request now.
+    fn fitting(&self, batch: usize) -> Option<usize> {
         if self.paused || self.closed {
             return None;
         }
@@ -156,17 +161,17 @@ impl<T> Dispatch<T> {
         let free_bytes = self.limits.max_bytes.saturating_sub(self.bytes);
         let by_size = free_bytes / polls / self.expected_size.max(1);
         let fits = batch.min(free).min(by_size.max(usize::from(free_bytes > 0)));
-        // Asking for every single message as soon as it fits would cost many requests.
-        let least = if self.ready.is_empty() { 1 } else { batch.min(most / polls / LEAST_FREE).max(1) };
+        // Requesting each message as soon as there is room for it would take many requests.
+        let least = if self.ready.is_empty() { 1 } else { batch.min(most / polls / MIN_FREE_DIVISOR).max(1) };
         (fits >= least).then_some(fits)
     }
 
-    /// Gives up what was reserved, because the poll has ended.
+    /// Releases the reservation of a poll that has ended.
     pub(super) fn release(&mut self, reserved: usize) {
         self.reserved -= reserved;
     }
 
-    /// Holds a message of `size` bytes. It waits for the earlier ones of its sequence.
+    /// Adds a message with a body of `size` bytes. It waits for the earlier messages of its sequence.
     pub(super) fn insert(&mut self, item: T, size: usize, sequence: Option<Sequence>) -> Key {
         let key = self.next_key;
         self.next_key += 1;
@@ -188,7 +193,7 @@ impl<T> Dispatch<T> {
         key
     }
 
-    /// Hands out a message; `None` if none may be handed out now.
+    /// Hands out the next message; `None` if none may be handed out now.
     pub(super) fn next(&mut self, now: Instant) -> Option<(Key, &mut T)> {
         if !self.is_available(now) {
             return None;
@@ -225,7 +230,8 @@ impl<T> Dispatch<T> {
         !self.paused && !self.closed && self.handling < self.limits.concurrency
     }
 
-    /// When a message becomes available just because time passes; `None` if one is available now.
+    /// When the next retry or rate token makes a message available; `None` if one is available now, or if time alone makes
+    /// none available.
     pub(super) fn available_at(&mut self, now: Instant) -> Option<Instant> {
         if self.is_available(now) {
             return None;
@@ -239,8 +245,8 @@ impl<T> Dispatch<T> {
         at.filter(|_| self.may_hand_out())
     }
 
-    /// Notes that the handling of a message is over, and that it is being settled.
-    pub(super) fn handled(&mut self, key: Key) -> Option<&mut T> {
+    /// Records that a message was handled, and is being settled now.
+    pub(super) fn finish_handling(&mut self, key: Key) -> Option<&mut T> {
         let entry = self.entries.get_mut(&key).filter(|entry| entry.state == State::Handling)?;
         entry.state = State::Settling;
         self.handling -= 1;
@@ -248,7 +254,7 @@ impl<T> Dispatch<T> {
         Some(&mut entry.item)
     }
 
-    /// Hands a message that was handled out again at `at`. The later ones of its sequence wait.
+    /// Schedules a handled message to be handed out again at `at`. The later messages of its sequence wait.
     pub(super) fn retry_at(&mut self, key: Key, at: Instant) {
         let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.state == State::Settling) else {
             return;
@@ -258,9 +264,9 @@ impl<T> Dispatch<T> {
         self.retries.insert((at, key));
     }
 
-    /// Removes a message that is settled. The next one of its sequence is ready.
+    /// Removes a message. The next one of its sequence becomes ready.
     pub(super) fn remove(&mut self, key: Key) -> Option<T> {
-        let entry = self.forget(key)?;
+        let entry = self.remove_entry(key)?;
         if let Some(sequence) = &entry.sequence
             && let Some(members) = self.sequences.get_mut(sequence)
         {
@@ -275,9 +281,9 @@ impl<T> Dispatch<T> {
         Some(entry.item)
     }
 
-    /// Removes the messages that wait behind this one in its sequence, because it comes again before them. A message
-    /// that waits is removed itself.
-    pub(super) fn lose(&mut self, key: Key) -> Vec<T> {
+    /// Removes the messages behind this one in its sequence, because the server delivers this one again and they must
+    /// follow it. Also removes the message itself if it is waiting. Returns the removed messages in order.
+    pub(super) fn discard_from(&mut self, key: Key) -> Vec<T> {
         let Some(entry) = self.entries.get(&key) else { return Vec::new() };
         let waits = entry.state == State::Waiting;
         let behind: Vec<Key> = match &entry.sequence {
@@ -287,14 +293,14 @@ impl<T> Dispatch<T> {
             }
             None => Vec::new(),
         };
-        // From the end, so that none of them becomes ready meanwhile.
+        // Starts from the end, so that none of them becomes ready.
         let mut lost: Vec<T> = behind.into_iter().rev().filter_map(|key| self.remove(key)).collect();
         lost.extend(waits.then(|| self.remove(key)).flatten());
         lost.reverse();
         lost
     }
 
-    /// Hands out nothing and reserves nothing until [`resume`](Self::resume).
+    /// Hands out no message and grants no reservation until [`resume`](Self::resume).
     pub(super) fn pause(&mut self) {
         self.paused = true;
     }
@@ -307,7 +313,7 @@ impl<T> Dispatch<T> {
         self.paused
     }
 
-    /// Hands out and reserves nothing any more. Removes what is neither handled nor settled.
+    /// Ends handing out and reservations for good. Removes and returns the waiting messages.
     pub(super) fn close(&mut self) -> Vec<T> {
         self.closed = true;
         let mut waiting: Vec<Key> = self
@@ -324,12 +330,12 @@ impl<T> Dispatch<T> {
         self.closed
     }
 
-    /// How many messages are handled or settled.
+    /// How many messages are being handled or settled.
     pub(super) fn unfinished(&self) -> usize {
         self.handling + self.settling
     }
 
-    fn forget(&mut self, key: Key) -> Option<Entry<T>> {
+    fn remove_entry(&mut self, key: Key) -> Option<Entry<T>> {
         let entry = self.entries.remove(&key)?;
         self.bytes -= entry.size;
         match entry.state {

@@ -1,4 +1,4 @@
-//! What the parts of a push consumer share: the messages it holds, and who waits for them.
+//! The shared state of a push consumer: its cached messages, and the tasks that wait for them.
 
 use std::{sync::Arc, time::Instant};
 
@@ -11,93 +11,95 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     dispatch::{Dispatch, Key, Limits, Sequence},
-    outcome::{ConsumeResult, Handled, Step},
+    outcome::{ConsumeResult, HandlingOutcome, Step},
     settle::Settlement,
     task::{Completion, Task},
-    verify::Question,
+    verify::VerificationRequest,
 };
 use crate::{
-    consumer::{Acks, Destination, Leases},
+    consumer::{AckBatcher, Destination, Leases},
     lite::LiteTopics,
     member::Member,
     message::{Delivery, Group, Lease},
-    metrics::{Cached, ConsumeSeries},
+    metrics::{CachedMessage, ConsumeSeries},
     options::{LONGEST_WAIT, PushConsumerOptions},
     route::Routes,
     session::{Session, Verification},
 };
 
-/// A push consumer.
+/// A push consumer, as its own tasks see it.
 pub(super) struct Inner {
-    pub(super) member: Member<Destination, Acks>,
+    pub(super) member: Member<Destination, AckBatcher>,
     pub(super) leases: Arc<Leases>,
     pub(super) routes: Arc<Routes>,
     pub(super) group: Arc<Group>,
     pub(super) options: PushConsumerOptions,
     /// The lite topics of a lite consumer.
     pub(super) lite: Option<Arc<LiteTopics>>,
-    /// Ends the polls.
+    /// Cancelled when a close begins, which ends the polls.
     pub(super) stop_polling: CancellationToken,
     pub(super) state: Mutex<State>,
     /// Wakes polls that wait for room.
-    room: Notify,
+    room_freed: Notify,
     /// Wakes one call that waits for tasks.
     tasks: Notify,
-    /// Wakes the task that waits for the time of a retry.
+    /// Wakes [`run_alarm`](Self::run_alarm), because a message becomes available earlier than the alarm is set to.
     alarm: Notify,
-    /// Wakes a close, which waits until nothing is handled or settled.
+    /// Wakes a close, which waits until no message is handled or settled.
     finished: Notify,
-    /// Results may come from any thread.
+    /// The runtime of tasks. Results may come from any thread.
     pub(super) runtime: Handle,
 }
 
 pub(super) struct State {
-    pub(super) dispatch: Dispatch<Held>,
+    pub(super) dispatch: Dispatch<HeldMessage>,
     mode: Mode,
     /// How many polls wait for room.
     polls_waiting: usize,
-    /// When the task that waits for the time of a retry wakes.
+    /// When [`Inner::run_alarm`] wakes next.
     alarm_at: Option<Instant>,
-    /// Messages settled since the close began.
-    pub(super) settled_late: usize,
-    /// What servers want verified, until the consumer begins to receive.
+    /// How many messages were settled since the close began.
+    pub(super) settled_since_close: usize,
+    /// The messages to verify. Taken when the consumer begins to receive.
     verifications: Option<mpsc::Receiver<Verification>>,
 }
 
-/// A message that is held.
-pub(super) struct Held {
+/// A cached message.
+pub(super) struct HeldMessage {
     lease: Arc<Lease>,
-    /// How many times it has been handed out and delivered.
+    /// How many times the message was handed out, by this consumer and others.
     attempt: u32,
-    /// Whether later messages wait for it.
+    /// Whether later messages wait for this one.
     ordered: bool,
-    cached: Cached,
+    /// Counts the message in the metrics.
+    cached: CachedMessage,
     /// The message; taken when it is handed out, unless it may be handed out again.
     delivery: Option<Delivery>,
-    /// The server that wants it verified. There is no lease to settle or give back then.
-    question: Option<Question>,
+    /// Set for a message to verify. Such a message has no lease to settle or give back.
+    verification: Option<VerificationRequest>,
 }
 
-/// Starts a worker, which calls the handler.
+/// A function that starts a worker, which calls the handler.
 pub(super) type SpawnWorker = Arc<dyn Fn(&Arc<Inner>) + Send + Sync>;
 
-/// Who handles the messages.
+/// How messages get to their handlers.
 enum Mode {
-    /// Nobody yet; nothing is received.
+    /// Not started. No messages are received.
     Idle,
-    /// Whoever calls [`next_tasks`](super::PushConsumer::next_tasks).
+    /// The application calls [`next_tasks`](super::PushConsumer::next_tasks).
     Pull,
-    /// Workers, which call the handler. `spawn` starts one more.
+    /// Workers call the handler. `spawn` starts another worker.
     Handler {
         spawn: SpawnWorker,
-        /// Whether a worker is about to start; it takes what is available until then.
+        /// Whether a worker is about to start. It takes the messages that are available by then.
         worker_due: bool,
     },
 }
 
-/// Room that a poll has reserved, until it is dropped.
+/// Room in the cache that a poll has reserved. Dropping it releases the room.
 pub(super) struct Reservation<'a> {
     inner: &'a Arc<Inner>,
+    /// How many messages the poll may request.
     pub(super) messages: usize,
 }
 
@@ -117,7 +119,7 @@ impl Inner {
             mode: Mode::Idle,
             polls_waiting: 0,
             alarm_at: None,
-            settled_late: 0,
+            settled_since_close: 0,
             verifications: Some(member.session().verifications()),
         };
         let lite = options
@@ -133,7 +135,7 @@ impl Inner {
             group,
             options,
             state: Mutex::new(state),
-            room: Notify::new(),
+            room_freed: Notify::new(),
             tasks: Notify::new(),
             alarm: Notify::new(),
             finished: Notify::new(),
@@ -145,7 +147,7 @@ impl Inner {
         self.member.session()
     }
 
-    /// Begins to receive for the callers of `next_tasks`. Returns whether nobody else handles the messages.
+    /// Begins to receive for callers of `next_tasks`. Returns `false` if the consumer was started with a handler.
     pub(super) fn begin_pulling(self: &Arc<Self>) -> bool {
         let mut state = self.state.lock();
         if matches!(state.mode, Mode::Idle) {
@@ -157,7 +159,7 @@ impl Inner {
         matches!(state.mode, Mode::Pull)
     }
 
-    /// Begins to receive for workers that `spawn` starts. Returns whether nobody else handles the messages.
+    /// Begins to receive for workers that `spawn` starts. Returns `false` if the consumer was started before.
     pub(super) fn begin_handling(self: &Arc<Self>, spawn: SpawnWorker) -> bool {
         let mut state = self.state.lock();
         if !matches!(state.mode, Mode::Idle) {
@@ -175,12 +177,12 @@ impl Inner {
         if let Some(verifications) = verifications {
             self.session().spawn(self.clone().verify(verifications));
         }
-        self.session().spawn(self.clone().watch_the_time());
+        self.session().spawn(self.clone().run_alarm());
         self.start_receiving();
     }
 
-    /// Waits until a poll that wants up to `batch` messages has room.
-    pub(super) async fn room(self: &Arc<Self>, batch: usize) -> Reservation<'_> {
+    /// Waits until there is room for a poll of up to `batch` messages, and reserves it.
+    pub(super) async fn reserve(self: &Arc<Self>, batch: usize) -> Reservation<'_> {
         loop {
             let freed = {
                 let mut state = self.state.lock();
@@ -188,15 +190,15 @@ impl Inner {
                     return Reservation { inner: self, messages };
                 }
                 state.polls_waiting += 1;
-                self.room.notified()
+                self.room_freed.notified()
             };
             let _waiting = Waiting(self);
             freed.await;
         }
     }
 
-    /// Takes the deliveries of a poll, which are in the order of the queue.
-    pub(super) fn arrived(
+    /// Adds the deliveries of a poll, which are in the order of the queue.
+    pub(super) fn insert_received(
         self: &Arc<Self>,
         reservation: Reservation<'_>,
         broker: &Arc<str>,
@@ -219,9 +221,10 @@ impl Inner {
                 let sequence = fifo.then(|| sequence(&delivery, broker));
                 let (size, lease) = (delivery.body.len(), delivery.lease.clone());
                 let attempt = delivery.attempt;
-                let cached = Cached::new(series.clone(), size);
+                let cached = CachedMessage::new(series.clone(), size);
                 let delivery = Some(delivery);
-                let held = Held { lease, attempt, ordered: fifo, cached, delivery, question: None };
+                let held =
+                    HeldMessage { lease, attempt, ordered: fifo, cached, delivery, verification: None };
                 state.dispatch.insert(held, size, sequence);
             }
             Vec::new()
@@ -231,14 +234,14 @@ impl Inner {
         self.give_back(unwanted);
     }
 
-    /// Notes that a worker has started and is about to take a task.
+    /// Records that a worker has started and is about to take a task.
     pub(super) fn worker_started(&self) {
         if let Mode::Handler { worker_due, .. } = &mut self.state.lock().mode {
             *worker_due = false;
         }
     }
 
-    /// The tasks that may be handed out now, up to `max`; `None` once the consumer is closed.
+    /// Takes up to `max` tasks that may be handed out now; `None` once the consumer is closed.
     pub(super) fn take(self: &Arc<Self>, max: usize) -> Option<Vec<Task>> {
         let mut state = self.state.lock();
         if state.dispatch.is_closed() {
@@ -250,7 +253,7 @@ impl Inner {
             && let Some((key, held)) = state.dispatch.next(now)
         {
             if held.lease.is_lost(now) {
-                lost.extend(state.dispatch.lose(key).into_iter().map(|held| held.lease));
+                lost.extend(state.dispatch.discard_from(key).into_iter().map(|held| held.lease));
                 state.dispatch.remove(key);
             } else if let Some(delivery) = held.hand_out(now) {
                 tasks.push(Task { delivery, completion: Completion::new(self.clone(), key) });
@@ -261,22 +264,22 @@ impl Inner {
         Some(tasks)
     }
 
-    /// Waits until [`take`](Self::take) may bring something after this call.
+    /// A future that is ready once [`take`](Self::take) may return tasks that became available after this call.
     pub(super) fn wait_for_tasks(&self) -> Notified<'_> {
         self.tasks.notified()
     }
 
-    /// Takes the result of a handler.
+    /// Processes the result of a handler.
     pub(super) fn complete(self: &Arc<Self>, key: Key, result: ConsumeResult) {
         let _runtime = self.runtime.enter();
         let policy = self.session().consumer_settings();
         let now = Instant::now();
         let mut state = self.state.lock();
         let closed = state.dispatch.is_closed();
-        let Some(held) = state.dispatch.handled(key) else { return };
-        held.cached.end(now, result == ConsumeResult::Ack);
-        if let Some(question) = held.question.take() {
-            question.answer(result);
+        let Some(held) = state.dispatch.finish_handling(key) else { return };
+        held.cached.handler_ended(now, result == ConsumeResult::Ack);
+        if let Some(verification) = held.verification.take() {
+            verification.answer(result);
             return self.remove(state, key, false);
         }
         let (lease, attempt, ordered) = (held.lease.clone(), held.attempt, held.ordered);
@@ -286,11 +289,11 @@ impl Inner {
                 message_id = message.message_id,
                 topic = &*message.topic,
                 ?result,
-                "the result of a handler is dropped, because the lease was lost"
+                "the lease of a message was lost; the result of its handler is dropped"
             );
             return self.remove(state, key, false);
         }
-        let handled = Handled { result, attempt, ordered, closed };
+        let handled = HandlingOutcome { result, attempt, ordered, closed };
         let step = handled.next_step(&policy.redelivery, now);
         if let Step::HandOutAt(at) = step {
             held.attempt = attempt.saturating_add(1);
@@ -299,24 +302,26 @@ impl Inner {
         }
         self.signal(state, now);
         if !ordered {
-            // Otherwise it is kept, so that no other consumer gets the later ones of its group meanwhile.
+            // The lease of an ordered message is renewed until it is settled, so that no other consumer gets later
+            // messages of its group.
             self.leases.release(&lease);
         }
         self.settle(Settlement::new(key, lease, attempt, step));
     }
 
-    /// Notes that settling has ended.
-    pub(super) fn settled(self: &Arc<Self>, key: Key, lease: &Lease, settled: bool) {
+    /// Records that settling has ended. `settled` is whether it succeeded.
+    pub(super) fn finish_settling(self: &Arc<Self>, key: Key, lease: &Lease, settled: bool) {
         self.leases.release(lease);
         self.remove(self.state.lock(), key, settled);
     }
 
-    /// Removes a message. If it is not settled, those behind it in its sequence come again after it.
+    /// Removes a message. If it was not settled, also gives back the messages behind it in its sequence, so that they are
+    /// delivered again after it.
     fn remove(self: &Arc<Self>, mut state: MutexGuard<'_, State>, key: Key, settled: bool) {
-        let behind = if settled { Vec::new() } else { state.dispatch.lose(key) };
+        let behind = if settled { Vec::new() } else { state.dispatch.discard_from(key) };
         state.dispatch.remove(key);
         if settled && state.dispatch.is_closed() {
-            state.settled_late += 1;
+            state.settled_since_close += 1;
         }
         self.signal(state, Instant::now());
         self.give_back(behind.into_iter().map(|held| held.lease).collect());
@@ -341,23 +346,23 @@ impl Inner {
         self.state.lock().dispatch.is_closed()
     }
 
-    /// How many messages were settled since the close began, and how many are not.
-    pub(super) fn late_results(&self) -> (usize, usize) {
+    /// How many messages were settled since the close began, and how many are still unfinished.
+    pub(super) fn close_results(&self) -> (usize, usize) {
         let state = self.state.lock();
-        (state.settled_late, state.dispatch.unfinished())
+        (state.settled_since_close, state.dispatch.unfinished())
     }
 
-    /// Ends polling and handing out. Returns the leases of what was not begun.
+    /// Ends polling and handing out. Returns the leases of the messages that were waiting.
     pub(super) fn stop(self: &Arc<Self>) -> Vec<Arc<Lease>> {
         self.stop_polling.cancel();
         let mut state = self.state.lock();
         let waiting = state.dispatch.close();
         self.signal(state, Instant::now());
         self.tasks.notify_waiters();
-        waiting.into_iter().filter(|held| held.question.is_none()).map(|held| held.lease).collect()
+        waiting.into_iter().filter(|held| held.verification.is_none()).map(|held| held.lease).collect()
     }
 
-    /// Waits until nothing is handled or settled.
+    /// Waits until no message is handled or settled.
     pub(super) async fn drained(&self) {
         loop {
             let finished = self.finished.notified();
@@ -368,11 +373,11 @@ impl Inner {
         }
     }
 
-    /// Wakes whoever can go on after a change of the state.
+    /// Wakes the polls, workers and calls that can continue after a change of the state.
     pub(super) fn signal(self: &Arc<Self>, mut state: MutexGuard<'_, State>, now: Instant) {
         let State { dispatch, mode, polls_waiting, alarm_at, .. } = &mut *state;
         if *polls_waiting > 0 && dispatch.has_room(usize::MAX) {
-            self.room.notify_waiters();
+            self.room_freed.notify_waiters();
         }
         if dispatch.is_closed() && dispatch.unfinished() == 0 {
             self.finished.notify_waiters();
@@ -398,8 +403,8 @@ impl Inner {
         }
     }
 
-    /// Signals when the time of a retry or of the next message under a limit of the rate has come.
-    async fn watch_the_time(self: Arc<Self>) {
+    /// Calls [`signal`](Self::signal) when a retry is due, or the rate limit allows the next message.
+    async fn run_alarm(self: Arc<Self>) {
         loop {
             let at = {
                 let mut state = self.state.lock();
@@ -421,22 +426,26 @@ impl Inner {
     }
 }
 
-impl Held {
-    /// A message that a server wants verified.
-    pub(super) fn for_question(delivery: Delivery, question: Question, series: Arc<ConsumeSeries>) -> Self {
+impl HeldMessage {
+    /// Wraps a message to verify.
+    pub(super) fn for_verification(
+        delivery: Delivery,
+        verification: VerificationRequest,
+        series: Arc<ConsumeSeries>,
+    ) -> Self {
         Self {
             lease: delivery.lease.clone(),
             attempt: delivery.attempt,
             ordered: false,
-            cached: Cached::new(series, delivery.body.len()),
+            cached: CachedMessage::new(series, delivery.body.len()),
             delivery: Some(delivery),
-            question: Some(question),
+            verification: Some(verification),
         }
     }
 
-    /// The message for a handler. One that is ordered may be handed out again, hence it is copied.
+    /// The message for a handler. An ordered message is cloned, because it may be handed out again.
     fn hand_out(&mut self, now: Instant) -> Option<Delivery> {
-        self.cached.begin(now);
+        self.cached.handler_started(now);
         if self.ordered {
             self.delivery.clone().map(|delivery| Delivery { attempt: self.attempt, ..delivery })
         } else {
@@ -445,7 +454,7 @@ impl Held {
     }
 }
 
-/// A message without a message group is ordered by its lite topic or its queue.
+/// The sequence of a message: its message group, else its lite topic, else its queue.
 fn sequence(delivery: &Delivery, broker: &Arc<str>) -> Sequence {
     let topic = delivery.lease.message().topic.clone();
     match delivery.message_group.as_ref().or(delivery.lite_topic.as_ref()) {
@@ -454,7 +463,7 @@ fn sequence(delivery: &Delivery, broker: &Arc<str>) -> Sequence {
     }
 }
 
-/// A poll that waits for room.
+/// Counts a poll that waits for room until it is dropped.
 struct Waiting<'a>(&'a Inner);
 
 impl Drop for Waiting<'_> {

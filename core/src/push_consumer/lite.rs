@@ -1,4 +1,4 @@
-//! The lite topics of a push consumer.
+//! The operations of a lite push consumer.
 
 use std::sync::Arc;
 

@@ -1,54 +1,54 @@
-//! What becomes of a message once its handler is done.
+//! Decides what to do with a message after its handler has returned.
 
 use std::time::{Duration, Instant};
 
 use crate::wire::Redelivery;
 
-/// The longest time that servers hide a message.
-const LONGEST_DELAY: Duration = Duration::from_secs(12 * 3600);
+/// The maximum time that servers can hide a message.
+const MAX_DELAY: Duration = Duration::from_secs(12 * 3600);
 
-/// What a handler says about a message.
+/// The result of a handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConsumeResult {
-    /// It is done, and does not come again.
+    /// The message was handled, and is acknowledged.
     Ack,
-    /// It failed, and comes again after the time that the group's policy says.
+    /// Handling failed. The message is delivered again after the delay of the group's retry policy.
     Retry,
-    /// It failed, and comes again after this time. Servers allow up to 12 h; a longer time is cut.
+    /// Handling failed. The message is delivered again after this time, or after 12 h if it is longer.
     RetryAfter(Duration),
-    /// It moves to the dead-letter topic of the group, `%DLQ%` and the name of the group.
+    /// The message moves to the dead-letter topic of the group, whose name is `%DLQ%` followed by the name of the group.
     DeadLetter,
 }
 
-/// What to do about a message.
+/// What to do with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Ack,
-    /// Return it to the server, which delivers it again after this time.
+    /// Return the message to the server, which delivers it again after this time.
     Return(Duration),
-    /// Hand it out again then. It stays leased, and the later ones of its group wait.
+    /// Hand it out again at this time. It stays leased, and later messages of its group wait.
     HandOutAt(Instant),
     DeadLetter,
 }
 
-/// How a message was handled.
+/// The result of a handler, and what else the next step depends on.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Handled {
+pub(super) struct HandlingOutcome {
     pub(super) result: ConsumeResult,
-    /// How many times it has been handed out and delivered.
+    /// How many times the message was handed out, by this consumer and others.
     pub(super) attempt: u32,
-    /// Whether later messages have to wait for it.
+    /// Whether later messages must wait for this one.
     pub(super) ordered: bool,
-    /// Whether the consumer is being closed, so that nothing is handed out any more.
+    /// Whether the consumer is being closed, so that no message is handed out any more.
     pub(super) closed: bool,
 }
 
-impl Handled {
-    /// Decides what to do now, at `now`.
+impl HandlingOutcome {
+    /// Decides the next step at `now`.
     ///
-    /// A server counts the attempts of messages that are returned to it, and moves those that fail too often to the
-    /// dead-letter topic. Ordered messages are retried here, so they are counted and moved here.
+    /// For messages that are returned to it, the server counts the attempts and moves a message that fails too often to
+    /// the dead-letter topic. Ordered messages are retried by the client, so the client does this for them.
     pub(super) fn next_step(self, policy: &Redelivery, now: Instant) -> Step {
         let delay = match self.result {
             ConsumeResult::Ack => return Step::Ack,
@@ -56,7 +56,7 @@ impl Handled {
             ConsumeResult::Retry => policy.delay(self.attempt),
             ConsumeResult::RetryAfter(delay) => delay,
         };
-        let delay = delay.min(LONGEST_DELAY);
+        let delay = delay.min(MAX_DELAY);
         if !self.ordered {
             return Step::Return(delay);
         }
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_result_decides_what_becomes_of_a_message() {
+    fn the_result_decides_the_next_step() {
         use ConsumeResult::*;
         let now = Instant::now();
         let policy = {
@@ -88,10 +88,10 @@ mod tests {
             (DeadLetter, 1, true, false, Step::DeadLetter),
             (Retry, 1, false, false, Step::Return(seconds(1))),
             (Retry, 2, false, true, Step::Return(seconds(5))),
-            // The server counts.
+            // The server counts the attempts.
             (Retry, 3, false, false, Step::Return(seconds(10))),
             (RetryAfter(seconds(7)), 2, false, false, Step::Return(seconds(7))),
-            (RetryAfter(Duration::MAX), 2, false, false, Step::Return(LONGEST_DELAY)),
+            (RetryAfter(Duration::MAX), 2, false, false, Step::Return(MAX_DELAY)),
             (Retry, 1, true, false, Step::HandOutAt(now + seconds(1))),
             (Retry, 2, true, false, Step::HandOutAt(now + seconds(5))),
             (Retry, 3, true, false, Step::DeadLetter),
@@ -99,7 +99,7 @@ mod tests {
             (RetryAfter(seconds(7)), 2, true, false, Step::HandOutAt(now + seconds(7))),
             (RetryAfter(seconds(7)), 3, true, false, Step::DeadLetter),
         ] {
-            let handled = Handled { result, attempt, ordered, closed };
+            let handled = HandlingOutcome { result, attempt, ordered, closed };
             assert_eq!(handled.next_step(&policy, now), step, "{handled:?}");
         }
     }

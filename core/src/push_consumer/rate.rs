@@ -1,4 +1,4 @@
-//! A limit of messages per second.
+//! A token bucket, which limits the number of messages per second.
 
 use std::time::{Duration, Instant};
 
@@ -32,9 +32,9 @@ impl TokenBucket {
         self.tokens -= 1.0;
     }
 
-    /// When there is a token again.
+    /// When the next token is available.
     pub(super) fn next_token(&self) -> Instant {
-        // A nanosecond more, so that rounding leaves no part of a token missing.
+        // Adds a nanosecond, because rounding may leave a part of the token missing.
         let missing = Duration::try_from_secs_f64((1.0 - self.tokens).max(0.0) / self.rate);
         let missing = missing.unwrap_or(Duration::MAX).saturating_add(Duration::from_nanos(1));
         crate::options::deadline(self.updated, missing)
@@ -45,7 +45,7 @@ impl TokenBucket {
 mod tests {
     use super::*;
 
-    /// How many tokens there are within `time`, if each is taken at once.
+    /// How many tokens are taken within `time`, if each is taken as soon as it is available.
     fn taken(rate: f64, time: Duration) -> usize {
         let start = Instant::now();
         let (mut bucket, mut now, mut count) = (TokenBucket::new(rate, start), start, 0);

@@ -1,4 +1,4 @@
-//! Long polls: one at a time for each broker of each topic, as long as there is room.
+//! The long polls of a push consumer: one at a time for each broker of each topic, within the limits of the cache.
 
 use std::{collections::HashSet, sync::Arc, time::Instant};
 
@@ -8,22 +8,23 @@ use super::inner::Inner;
 use crate::{
     consumer::{LONGEST_POLL, Poller, SHORTEST_POLL},
     error::{Error, Result},
-    health::Part,
+    health::Component,
     options::Subscription,
     route::TopicRoute,
     rpc::{Backoff, Verdict, verdict},
     wire::{Poll, Source},
 };
 
-/// One topic at one broker.
-struct Broker {
+/// Polls one topic at one broker, and reports when that fails.
+struct BrokerPoller {
     inner: Arc<Inner>,
     name: Arc<str>,
     topic: Arc<str>,
     poller: Poller,
+    /// Whether the latest poll failed.
     failing: bool,
-    /// Where the server refuses to deliver, as long as it does.
-    refused: Option<Part>,
+    /// The entry in the session's health while the server refuses to deliver.
+    refused: Option<Component>,
 }
 
 impl Inner {
@@ -39,7 +40,7 @@ impl Inner {
         }
     }
 
-    /// Polls every broker of a topic, and those that its route names later.
+    /// Polls every broker of a topic, including brokers that are added to its route later.
     async fn receive_topic(self: Arc<Self>, source: Arc<Source>) {
         let mut known: Option<Arc<TopicRoute>> = None;
         let (mut wanted, mut polled) = (HashSet::new(), HashSet::new());
@@ -52,26 +53,26 @@ impl Inner {
                     wanted = brokers;
                     known = Some(route);
                     let added = wanted.iter().filter(|name| polled.insert(Arc::clone(name)));
-                    polls.extend(added.map(|name| Broker::new(&self, &source, name.clone()).poll()));
+                    polls.extend(added.map(|name| BrokerPoller::new(&self, &source, name.clone()).poll()));
                     backoff = Backoff::for_receiving();
                 }
                 Err(error) => {
                     let topic = &*source.topic;
                     tracing::warn!(%error, topic, "receiving from the topic failed; trying again");
                     (known, wanted) = (None, HashSet::new());
-                    self.routes.suspect(topic);
+                    self.routes.refresh(topic);
                 }
             }
             match polls.next().await {
                 Some(broker) if wanted.contains(&broker.name) => polls.push(broker.poll()),
-                // The next route may name it again.
+                // A later route may contain the broker again.
                 Some(broker) => drop(polled.remove(&broker.name)),
                 None => tokio::time::sleep(backoff.next()).await,
             }
         }
     }
 
-    /// The route of a topic and its brokers, unless it is the one that is known.
+    /// The route of a topic and its brokers; `None` if the route has not changed from `known`.
     async fn new_route(
         &self,
         source: &Source,
@@ -87,7 +88,7 @@ impl Inner {
     }
 }
 
-impl Broker {
+impl BrokerPoller {
     fn new(inner: &Arc<Inner>, source: &Arc<Source>, name: Arc<str>) -> Self {
         inner.state.lock().dispatch.add_poll();
         let (session, routes) = (inner.session().clone(), inner.routes.clone());
@@ -101,12 +102,12 @@ impl Broker {
         }
     }
 
-    /// Polls once, when there is room for a message.
+    /// Polls once, as soon as there is room for a message.
     async fn poll(mut self) -> Self {
         let inner = self.inner.clone();
         let settings = inner.session().consumer_settings();
         let batch = usize::try_from(settings.receive_batch_size).unwrap_or(usize::MAX);
-        let reservation = inner.room(batch).await;
+        let reservation = inner.reserve(batch).await;
         let poll = Poll {
             max_messages: u32::try_from(reservation.messages).unwrap_or(u32::MAX),
             invisible: inner.options.invisible_duration,
@@ -115,7 +116,7 @@ impl Broker {
         match self.poller.poll(poll, |error| self.delayed(error)).await {
             Ok(deliveries) => {
                 self.succeeded();
-                inner.arrived(reservation, &self.name, deliveries);
+                inner.insert_received(reservation, &self.name, deliveries);
             }
             Err(error) => self.failed(&error),
         }
@@ -124,12 +125,12 @@ impl Broker {
 
     fn delayed(&self, error: Option<Error>) {
         if let Some(error) = error {
-            tracing::debug!(%error, topic = &*self.topic, broker = &*self.name, "a receive waits for its server");
+            tracing::debug!(%error, topic = &*self.topic, broker = &*self.name, "the server is not ready; a receive waits");
         }
     }
 
     fn succeeded(&mut self) {
-        self.forget_refusal();
+        self.clear_refusal();
         if std::mem::take(&mut self.failing) {
             tracing::info!(
                 topic = &*self.topic,
@@ -146,7 +147,7 @@ impl Broker {
             if self.refused.is_none() {
                 tracing::error!(%error, topic, broker, "the server refuses to deliver messages; trying again");
             }
-            self.note_refusal(error);
+            self.report_refusal(error);
         } else if was_failing {
             tracing::debug!(%error, topic, broker, "a receive failed again");
         } else {
@@ -154,27 +155,28 @@ impl Broker {
         }
     }
 
-    /// Makes the refusal part of the client's health: handlers see nothing of it.
-    fn note_refusal(&mut self, error: &Error) {
+    /// Reports the refusal in the client's health, because handlers don't see it.
+    fn report_refusal(&mut self, error: &Error) {
         let Some(endpoint) = error.endpoint() else { return };
-        let part = Part { endpoint: endpoint.into(), source: Some((self.topic.clone(), self.name.clone())) };
-        if self.refused.as_ref() != Some(&part) {
-            self.forget_refusal();
+        let component =
+            Component { endpoint: endpoint.into(), source: Some((self.topic.clone(), self.name.clone())) };
+        if self.refused.as_ref() != Some(&component) {
+            self.clear_refusal();
         }
-        self.inner.session().health().bad(part.clone(), &error.clone().during("receive"));
-        self.refused = Some(part);
+        self.inner.session().health().report(component.clone(), &error.clone().during("receive"));
+        self.refused = Some(component);
     }
 
-    fn forget_refusal(&mut self) {
-        if let Some(part) = self.refused.take() {
-            self.inner.session().health().good(&part);
+    fn clear_refusal(&mut self) {
+        if let Some(component) = self.refused.take() {
+            self.inner.session().health().clear(&component);
         }
     }
 }
 
-impl Drop for Broker {
+impl Drop for BrokerPoller {
     fn drop(&mut self) {
-        self.forget_refusal();
+        self.clear_refusal();
         self.inner.state.lock().dispatch.remove_poll();
     }
 }

@@ -1,5 +1,4 @@
-//! Tells the server what became of a message, and repeats it until the server answers, the lease is over, or five minutes
-//! have passed.
+//! Settles a handled message, and retries until the server answers, the lease has ended, or five minutes have passed.
 
 use std::{
     sync::Arc,
@@ -13,11 +12,11 @@ use crate::{
     message::Lease,
 };
 
-/// The pause before settling is tried again, after the retries of a call are used up.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The pause between two calls that settle the same message. Each call has its own retries.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long settling is tried. The lease of an ordered message is kept as long, so that its group waits.
-const LONGEST: Duration = Duration::from_secs(300);
+/// How long settling is retried. The lease of an ordered message is renewed meanwhile, so that its group waits.
+const MAX_SETTLE_TIME: Duration = Duration::from_secs(300);
 
 /// A message that is being settled.
 pub(super) struct Settlement {
@@ -30,7 +29,7 @@ pub(super) struct Settlement {
 
 impl Settlement {
     pub(super) fn new(key: Key, lease: Arc<Lease>, attempt: u32, step: Step) -> Self {
-        let give_up = crate::options::deadline(Instant::now(), LONGEST);
+        let give_up = crate::options::deadline(Instant::now(), MAX_SETTLE_TIME);
         Self { key, lease, attempt, step, give_up }
     }
 }
@@ -42,10 +41,10 @@ impl Inner {
             return self.settle_in_background(settlement, None);
         }
         let (key, lease) = (settlement.key, settlement.lease.clone());
-        let Ok(guard) = self.member.begin("ack") else { return self.settled(key, &lease, false) };
+        let Ok(guard) = self.member.begin("ack") else { return self.finish_settling(key, &lease, false) };
         let inner = self.clone();
         let ack = ack_with_callback(&lease, guard, self.session().options(), move |result| match result {
-            Ok(()) => inner.settled(key, &settlement.lease, true),
+            Ok(()) => inner.finish_settling(key, &settlement.lease, true),
             Err(error) => inner.settle_in_background(settlement, Some(error)),
         });
         batcher_for(&self.member, &self.leases, &lease).queue(ack);
@@ -67,19 +66,19 @@ impl Inner {
                         %error,
                         message_id = message.message_id,
                         topic = &*message.topic,
-                        "a message could not be settled: it comes again"
+                        "failed to settle a message; it is delivered again"
                     );
                     break false;
                 }
-                tracing::debug!(%error, "a message was not settled; the next attempt follows");
-                tokio::time::sleep(PAUSE).await;
+                tracing::debug!(%error, "failed to settle a message; trying again");
+                tokio::time::sleep(RETRY_PAUSE).await;
             }
             match self.try_to_settle(&settlement).await {
                 Ok(()) => break true,
                 Err(failed) => error = Some(failed),
             }
         };
-        self.settled(*key, lease, settled);
+        self.finish_settling(*key, lease, settled);
     }
 
     async fn try_to_settle(&self, settlement: &Settlement) -> Result<()> {
@@ -99,7 +98,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Gives back messages in the background, so that other consumers can have them.
+    /// Gives back messages in the background, so that other consumers can get them.
     pub(super) fn give_back(self: &Arc<Self>, leases: Vec<Arc<Lease>>) {
         if !leases.is_empty() {
             let _runtime = self.runtime.enter();

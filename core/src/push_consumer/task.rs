@@ -1,4 +1,4 @@
-//! A message, and the object that reports its result.
+//! A message to handle, and the object that reports its result.
 
 use std::{fmt, sync::Arc};
 
@@ -7,25 +7,26 @@ use crate::message::Delivery;
 
 /// A message to handle.
 ///
-/// Its lease is kept until it is completed. A task that is dropped counts as [`Retry`](ConsumeResult::Retry).
+/// The lease of the message is renewed until the task is completed. Dropping a task without completing it reports
+/// [`Retry`](ConsumeResult::Retry).
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Task {
-    /// The message. [`Delivery::attempt`] counts all times that it was handed out.
+    /// The message. Its [`Delivery::attempt`] also counts how often this consumer has handed it out.
     pub delivery: Delivery,
     pub(super) completion: Completion,
 }
 
 impl Task {
-    /// Reports how the message was handled. Returns at once; may be called from any thread.
+    /// Reports the result of handling the message. Returns at once; may be called from any thread.
     pub fn complete(self, result: ConsumeResult) {
         self.completion.complete(result);
     }
 }
 
-/// Reports the result of a message. Dropping it reports a failure.
+/// Reports the result of a message. Dropping it reports [`Retry`](ConsumeResult::Retry).
 pub(super) struct Completion {
-    /// Taken when the result is told.
+    /// `None` once the result was reported.
     inner: Option<Arc<Inner>>,
     key: Key,
 }
@@ -36,10 +37,10 @@ impl Completion {
     }
 
     pub(super) fn complete(mut self, result: ConsumeResult) {
-        self.tell(result);
+        self.report(result);
     }
 
-    fn tell(&mut self, result: ConsumeResult) {
+    fn report(&mut self, result: ConsumeResult) {
         if let Some(inner) = self.inner.take() {
             inner.complete(self.key, result);
         }
@@ -48,7 +49,7 @@ impl Completion {
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        self.tell(ConsumeResult::Retry);
+        self.report(ConsumeResult::Retry);
     }
 }
 

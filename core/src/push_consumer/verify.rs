@@ -1,4 +1,4 @@
-//! Messages that servers want this consumer to verify: they are handed out like others, and the server is told how it went.
+//! Verifies messages for an administrator: the handler gets them like other messages, and the server gets the result.
 
 use std::{sync::Arc, time::Instant};
 
@@ -6,35 +6,36 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{
     ConsumeResult,
-    inner::{Held, Inner},
+    inner::{HeldMessage, Inner},
 };
 use crate::session::{Verification, VerificationReply};
 
-/// The most messages that are verified at the same time, besides those that the limits of the options allow.
-const MAX_VERIFIED: usize = 16;
+/// How many messages are verified at the same time. They do not count against the limits of the options.
+const MAX_VERIFICATIONS: usize = 16;
 
-/// A server that waits to be told how a message was handled.
-pub(super) struct Question {
+/// A request of a server to verify a message, which waits for the result.
+pub(super) struct VerificationRequest {
     reply: VerificationReply,
     _room: OwnedSemaphorePermit,
 }
 
-impl Question {
+impl VerificationRequest {
+    /// Sends the result of the handler to the server.
     pub(super) fn answer(self, result: ConsumeResult) {
         self.reply.send(result == ConsumeResult::Ack);
     }
 }
 
 impl Inner {
-    /// Hands out the messages that come until the consumer is closed.
+    /// Hands out messages to verify until the consumer is closed.
     pub(super) async fn verify(self: Arc<Self>, mut verifications: mpsc::Receiver<Verification>) {
-        let room = Arc::new(Semaphore::new(MAX_VERIFIED));
+        let room = Arc::new(Semaphore::new(MAX_VERIFICATIONS));
         while let Ok(_room) = room.clone().acquire_owned().await
             && let Some(Verification { delivery, reply }) = verifications.recv().await
         {
             let series = self.session().metrics().consumes(&self.group.name, &delivery.topic);
             let size = delivery.body.len();
-            let held = Held::for_question(delivery, Question { reply, _room }, series);
+            let held = HeldMessage::for_verification(delivery, VerificationRequest { reply, _room }, series);
             let mut state = self.state.lock();
             if state.dispatch.is_closed() {
                 return;

@@ -1,7 +1,7 @@
 //! Workers: tasks that call a handler, one message after the other.
 //!
-//! A worker is started when there is a message and no other one is about to take it. It ends when there is no message.
-//! There are as many as messages are handled at a time.
+//! A worker is started when a message is ready and no other worker is about to take it. It ends when no message is ready.
+//! There is one worker for each message that is being handled.
 
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
 
@@ -14,20 +14,20 @@ use super::{
 };
 use crate::message::Delivery;
 
-/// How many messages a worker handles before it lets other tasks run.
-const MESSAGES_PER_TURN: usize = 16;
+/// How many messages a worker handles before it yields to other tasks.
+const MESSAGES_PER_YIELD: usize = 16;
 
-/// Starts workers that call `handler`.
+/// Returns a function that starts a worker, which calls `handler`.
 pub(super) fn spawn_with<H, F>(handler: H) -> SpawnWorker
 where
     H: Fn(Delivery) -> F + Send + Sync + 'static,
     F: Future<Output = ConsumeResult> + Send + 'static,
 {
     let handler = Arc::new(handler);
-    Arc::new(move |inner| inner.session().spawn(work(inner.clone(), handler.clone())))
+    Arc::new(move |inner| inner.session().spawn(run_worker(inner.clone(), handler.clone())))
 }
 
-async fn work<H, F>(inner: Arc<Inner>, handler: Arc<H>)
+async fn run_worker<H, F>(inner: Arc<Inner>, handler: Arc<H>)
 where
     H: Fn(Delivery) -> F + Send + Sync + 'static,
     F: Future<Output = ConsumeResult> + Send + 'static,
@@ -38,17 +38,18 @@ where
         // A handler may also panic before it returns its future.
         let handling = AssertUnwindSafe(async { handler(delivery).await }).catch_unwind();
         completion.complete(handling.await.unwrap_or_else(|panic| {
-            tracing::error!(panic = text(&*panic), "a handler panicked: its message is retried");
+            tracing::error!(panic = panic_text(&*panic), "a handler panicked; its message is retried");
             ConsumeResult::Retry
         }));
         handled += 1;
-        if handled % MESSAGES_PER_TURN == 0 {
+        if handled % MESSAGES_PER_YIELD == 0 {
             tokio::task::yield_now().await;
         }
     }
 }
 
-fn text(panic: &(dyn Any + Send)) -> &str {
+/// The message of a panic.
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
 }

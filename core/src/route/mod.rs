@@ -1,4 +1,4 @@
-//! Where a topic's queues are, and which of them gets a message.
+//! The route of a topic: its queues, their servers, and which queue gets a message.
 
 mod table;
 
@@ -13,7 +13,7 @@ use crate::{
     options::Endpoints,
 };
 
-/// The key of the hash of message groups, the same in all clients.
+/// The SipHash key for message groups. All clients use the same key.
 const GROUP_HASH_KEY: (u64, u64) = (0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908);
 
 /// One queue of a topic on a master broker.
@@ -27,16 +27,16 @@ pub(crate) struct Queue {
     pub(crate) accepts: AcceptedTypes,
 }
 
-/// The message types that a topic takes; any, if there are none.
+/// The message types that a topic accepts. Empty means any type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AcceptedTypes(Vec<MessageType>);
 
 /// How the queue of a message is chosen.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Choice<'a> {
-    /// By round robin, with this number.
-    Turn(usize),
-    /// By this message group: all messages of a group go to one queue.
+    /// By round robin. The number is a counter of the caller.
+    RoundRobin(usize),
+    /// By message group: all messages of a group go to the same queue.
     Group(&'a str),
 }
 
@@ -45,12 +45,14 @@ impl AcceptedTypes {
         Self(types)
     }
 
+    /// Checks that the topic accepts messages of a type.
+    ///
     /// # Errors
     ///
-    /// `TypeMismatch` if the topic does not take messages of this type.
+    /// `TypeMismatch` if it does not.
     pub(crate) fn check(&self, message_type: MessageType) -> Result<(), Error> {
         let Self(types) = self;
-        // A topic of type MIXED takes these two as well, but servers don't say so.
+        // A topic of type MIXED also accepts these two types, although servers don't list them.
         let mixed = types.len() > 1 && matches!(message_type, MessageType::Priority | MessageType::Lite);
         if types.is_empty() || types.contains(&message_type) || mixed {
             return Ok(());
@@ -73,14 +75,14 @@ impl TopicRoute {
         Self { queues }
     }
 
-    /// The queue for a send.
+    /// Chooses the queue for a send.
     ///
     /// # Errors
     ///
     /// `PermissionDenied` if no queue is writable.
     pub(crate) fn writable(&self, choice: Choice<'_>) -> Result<&Queue, Error> {
         let turn = match choice {
-            Choice::Turn(turn) => turn,
+            Choice::RoundRobin(turn) => turn,
             Choice::Group(group) => {
                 let writable = self.queues.iter().filter(|queue| queue.writable).count();
                 group_hash(group).rem_euclid(writable.max(1) as i64) as usize
@@ -114,14 +116,14 @@ impl TopicRoute {
         servers.filter(|server| known.insert(server.clone())).collect()
     }
 
-    /// The queue for a receive from `broker`, chosen by round robin with the number `turn`; `None` if the broker has no
+    /// The queue for a receive from `broker`, chosen by round robin with the counter `turn`; `None` if the broker has no
     /// readable queue.
     pub(crate) fn readable_at(&self, broker: &str, turn: usize) -> Option<&Queue> {
         choose(&self.queues, turn, |queue| queue.readable && *queue.broker == *broker)
     }
 }
 
-/// A type, and what makes a message one of it.
+/// The name of a type, and the field that sets it.
 fn describe(message_type: MessageType) -> &'static str {
     match message_type {
         MessageType::Normal => "NORMAL",
@@ -133,7 +135,7 @@ fn describe(message_type: MessageType) -> &'static str {
     }
 }
 
-/// The hash that all clients choose the queue of a message group by, so that several producers agree.
+/// The hash of a message group. All clients choose the queue by it, so that several producers agree.
 fn group_hash(group: &str) -> i64 {
     let (first, second) = GROUP_HASH_KEY;
     let mut hasher = SipHasher24::new_with_keys(first, second);
@@ -141,7 +143,7 @@ fn group_hash(group: &str) -> i64 {
     hasher.finish() as i64
 }
 
-/// The suitable queue at position `turn`, counted round and round.
+/// The suitable queue at position `turn` modulo their number; `None` if there is none.
 fn choose(queues: &[Queue], turn: usize, suitable: impl Fn(&Queue) -> bool) -> Option<&Queue> {
     let count = queues.iter().filter(|queue| suitable(queue)).count();
     queues.iter().filter(|queue| suitable(queue)).nth(turn.checked_rem(count)?)
@@ -165,7 +167,8 @@ mod tests {
             queue(2, true, true),
             queue(3, false, false),
         ]);
-        let writable: Vec<_> = (0..4).map(|turn| route.writable(Choice::Turn(turn)).unwrap().id).collect();
+        let writable: Vec<_> =
+            (0..4).map(|turn| route.writable(Choice::RoundRobin(turn)).unwrap().id).collect();
         let readable: Vec<_> = (0..4).map(|turn| route.readable_at("b", turn).unwrap().id).collect();
         assert_eq!(route.readable_brokers().unwrap(), ["b".into()]);
         assert_eq!(route.readable_at("another", 0), None);
@@ -175,7 +178,7 @@ mod tests {
     #[test]
     fn what_the_topic_forbids_fails_without_a_request() {
         let none = TopicRoute::default();
-        for choice in [Choice::Turn(7), Choice::Group("g")] {
+        for choice in [Choice::RoundRobin(7), Choice::Group("g")] {
             assert_eq!(none.writable(choice).unwrap_err().kind(), ErrorKind::PermissionDenied);
         }
         assert_eq!(none.readable_brokers().unwrap_err().kind(), ErrorKind::PermissionDenied);

@@ -1,4 +1,4 @@
-//! A cache of routes. Callers who need the same topic share one query.
+//! The cache of routes. Callers that need the route of the same topic share one query.
 
 use std::{
     collections::HashMap,
@@ -17,13 +17,13 @@ use crate::{
     wire::{build_query_route, process_query_route},
 };
 
-/// How often the routes are queried again.
-const REFRESH: Duration = Duration::from_secs(30);
+/// How often all routes are queried again.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The routes of a client's topics.
 ///
-/// A query is a task of its own and callers only wait for its result, so that a caller who gives up does not affect
-/// the others. All tasks end with the table.
+/// Each query runs in its own task and callers wait for its result, so that a caller that gives up does not affect other
+/// callers. Dropping the table ends all tasks.
 #[derive(Debug)]
 pub(crate) struct Routes(Arc<Table>);
 
@@ -37,33 +37,36 @@ struct Table {
 
 #[derive(Debug, Default)]
 struct Topic {
+    /// The latest route; `None` until the first query succeeds.
     route: Option<Arc<TopicRoute>>,
+    /// The query in flight.
     query: Option<watch::Receiver<Progress>>,
 }
 
+/// The progress of a query.
 #[derive(Clone, Debug)]
 enum Progress {
-    /// The query is retried after this failure.
-    Asking(Option<Error>),
-    Answered(Result<Arc<TopicRoute>, Error>),
+    /// In flight. The error is the latest failure, after which the query is retried.
+    Querying(Option<Error>),
+    Done(Result<Arc<TopicRoute>, Error>),
 }
 
 impl Routes {
-    /// An empty table, which queries the routes it learns again from time to time.
+    /// Creates an empty table, and starts the task that refreshes it periodically.
     pub(crate) fn new(rpc: Rpc, servers: Arc<Servers>) -> Self {
         let stop = CancellationToken::new();
         let topics = Mutex::default();
         let table = Arc::new(Table { rpc, servers, topics, stop });
-        table.spawn(table.clone().refresh());
+        table.spawn(table.clone().refresh_periodically());
         Self(table)
     }
 
-    /// The id that the client queries routes by.
+    /// The client id in the requests of queries.
     pub(crate) fn client_id(&self) -> &str {
         self.0.rpc.identity().client_id()
     }
 
-    /// The route of `topic`, from the cache if it is there.
+    /// The route of `topic`, from the cache if possible.
     pub(crate) async fn get(&self, topic: &str, deadline: Instant) -> Result<Arc<TopicRoute>, Error> {
         let mut query = {
             let mut topics = self.0.topics.lock();
@@ -73,18 +76,18 @@ impl Routes {
             };
             match &entry.route {
                 Some(route) => return Ok(route.clone()),
-                None => self.0.ask(topic, entry, deadline),
+                None => self.0.start_query(topic, entry, deadline),
             }
         };
-        let answered = query.wait_for(|progress| matches!(progress, Progress::Answered(_)));
-        if let Ok(Err(_)) = tokio::time::timeout_at(deadline.into(), answered).await {
+        let done = query.wait_for(|progress| matches!(progress, Progress::Done(_)));
+        if let Ok(Err(_)) = tokio::time::timeout_at(deadline.into(), done).await {
             return Err(Error::closed("query_route"));
         }
         let progress = query.borrow().clone();
         match progress {
-            Progress::Answered(result) => result,
-            Progress::Asking(Some(error)) => Err(error),
-            Progress::Asking(None) => Err(Error::new(
+            Progress::Done(result) => result,
+            Progress::Querying(Some(error)) => Err(error),
+            Progress::Querying(None) => Err(Error::new(
                 ErrorKind::Timeout,
                 "query_route",
                 format!("the query for the route of topic {topic} timed out"),
@@ -94,12 +97,12 @@ impl Routes {
         }
     }
 
-    /// Queries the route again in the background, because an answer showed that it may be outdated.
-    pub(crate) fn suspect(&self, topic: &str) {
-        self.0.suspect(topic);
+    /// Queries the route again in the background, because a failure showed that it may be outdated.
+    pub(crate) fn refresh(&self, topic: &str) {
+        self.0.refresh(topic);
     }
 
-    /// Ends all tasks. Callers who still wait get an error of kind `Closed`.
+    /// Ends all tasks. Callers that still wait get an error of kind `Closed`.
     pub(crate) fn stop(&self) {
         self.0.stop.cancel();
     }
@@ -117,20 +120,21 @@ impl Table {
         tokio::spawn(async move { stop.run_until_cancelled(work).await });
     }
 
-    async fn refresh(self: Arc<Self>) {
-        let mut ticks = tokio::time::interval_at((Instant::now() + REFRESH).into(), REFRESH);
+    async fn refresh_periodically(self: Arc<Self>) {
+        let mut ticks =
+            tokio::time::interval_at((Instant::now() + REFRESH_INTERVAL).into(), REFRESH_INTERVAL);
         loop {
             ticks.tick().await;
             let topics: Vec<String> = self.topics.lock().keys().cloned().collect();
             for topic in topics {
-                self.suspect(&topic);
+                self.refresh(&topic);
             }
         }
     }
 
-    fn suspect(self: &Arc<Self>, topic: &str) {
+    fn refresh(self: &Arc<Self>, topic: &str) {
         if let Some(entry) = self.topics.lock().get_mut(topic) {
-            self.ask(
+            self.start_query(
                 topic,
                 entry,
                 crate::options::deadline(Instant::now(), self.servers.options.operation_timeout),
@@ -138,12 +142,17 @@ impl Table {
         }
     }
 
-    /// The query under way for a topic, or a new one.
-    fn ask(self: &Arc<Self>, topic: &str, entry: &mut Topic, deadline: Instant) -> watch::Receiver<Progress> {
+    /// Returns the query in flight for a topic, or starts one.
+    fn start_query(
+        self: &Arc<Self>,
+        topic: &str,
+        entry: &mut Topic,
+        deadline: Instant,
+    ) -> watch::Receiver<Progress> {
         if let Some(query) = &entry.query {
             return query.clone();
         }
-        let (progress, query) = watch::channel(Progress::Asking(None));
+        let (progress, query) = watch::channel(Progress::Querying(None));
         entry.query = Some(query.clone());
         let (table, topic) = (self.clone(), topic.to_owned());
         let deadline =
@@ -151,12 +160,12 @@ impl Table {
         self.spawn(async move {
             let result = table.query(&topic, deadline, &progress).await.map(Arc::new);
             table.store(&topic, result.as_ref().ok());
-            progress.send_replace(Progress::Answered(result));
+            progress.send_replace(Progress::Done(result));
         });
         query
     }
 
-    /// Stores the result of a query; without a new route the old one stays.
+    /// Stores the result of a query. If it failed, the old route stays.
     fn store(&self, topic: &str, route: Option<&Arc<TopicRoute>>) {
         let mut topics = self.topics.lock();
         let Some(entry) = topics.get_mut(topic) else { return };
@@ -164,7 +173,7 @@ impl Table {
         if let Some(route) = route {
             entry.route = Some(route.clone());
         }
-        // A topic that was never found is forgotten, so that it is not queried every half minute.
+        // Removes a topic that was never found, so that it is not refreshed.
         if entry.route.is_none() {
             topics.remove(topic);
         }
@@ -178,7 +187,7 @@ impl Table {
     ) -> Result<TopicRoute, Error> {
         let options = &self.servers.options;
         let retry = Retry::new("query_route", &options.retry, options.request_timeout, deadline);
-        // Servers answer without the settings of a client.
+        // Servers answer this request without having the client's settings.
         retry.run(&NoSettings, |limit| self.query_once(topic, limit, progress)).await
     }
 
@@ -190,7 +199,7 @@ impl Table {
     ) -> Result<TopicRoute, Error> {
         let result = self.request(topic, limit).await;
         if let Err(error) = &result {
-            progress.send_replace(Progress::Asking(Some(error.clone())));
+            progress.send_replace(Progress::Querying(Some(error.clone())));
         }
         result
     }

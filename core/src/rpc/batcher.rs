@@ -1,9 +1,9 @@
-//! Opportunistic batching: items that queue up while a request is under way share the next one.
+//! Opportunistic batching: items that are queued while a request is in flight share the next request.
 //!
 //! ```text
-//! submit -> queue -> worker (at most WORKERS at a time): take a batch -> BatchCall::execute -> one result per item
-//!                        `-> retries run in a task of their own, so that the worker takes the next batch
-//! submit_alone -> a task of its own: await its turn -> BatchCall::execute, with retries -> the result
+//! submit -> queue -> worker (at most MAX_WORKERS at a time): take a batch -> BatchCall::execute -> one result per item
+//!                        `-> retries run in their own task, so that the worker takes the next batch
+//! submit_alone -> own task: await the item's turn -> BatchCall::execute, with retries -> the result
 //! ```
 
 mod answer;
@@ -35,25 +35,25 @@ use crate::{
     options::RetryOptions,
 };
 
-/// Requests of one batcher that run at the same time. More than one, so that a slow request does not delay the
-/// rest; few, so that batches form.
-const WORKERS: usize = 4;
+/// How many requests of one batcher are in flight at most. More than one, so that a slow request does not delay all
+/// others; few, so that batches form.
+const MAX_WORKERS: usize = 4;
 
-/// What a batcher sends, and how.
+/// The request that a batcher sends.
 pub(crate) trait BatchCall: ReplaySettings + Send + Sync + 'static {
     /// What one caller submits.
     type Item: Send + Sync + 'static;
     /// What one caller gets back.
     type Output: Send + 'static;
 
-    /// The operation as users know it.
+    /// The name of the operation in errors and metrics.
     const OPERATION: &'static str;
-    /// The largest number of items in one request.
+    /// The maximum number of items in one request.
     const MAX_ITEMS: usize;
-    /// The largest number of bytes in one request; a larger item travels alone.
+    /// The maximum number of bytes in one request. A larger item gets its own request.
     const MAX_BYTES: usize;
 
-    /// The bytes that an item counts for.
+    /// The size of an item in bytes, for [`MAX_BYTES`](Self::MAX_BYTES).
     fn size(item: &Self::Item) -> usize;
 
     /// Whether an item that failed with this retryable error may be sent again.
@@ -61,10 +61,10 @@ pub(crate) trait BatchCall: ReplaySettings + Send + Sync + 'static {
         true
     }
 
-    /// Is told that an item is queued.
+    /// Called when an item is queued.
     fn submitted(&self, _item: &Self::Item) {}
 
-    /// Is told the result of an item that was submitted at `submitted`.
+    /// Called with the result of an item that was submitted at `submitted`.
     fn finished(&self, _item: &Self::Item, _submitted: Instant, _result: Result<&Self::Output, &Error>) {}
 
     /// How often and how fast to retry.
@@ -88,6 +88,7 @@ pub(crate) struct PendingItem<C: BatchCall> {
     pub(crate) item: C::Item,
     submitted: Instant,
     deadline: Instant,
+    /// Whether an earlier attempt may have been carried out by the server.
     maybe_delivered: bool,
     /// The latest failure.
     error: Option<Error>,
@@ -95,9 +96,9 @@ pub(crate) struct PendingItem<C: BatchCall> {
     guard: InFlightGuard,
 }
 
-/// Who gets the result of an item.
+/// Where the result of an item goes.
 enum Reply<T> {
-    /// Somebody waits for it.
+    /// To an [`Answer`].
     Caller {
         result: oneshot::Sender<Result<T, Error>>,
         /// Whether a request with the item was started.
@@ -107,7 +108,7 @@ enum Reply<T> {
 }
 
 impl<C: BatchCall> PendingItem<C> {
-    /// An item to be sent until `deadline`, and its result.
+    /// Creates an item that is sent until `deadline`, and the answer that waits for its result.
     pub(crate) fn new(item: C::Item, deadline: Instant, guard: InFlightGuard) -> (Self, Answer<C::Output>) {
         let (reply, result) = oneshot::channel();
         let sent = Arc::new(AtomicBool::new(false));
@@ -117,8 +118,8 @@ impl<C: BatchCall> PendingItem<C> {
         (Self { item, submitted, deadline, maybe_delivered: false, error: None, reply, guard }, answer)
     }
 
-    /// An item to be sent until `deadline`, whose result goes to `callback`. That is not called if the batcher is stopped
-    /// first.
+    /// Creates an item that is sent until `deadline` and whose result goes to `callback`. The callback is not called if the
+    /// batcher is stopped first.
     pub(crate) fn with_callback(
         item: C::Item,
         deadline: Instant,
@@ -130,8 +131,8 @@ impl<C: BatchCall> PendingItem<C> {
         Self { item, submitted, deadline, maybe_delivered: false, error: None, reply, guard }
     }
 
-    /// Whether to send the item again after `error`.
-    fn repeats(&self, error: &Error) -> bool {
+    /// Whether the item may be sent again after `error`.
+    fn may_retry(&self, error: &Error) -> bool {
         verdict(error) != Verdict::Fail && C::may_repeat(&self.item, error)
     }
 
@@ -139,7 +140,8 @@ impl<C: BatchCall> PendingItem<C> {
         if result.is_ok() {
             self.guard.succeeded();
         }
-        let result = result.map_err(|error| if self.maybe_delivered { error.maybe() } else { error });
+        let result =
+            result.map_err(|error| if self.maybe_delivered { error.with_maybe_delivered() } else { error });
         call.finished(&self.item, self.submitted, result.as_ref());
         match self.reply {
             // The caller may have given up waiting.
@@ -151,14 +153,14 @@ impl<C: BatchCall> PendingItem<C> {
         }
     }
 
-    fn failed(mut self, error: Error) -> Self {
+    fn with_failure(mut self, error: Error) -> Self {
         self.maybe_delivered |= error.maybe_delivered();
         self.error = Some(error);
         self
     }
 }
 
-/// A queue of items for one destination.
+/// Queues the items for one destination, and sends them in batches.
 pub(crate) struct Batcher<C: BatchCall> {
     call: C,
     state: Mutex<State<C>>,
@@ -168,18 +170,18 @@ pub(crate) struct Batcher<C: BatchCall> {
 struct State<C: BatchCall> {
     queue: VecDeque<PendingItem<C>>,
     workers: usize,
-    /// Whether a worker is about to take a batch; it also takes what is queued until then.
+    /// Whether a worker is about to take a batch. The batch includes items that are queued until then.
     worker_due: bool,
 }
 
 impl<C: BatchCall> Batcher<C> {
-    /// An empty batcher whose tasks end with `stop`.
+    /// Creates an empty batcher, whose tasks end when `stop` is cancelled.
     pub(crate) fn new(call: C, stop: CancellationToken) -> Arc<Self> {
         let state = State { queue: VecDeque::new(), workers: 0, worker_due: false };
         Arc::new(Self { call, state: Mutex::new(state), stop })
     }
 
-    /// Queues `item`, to be sent until `deadline`.
+    /// Queues `item`, which is sent until `deadline`.
     pub(crate) fn submit(
         self: &Arc<Self>,
         item: C::Item,
@@ -201,8 +203,7 @@ impl<C: BatchCall> Batcher<C> {
         }
     }
 
-    /// Sends an item in a request of its own once `turn` is ready. What `turn` returns is dropped when the item has its
-    /// result.
+    /// Sends an item in its own request once `turn` is ready. Drops the output of `turn` when the item has its result.
     pub(crate) fn submit_alone<T: Send>(
         self: &Arc<Self>,
         pending: PendingItem<C>,
@@ -215,14 +216,14 @@ impl<C: BatchCall> Batcher<C> {
         });
     }
 
-    /// Drops what is queued. Requests under way end with the token given to [`new`](Self::new).
+    /// Drops the queued items. Requests in flight end with the token given to [`new`](Self::new).
     pub(crate) fn abandon(&self) {
         let queue = mem::take(&mut self.state.lock().queue);
         drop(queue);
     }
 
     fn start_worker(self: &Arc<Self>, state: &mut State<C>) {
-        if !state.worker_due && state.workers < WORKERS && !state.queue.is_empty() {
+        if !state.worker_due && state.workers < MAX_WORKERS && !state.queue.is_empty() {
             state.worker_due = true;
             state.workers += 1;
             self.spawn(self.clone().run());
@@ -248,14 +249,14 @@ impl<C: BatchCall> Batcher<C> {
         }
     }
 
-    /// Lets every task that is ready submit before the batch is taken. This takes no time, it only changes the order in
+    /// Lets all tasks that are ready submit before the batch is taken. This adds no delay; it only changes the order in
     /// which ready tasks run.
     async fn let_others_submit(&self) {
         let mut before = self.state.lock().queue.len();
         while before < C::MAX_ITEMS {
             tokio::task::yield_now().await;
             let queued = self.state.lock().queue.len();
-            // The scheduler may come back before all of them have run. While the queue grows, more are on their way.
+            // The scheduler may resume this task before all of them have run. While the queue grows, more may follow.
             if queued <= before {
                 return;
             }
@@ -279,10 +280,10 @@ impl<C: BatchCall> Batcher<C> {
         Some(batch)
     }
 
-    /// Sends one request, answers the items that are done, and returns the others.
-    async fn attempt(&self, items: Vec<PendingItem<C>>, limit: Duration) -> Failed<C> {
-        let mut failed = Failed { items: Vec::new(), divide: false };
-        let items = self.in_time(items);
+    /// Sends one request. Completes the items that succeeded or can't be retried, and returns the other ones.
+    async fn attempt(&self, items: Vec<PendingItem<C>>, limit: Duration) -> FailedItems<C> {
+        let mut failed = FailedItems { items: Vec::new(), one_by_one: false };
+        let items = self.finish_expired(items);
         let Some(latest) = items.iter().map(|pending| pending.deadline).max() else { return failed };
         for pending in &items {
             if let Reply::Caller { sent, .. } = &pending.reply {
@@ -294,18 +295,18 @@ impl<C: BatchCall> Batcher<C> {
             Ok(results) => {
                 for (pending, result) in items.into_iter().zip(results) {
                     match result {
-                        Err(error) if pending.repeats(&error) => {
-                            failed.items.push(pending.failed(error));
+                        Err(error) if pending.may_retry(&error) => {
+                            failed.items.push(pending.with_failure(error));
                         }
                         result => pending.finish(&self.call, result),
                     }
                 }
             }
             Err(error) => {
-                failed.divide = items.len() > 1 && one_may_be_to_blame(&error);
+                failed.one_by_one = items.len() > 1 && may_concern_one_item(&error);
                 for pending in items {
-                    if failed.divide || pending.repeats(&error) {
-                        failed.items.push(pending.failed(error.clone()));
+                    if failed.one_by_one || pending.may_retry(&error) {
+                        failed.items.push(pending.with_failure(error.clone()));
                     } else {
                         pending.finish(&self.call, Err(error.clone()));
                     }
@@ -315,24 +316,24 @@ impl<C: BatchCall> Batcher<C> {
         failed
     }
 
-    /// Retries what is left of a batch until every item is answered.
-    async fn retry(&self, failed: Failed<C>) {
-        if !failed.divide {
-            let divided = self.retry_together(failed.items).await;
-            return self.retry_singly(divided).await;
+    /// Retries the failed items of a batch until all are completed.
+    async fn retry(&self, failed: FailedItems<C>) {
+        if !failed.one_by_one {
+            let singles = self.retry_together(failed.items).await;
+            return self.retry_singly(singles).await;
         }
         self.retry_singly(failed.items).await;
     }
 
-    /// Retries items in one request, and returns those that have to be sent one by one.
+    /// Retries items in one request. Returns the items that must be sent one by one.
     async fn retry_together(&self, items: Vec<PendingItem<C>>) -> Vec<PendingItem<C>> {
         let Some(latest) = items.iter().map(|pending| pending.deadline).max() else { return Vec::new() };
         let retry = Retry::new(C::OPERATION, &self.call.retry(), self.call.request_timeout(), latest);
-        let left = Mutex::new(Failed { items, divide: false });
+        let left = Mutex::new(FailedItems { items, one_by_one: false });
         let left_ref = &left;
         let mut first = true;
         let result = retry.run(&self.call, |limit| {
-            // The first attempt was the one that left these items.
+            // The attempt that returned these items counts as the first one.
             let again = !mem::take(&mut first);
             async move {
                 if again {
@@ -345,7 +346,7 @@ impl<C: BatchCall> Batcher<C> {
         });
         let result = result.await;
         let failed = left.into_inner();
-        if failed.divide {
+        if failed.one_by_one {
             return failed.items;
         }
         if let Err(last) = result {
@@ -357,11 +358,11 @@ impl<C: BatchCall> Batcher<C> {
         Vec::new()
     }
 
-    /// Sends each item in a request of its own, because one of them made the server refuse the batch.
+    /// Sends each item in its own request, because one of them may have made the server refuse the batch.
     async fn retry_singly(&self, items: Vec<PendingItem<C>>) {
         let mut waiting = items.into_iter();
         let mut under_way: FuturesUnordered<_> =
-            waiting.by_ref().take(WORKERS).map(|pending| self.send_alone(pending)).collect();
+            waiting.by_ref().take(MAX_WORKERS).map(|pending| self.send_alone(pending)).collect();
         while under_way.next().await.is_some() {
             under_way.extend(waiting.next().map(|pending| self.send_alone(pending)));
         }
@@ -372,8 +373,8 @@ impl<C: BatchCall> Batcher<C> {
         self.retry_together(failed.items).await;
     }
 
-    /// Answers the items whose deadline has passed, and returns the others.
-    fn in_time(&self, items: Vec<PendingItem<C>>) -> Vec<PendingItem<C>> {
+    /// Completes the items whose deadline has passed, and returns the other ones.
+    fn finish_expired(&self, items: Vec<PendingItem<C>>) -> Vec<PendingItem<C>> {
         let now = Instant::now();
         if items.iter().all(|pending| pending.deadline > now) {
             return items;
@@ -387,21 +388,21 @@ impl<C: BatchCall> Batcher<C> {
     }
 }
 
-/// The items that a request left without a result; each knows its error.
-struct Failed<C: BatchCall> {
+/// The items of a request that failed and are to be retried. Each has its error.
+struct FailedItems<C: BatchCall> {
     items: Vec<PendingItem<C>>,
-    /// Whether they have to be sent one by one.
-    divide: bool,
+    /// Whether the items must be sent one by one.
+    one_by_one: bool,
 }
 
-impl<C: BatchCall> Failed<C> {
-    /// Why another request with these items is needed.
+impl<C: BatchCall> FailedItems<C> {
+    /// The error for which the items are retried together; `None` if they are not.
     fn error(&self) -> Option<Error> {
-        self.items.first().filter(|_| !self.divide).and_then(|pending| pending.error.clone())
+        self.items.first().filter(|_| !self.one_by_one).and_then(|pending| pending.error.clone())
     }
 }
 
-/// How many of the queued sizes fit into one request: at least one, if there is one.
+/// How many of the queued items fit into one request, by their sizes. At least one, if there is one.
 fn batch_length(sizes: impl Iterator<Item = usize>, max_bytes: usize) -> usize {
     let mut total = 0usize;
     sizes
@@ -413,10 +414,10 @@ fn batch_length(sizes: impl Iterator<Item = usize>, max_bytes: usize) -> usize {
         .count()
 }
 
-/// Whether a request may have been refused because of one of its entries.
+/// Whether a server may have refused a request because of one of its items.
 ///
-/// Some servers answer 50001 for an invalid entry, so that code counts too.
-fn one_may_be_to_blame(error: &Error) -> bool {
+/// Some servers answer with code 50001 for an invalid item, so that code is included.
+fn may_concern_one_item(error: &Error) -> bool {
     error.code() == Some(v2::Code::InternalServerError.into()) && verdict(error) != Verdict::Replay
         || matches!(
             error.kind(),

@@ -1,4 +1,4 @@
-//! One attempt of one request.
+//! Sends one request over a connection: metadata, deadline, tracing span, and the error if it fails.
 
 use std::{
     sync::Arc,
@@ -24,16 +24,16 @@ use super::{
 };
 use crate::error::{Error, ErrorKind};
 
-/// How old the latest answer on a connection may be before a heartbeat has to prove that it is alive.
-const PROBE_AGE: Duration = Duration::from_secs(9);
+/// How long a connection may be silent before a heartbeat is sent over it, to check that it is alive.
+const PROBE_AFTER_SILENCE: Duration = Duration::from_secs(9);
 
-/// Sends the requests of one protocol client.
+/// Sends the requests of one client id: of a producer, a consumer, or the route table.
 #[derive(Clone, Debug)]
 pub(crate) struct Rpc {
     identity: Arc<Identity>,
 }
 
-/// What a receive stream held before it ended.
+/// The content of a receive stream until it ended.
 #[derive(Debug, Default)]
 pub(crate) struct Received {
     pub(crate) status: Option<v2::Status>,
@@ -42,29 +42,29 @@ pub(crate) struct Received {
     pub(crate) delivered_at: Option<SystemTime>,
 }
 
-/// A connection of a link.
+/// A link, and the one of its connections that a request uses.
 #[derive(Clone, Copy)]
-struct Path<'a> {
+struct LinkConnection<'a> {
     link: &'a Link,
     connection: &'a Arc<Connection>,
 }
 
-impl Path<'_> {
-    /// The error of a request that was refused or that broke.
-    fn refused(self, origin: &Origin, status: Status) -> Error {
+impl LinkConnection<'_> {
+    /// Records the failure of a request, and returns its error.
+    fn failure(self, origin: &Origin, status: Status) -> Error {
         if failure::is_answer(&status) {
-            self.connection.answered();
+            self.connection.record_answer();
         }
-        failed(self.link, origin.transport(status))
+        record_failure(self.link, origin.transport(status))
     }
 
-    /// Notes that a request that began at `start` got no answer in time.
-    fn timed_out(self, start: Instant) {
-        self.link.timed_out(self.connection, start);
+    /// Records that a request that began at `start` timed out.
+    fn record_timeout(self, start: Instant) {
+        self.link.record_timeout(self.connection, start);
     }
 }
 
-/// An open telemetry stream; it ends when this is dropped.
+/// An open telemetry stream. Dropping it closes the stream.
 pub(crate) struct Telemetry {
     rpc: Rpc,
     origin: Origin,
@@ -79,18 +79,18 @@ impl Telemetry {
         &self.origin
     }
 
-    /// The next command of the server; `None` at the end of the stream.
+    /// Waits for the next command of the server; `None` at the end of the stream.
     pub(crate) async fn next(&mut self) -> Result<Option<v2::TelemetryCommand>, Error> {
         match self.incoming.message().await {
             Ok(command) => {
-                self.slot.connection().answered();
+                self.slot.connection().record_answer();
                 let status = command.as_ref().and_then(|command| command.status.as_ref());
                 self.rpc.check_credentials(&self.origin, status, self.version)?;
                 Ok(command)
             }
             Err(status) => {
-                let error = failed(&self.link, self.origin.transport(status));
-                Err(self.rpc.judged(error, self.version))
+                let error = record_failure(&self.link, self.origin.transport(status));
+                Err(self.rpc.retry_with_new_credentials(error, self.version))
             }
         }
     }
@@ -105,7 +105,7 @@ impl Rpc {
         &self.identity
     }
 
-    /// A topic or group under the client's namespace.
+    /// The name of a topic or group, with the client's namespace.
     pub(crate) fn resource(&self, name: impl Into<String>) -> v2::Resource {
         v2::Resource { resource_namespace: self.identity.namespace().to_owned(), name: name.into() }
     }
@@ -118,18 +118,18 @@ impl Rpc {
         limit: Duration,
     ) -> Result<(Origin, O::Response), Error> {
         let deadline = crate::options::deadline(Instant::now(), limit);
-        self.credentials(O::NAME, deadline).await?;
+        self.wait_for_credentials(O::NAME, deadline).await?;
         let connection = link.for_call(deadline).await.map_err(|error| error.during(O::NAME))?;
-        self.unary_over::<O>(Path { link, connection: &connection }, body, deadline).await
+        self.unary_over::<O>(LinkConnection { link, connection: &connection }, body, deadline).await
     }
 
     async fn unary_over<O: Operation>(
         &self,
-        path: Path<'_>,
+        over: LinkConnection<'_>,
         body: O::Request,
         deadline: Instant,
     ) -> Result<(Origin, O::Response), Error> {
-        let Path { link, connection } = path;
+        let LinkConnection { link, connection } = over;
         let start = Instant::now();
         let (origin, mut request, version) = self.request(O::NAME, link, body);
         request.set_timeout(deadline.saturating_duration_since(start));
@@ -140,27 +140,28 @@ impl Rpc {
             request_id = origin.request_id.as_str()
         );
         let answer =
-            timeout_at(deadline.into(), invoke::<O>(connection.caller(), request)).instrument(span).await;
+            timeout_at(deadline.into(), invoke::<O>(connection.service(), request)).instrument(span).await;
         match answer {
             Ok(Ok(response)) => {
-                connection.answered();
-                link.answered(response.metadata());
+                connection.record_answer();
+                link.record_answer(response.metadata());
                 let response = response.into_inner();
                 self.check_credentials(&origin, O::status(&response), version)?;
                 Ok((origin, response))
             }
-            Ok(Err(status)) => Err(self.judged(path.refused(&origin, status), version)),
+            Ok(Err(status)) => Err(self.retry_with_new_credentials(over.failure(&origin, status), version)),
             Err(_) => {
-                path.timed_out(start);
-                Err(failed(link, origin.timeout()))
+                over.record_timeout(start);
+                Err(record_failure(link, origin.timeout()))
             }
         }
     }
 
-    /// Sends a heartbeat over `link`, and one over each further connection that has been silent for long.
+    /// Sends a heartbeat over the main connection of `link`, and over each further connection that has been silent for
+    /// [`PROBE_AFTER_SILENCE`].
     ///
-    /// A connection can be dead without an error, for instance if a firewall has forgotten it. Heartbeats find
-    /// that out, because two of them that time out close the connection.
+    /// A connection can be dead without an error, for instance because a firewall has dropped it. Two heartbeats that
+    /// time out close such a connection.
     pub(crate) async fn heartbeat(
         &self,
         link: &Link,
@@ -168,9 +169,9 @@ impl Rpc {
         limit: Duration,
     ) -> Result<(Origin, v2::HeartbeatResponse), Error> {
         let deadline = crate::options::deadline(Instant::now(), limit);
-        let silent = link.to_probe(PROBE_AGE);
+        let silent = link.begin_probes(PROBE_AFTER_SILENCE);
         let probes = silent.iter().map(|connection| {
-            self.unary_over::<Heartbeat>(Path { link, connection }, request.clone(), deadline)
+            self.unary_over::<Heartbeat>(LinkConnection { link, connection }, request.clone(), deadline)
         });
         let probes = futures::future::join_all(probes);
         let (result, probes) = tokio::join!(self.unary::<Heartbeat>(link, request.clone(), limit), probes);
@@ -180,10 +181,10 @@ impl Rpc {
         result
     }
 
-    /// Opens a long poll and gathers what arrives.
+    /// Sends a long poll, and collects its messages.
     ///
-    /// Messages that arrived before the stream broke or the time was up are returned: they are hidden from
-    /// others by now, so that dropping them would only delay them.
+    /// Returns the messages that arrived even if the stream breaks or times out. They are leased to this consumer, so
+    /// dropping them would only delay them.
     pub(crate) async fn receive(
         &self,
         link: &Link,
@@ -191,10 +192,10 @@ impl Rpc {
         limit: Duration,
     ) -> Result<(Origin, Received), Error> {
         let deadline = crate::options::deadline(Instant::now(), limit);
-        self.credentials("receive", deadline).await?;
+        self.wait_for_credentials("receive", deadline).await?;
         let slot = link.for_poll(deadline).await.map_err(|error| error.during("receive"))?;
         let connection = slot.connection();
-        let path = Path { link, connection };
+        let over = LinkConnection { link, connection };
         let start = Instant::now();
         let (origin, mut request, version) = self.request("receive", link, body);
         request.metadata_mut().insert(BODY_DIGEST, MetadataValue::from_static("CRC32"));
@@ -209,58 +210,58 @@ impl Rpc {
         let result = timeout_at(deadline.into(), gather.instrument(span)).await;
         let error = match result {
             Ok(Ok(())) => None,
-            Ok(Err(status)) => Some(self.judged(path.refused(&origin, status), version)),
+            Ok(Err(status)) => Some(self.retry_with_new_credentials(over.failure(&origin, status), version)),
             Err(_) => {
-                path.timed_out(start);
-                Some(failed(link, origin.timeout()))
+                over.record_timeout(start);
+                Some(record_failure(link, origin.timeout()))
             }
         };
         match error {
             Some(error) if received.messages.is_empty() => Err(error),
             Some(_) => Ok((origin, received)),
             None => {
-                link.reached();
+                link.record_success();
                 self.check_credentials(&origin, received.status.as_ref(), version)?;
                 Ok((origin, received))
             }
         }
     }
 
-    /// Opens a telemetry stream with `commands`, and waits at most until `deadline` for the server's headers.
+    /// Opens a telemetry stream that sends `commands`. Waits until `deadline` for the server's headers.
     pub(crate) async fn telemetry(
         &self,
         link: &Arc<Link>,
         commands: impl futures::Stream<Item = v2::TelemetryCommand> + Send + 'static,
         deadline: Instant,
     ) -> Result<Telemetry, Error> {
-        self.credentials("telemetry", deadline).await?;
+        self.wait_for_credentials("telemetry", deadline).await?;
         let (origin, request, version) = self.request("telemetry", link, commands);
         let slot = link.for_poll(deadline).await.map_err(|error| error.during("telemetry"))?;
         let start = Instant::now();
         let mut stub = slot.connection().stub();
         match timeout_at(deadline.into(), stub.telemetry(request)).await {
             Ok(Ok(response)) => {
-                slot.connection().answered();
+                slot.connection().record_answer();
                 let incoming = response.into_inner();
                 Ok(Telemetry { rpc: self.clone(), origin, version, incoming, link: link.clone(), slot })
             }
             Ok(Err(status)) => {
-                let error = Path { link, connection: slot.connection() }.refused(&origin, status);
-                Err(self.judged(error, version))
+                let error = LinkConnection { link, connection: slot.connection() }.failure(&origin, status);
+                Err(self.retry_with_new_credentials(error, version))
             }
             Err(_) => {
-                link.timed_out(slot.connection(), start);
+                link.record_timeout(slot.connection(), start);
                 Err(origin.error(ErrorKind::Timeout, "the server sent no settings in time"))
             }
         }
     }
 
     /// Waits for credentials that no server has refused.
-    async fn credentials(&self, operation: &'static str, deadline: Instant) -> Result<(), Error> {
+    async fn wait_for_credentials(&self, operation: &'static str, deadline: Instant) -> Result<(), Error> {
         self.identity.credentials().ready(deadline).await.map_err(|error| error.during(operation))
     }
 
-    /// The error of a response whose status refuses the credentials.
+    /// Returns an error if the status of a response refuses the credentials.
     fn check_credentials(
         &self,
         origin: &Origin,
@@ -269,14 +270,17 @@ impl Rpc {
     ) -> Result<(), Error> {
         match status.filter(|status| status.code() == v2::Code::Unauthorized) {
             None => Ok(()),
-            Some(_) => origin.check(status).map_err(|error| self.judged(error, version)).map(drop),
+            Some(_) => origin
+                .check(status)
+                .map_err(|error| self.retry_with_new_credentials(error, version))
+                .map(drop),
         }
     }
 
-    /// Makes the error of a request retryable if it may succeed with other credentials than those of `version`.
-    fn judged(&self, error: Error, version: Version) -> Error {
+    /// Makes an error retryable if the server refused the credentials of `version` and newer ones exist or are requested.
+    fn retry_with_new_credentials(&self, error: Error, version: Version) -> Error {
         let again =
-            error.kind() == ErrorKind::Unauthenticated && self.identity.credentials().refused(version);
+            error.kind() == ErrorKind::Unauthenticated && self.identity.credentials().record_refusal(version);
         if again { error.with_retryable(true) } else { error }
     }
 
@@ -298,7 +302,7 @@ impl Rpc {
         }
     }
 
-    /// A request with its metadata, and which credentials signed it.
+    /// Creates a request with its metadata. Also returns the version of the credentials that signed it.
     fn request<T>(&self, operation: &'static str, link: &Link, body: T) -> (Origin, Request<T>, Version) {
         let request_id = new_id();
         let mut request = Request::new(body);
@@ -308,13 +312,14 @@ impl Rpc {
     }
 }
 
+/// Reads a receive stream to its end.
 async fn gather(
     stream: &mut Streaming<v2::ReceiveMessageResponse>,
     connection: &Connection,
     received: &mut Received,
 ) -> Result<(), Status> {
     while let Some(response) = stream.message().await? {
-        connection.answered();
+        connection.record_answer();
         match response.content {
             Some(Content::Status(status)) => received.status = Some(status),
             Some(Content::Message(message)) => received.messages.push(message),
@@ -325,15 +330,15 @@ async fn gather(
     Ok(())
 }
 
-/// A random UUID. From the thread's own generator: the system's would cost a system call for each request.
+/// A random UUID. Uses the generator of the thread, because the system's generator takes a system call each time.
 pub(crate) fn new_id() -> String {
     Builder::from_random_bytes(rand::random()).into_uuid().to_string()
 }
 
-/// Remembers which addresses have failed. A refusal by the server itself does not count.
-fn failed(link: &Link, error: Error) -> Error {
+/// Records that an address failed, unless the server itself refused the request. Returns the error.
+fn record_failure(link: &Link, error: Error) -> Error {
     if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Tls) {
-        link.failed(&error);
+        link.record_failure(&error);
     }
     error
 }

@@ -1,4 +1,4 @@
-//! How requests are encoded.
+//! The codec that encodes requests into a buffer of the right size.
 
 use std::marker::PhantomData;
 
@@ -9,8 +9,8 @@ use tonic::{
 };
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
-/// A [`ProstCodec`] whose buffer has the size of the request from the start. That of `ProstCodec` has 8 KiB, which is too
-/// much for most requests, and grows step by step for a larger one, which copies what it has.
+/// A [`ProstCodec`] whose buffer is allocated with the size of the request. The buffer of `ProstCodec` has 8 KiB, which is
+/// too large for most requests, and is copied several times while it grows for a larger one.
 #[derive(Debug)]
 pub(super) struct SizedCodec<T, U>(PhantomData<(T, U)>);
 
@@ -49,7 +49,7 @@ impl<T: Message> Encoder for SizedEncoder<T> {
     }
 
     fn buffer_settings(&self) -> BufferSettings {
-        // A request is one message, so that the second value, for streams, does not matter.
+        // A unary request is one message, so the second value, which is for streams, does not matter.
         BufferSettings::new(64, 1)
     }
 }

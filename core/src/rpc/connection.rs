@@ -1,4 +1,4 @@
-//! One HTTP/2 connection.
+//! One HTTP/2 connection, and how it is found to be dead.
 
 use std::{
     fmt,
@@ -35,27 +35,27 @@ use tonic::{
 };
 
 use super::{
-    diagnosis::{self, FirstBytes, Greeting},
+    diagnosis::{self, Greeting, GreetingRecorder},
     failure::CallFailure,
     request_body::RequestBody,
     write_buffer::WriteBuffer,
 };
 use crate::{error::Error, options::Address};
 
-/// Servers may end a connection that pings more often than every five minutes. A dead connection is noticed
-/// sooner, by calls that time out.
+/// Servers may close a connection that pings more often than every five minutes. Calls that time out detect a dead
+/// connection sooner.
 const PING_INTERVAL: Duration = Duration::from_secs(300);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// Room for a receive of 32 large bodies without waiting for window updates.
+/// Large enough to receive 32 large bodies without waiting for window updates.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
-/// Servers send the messages of a receive in parts of up to this size, each of which is read at once.
-const FRAME: u32 = 64 * 1024;
-/// A larger response is an error.
-const MAX_RESPONSE: usize = 64 * 1024 * 1024;
+/// The maximum size of the frames that servers send.
+const MAX_FRAME_SIZE: u32 = 64 * 1024;
+/// The maximum size of a response. A larger one is an error.
+const MAX_RESPONSE_SIZE: usize = 64 * 1024 * 1024;
 
-/// The generated client over one connection.
-pub(crate) type Stub = MessagingServiceClient<Caller>;
+/// The generated client of the messaging service over one connection.
+pub(crate) type Stub = MessagingServiceClient<ConnectionService>;
 
 /// One open connection.
 pub(crate) struct Connection {
@@ -64,23 +64,23 @@ pub(crate) struct Connection {
     tasks: Tasks,
     /// How many streams the server allows at the same time.
     max_streams: watch::Receiver<usize>,
-    /// Long polls under way.
+    /// How many long polls and telemetry streams are open.
     polls: AtomicUsize,
-    silence: Mutex<Silence>,
+    liveness: Mutex<Liveness>,
     opened_at: Instant,
 }
 
-/// What calls tell about whether the server still answers.
+/// Tracks whether the server still answers, from the results of calls.
 #[derive(Debug)]
-struct Silence {
+struct Liveness {
     last_answer: Instant,
-    /// When the first call after that timed out.
+    /// When the first call after the last answer timed out.
     first_timeout: Option<Instant>,
     last_probe: Instant,
 }
 
 impl Connection {
-    /// Makes `io` an HTTP/2 connection, and waits for the server's settings.
+    /// Opens an HTTP/2 connection over `io`, and waits for the server's settings.
     pub(super) async fn open(
         io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         address: &Address,
@@ -94,15 +94,15 @@ impl Connection {
             .keep_alive_timeout(PING_TIMEOUT)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_frame_size(FRAME)
-            // Shows when the server's settings have arrived: they always set it.
+            .max_frame_size(MAX_FRAME_SIZE)
+            // The server's settings always change this, which shows when they have arrived.
             .initial_max_send_streams(0)
-            .handshake(TokioIo::new(WriteBuffer::new(FirstBytes::new(io, greeting.clone()))))
+            .handshake(TokioIo::new(WriteBuffer::new(GreetingRecorder::new(io, greeting.clone()))))
             .await
             .map_err(|error| diagnosis::no_http2(address, &origin, &greeting, Some(error)))?;
         let (limit, mut max_streams) = watch::channel(0);
         let Tasks { closed, progress } = tasks.clone();
-        // Not by `Tasks`, whose tasks wake this one: it would wake itself for ever.
+        // Not spawned with `Tasks`, whose tasks wake this one: it would wake itself forever.
         tokio::spawn(closed.run_until_cancelled_owned(async move {
             let mut connection = pin!(connection);
             let result = std::future::poll_fn(|cx| {
@@ -122,25 +122,25 @@ impl Connection {
             return Err(diagnosis::no_http2(address, &origin, &greeting, None));
         }
         let now = Instant::now();
-        let silence = Silence { last_answer: now, first_timeout: None, last_probe: now };
+        let liveness = Liveness { last_answer: now, first_timeout: None, last_probe: now };
         let polls = AtomicUsize::new(0);
-        Ok(Self { sender, origin, tasks, max_streams, polls, silence: Mutex::new(silence), opened_at: now })
+        Ok(Self { sender, origin, tasks, max_streams, polls, liveness: Mutex::new(liveness), opened_at: now })
     }
 
-    /// What sends requests over this connection.
-    pub(super) fn caller(self: &Arc<Self>) -> Caller {
-        Caller(self.clone())
+    /// The service that sends requests over this connection.
+    pub(super) fn service(self: &Arc<Self>) -> ConnectionService {
+        ConnectionService(self.clone())
     }
 
-    /// The generated client over this connection.
+    /// The generated client of the messaging service over this connection.
     pub(super) fn stub(self: &Arc<Self>) -> Stub {
-        MessagingServiceClient::with_origin(Caller(self.clone()), self.origin.clone())
-            .max_decoding_message_size(MAX_RESPONSE)
+        MessagingServiceClient::with_origin(ConnectionService(self.clone()), self.origin.clone())
+            .max_decoding_message_size(MAX_RESPONSE_SIZE)
     }
 
-    /// The generated client of a collector of metrics over this connection.
-    pub(super) fn collector(self: &Arc<Self>) -> MetricsServiceClient<Caller> {
-        MetricsServiceClient::with_origin(Caller(self.clone()), self.origin.clone())
+    /// The generated client of a metrics collector over this connection.
+    pub(super) fn collector(self: &Arc<Self>) -> MetricsServiceClient<ConnectionService> {
+        MetricsServiceClient::with_origin(ConnectionService(self.clone()), self.origin.clone())
     }
 
     /// Whether new requests can be sent.
@@ -148,7 +148,7 @@ impl Connection {
         !self.sender.is_closed() && !self.tasks.closed.is_cancelled()
     }
 
-    /// Closes the connection at once. Calls under way fail.
+    /// Closes the connection at once. Calls in flight fail.
     pub(super) fn close(&self) {
         self.tasks.closed.cancel();
     }
@@ -162,39 +162,39 @@ impl Connection {
         self.opened_at
     }
 
-    /// Long polls under way.
+    /// How many long polls and telemetry streams are open.
     pub(super) fn polls(&self) -> &AtomicUsize {
         &self.polls
     }
 
-    /// Notes that the server answered something.
-    pub(super) fn answered(&self) {
-        let mut silence = self.silence.lock();
-        silence.last_answer = Instant::now();
-        silence.first_timeout = None;
+    /// Records that the server has answered.
+    pub(super) fn record_answer(&self) {
+        let mut liveness = self.liveness.lock();
+        liveness.last_answer = Instant::now();
+        liveness.first_timeout = None;
     }
 
-    /// Notes that a call that began at `start` got no answer in time. Returns whether the connection is dead.
+    /// Records that a call that began at `start` timed out. Returns whether the connection is dead.
     ///
-    /// It is dead if the server has not answered anything since two calls began, of which one began after the
-    /// other had timed out. One slow call, or several at the same time, prove nothing.
-    pub(super) fn timed_out(&self, start: Instant) -> bool {
-        self.silence.lock().timed_out(start, Instant::now())
+    /// The connection is dead if two calls timed out one after the other and nothing was answered since the first began.
+    /// One slow call, or several at the same time, are not enough.
+    pub(super) fn record_timeout(&self, start: Instant) -> bool {
+        self.liveness.lock().record_timeout(start, Instant::now())
     }
 
-    /// Whether a call has to show that the server still answers, because nothing did for `age`.
+    /// Whether the connection must be probed, because it has been silent for `age`. If so, counts the probe as sent now.
     pub(super) fn begin_probe(&self, age: Duration) -> bool {
-        let mut silence = self.silence.lock();
-        let due = silence.last_answer.max(silence.last_probe).elapsed() >= age;
+        let mut liveness = self.liveness.lock();
+        let due = liveness.last_answer.max(liveness.last_probe).elapsed() >= age;
         if due {
-            silence.last_probe = Instant::now();
+            liveness.last_probe = Instant::now();
         }
         due
     }
 }
 
-impl Silence {
-    fn timed_out(&mut self, start: Instant, now: Instant) -> bool {
+impl Liveness {
+    fn record_timeout(&mut self, start: Instant, now: Instant) -> bool {
         if start <= self.last_answer {
             return false;
         }
@@ -240,19 +240,19 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
     }
 }
 
-/// Sends requests over a connection.
+/// The tower service that sends requests over a connection.
 #[derive(Clone, Debug)]
-pub(crate) struct Caller(Arc<Connection>);
+pub(crate) struct ConnectionService(Arc<Connection>);
 
-impl Caller {
-    /// A client of any service at the other end.
+impl ConnectionService {
+    /// A gRPC client for any service of the server.
     pub(super) fn grpc(self) -> Grpc<Self> {
         let origin = self.0.origin.clone();
-        Grpc::with_origin(self, origin).max_decoding_message_size(MAX_RESPONSE)
+        Grpc::with_origin(self, origin).max_decoding_message_size(MAX_RESPONSE_SIZE)
     }
 }
 
-impl Service<Request<Body>> for Caller {
+impl Service<Request<Body>> for ConnectionService {
     type Response = Response<Incoming>;
     type Error = StdError;
     type Future = BoxFuture<'static, Result<Self::Response, StdError>>;
@@ -278,7 +278,7 @@ impl Service<Request<Body>> for Caller {
     }
 }
 
-/// Refuses a response that did not come from a gRPC server, before its body is read as one.
+/// Refuses a response that is not from a gRPC server, before its body is decoded.
 fn check_http(response: Response<Incoming>) -> Result<Response<Incoming>, StdError> {
     let headers = response.headers();
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -297,21 +297,21 @@ mod tests {
     fn two_timeouts_one_after_the_other_mean_a_dead_connection() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let silence = || Silence { last_answer: start, first_timeout: None, last_probe: start };
+        let liveness = || Liveness { last_answer: start, first_timeout: None, last_probe: start };
 
-        let mut dead = silence();
-        assert!(!dead.timed_out(at(10), at(13)));
-        assert!(dead.timed_out(at(20), at(23)));
+        let mut dead = liveness();
+        assert!(!dead.record_timeout(at(10), at(13)));
+        assert!(dead.record_timeout(at(20), at(23)));
 
         // Calls that ran at the same time count as one.
-        let mut busy = silence();
-        assert!(!busy.timed_out(at(1), at(4)));
-        assert!(!busy.timed_out(at(2), at(5)));
-        assert!(busy.timed_out(at(4), at(7)));
+        let mut busy = liveness();
+        assert!(!busy.record_timeout(at(1), at(4)));
+        assert!(!busy.record_timeout(at(2), at(5)));
+        assert!(busy.record_timeout(at(4), at(7)));
 
-        // Something was answered while the call ran.
-        let mut slow = Silence { last_answer: at(2), ..silence() };
-        assert!(!slow.timed_out(at(1), at(4)));
-        assert!(!slow.timed_out(at(3), at(6)));
+        // The server answered another call while this one ran.
+        let mut slow = Liveness { last_answer: at(2), ..liveness() };
+        assert!(!slow.record_timeout(at(1), at(4)));
+        assert!(!slow.record_timeout(at(3), at(6)));
     }
 }

@@ -1,8 +1,8 @@
 //! The connections to one address.
 //!
-//! Short calls share one connection. A server may allow few streams on a connection, gateways often 100, and
-//! long polls and telemetry streams keep theirs for long. So the connection of the short calls takes long polls
-//! only up to half of its streams, and further connections are opened for the others.
+//! All short calls share the main connection. Servers limit the streams of a connection, gateways often to 100, and long
+//! polls and telemetry streams keep a stream for long. So long polls may use at most half of the main connection's
+//! streams. Further connections are opened for the rest.
 
 use std::{
     pin::pin,
@@ -24,13 +24,13 @@ use crate::{
     options::Address,
 };
 
-/// The most connections for long polls alone. They serve some thousand long polls if the server allows 100
-/// streams, and still 60 if it allows one.
+/// How many connections only for long polls are opened at most. They serve several thousand long polls if the server
+/// allows 100 streams on each, and still 64 if it allows one.
 const MAX_POLL_CONNECTIONS: usize = 64;
-/// How long a connection for long polls is kept without one.
-const IDLE: Duration = Duration::from_secs(60);
-/// How long the connection that replaced a dead one is kept in any case, so that a server that is too slow for
-/// the timeouts of its clients is not burdened with their new connections, too.
+/// How long a connection for long polls stays open without a long poll.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The minimum lifetime of a connection that replaced a dead one. A server that is too slow for its clients' timeouts
+/// would otherwise get many new connections.
 const REPLACE_INTERVAL: Duration = Duration::from_secs(20);
 
 /// All connections to one address.
@@ -39,41 +39,43 @@ pub(super) struct Connections {
     transport: Transport,
     metrics: Arc<Recorder>,
     state: Mutex<State>,
-    /// Told whenever a long poll ends.
+    /// Notified when a long poll ends.
     freed: Notify,
 }
 
 #[derive(Default)]
 struct State {
-    /// For short calls, and for long polls with up to half of its streams.
+    /// The connection for short calls. Long polls may use up to half of its streams.
     main: Option<Arc<Connection>>,
-    /// For long polls only.
-    for_polls: Vec<ForPolls>,
+    /// The connections for long polls only.
+    poll_connections: Vec<PollConnection>,
     opening_main: Option<Opening>,
-    opening_for_polls: Option<Opening>,
+    opening_poll_connection: Option<Opening>,
     last_replaced: Option<Instant>,
 }
 
-struct ForPolls {
+/// A connection for long polls only.
+struct PollConnection {
     connection: Arc<Connection>,
-    /// Since when it serves no long poll.
+    /// Since when the connection has no long poll; `None` while it has one.
     idle_since: Option<Instant>,
 }
 
-/// An attempt to connect, for which everyone waits who needs the connection.
+/// An attempt to connect, shared by all calls that need the connection.
 #[derive(Clone)]
 struct Opening {
     start: Instant,
     connected: Shared<BoxFuture<'static, Result<(), Error>>>,
 }
 
+/// What a new connection is for.
 #[derive(Clone, Copy)]
 enum Purpose {
     Main,
     Polls,
 }
 
-/// The place of a long poll on a connection, until it is dropped.
+/// A stream of a connection that is reserved for a long poll. Dropping it frees the stream.
 pub(crate) struct PollSlot {
     connection: Arc<Connection>,
     connections: Arc<Connections>,
@@ -102,12 +104,12 @@ impl Connections {
         self.state.lock().open().count()
     }
 
-    /// The connection for short calls, opened if there is none.
+    /// The connection for short calls. Opens one if there is none.
     pub(super) async fn for_call(self: &Arc<Self>) -> Result<Arc<Connection>, Error> {
         loop {
             let opening = {
                 let mut state = self.state.lock();
-                state.forget_unused();
+                state.drop_unused();
                 if let Some(main) = &state.main {
                     return Ok(main.clone());
                 }
@@ -117,21 +119,21 @@ impl Connections {
         }
     }
 
-    /// A place for a long poll, on a further connection if those that are open have no room.
+    /// Reserves a stream for a long poll. Opens another connection if no open one has room.
     pub(super) async fn for_poll(self: &Arc<Self>, deadline: Instant) -> Result<PollSlot, Error> {
         loop {
             let mut freed = pin!(self.freed.notified());
             freed.as_mut().enable();
             let opening = {
                 let mut state = self.state.lock();
-                state.forget_unused();
+                state.drop_unused();
                 if let Some(connection) = state.with_room() {
                     connection.polls().fetch_add(1, Ordering::SeqCst);
                     return Ok(PollSlot { connection, connections: self.clone() });
                 }
                 match state.main {
                     None => Some(self.opening(&mut state, Purpose::Main)),
-                    Some(_) if state.for_polls.len() < MAX_POLL_CONNECTIONS => {
+                    Some(_) if state.poll_connections.len() < MAX_POLL_CONNECTIONS => {
                         Some(self.opening(&mut state, Purpose::Polls))
                     }
                     Some(_) => None,
@@ -141,23 +143,23 @@ impl Connections {
                 Some(opening) => opening.await?,
                 None => {
                     if tokio::time::timeout_at(deadline.into(), freed).await.is_err() {
-                        return Err(self.full());
+                        return Err(self.no_room_error());
                     }
                 }
             }
         }
     }
 
-    /// Connections that have answered nothing for `age`, apart from the one for short calls.
-    pub(super) fn to_probe(&self, age: Duration) -> Vec<Arc<Connection>> {
+    /// The connections for long polls that have been silent for `age`. Each is returned once per `age`.
+    pub(super) fn begin_probes(&self, age: Duration) -> Vec<Arc<Connection>> {
         let mut state = self.state.lock();
-        state.forget_unused();
-        let connections = state.for_polls.iter().map(|it| &it.connection);
-        // With one stream, a long poll leaves none for a probe.
+        state.drop_unused();
+        let connections = state.poll_connections.iter().map(|it| &it.connection);
+        // On a connection with one stream, the long poll leaves none for a probe.
         connections.filter(|it| it.max_streams() > 1 && it.begin_probe(age)).cloned().collect()
     }
 
-    /// Closes a connection on which the server does not answer any more. Calls go on over a new one.
+    /// Closes a connection on which the server has stopped answering. Later calls open a new one.
     pub(super) fn replace(&self, dead: &Arc<Connection>) {
         let mut state = self.state.lock();
         let now = Instant::now();
@@ -168,10 +170,10 @@ impl Connections {
         tracing::warn!(endpoint = %self.address, "the server stopped answering; the connection is replaced");
         state.last_replaced = Some(now);
         dead.close();
-        state.forget_unused();
+        state.drop_unused();
     }
 
-    /// The attempt under way to open a connection, or a new one.
+    /// The attempt in progress to open a connection, or a new one.
     fn opening(
         self: &Arc<Self>,
         state: &mut State,
@@ -179,7 +181,7 @@ impl Connections {
     ) -> Shared<BoxFuture<'static, Result<(), Error>>> {
         let limit = self.transport.connect_timeout();
         let slot = state.opening_slot(purpose);
-        // An attempt that everyone stopped waiting for makes no progress, so its time may have passed.
+        // An attempt that no call waits for any more makes no progress, so its deadline may have passed.
         if let Some(opening) = slot.as_ref().filter(|it| it.start.elapsed() < limit) {
             return opening.connected.clone();
         }
@@ -195,6 +197,7 @@ impl Connections {
         connected
     }
 
+    /// Stores the result of an attempt to connect.
     fn opened(
         connections: &Weak<Self>,
         purpose: Purpose,
@@ -209,11 +212,11 @@ impl Connections {
         }
         let connection = Arc::new(result?);
         let streams = connection.max_streams();
-        connections.metrics.connected();
+        connections.metrics.count_connection();
         match purpose {
             Purpose::Main => state.main = Some(connection),
             Purpose::Polls => {
-                state.for_polls.push(ForPolls { connection, idle_since: None });
+                state.poll_connections.push(PollConnection { connection, idle_since: None });
             }
         }
         let open = state.open().count();
@@ -221,7 +224,7 @@ impl Connections {
         Ok(())
     }
 
-    fn full(&self) -> Error {
+    fn no_room_error(&self) -> Error {
         let message = format!(
             "{MAX_POLL_CONNECTIONS} connections are full of long polls; the server allows too few streams on each"
         );
@@ -234,20 +237,23 @@ impl Connections {
 
 impl State {
     fn open(&self) -> impl Iterator<Item = &Arc<Connection>> {
-        self.main.iter().chain(self.for_polls.iter().map(|it| &it.connection)).filter(|it| it.is_open())
+        self.main
+            .iter()
+            .chain(self.poll_connections.iter().map(|it| &it.connection))
+            .filter(|it| it.is_open())
     }
 
     fn opening_slot(&mut self, purpose: Purpose) -> &mut Option<Opening> {
         match purpose {
             Purpose::Main => &mut self.opening_main,
-            Purpose::Polls => &mut self.opening_for_polls,
+            Purpose::Polls => &mut self.opening_poll_connection,
         }
     }
 
-    /// The first connection with room for a long poll, so that the last ones become idle.
+    /// The first connection with room for a long poll. Filling them in order lets the last ones become idle.
     fn with_room(&self) -> Option<Arc<Connection>> {
         let main = self.main.iter().map(|it| (it, it.max_streams() / 2));
-        let others = self.for_polls.iter().map(|it| {
+        let others = self.poll_connections.iter().map(|it| {
             // One stream stays free for heartbeats.
             (&it.connection, it.connection.max_streams().saturating_sub(1).max(1))
         });
@@ -257,20 +263,20 @@ impl State {
         Some(connection.clone())
     }
 
-    /// Drops connections that are closed, and those for long polls that were idle for long.
-    fn forget_unused(&mut self) {
+    /// Drops connections that are closed, and connections for long polls that have been idle for [`IDLE_TIMEOUT`].
+    fn drop_unused(&mut self) {
         self.main.take_if(|main| !main.is_open());
-        if self.for_polls.is_empty() {
+        if self.poll_connections.is_empty() {
             return;
         }
         let now = Instant::now();
-        self.for_polls.retain_mut(|it| {
+        self.poll_connections.retain_mut(|it| {
             if it.connection.polls().load(Ordering::SeqCst) > 0 {
                 it.idle_since = None;
             } else if it.idle_since.is_none() {
                 it.idle_since = Some(now);
             }
-            it.connection.is_open() && it.idle_since.is_none_or(|since| now < since + IDLE)
+            it.connection.is_open() && it.idle_since.is_none_or(|since| now < since + IDLE_TIMEOUT)
         });
     }
 }

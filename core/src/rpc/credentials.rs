@@ -1,12 +1,12 @@
 //! The credentials of a client, and when they are replaced.
 //!
 //! ```text
-//! needed() -> the provider -> update() / fail()
+//! wait_until_needed() -> the provider -> update() / provider_failed()
 //!    ^ no credentials yet, they expire soon, or a server refused them
 //! ```
 //!
-//! The provider is asked for one replacement at a time, and at most every few seconds. Calls wait for a replacement
-//! only if they can't do without it. The application may replace credentials at any time.
+//! The provider is called for one replacement at a time, and at most every five seconds. Calls wait for a replacement
+//! only if there are no usable credentials. The application may replace credentials at any time.
 
 use std::{
     error::Error as StdError,
@@ -24,12 +24,12 @@ use crate::{
     options::{ClientOptions, Credentials, CredentialsProvider},
 };
 
-/// How long after one replacement, or an attempt at one, the next is asked for.
-const PAUSE: Duration = Duration::from_secs(5);
-/// How long before they expire credentials are replaced at the earliest.
-const LONGEST_LEAD: Duration = Duration::from_secs(300);
+/// The minimum time between two replacements, or attempts at one.
+const MIN_REPLACEMENT_INTERVAL: Duration = Duration::from_secs(5);
+/// Credentials are replaced at most this long before they expire.
+const MAX_EARLY_REPLACEMENT: Duration = Duration::from_secs(300);
 
-/// Counts the replacements.
+/// Identifies the credentials that signed a request. Grows with each replacement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version(u64);
 
@@ -37,7 +37,7 @@ pub(crate) struct Version(u64);
 #[derive(Debug)]
 pub(crate) struct CurrentCredentials {
     state: Mutex<State>,
-    /// Told after every change of the state.
+    /// Notified after every change of the state.
     changed: watch::Sender<()>,
     closed: CancellationToken,
 }
@@ -46,51 +46,50 @@ pub(crate) struct CurrentCredentials {
 struct State {
     signer: Option<Arc<Signer>>,
     version: Version,
-    standing: Standing,
-    /// Whether there is a provider.
-    replaceable: bool,
-    /// When a replacement is due although calls can go on.
-    due: Option<Instant>,
-    /// When a refusal by a server was the reason to ask, the last time.
-    refused: Option<Instant>,
+    credentials: CredentialsState,
+    has_provider: bool,
+    /// When to replace usable credentials; `None` if they do not expire.
+    replace_at: Option<Instant>,
+    /// When the provider was last called because a server refused the credentials.
+    last_refusal: Option<Instant>,
 }
 
-/// What calls do.
+/// Whether calls can use the credentials.
 #[derive(Clone, Debug)]
-enum Standing {
-    /// They use the credentials there are.
-    Good,
-    /// They wait for a replacement.
+enum CredentialsState {
+    /// Calls use the current credentials. Also without credentials, if there is no provider.
+    Usable,
+    /// Calls wait for a replacement.
     Awaited,
-    /// They fail, because there was none. After a pause, the next call asks again.
+    /// Calls fail, because the provider failed. After [`MIN_REPLACEMENT_INTERVAL`], the next call makes it run again.
     Failed { error: Error, since: Instant },
 }
 
 impl CurrentCredentials {
-    /// The given credentials, or none until the provider is asked.
+    /// Starts with the credentials of `options`, if there are any.
     ///
     /// # Errors
     ///
-    /// `InvalidOptions` if they can't be sent to a server.
+    /// `InvalidOptions` if a value can't be sent as a header.
     pub(crate) fn new(options: &ClientOptions) -> Result<Arc<Self>, Error> {
         let given = options.credentials.as_ref();
-        let standing = match (given, &options.credentials_provider) {
-            (None, Some(_)) => Standing::Awaited,
-            _ => Standing::Good,
+        let credentials = match (given, &options.credentials_provider) {
+            (None, Some(_)) => CredentialsState::Awaited,
+            _ => CredentialsState::Usable,
         };
         let state = State {
             signer: given.map(Signer::new).transpose()?.map(Arc::new),
             version: Version(0),
-            standing,
-            replaceable: options.credentials_provider.is_some(),
-            due: given.and_then(lifetime).map(|left| later(lead(left))),
-            refused: None,
+            credentials,
+            has_provider: options.credentials_provider.is_some(),
+            replace_at: given.and_then(lifetime).map(|left| from_now(time_until_replacement(left))),
+            last_refusal: None,
         };
         let closed = CancellationToken::new();
         Ok(Arc::new(Self { state: Mutex::new(state), changed: watch::Sender::new(()), closed }))
     }
 
-    /// What signs requests now; `None` without credentials.
+    /// The current signer, and the version of its credentials; `None` without credentials.
     pub(super) fn current(&self) -> (Option<Arc<Signer>>, Version) {
         let state = self.state.lock();
         (state.signer.clone(), state.version)
@@ -100,15 +99,15 @@ impl CurrentCredentials {
     ///
     /// # Errors
     ///
-    /// `Unauthenticated` if they could not be had; `Timeout` at the deadline.
+    /// `Unauthenticated` if the provider failed; `Timeout` at the deadline; `Closed` if the client is closed.
     pub(crate) async fn ready(&self, deadline: Instant) -> Result<(), Error> {
-        if matches!(self.state.lock().standing, Standing::Good) {
+        if matches!(self.state.lock().credentials, CredentialsState::Usable) {
             return Ok(());
         }
         let mut changed = self.changed.subscribe();
         loop {
             changed.borrow_and_update();
-            if let Some(result) = self.outcome() {
+            if let Some(result) = self.current_result() {
                 return result;
             }
             let waiting = self.closed.run_until_cancelled(changed.changed());
@@ -125,15 +124,17 @@ impl CurrentCredentials {
         }
     }
 
-    /// `None` while calls have to wait.
-    fn outcome(&self) -> Option<Result<(), Error>> {
+    /// Whether calls can proceed; `None` while they must wait.
+    fn current_result(&self) -> Option<Result<(), Error>> {
         let mut state = self.state.lock();
-        match &state.standing {
-            Standing::Good => Some(Ok(())),
-            Standing::Awaited => None,
-            Standing::Failed { error, since } if since.elapsed() < PAUSE => Some(Err(error.clone())),
-            Standing::Failed { .. } => {
-                state.standing = Standing::Awaited;
+        match &state.credentials {
+            CredentialsState::Usable => Some(Ok(())),
+            CredentialsState::Awaited => None,
+            CredentialsState::Failed { error, since } if since.elapsed() < MIN_REPLACEMENT_INTERVAL => {
+                Some(Err(error.clone()))
+            }
+            CredentialsState::Failed { .. } => {
+                state.credentials = CredentialsState::Awaited;
                 drop(state);
                 self.changed.send_replace(());
                 None
@@ -141,27 +142,27 @@ impl CurrentCredentials {
         }
     }
 
-    /// Notes that a server refused the credentials of this version. Returns whether the request may succeed with
-    /// others: there are newer ones already, or they have been asked for.
-    pub(crate) fn refused(&self, version: Version) -> bool {
+    /// Records that a server refused the credentials of this version. Returns whether the request may succeed with newer
+    /// credentials: there are some already, or the provider is called.
+    pub(crate) fn record_refusal(&self, version: Version) -> bool {
         let mut state = self.state.lock();
-        if version < state.version || matches!(state.standing, Standing::Awaited) {
+        if version < state.version || matches!(state.credentials, CredentialsState::Awaited) {
             return true;
         }
-        let recent = state.refused.is_some_and(|refused| refused.elapsed() < PAUSE);
-        if !state.replaceable || recent || self.closed.is_cancelled() {
+        let recent = state.last_refusal.is_some_and(|refused| refused.elapsed() < MIN_REPLACEMENT_INTERVAL);
+        if !state.has_provider || recent || self.closed.is_cancelled() {
             return false;
         }
         tracing::debug!("a server refused the credentials; asking for new ones");
-        state.standing = Standing::Awaited;
-        state.refused = Some(Instant::now());
+        state.credentials = CredentialsState::Awaited;
+        state.last_refusal = Some(Instant::now());
         drop(state);
         self.changed.send_replace(());
         true
     }
 
-    /// Waits until the credentials have to be replaced. Returns `false` once the client is closed.
-    async fn needed(&self) -> bool {
+    /// Waits until the credentials must be replaced. Returns `false` once the client is closed.
+    async fn wait_until_needed(&self) -> bool {
         let mut changed = self.changed.subscribe();
         loop {
             changed.borrow_and_update();
@@ -182,53 +183,54 @@ impl CurrentCredentials {
     ///
     /// # Errors
     ///
-    /// `InvalidOptions` if they can't be sent to a server.
+    /// `InvalidOptions` if a value can't be sent as a header.
     pub(crate) fn update(&self, credentials: &Credentials) -> Result<(), Error> {
         let signer = Signer::new(credentials).map_err(|error| error.during("update_credentials"))?;
         let mut state = self.state.lock();
         state.signer = Some(Arc::new(signer));
         state.version.0 += 1;
-        state.standing = Standing::Good;
-        // Credentials that are given out when they have already expired are no reason to ask all the time.
-        state.due = lifetime(credentials).map(|left| later(lead(left).max(PAUSE)));
+        state.credentials = CredentialsState::Usable;
+        // Credentials that have already expired when they are provided must not make the provider run all the time.
+        state.replace_at = lifetime(credentials)
+            .map(|left| from_now(time_until_replacement(left).max(MIN_REPLACEMENT_INTERVAL)));
         drop(state);
         tracing::debug!(access_key = credentials.access_key, "the credentials were replaced");
         self.changed.send_replace(());
         Ok(())
     }
 
-    /// Notes that no credentials can be had at the moment. Calls that wait for them fail.
-    fn fail(&self, cause: Box<dyn StdError + Send + Sync>) {
+    /// Records that the provider failed. Waiting calls fail.
+    fn provider_failed(&self, cause: Box<dyn StdError + Send + Sync>) {
         tracing::warn!(%cause, "the credentials could not be renewed");
         let message = format!("no credentials: the credentials provider failed: {cause}");
         let error = Error::new(ErrorKind::Unauthenticated, "credentials", message).with_boxed_source(cause);
         let mut state = self.state.lock();
-        if matches!(state.standing, Standing::Awaited) {
-            state.standing = Standing::Failed { error, since: Instant::now() };
+        if matches!(state.credentials, CredentialsState::Awaited) {
+            state.credentials = CredentialsState::Failed { error, since: Instant::now() };
         }
-        if state.due.is_some() {
-            state.due = Some(later(PAUSE));
+        if state.replace_at.is_some() {
+            state.replace_at = Some(from_now(MIN_REPLACEMENT_INTERVAL));
         }
         drop(state);
         self.changed.send_replace(());
     }
 
-    /// Asks nobody for credentials any more. Calls that wait for them fail.
+    /// Stops calling the provider. Waiting calls fail.
     pub(crate) fn close(&self) {
         self.closed.cancel();
     }
 
-    /// Asks the provider whenever credentials are needed. Drops it when the client is closed.
+    /// Calls the provider whenever credentials are needed. Drops it when the client is closed.
     pub(crate) fn keep_current(self: &Arc<Self>, provider: CredentialsProvider) {
         let this = self.clone();
         tokio::spawn(self.closed.clone().run_until_cancelled_owned(async move {
-            while this.needed().await {
+            while this.wait_until_needed().await {
                 let updated = match provider.provide().await {
                     Ok(credentials) => this.update(&credentials).map_err(Into::into),
                     Err(error) => Err(error),
                 };
                 if let Err(error) = updated {
-                    this.fail(error);
+                    this.provider_failed(error);
                 }
             }
         }));
@@ -236,28 +238,28 @@ impl CurrentCredentials {
 }
 
 impl State {
-    /// How long until the provider has to be asked; `None` without a reason to.
+    /// How long until the provider must be called; `None` if it need not be.
     fn until_needed(&self) -> Option<Duration> {
-        let at = match self.standing {
-            Standing::Awaited => Some(Instant::now()),
-            Standing::Good | Standing::Failed { .. } => self.due,
+        let at = match self.credentials {
+            CredentialsState::Awaited => Some(Instant::now()),
+            CredentialsState::Usable | CredentialsState::Failed { .. } => self.replace_at,
         };
         at.map(|at| at.saturating_duration_since(Instant::now()))
     }
 }
 
-/// How long credentials are still good; `None` if they never expire.
+/// How long credentials remain valid; `None` if they never expire.
 fn lifetime(credentials: &Credentials) -> Option<Duration> {
     Some(credentials.expires_at?.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
-/// How long until credentials are replaced that are good for `left`: four fifths of that, or until five minutes
-/// before its end if that is later.
-fn lead(left: Duration) -> Duration {
-    left - (left / 5).min(LONGEST_LEAD)
+/// How long to wait before replacing credentials that remain valid for `left`: four fifths of it, or until five minutes
+/// before the end if that is later.
+fn time_until_replacement(left: Duration) -> Duration {
+    left - (left / 5).min(MAX_EARLY_REPLACEMENT)
 }
 
-fn later(wait: Duration) -> Instant {
+fn from_now(wait: Duration) -> Instant {
     crate::options::deadline(Instant::now(), wait)
 }
 
@@ -268,7 +270,7 @@ mod tests {
     use super::*;
 
     fn soon() -> Instant {
-        later(Duration::from_secs(60))
+        from_now(Duration::from_secs(60))
     }
 
     fn provided() -> Arc<CurrentCredentials> {
@@ -279,7 +281,7 @@ mod tests {
     #[test]
     fn credentials_are_replaced_before_they_expire() {
         for (left, wait) in [(0, 0), (1000, 800), (36_000, 35_700)] {
-            assert_eq!(lead(Duration::from_secs(left)), Duration::from_secs(wait));
+            assert_eq!(time_until_replacement(Duration::from_secs(left)), Duration::from_secs(wait));
         }
         assert_eq!(lifetime(&Credentials::new("a", "s")), None);
         let expired = Credentials::new("a", "s").expires_at(SystemTime::UNIX_EPOCH);
@@ -291,46 +293,46 @@ mod tests {
         let credentials = provided();
         let mut ready = Box::pin(credentials.ready(soon()));
         assert!(futures::poll!(&mut ready).is_pending());
-        assert!(credentials.needed().await);
+        assert!(credentials.wait_until_needed().await);
         credentials.update(&Credentials::new("a", "s")).unwrap();
         ready.await.unwrap();
-        assert!(credentials.needed().now_or_never().is_none());
+        assert!(credentials.wait_until_needed().now_or_never().is_none());
     }
 
     #[tokio::test]
-    async fn a_failed_provider_is_the_reason_of_the_calls_that_wait() {
+    async fn waiting_calls_fail_with_the_error_of_the_provider() {
         let credentials = provided();
-        assert!(credentials.needed().await);
-        credentials.fail("the vault is sealed".into());
+        assert!(credentials.wait_until_needed().await);
+        credentials.provider_failed("the vault is sealed".into());
         for _ in 0..2 {
             let error = credentials.ready(soon()).await.unwrap_err();
             assert_eq!((error.kind(), error.retryable()), (ErrorKind::Unauthenticated, false));
             assert!(error.message().contains("the vault is sealed"), "{error}");
         }
-        assert!(credentials.needed().now_or_never().is_none(), "not again at once");
+        assert!(credentials.wait_until_needed().now_or_never().is_none(), "not again at once");
     }
 
     #[tokio::test]
-    async fn one_refusal_asks_once_and_the_next_is_final() {
+    async fn the_first_refusal_calls_the_provider_and_the_next_one_is_final() {
         let credentials = provided();
         credentials.update(&Credentials::new("a", "s")).unwrap();
         let (_, old) = credentials.current();
-        assert!(credentials.refused(old) && credentials.refused(old));
-        assert!(credentials.needed().await);
+        assert!(credentials.record_refusal(old) && credentials.record_refusal(old));
+        assert!(credentials.wait_until_needed().await);
         credentials.update(&Credentials::new("b", "s")).unwrap();
         let (_, new) = credentials.current();
-        assert!(credentials.refused(old), "there are newer ones");
-        assert!(!credentials.refused(new), "the new ones are refused, too");
+        assert!(credentials.record_refusal(old), "there are newer ones");
+        assert!(!credentials.record_refusal(new), "the new ones are refused, too");
         credentials.ready(soon()).await.unwrap();
-        assert!(credentials.needed().now_or_never().is_none());
+        assert!(credentials.wait_until_needed().now_or_never().is_none());
     }
 
     #[tokio::test]
     async fn credentials_without_a_provider_are_refused_for_good() {
         let options = ClientOptions::default().credentials(Credentials::new("a", "s"));
         let credentials = CurrentCredentials::new(&options).unwrap();
-        assert!(!credentials.refused(credentials.current().1));
-        assert!(credentials.needed().now_or_never().is_none());
+        assert!(!credentials.record_refusal(credentials.current().1));
+        assert!(credentials.wait_until_needed().now_or_never().is_none());
     }
 
     #[tokio::test(start_paused = true)]
@@ -346,7 +348,7 @@ mod tests {
         let credentials = provided();
         credentials.close();
         assert_eq!(credentials.ready(soon()).await.unwrap_err().kind(), ErrorKind::Closed);
-        assert!(!credentials.needed().await);
+        assert!(!credentials.wait_until_needed().await);
     }
 
     #[test]

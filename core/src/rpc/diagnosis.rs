@@ -1,4 +1,4 @@
-//! Why a connection could not be made, and what to do about it.
+//! Explains why a connection could not be opened, and what to do about it.
 
 use std::{
     error::Error as StdError,
@@ -13,48 +13,49 @@ use rustls::{AlertDescription, CertificateError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::codegen::http::{Uri, uri::Scheme};
 
-use super::{failure::deepest, retry};
+use super::{failure::root_cause, retry};
 use crate::{
     error::{Error, ErrorKind},
     options::Address,
 };
 
-/// How much of a server's first words is kept.
-const KEPT: usize = 64;
+/// How many of a server's first bytes are recorded.
+const MAX_GREETING_BYTES: usize = 64;
 
-/// How far an attempt to connect came.
+/// The steps of connecting.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Step {
+pub(super) enum ConnectStep {
     Tcp,
     Tls,
     Http2,
 }
 
-/// How a server began: its first bytes, or why TLS ended.
+/// The first bytes that a server sent on a connection, shared with the stream that records them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Greeting(Arc<Mutex<Beginning>>);
+pub(super) struct Greeting(Arc<Mutex<FirstBytes>>);
 
 #[derive(Debug, Default)]
-struct Beginning {
+struct FirstBytes {
     bytes: Vec<u8>,
-    /// With TLS 1.3 a server refuses the client's certificate only after the handshake.
+    /// The error of TLS, if there was one. With TLS 1.3, a server refuses a client certificate only after the handshake.
     tls: Option<rustls::Error>,
 }
 
-/// A stream that remembers the first bytes read from it.
-pub(super) struct FirstBytes<T> {
+/// A stream that records the first bytes that are read from it.
+pub(super) struct GreetingRecorder<T> {
     inner: T,
     greeting: Greeting,
+    /// Whether enough bytes are recorded.
     full: bool,
 }
 
-impl<T> FirstBytes<T> {
+impl<T> GreetingRecorder<T> {
     pub(super) fn new(inner: T, greeting: Greeting) -> Self {
         Self { inner, greeting, full: false }
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for FirstBytes<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for GreetingRecorder<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -65,14 +66,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for FirstBytes<T> {
         if !self.full {
             let read = &buffer.filled()[before..];
             let mut kept = self.greeting.0.lock();
-            let room = KEPT - kept.bytes.len();
+            let room = MAX_GREETING_BYTES - kept.bytes.len();
             kept.bytes.extend_from_slice(&read[..read.len().min(room)]);
             if let Poll::Ready(Err(error)) = &result
                 && let Some(tls) = tls_error(error)
             {
                 kept.tls = Some(tls.clone());
             }
-            let full = kept.bytes.len() == KEPT;
+            let full = kept.bytes.len() == MAX_GREETING_BYTES;
             drop(kept);
             self.full = full;
         }
@@ -80,18 +81,18 @@ impl<T: AsyncRead + Unpin> AsyncRead for FirstBytes<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> FirstBytes<T> {
-    /// A server that refuses a client writes why and closes the connection. If the client is still writing, that
-    /// fails, and nobody would read the reason.
+impl<T: AsyncRead + Unpin> GreetingRecorder<T> {
+    /// Reads after a failed write. A server that refuses a client sends the reason and closes the connection; if the
+    /// client is still writing, the write fails, and the reason would not be read otherwise.
     fn read_reason<R>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
         if matches!(written, Poll::Ready(Err(_))) && !self.full {
-            let _ = Pin::new(self).poll_read(cx, &mut ReadBuf::new(&mut [0; KEPT]));
+            let _ = Pin::new(self).poll_read(cx, &mut ReadBuf::new(&mut [0; MAX_GREETING_BYTES]));
         }
         written
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FirstBytes<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GreetingRecorder<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
         self.read_reason(cx, written)
@@ -120,19 +121,23 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FirstBytes<T> {
     }
 }
 
-/// A step of connecting took too long.
-pub(super) fn timed_out(address: &Address, step: Step) -> Error {
+/// The error if a step of connecting timed out.
+pub(super) fn timed_out(address: &Address, step: ConnectStep) -> Error {
     let message = match step {
-        Step::Tcp => "connect timed out: nothing answers at this address",
-        Step::Tls => "connect timed out: the server accepted the connection, but did not answer in TLS",
-        Step::Http2 => "connect timed out: the server accepted the connection, but did not answer in HTTP/2",
+        ConnectStep::Tcp => "connect timed out: nothing answers at this address",
+        ConnectStep::Tls => {
+            "connect timed out: the server accepted the connection, but did not answer in TLS"
+        }
+        ConnectStep::Http2 => {
+            "connect timed out: the server accepted the connection, but did not answer in HTTP/2"
+        }
     };
     error(ErrorKind::Unavailable, address, message)
 }
 
-/// No TCP connection was made.
-pub(super) fn of_tcp(address: &Address, cause: impl StdError + Send + Sync + 'static) -> Error {
-    let reason = deepest(&cause).to_string();
+/// The error if no TCP connection could be opened.
+pub(super) fn tcp_failure(address: &Address, cause: impl StdError + Send + Sync + 'static) -> Error {
+    let reason = root_cause(&cause).to_string();
     let (absent, message) = match io_kind(&cause) {
         Some(io::ErrorKind::ConnectionRefused) => {
             (true, format!("nothing listens at this address: {reason}"))
@@ -144,10 +149,10 @@ pub(super) fn of_tcp(address: &Address, cause: impl StdError + Send + Sync + 'st
     if absent { error.absent() } else { error }
 }
 
-/// The TLS handshake failed.
-pub(super) fn of_tls(address: &Address, cause: io::Error) -> Error {
+/// The error if the TLS handshake failed.
+pub(super) fn tls_failure(address: &Address, cause: io::Error) -> Error {
     match tls_error(&cause).cloned() {
-        Some(tls) => refused_by_tls(address, &tls).with_source(cause),
+        Some(tls) => tls_refusal(address, &tls).with_source(cause),
         None => {
             let message =
                 format!("the connection broke in the TLS handshake; does the server speak TLS? ({cause})");
@@ -156,11 +161,13 @@ pub(super) fn of_tls(address: &Address, cause: io::Error) -> Error {
     }
 }
 
+/// The TLS error in an I/O error.
 fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-fn refused_by_tls(address: &Address, cause: &rustls::Error) -> Error {
+/// The error if TLS ended with `cause`.
+fn tls_refusal(address: &Address, cause: &rustls::Error) -> Error {
     let message = match tls_advice(cause) {
         Some(advice) => format!("{advice} ({cause})"),
         None => cause.to_string(),
@@ -200,7 +207,7 @@ fn tls_advice(error: &rustls::Error) -> Option<&'static str> {
 
 fn certificate_advice(error: &CertificateError) -> Option<&'static str> {
     Some(match error {
-        // An authority of the same name as the trusted one, but with another key, leads to a bad signature.
+        // `BadSignature` means an authority with the name of a trusted one, but another key.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "the server's certificate is not signed by a trusted authority; give the certificate of the authority that signed it as the CA"
         }
@@ -221,7 +228,7 @@ fn certificate_advice(error: &CertificateError) -> Option<&'static str> {
     })
 }
 
-/// The server offers another protocol than HTTP/2 over TLS.
+/// The error if the server does not offer HTTP/2 over TLS.
 pub(super) fn no_http2_over_tls(address: &Address) -> Error {
     error(
         ErrorKind::Protocol,
@@ -230,45 +237,46 @@ pub(super) fn no_http2_over_tls(address: &Address) -> Error {
     )
 }
 
-/// A connection ended before the server's first HTTP/2 frame. `origin` says whether it uses TLS.
+/// The error if a connection ended before the server's HTTP/2 settings arrived. `origin` says whether it uses TLS.
 pub(super) fn no_http2(
     address: &Address,
     origin: &Uri,
     greeting: &Greeting,
     cause: Option<hyper::Error>,
 ) -> Error {
-    let beginning = greeting.0.lock();
-    let error = match &beginning.tls {
-        Some(tls) => refused_by_tls(address, tls),
-        None if beginning.bytes.is_empty() && origin.scheme() == Some(&Scheme::HTTPS) => error(
+    let first = greeting.0.lock();
+    let error = match &first.tls {
+        Some(tls) => tls_refusal(address, tls),
+        None if first.bytes.is_empty() && origin.scheme() == Some(&Scheme::HTTPS) => error(
             ErrorKind::Unavailable,
             address,
             "the server closed the connection after the TLS handshake; it may require a client certificate",
         )
         .absent(),
-        None => of_greeting(address, &beginning.bytes),
+        None => unexpected_greeting(address, &first.bytes),
     };
-    drop(beginning);
+    drop(first);
     match cause {
         Some(cause) => error.with_source(cause),
         None => error,
     }
 }
 
-fn of_greeting(address: &Address, bytes: &[u8]) -> Error {
+/// The error if the server's first bytes are not the settings of HTTP/2.
+fn unexpected_greeting(address: &Address, bytes: &[u8]) -> Error {
     const TLS_ALERT: u8 = 21;
     const TLS_HANDSHAKE: u8 = 22;
     match bytes {
         [] => error(
             ErrorKind::Unavailable,
             address,
-            "the server closed the connection at once: it is no RocketMQ proxy, or it speaks TLS; then use https://",
+            "the server closed the connection at once: it is not a RocketMQ proxy, or it requires TLS (use https://)",
         )
         .absent(),
         [TLS_ALERT | TLS_HANDSHAKE, 3, ..] => {
             error(ErrorKind::Tls, address, "the server speaks TLS at this port; use https:// or turn TLS on")
         }
-        // A frame of settings has less than 64 KiB, so its length begins with a zero.
+        // A settings frame is shorter than 64 KiB, so the first byte of its length is zero.
         [0, ..] => {
             error(ErrorKind::Unavailable, address, "the connection ended before the server's settings came")
         }
@@ -286,8 +294,8 @@ fn of_greeting(address: &Address, bytes: &[u8]) -> Error {
     }
 }
 
-/// The address can't be used at all.
-pub(super) fn unusable(address: &Address, reason: &str) -> Error {
+/// The error if the address can't be used at all.
+pub(super) fn unusable_address(address: &Address, reason: &str) -> Error {
     Error::new(ErrorKind::InvalidOptions, "connect", format!("the endpoint can't be used: {reason}"))
         .with_endpoint(address.to_string())
 }
@@ -301,8 +309,8 @@ fn error(kind: ErrorKind, address: &Address, message: impl Into<String>) -> Erro
 
 /// The kind of the I/O error at the end of a chain of errors.
 fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
-    let error = deepest(error).downcast_ref::<io::Error>()?;
-    // A failed look-up of a name has no code of the system.
+    let error = root_cause(error).downcast_ref::<io::Error>()?;
+    // A failed resolution of a host name has no OS error code.
     error.raw_os_error().map(|_| error.kind())
 }
 
@@ -313,7 +321,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_bytes_tell_which_protocol_a_server_speaks() {
+    fn the_first_bytes_show_which_protocol_a_server_speaks() {
         let address = Address::new("h", 1);
         for (bytes, kind, retryable, text) in [
             (&b""[..], ErrorKind::Unavailable, true, "https://"),
@@ -323,13 +331,13 @@ mod tests {
             (b"+OK POP3 ready\r\n", ErrorKind::Protocol, false, "POP3"),
             (b"\x00\x00\x12\x04", ErrorKind::Unavailable, true, "settings"),
         ] {
-            let error = of_greeting(&address, bytes);
+            let error = unexpected_greeting(&address, bytes);
             assert_eq!((error.kind(), error.retryable()), (kind, retryable), "{error}");
             assert!(error.message().contains(text), "{error}");
         }
     }
 
-    /// A connection that the other side has closed after it wrote.
+    /// A connection that the server has closed after it sent these bytes.
     struct Closed(&'static [u8]);
 
     impl AsyncRead for Closed {
@@ -360,13 +368,13 @@ mod tests {
     #[tokio::test]
     async fn the_reason_of_a_refusal_is_read_after_a_failed_write() {
         let greeting = Greeting::default();
-        let mut stream = FirstBytes::new(Closed(b"HTTP/1.1 400"), greeting.clone());
+        let mut stream = GreetingRecorder::new(Closed(b"HTTP/1.1 400"), greeting.clone());
         stream.write_all(b"PRI").await.unwrap_err();
         assert_eq!(greeting.0.lock().bytes, b"HTTP/1.1 400");
     }
 
     #[test]
-    fn a_connection_that_ends_tells_what_to_do_about_tls() {
+    fn the_error_of_a_connection_that_ends_says_what_to_do_about_tls() {
         let address = Address::new("h", 1);
         for (origin, text) in
             [("http://h", "use https://"), ("https://h", "may require a client certificate")]
@@ -377,14 +385,14 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_that_is_refused_says_what_to_do() {
+    fn the_error_of_a_refused_certificate_says_what_to_do() {
         for (error, text) in [
             (CertificateError::UnknownIssuer, "as the CA"),
             (CertificateError::NotValidForName, "another name"),
             (CertificateError::Expired, "expired"),
         ] {
             let cause = io::Error::new(io::ErrorKind::InvalidData, rustls::Error::InvalidCertificate(error));
-            let error = of_tls(&Address::new("h", 1), cause);
+            let error = tls_failure(&Address::new("h", 1), cause);
             assert_eq!((error.kind(), error.retryable()), (ErrorKind::Tls, false));
             assert!(error.message().contains(text), "{error}");
         }

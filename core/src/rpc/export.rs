@@ -11,14 +11,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{call::Rpc, servers::Servers};
 use crate::{error::Error, options::Endpoints, wire::build_export};
 
-/// As often as Apache's clients.
-const INTERVAL: Duration = Duration::from_secs(60);
+/// The time between two exports, the same as in Apache's clients.
+const EXPORT_INTERVAL: Duration = Duration::from_secs(60);
 /// How long one export may take.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a close waits for the last export.
-const LAST_TIMEOUT: Duration = Duration::from_secs(1);
+const FINAL_EXPORT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The export under way, if a server asks for one.
+/// The periodic export, if a server asks for one.
 #[derive(Debug, Default)]
 pub(super) struct Exporter(Mutex<Option<Export>>);
 
@@ -29,7 +29,7 @@ struct Export {
     _stop: DropGuard,
 }
 
-/// Where metrics go, and as which protocol client.
+/// The collector, and the client id under which metrics are exported.
 #[derive(Clone, Debug)]
 struct Target {
     collector: Endpoints,
@@ -37,11 +37,12 @@ struct Target {
 }
 
 impl Servers {
-    /// Exports to `collector` from now on, in the name of the protocol client that was asked to; `None` ends it.
+    /// Starts to export to `collector`, on behalf of the producer or consumer that received the settings; `None` ends
+    /// the export.
     ///
-    /// Settings of all producers and consumers of a client arrive here; the latest count.
+    /// Called for the settings of all producers and consumers of a client. The latest settings apply.
     pub(crate) fn export_metrics(self: &Arc<Self>, collector: Option<Endpoints>, rpc: &Rpc) {
-        self.export_every(INTERVAL, collector, rpc);
+        self.export_every(EXPORT_INTERVAL, collector, rpc);
     }
 
     fn export_every(self: &Arc<Self>, interval: Duration, collector: Option<Endpoints>, rpc: &Rpc) {
@@ -50,8 +51,8 @@ impl Servers {
             return;
         }
         match &collector {
-            Some(collector) => tracing::debug!(%collector, "the server asks for metrics"),
-            None => tracing::debug!("the server asks for no more metrics"),
+            Some(collector) => tracing::debug!(%collector, "the server requests an export of metrics"),
+            None => tracing::debug!("the server ends the export of metrics"),
         }
         *current = collector.map(|collector| {
             let target = Target { collector, rpc: rpc.clone() };
@@ -62,13 +63,12 @@ impl Servers {
         });
     }
 
-    /// Ends the export with what was counted since the last one. Takes at most a second, and not longer than until
-    /// `deadline`.
+    /// Exports once more, and ends the export. Takes at most [`FINAL_EXPORT_TIMEOUT`], and ends at `deadline`.
     pub(crate) async fn end_export(&self, deadline: Instant) {
         let export = self.pool.exporter().0.lock().take();
         if let Some(Export { target, .. }) = export {
-            let limit = deadline.saturating_duration_since(Instant::now()).min(LAST_TIMEOUT);
-            report(&target, self.export(&target, limit).await);
+            let limit = deadline.saturating_duration_since(Instant::now()).min(FINAL_EXPORT_TIMEOUT);
+            log_failure(&target, self.export(&target, limit).await);
         }
     }
 
@@ -79,8 +79,8 @@ impl Servers {
         let deadline = crate::options::deadline(Instant::now(), limit);
         let mut result = Ok(());
         for address in collector.addresses() {
-            // Its connection ends with the export: the next one is far off.
-            let link = self.pool.apart(address);
+            // The connection is closed after the export, because the next export is a minute away.
+            let link = self.pool.detached_link(address);
             result = rpc.export_metrics(&link, request.clone(), deadline).await;
             if result.is_ok() {
                 break;
@@ -90,20 +90,21 @@ impl Servers {
     }
 }
 
-/// Exports again and again, until the client is gone.
+/// Exports periodically, until the client is dropped.
 async fn run(servers: Weak<Servers>, target: Target, interval: Duration) {
     let mut ticks = tokio::time::interval_at((Instant::now() + interval).into(), interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let Some(servers) = servers.upgrade() else { return };
-        report(&target, servers.export(&target, TIMEOUT).await);
+        log_failure(&target, servers.export(&target, EXPORT_TIMEOUT).await);
     }
 }
 
-/// A collector that can't be reached is no problem of the application. The next export has all that this one missed.
-fn report(target: &Target, result: Result<(), Error>) {
+/// Logs a failed export. Only at level `debug`, because the application is not affected, and the next export includes all
+/// counts.
+fn log_failure(target: &Target, result: Result<(), Error>) {
     if let Err(error) = result {
-        tracing::debug!(collector = %target.collector, %error, "metrics were not exported");
+        tracing::debug!(collector = %target.collector, %error, "failed to export metrics");
     }
 }

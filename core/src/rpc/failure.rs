@@ -1,4 +1,4 @@
-//! What became of a request, as one [`Error`].
+//! Turns the failure of a request, and the status of a response, into an [`Error`].
 
 use std::{error::Error as StdError, fmt, sync::Arc};
 
@@ -8,14 +8,14 @@ use tonic::{Code, Status, codegen::http::StatusCode};
 use super::retry;
 use crate::error::{Error, ErrorKind};
 
-/// A request that got no answer in the form of gRPC.
+/// The failure of a request that got no gRPC response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CallFailure {
     /// The connection was closed before the request was sent.
     NotSent,
     /// The connection was closed because the server had stopped answering.
     Replaced,
-    /// Something else than a gRPC server answered, such as a gateway.
+    /// The response is not from a gRPC server, but for instance from a gateway.
     Http { status: StatusCode, content_type: String },
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for CallFailure {
 
 impl StdError for CallFailure {}
 
-/// Which request an answer belongs to.
+/// The request that a response belongs to.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
     pub(crate) operation: &'static str,
@@ -45,20 +45,20 @@ pub(crate) struct Origin {
     pub(crate) request_id: String,
 }
 
-/// What a status says that is not a failure.
+/// The meaning of a status that is not a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// Everything was carried out.
+    /// The whole request was carried out.
     Done,
     /// Each entry has a status of its own.
     PerEntry,
 }
 
 impl Origin {
-    /// Checks the status that every response carries.
+    /// Checks the status of a response.
     pub(crate) fn check(&self, status: Option<&v2::Status>) -> Result<Outcome, Error> {
         let Some(status) = status else {
-            return Err(self.error(ErrorKind::Protocol, "the server sent no status").maybe());
+            return Err(self.error(ErrorKind::Protocol, "the server sent no status").with_maybe_delivered());
         };
         match classify(status.code) {
             Class::Success => Ok(Outcome::Done),
@@ -67,12 +67,12 @@ impl Origin {
                 let error = self.error(kind, status.message.as_str()).with_code(status.code);
                 let error =
                     error.with_retryable(retry::is_retryable(self.operation, kind, Some(status.code)));
-                Err(if may_be_carried_out(status.code) { error.maybe() } else { error })
+                Err(if may_be_stored(status.code) { error.with_maybe_delivered() } else { error })
             }
         }
     }
 
-    /// An error of this request that has no code.
+    /// An error of this request without a code.
     pub(crate) fn error(&self, kind: ErrorKind, message: impl Into<String>) -> Error {
         Error::new(kind, self.operation, message)
             .with_retryable(retry::is_retryable(self.operation, kind, None))
@@ -80,12 +80,12 @@ impl Origin {
             .with_request_id(self.request_id.as_str())
     }
 
-    /// The server did not answer in time.
+    /// The error if the server did not answer in time.
     pub(super) fn timeout(&self) -> Error {
-        self.error(ErrorKind::Timeout, "the server did not answer in time").maybe()
+        self.error(ErrorKind::Timeout, "the server did not answer in time").with_maybe_delivered()
     }
 
-    /// The request failed on its way, or gRPC itself refused it.
+    /// The error of a request that failed with a gRPC status: in transport, or refused by gRPC itself.
     pub(crate) fn transport(&self, status: Status) -> Error {
         let failure = call_failure(&status);
         let (kind, maybe) = match failure {
@@ -96,13 +96,13 @@ impl Origin {
         };
         let unreached = failure == Some(&CallFailure::NotSent);
         let message = match StdError::source(&status) {
-            Some(source) => deepest(source).to_string(),
+            Some(source) => root_cause(source).to_string(),
             None if status.message().is_empty() => status.code().description().to_owned(),
             None => status.message().to_owned(),
         };
         let error = self.error(kind, message).with_source(status);
         let error = if unreached { error.unreached() } else { error };
-        if maybe { error.maybe() } else { error }
+        if maybe { error.with_maybe_delivered() } else { error }
     }
 }
 
@@ -115,8 +115,8 @@ fn call_failure(status: &Status) -> Option<&CallFailure> {
     StdError::source(status).and_then(|source| source.downcast_ref())
 }
 
-/// Whether the server may have stored the message: with these codes only the copy or the disk was late.
-fn may_be_carried_out(code: i32) -> bool {
+/// Whether the server may have stored the message. With these codes, only replication or the disk was too slow.
+fn may_be_stored(code: i32) -> bool {
     [
         v2::Code::RequestTimeout,
         v2::Code::HaNotAvailable,
@@ -136,11 +136,11 @@ fn kind_of(code: Code) -> (ErrorKind, bool) {
         Code::Unauthenticated => (ErrorKind::Unauthenticated, false),
         Code::PermissionDenied => (ErrorKind::PermissionDenied, false),
         Code::NotFound => (ErrorKind::NotFound, false),
-        // Calls end with this when a server closes the connection of a client that asks too much. It may have
-        // carried them out.
+        // Calls fail with this code when a server closes the connection of a client that sends too many requests. The
+        // server may have carried them out.
         Code::ResourceExhausted => (ErrorKind::Throttled, true),
         Code::Unimplemented => (ErrorKind::Unsupported, false),
-        // Servers cancel a call when its time is up: tonic with a message, Apache's proxy by resetting the stream.
+        // Servers cancel a call at its deadline: tonic with a message, Apache's proxy by resetting the stream.
         Code::DeadlineExceeded | Code::Cancelled => (ErrorKind::Timeout, true),
         // Any of these can mean a broken connection, depending on when and how it broke.
         Code::Unavailable | Code::Unknown | Code::Internal | Code::Aborted => (ErrorKind::Unavailable, true),
@@ -148,8 +148,8 @@ fn kind_of(code: Code) -> (ErrorKind, bool) {
     }
 }
 
-/// The kind of an HTTP status, and whether the request may have been carried out; by gRPC's table where it has the
-/// status. Neither redirects nor other refusals of the client pass by themselves.
+/// The kind of an HTTP status, and whether the request may have been carried out. Follows gRPC's table for the statuses
+/// that it lists. Redirects and other client errors are permanent.
 fn kind_of_http(status: StatusCode) -> (ErrorKind, bool) {
     match status {
         StatusCode::UNAUTHORIZED => (ErrorKind::Unauthenticated, false),
@@ -162,8 +162,8 @@ fn kind_of_http(status: StatusCode) -> (ErrorKind, bool) {
     }
 }
 
-/// The end of a chain of errors, which says what really happened, such as "connection refused".
-pub(super) fn deepest<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
+/// The last error of a chain, which has the actual cause, such as "connection refused".
+pub(super) fn root_cause<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_keeps_the_words_of_the_server() {
+    fn a_refusal_has_the_message_of_the_server() {
         let error = origin().check(Some(&status(40402))).unwrap_err();
         assert_eq!((error.kind(), error.code()), (ErrorKind::TopicNotFound, Some(40402)));
         assert_eq!((error.message(), error.endpoint(), error.request_id()), ("text", Some("h:1"), Some("r")));
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_tell_whether_to_retry_and_whether_it_may_have_happened() {
+    fn codes_decide_about_retries_and_whether_the_request_may_be_carried_out() {
         for (code, retryable, maybe) in [
             (40015, true, false),
             (40100, false, false),
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn an_http_status_counts_before_the_body() {
+    fn an_http_status_decides_the_kind() {
         for (status, kind, retryable, maybe) in [
             (404, ErrorKind::Unsupported, false, false),
             (429, ErrorKind::Unavailable, true, false),

@@ -11,7 +11,8 @@ use crate::{
     options::{ClientOptions, Language},
 };
 
-/// One protocol client. Servers know its settings and whether it is connected by its id.
+/// The client id of a producer, a consumer or the route table, and the metadata of its requests. Servers store settings
+/// and connections by client id.
 #[derive(Debug)]
 pub(crate) struct Identity {
     client_id: String,
@@ -22,16 +23,16 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// The version that servers see.
+    /// The version of this client, as reported to servers.
     pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-    /// The host name, without characters that are not printable ASCII.
+    /// The host name of this machine, reduced to printable ASCII.
     pub(crate) fn host() -> String {
         let host = gethostname::gethostname();
         host.to_string_lossy().chars().filter(char::is_ascii_graphic).collect()
     }
 
-    /// A new client id under the namespace and language of `options`.
+    /// Creates an identity with a new client id, and the namespace and language of `options`.
     pub(crate) fn new(options: &ClientOptions, credentials: Arc<CurrentCredentials>) -> Result<Self, Error> {
         let client_id = client_id();
         let mut fixed = MetadataMap::new();
@@ -59,7 +60,7 @@ impl Identity {
         &self.credentials
     }
 
-    /// The metadata of one request, and which credentials sign it.
+    /// The metadata of one request, and the version of the credentials that sign it.
     pub(crate) fn metadata(&self, request_id: &str) -> (MetadataMap, Version) {
         let mut metadata = self.fixed.clone();
         metadata.insert("x-mq-request-id", known_ascii(request_id));
@@ -75,17 +76,17 @@ impl Identity {
     }
 }
 
-/// The time as `20260102T030405Z`, in UTC.
+/// Formats a time in UTC as `20260102T030405Z`.
 pub(super) fn date_time(now: SystemTime) -> String {
     humantime::format_rfc3339_seconds(now).to_string().replace(['-', ':'], "")
 }
 
-/// `host@pid@random`. Servers show it to people, and otherwise only compare it.
+/// A new client id, `host@pid@random`. Servers show it to administrators, and otherwise only compare it.
 fn client_id() -> String {
     format!("{}@{}@{:016x}", Identity::host(), std::process::id(), rand::random::<u64>())
 }
 
-/// A language as servers know it.
+/// The names of a language in the protocol.
 pub(crate) struct WireLanguage {
     /// In the header `x-mq-language`.
     pub(crate) header: &'static str,
@@ -94,8 +95,8 @@ pub(crate) struct WireLanguage {
 }
 
 impl From<Language> for WireLanguage {
-    /// Servers refuse calls with a name they don't know in the header, and there they know no Kotlin, although
-    /// settings can say it: Kotlin is Java in the header.
+    /// Servers refuse requests with an unknown language in the header. They don't accept Kotlin there, only in settings,
+    /// so the header says Java.
     fn from(language: Language) -> Self {
         let (header, settings) = match language {
             Language::Rust => ("RUST", v2::Language::Rust),
@@ -107,11 +108,12 @@ impl From<Language> for WireLanguage {
     }
 }
 
-/// A value made here, or of parts that [`ascii`] accepted.
+/// A metadata value that is known to be printable ASCII, because this crate generated it or [`ascii`] accepted its parts.
 pub(super) fn known_ascii(value: &str) -> MetadataValue<Ascii> {
     MetadataValue::from_str(value).expect("ids, dates and signatures are printable ASCII")
 }
 
+/// A metadata value from user input. `what` names the input in the error.
 pub(super) fn ascii(what: &str, value: &str) -> Result<MetadataValue<Ascii>, Error> {
     let printable = value.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     let value = printable.then(|| MetadataValue::from_str(value).ok()).flatten();

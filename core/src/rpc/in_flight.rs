@@ -1,4 +1,4 @@
-//! Counts the operations under way, so that a close can wait for them.
+//! Counts the operations in flight, so that a close can wait for them.
 
 use std::{
     sync::{
@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use crate::message::CloseReport;
 
-/// Counts the operations that have no result yet.
+/// The number of operations in flight, of one producer or consumer.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     under_way: AtomicUsize,
@@ -22,14 +22,14 @@ pub(crate) struct InFlight {
     finished: Notify,
 }
 
-/// One operation under way, until it is dropped.
+/// Counts an operation as in flight until it is dropped.
 #[derive(Debug)]
 pub(crate) struct InFlightGuard(Arc<InFlight>);
 
 impl InFlight {
-    /// Counts one more operation. Returns `None` once the close has begun.
+    /// Counts an operation as in flight. Returns `None` once a close has begun.
     pub(crate) fn begin(self: &Arc<Self>) -> Option<InFlightGuard> {
-        // Counts before it checks, so that a close either sees the count or causes the refusal.
+        // Counts before checking, so that a close either sees the count or makes this call fail.
         self.under_way.fetch_add(1, Ordering::SeqCst);
         let guard = InFlightGuard(self.clone());
         (!self.closing.load(Ordering::SeqCst)).then_some(guard)
@@ -70,7 +70,7 @@ impl InFlight {
 }
 
 impl InFlightGuard {
-    /// Notes that the operation succeeded, for the report of a close.
+    /// Records that the operation succeeded, for the report of a close.
     pub(crate) fn succeeded(&self) {
         if self.0.is_closing() {
             self.0.flushed.fetch_add(1, Ordering::SeqCst);
@@ -87,8 +87,8 @@ impl Drop for InFlightGuard {
 }
 
 impl CloseReport {
-    /// The report of two closes that ran at the same time.
-    pub(crate) fn beside(self, other: Self) -> Self {
+    /// The combined report of two concurrent closes.
+    pub(crate) fn merge(self, other: Self) -> Self {
         Self {
             flushed: self.flushed + other.flushed,
             abandoned: self.abandoned + other.abandoned,
@@ -99,7 +99,7 @@ impl CloseReport {
     }
 
     /// The same report, with the time since `start`.
-    pub(crate) fn since(self, start: Instant) -> Self {
+    pub(crate) fn with_elapsed_since(self, start: Instant) -> Self {
         Self { elapsed: start.elapsed().max(Duration::ZERO), ..self }
     }
 }
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_close_waits_for_operations_under_way_and_refuses_new_ones() {
+    async fn a_close_waits_for_operations_in_flight_and_refuses_new_ones() {
         let in_flight = Arc::new(InFlight::default());
         let guard = in_flight.begin().unwrap();
         let closing = in_flight.clone();

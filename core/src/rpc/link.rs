@@ -1,4 +1,4 @@
-//! One address of a server, and how it has been doing.
+//! One address of a server: its connections, and whether it has answered lately.
 
 use std::{
     fmt,
@@ -25,30 +25,31 @@ use crate::{
     options::Address,
 };
 
-/// How long an address is avoided after its first failure; it doubles with each.
-const FIRST_AVOIDANCE: Duration = Duration::from_secs(1);
-const LONGEST_AVOIDANCE: Duration = Duration::from_secs(30);
+/// How long an address is avoided after its first failure. Doubles with each further failure.
+const MIN_AVOIDANCE: Duration = Duration::from_secs(1);
+const MAX_AVOIDANCE: Duration = Duration::from_secs(30);
 
-/// The way to one address, shared by everything that talks to it.
+/// One address of a server, shared by all requests to it.
 pub(crate) struct Link {
     address: Address,
     name: Arc<str>,
     connections: Arc<Connections>,
     state: Mutex<State>,
     monitor: Arc<Monitor>,
+    /// Whether the latest answer said that several messages may share a request.
     keeps_batches: AtomicBool,
 }
 
 #[derive(Debug)]
 struct State {
-    health: Health,
-    /// The latest failure, while the health is bad.
+    health: LinkHealth,
+    /// The latest failure; `None` unless the health is bad.
     error: Option<Error>,
 }
 
-/// What the latest calls tell about an address.
+/// Whether an address works, according to the latest calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Health {
+pub(super) enum LinkHealth {
     Untried,
     Good,
     Bad { failures: u32, until: Instant },
@@ -65,7 +66,7 @@ impl Link {
             name: Arc::from(address.to_string()),
             connections: Connections::new(address.clone(), transport, metrics),
             address,
-            state: Mutex::new(State { health: Health::Untried, error: None }),
+            state: Mutex::new(State { health: LinkHealth::Untried, error: None }),
             monitor,
             keeps_batches: AtomicBool::new(false),
         })
@@ -85,52 +86,52 @@ impl Link {
         self.connections.count()
     }
 
-    /// The connection for short calls, opened if there is none.
+    /// The connection for short calls. Opens one if there is none.
     pub(super) async fn for_call(&self, deadline: Instant) -> Result<Arc<Connection>, Error> {
-        self.within(deadline, self.connections.for_call()).await
+        self.connect_until(deadline, self.connections.for_call()).await
     }
 
-    /// A place for a long poll.
+    /// Reserves a stream for a long poll.
     pub(super) async fn for_poll(&self, deadline: Instant) -> Result<PollSlot, Error> {
-        self.within(deadline, self.connections.for_poll(deadline)).await
+        self.connect_until(deadline, self.connections.for_poll(deadline)).await
     }
 
-    /// What `connecting` brings until the deadline. A failure counts against the address.
-    async fn within<T>(
+    /// Runs `connecting` until the deadline. Records a failure of the address.
+    async fn connect_until<T>(
         &self,
         deadline: Instant,
         connecting: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         let connected = tokio::time::timeout_at(deadline.into(), connecting).await;
-        // What an earlier attempt has shown says more than that the time is over.
+        // The error of an earlier attempt is more specific than a timeout.
         let connected = connected.unwrap_or_else(|_| Err(self.error().unwrap_or_else(|| self.timeout())));
         if let Err(error) = &connected {
-            self.failed(error);
+            self.record_failure(error);
         }
         connected
     }
 
     fn timeout(&self) -> Error {
-        let message = "connect timed out: the server does not answer as a RocketMQ proxy does";
+        let message = "connect timed out: the server does not respond like a RocketMQ proxy";
         Error::new(ErrorKind::Unavailable, "connect", message)
             .with_retryable(true)
             .with_endpoint(self.name.to_string())
             .unreached()
     }
 
-    /// Further connections that have answered nothing for `age`.
-    pub(super) fn to_probe(&self, age: Duration) -> Vec<Arc<Connection>> {
-        self.connections.to_probe(age)
+    /// The connections for long polls that have been silent for `age`. Each is returned once per `age`.
+    pub(super) fn begin_probes(&self, age: Duration) -> Vec<Arc<Connection>> {
+        self.connections.begin_probes(age)
     }
 
-    /// Notes that a call over `connection`, begun at `start`, got no answer in time.
-    pub(super) fn timed_out(&self, connection: &Arc<Connection>, start: Instant) {
-        if connection.timed_out(start) {
+    /// Records that a call over `connection`, which began at `start`, timed out. Replaces the connection if it is dead.
+    pub(super) fn record_timeout(&self, connection: &Arc<Connection>, start: Instant) {
+        if connection.record_timeout(start) {
             self.connections.replace(connection);
         }
     }
 
-    pub(super) fn health(&self) -> Health {
+    pub(super) fn health(&self) -> LinkHealth {
         self.state.lock().health
     }
 
@@ -139,35 +140,35 @@ impl Link {
         self.state.lock().error.clone()
     }
 
-    /// Whether several messages may share one request, as the latest answer said.
+    /// Whether several messages may share a request, according to the latest answer.
     pub(crate) fn keeps_batches(&self) -> bool {
         self.keeps_batches.load(Ordering::Relaxed)
     }
 
-    /// Notes that the server answered.
-    pub(crate) fn reached(&self) {
+    /// Records that the server answered.
+    pub(crate) fn record_success(&self) {
         let before = {
             let mut state = self.state.lock();
             state.error = None;
-            std::mem::replace(&mut state.health, Health::Good)
+            std::mem::replace(&mut state.health, LinkHealth::Good)
         };
-        if before != Health::Good {
-            if before != Health::Untried {
+        if before != LinkHealth::Good {
+            if before != LinkHealth::Untried {
                 tracing::info!(endpoint = %self.name, "the server answers again");
             }
-            self.monitor.poke();
+            self.monitor.notify();
         }
     }
 
-    /// Notes the metadata of an answer.
-    pub(super) fn answered(&self, metadata: &MetadataMap) {
-        self.reached();
+    /// Records that the server answered, with this metadata.
+    pub(super) fn record_answer(&self, metadata: &MetadataMap) {
+        self.record_success();
         self.keeps_batches.store(metadata.contains_key(KEEPS_BATCHES), Ordering::Relaxed);
     }
 
-    /// Notes that the address could not be reached or did not answer. The next answer may come from another
-    /// server.
-    pub(crate) fn failed(&self, error: &Error) {
+    /// Records that the address could not be reached or did not answer. The next answer may come from another server, so
+    /// the batch support is unknown.
+    pub(crate) fn record_failure(&self, error: &Error) {
         self.keeps_batches.store(false, Ordering::Relaxed);
         let before = {
             let mut state = self.state.lock();
@@ -175,10 +176,10 @@ impl Link {
             let after = state.health.after_failure(Instant::now());
             std::mem::replace(&mut state.health, after)
         };
-        if !matches!(before, Health::Bad { .. }) {
+        if !matches!(before, LinkHealth::Bad { .. }) {
             tracing::warn!(endpoint = %self.name, %error, "the server can't be reached or does not answer");
         }
-        self.monitor.poke();
+        self.monitor.notify();
     }
 }
 
@@ -192,17 +193,17 @@ impl fmt::Debug for Link {
     }
 }
 
-impl Health {
+impl LinkHealth {
     fn after_failure(self, now: Instant) -> Self {
         let failures = match self {
             Self::Bad { failures, .. } => failures.saturating_add(1),
             Self::Untried | Self::Good => 1,
         };
-        let avoidance = FIRST_AVOIDANCE.saturating_mul(1 << (failures - 1).min(5));
-        Self::Bad { failures, until: now + avoidance.min(LONGEST_AVOIDANCE) }
+        let avoidance = MIN_AVOIDANCE.saturating_mul(1 << (failures - 1).min(5));
+        Self::Bad { failures, until: now + avoidance.min(MAX_AVOIDANCE) }
     }
 
-    /// The address with the lowest rank is chosen first.
+    /// The order in which addresses are chosen: lowest first.
     pub(super) fn rank(self, now: Instant) -> (u8, Option<Instant>) {
         match self {
             Self::Good => (0, None),
@@ -220,19 +221,19 @@ mod tests {
     #[test]
     fn an_address_is_avoided_longer_with_each_failure() {
         let now = Instant::now();
-        let once = Health::Good.after_failure(now);
-        assert_eq!(once, Health::Bad { failures: 1, until: now + Duration::from_secs(1) });
-        let often = (0..100).fold(Health::Untried, |health, _| health.after_failure(now));
-        assert_eq!(often, Health::Bad { failures: 100, until: now + LONGEST_AVOIDANCE });
+        let once = LinkHealth::Good.after_failure(now);
+        assert_eq!(once, LinkHealth::Bad { failures: 1, until: now + Duration::from_secs(1) });
+        let often = (0..100).fold(LinkHealth::Untried, |health, _| health.after_failure(now));
+        assert_eq!(often, LinkHealth::Bad { failures: 100, until: now + MAX_AVOIDANCE });
     }
 
     #[test]
     fn working_addresses_come_first_and_then_those_that_failed_longest_ago() {
         let now = Instant::now();
-        let bad = |until| Health::Bad { failures: 1, until };
+        let bad = |until| LinkHealth::Bad { failures: 1, until };
         let ranks = [
-            Health::Good,
-            Health::Untried,
+            LinkHealth::Good,
+            LinkHealth::Untried,
             bad(now),
             bad(now + Duration::from_secs(1)),
             bad(now + Duration::from_secs(2)),

@@ -1,4 +1,4 @@
-//! How a request reaches a server: connections, metadata, deadlines, retries, and what a failure means.
+//! Sends requests to servers: connections, metadata, deadlines, batches, retries and errors.
 //!
 //! ```text
 //! Retry::run ( build_* -> Rpc::unary (metadata, deadline, span) -> process_* )

@@ -4,11 +4,11 @@ use prost::Message;
 use rocketmq_thin_proto::v2;
 use tonic::{Request, Response, Status, codegen::http::uri::PathAndQuery};
 
-use super::{codec::SizedCodec, connection::Caller};
+use super::{codec::SizedCodec, connection::ConnectionService};
 
 /// A unary RPC.
 pub(crate) trait Operation {
-    /// The operation as users know it.
+    /// The name of the operation in errors and metrics.
     const NAME: &'static str;
     /// The path of its URL.
     const PATH: &'static str;
@@ -23,10 +23,10 @@ pub(crate) trait Operation {
 
 /// Sends one request.
 pub(super) async fn invoke<O: Operation>(
-    caller: Caller,
+    service: ConnectionService,
     request: Request<O::Request>,
 ) -> Result<Response<O::Response>, Status> {
-    let mut grpc = caller.grpc();
+    let mut grpc = service.grpc();
     grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
     grpc.unary(request, PathAndQuery::from_static(O::PATH), SizedCodec::default()).await
 }

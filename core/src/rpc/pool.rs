@@ -1,4 +1,4 @@
-//! The addresses that a client talks to.
+//! The links of a client: one for each address that it talks to.
 
 use std::{
     collections::HashMap,
@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::{
     export::Exporter,
     in_flight::InFlight,
-    link::{Health, Link},
+    link::{Link, LinkHealth},
     retry::{NoSettings, Retry},
     transport::Transport,
 };
@@ -23,8 +23,8 @@ use crate::{
     options::{Address, Endpoints, LONGEST_WAIT, Startup, Tls},
 };
 
-/// How long a client that starts waits for a server where nobody listens, unless it is told to wait longer.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a starting client retries an address where nothing listens, with [`Startup::Eager`].
+const ABSENT_SERVER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// One link per address, shared by all producers and consumers of a client.
 pub(crate) struct Pool {
@@ -33,9 +33,9 @@ pub(crate) struct Pool {
     monitor: Arc<Monitor>,
     metrics: Arc<Recorder>,
     exporter: Exporter,
-    /// The counts of all producers and consumers.
+    /// The operations in flight of all producers and consumers.
     in_flight: Mutex<Vec<Weak<InFlight>>>,
-    /// The address that each client tries first, so that many clients spread over equal addresses.
+    /// The index of the address that is tried first. Random, so that clients are spread over equivalent addresses.
     start: usize,
 }
 
@@ -52,7 +52,7 @@ impl Pool {
         })
     }
 
-    /// The best address of `endpoints`: one that works, then one that was never tried, then one that failed.
+    /// The best address of `endpoints`: preferably one that works, else one that was never tried, else one that failed.
     pub(crate) fn pick(&self, endpoints: &Endpoints) -> Result<Arc<Link>, Error> {
         let addresses = endpoints.addresses();
         if let [only] = addresses {
@@ -67,7 +67,7 @@ impl Pool {
             })
     }
 
-    /// Where everything is counted that goes over these connections.
+    /// The counters of the client.
     pub(crate) fn metrics(&self) -> &Recorder {
         &self.metrics
     }
@@ -76,7 +76,7 @@ impl Pool {
         &self.exporter
     }
 
-    /// A new count of operations, which is a part of [`in_flight`](Self::in_flight).
+    /// Creates a count of operations that is included in [`in_flight`](Self::in_flight).
     pub(crate) fn new_in_flight(&self) -> Arc<InFlight> {
         let new = Arc::new(InFlight::default());
         let mut all = self.in_flight.lock();
@@ -85,7 +85,7 @@ impl Pool {
         new
     }
 
-    /// How many operations of all producers and consumers have no result yet.
+    /// How many operations of all producers and consumers are in flight.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.lock().iter().filter_map(Weak::upgrade).map(|it| it.under_way()).sum()
     }
@@ -97,10 +97,10 @@ impl Pool {
 
     /// The health of the addresses in use, sorted by name.
     ///
-    /// An address is in use while a telemetry stream or a call needs it. Without any, all that were tried count.
+    /// An address is in use while a telemetry stream or a call holds its link. If none is, returns all that were tried.
     pub(crate) fn endpoints(&self) -> Vec<EndpointHealth> {
         let links: Vec<_> = self.links.lock().values().cloned().collect();
-        // Here and in the map.
+        // Two references are in `links` and in the map.
         let in_use = |link: &Arc<Link>| Arc::strong_count(link) > 2;
         let all = !links.iter().any(in_use);
         let used = links.iter().filter(|link| all || in_use(link));
@@ -109,15 +109,15 @@ impl Pool {
         endpoints
     }
 
-    /// `None` for an address that was not tried.
+    /// The health of an address; `None` if it was not tried.
     fn endpoint(&self, link: &Link) -> Option<EndpointHealth> {
         let (endpoint, connections) = (link.name().to_string(), link.connections());
         let health = link.health();
         let error = match health {
-            Health::Bad { .. } => link.error(),
-            Health::Untried | Health::Good => self.monitor.trouble(link.name()),
+            LinkHealth::Bad { .. } => link.error(),
+            LinkHealth::Untried | LinkHealth::Good => self.monitor.error_at(link.name()),
         };
-        if health == Health::Untried && error.is_none() {
+        if health == LinkHealth::Untried && error.is_none() {
             return None;
         }
         let status = match &error {
@@ -128,7 +128,7 @@ impl Pool {
         Some(EndpointHealth { endpoint, status, error, connections })
     }
 
-    /// Drops all links. Each closes its connections when nothing uses it any more.
+    /// Drops all links. Each closes its connections when it is no longer used.
     pub(crate) fn clear(&self) {
         self.links.lock().clear();
     }
@@ -149,29 +149,29 @@ impl Pool {
         link
     }
 
-    /// A link to something other than a server: it counts neither for the health of the client nor in its metrics.
-    pub(super) fn apart(&self, address: &Address) -> Arc<Link> {
+    /// Creates a link that is not part of the pool, and affects neither the health nor the metrics of the client.
+    pub(super) fn detached_link(&self, address: &Address) -> Arc<Link> {
         Link::new(address.clone(), self.transport.clone(), Arc::default(), Arc::default())
     }
 
-    /// Waits until one of `endpoints` accepts a connection, as long as `startup` says.
+    /// Connects to all of `endpoints`, and waits until one of them accepts a connection. `startup` decides how long to
+    /// retry absent servers.
     ///
     /// # Errors
     ///
-    /// The error of the first address that failed: at once if it is not worth another attempt at any address,
-    /// otherwise at the deadline.
-    pub(crate) async fn reach(
+    /// The error of the first address that failed, once no address is worth another attempt, or at the deadline.
+    pub(crate) async fn connect_any(
         &self,
         endpoints: &Endpoints,
         startup: Startup,
         deadline: Instant,
     ) -> Result<(), Error> {
-        let patience = match startup {
-            Startup::Eager => PATIENCE,
+        let absent_timeout = match startup {
+            Startup::Eager => ABSENT_SERVER_TIMEOUT,
             Startup::Wait => LONGEST_WAIT,
             Startup::Lazy => return Ok(()),
         };
-        let attempt = |address| self.connect(address, deadline, patience);
+        let attempt = |address| self.connect(address, deadline, absent_timeout);
         let mut attempts: FuturesUnordered<_> = endpoints.addresses().iter().map(attempt).collect();
         let mut first = None;
         while let Some(result) = attempts.next().await {
@@ -183,13 +183,18 @@ impl Pool {
         Err(first.unwrap_or_else(|| Error::new(ErrorKind::InvalidOptions, "connect", "no endpoint is given")))
     }
 
-    async fn connect(&self, address: &Address, deadline: Instant, patience: Duration) -> Result<(), Error> {
+    async fn connect(
+        &self,
+        address: &Address,
+        deadline: Instant,
+        absent_timeout: Duration,
+    ) -> Result<(), Error> {
         let link = self.link(address);
-        let retry = Retry::for_connecting(self.transport.connect_timeout(), deadline, patience);
-        // The connection has a timeout of its own, which says at which step it failed.
+        let retry = Retry::for_connecting(self.transport.connect_timeout(), deadline, absent_timeout);
+        // Opening a connection has its own timeout, whose error names the step that failed.
         let attempt = |_| link.for_call(deadline);
         retry.run(&NoSettings, attempt).await?;
-        link.reached();
+        link.record_success();
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! The body of a request as the connection sends it.
+//! The body of a request, which ends the stream with its last frame.
 
 use std::{
     pin::Pin,
@@ -9,9 +9,9 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use tonic::Status;
 
-/// A body that knows its end as soon as its last frame is read.
+/// A body that reports its end together with its last frame.
 ///
-/// The end then travels with that frame. Otherwise it would be a frame of its own, which is written later.
+/// The end of the stream is then sent with that frame. Otherwise it would be a separate frame, which is written later.
 pub(super) struct RequestBody {
     inner: tonic::body::Body,
     next: Option<Result<Frame<Bytes>, Status>>,

@@ -1,4 +1,4 @@
-//! Whether and when a failed request is sent again.
+//! Decides whether and when a failed request is sent again.
 
 use std::time::{Duration, Instant};
 
@@ -12,12 +12,12 @@ use crate::{
     options::{LONGEST_WAIT, RetryOptions},
 };
 
-/// Whether the same request may succeed when it is sent again. This is the only place that decides it.
+/// Whether the same request may succeed when it is sent again. This is the only place that decides this.
 ///
-/// A server's code decides by the table of the wire contract. Without a code, no server answered, which is
-/// usually temporary.
+/// If there is a code, the table of the wire contract decides. Without a code no server answered, which is usually
+/// temporary.
 pub(super) fn is_retryable(operation: &str, kind: ErrorKind, code: Option<i32>) -> bool {
-    // Apache's servers answer so to a recall that can't succeed, such as one that comes too late.
+    // With this code, Apache's servers refuse a recall that can't succeed, such as one that comes too late.
     if operation == RecallMessage::NAME && code == Some(v2::Code::InternalServerError.into()) {
         return false;
     }
@@ -28,10 +28,10 @@ pub(super) fn is_retryable(operation: &str, kind: ErrorKind, code: Option<i32>) 
     }
 }
 
-/// What to do about an error.
+/// How to continue after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Return it to the caller.
+    /// Return the error to the caller.
     Fail,
     /// Pause and send the request again.
     Repeat,
@@ -39,21 +39,21 @@ pub(crate) enum Verdict {
     Replay,
 }
 
-/// Decides what to do about `error` from the error alone.
+/// Decides how to continue after `error`, from the error alone.
 pub(crate) fn verdict(error: &Error) -> Verdict {
     if !error.retryable() {
         return Verdict::Fail;
     }
     let forgotten = match error.code().and_then(|code| v2::Code::try_from(code).ok()) {
         Some(v2::Code::UnrecognizedClientType) => true,
-        // How Apache's proxy fails without the settings or the stream of a client.
+        // Apache's proxy fails like this if it lacks the settings or the stream of a client.
         Some(v2::Code::InternalServerError) => error.message().contains("is null"),
         _ => false,
     };
     if forgotten { Verdict::Replay } else { Verdict::Repeat }
 }
 
-/// Gives its settings back to a server that has lost them.
+/// Sends the client's settings to a server that has lost them.
 pub(crate) trait ReplaySettings {
     /// Sends the settings to the server that answered with `error`, and waits until it has them.
     fn replay_settings(
@@ -62,13 +62,13 @@ pub(crate) trait ReplaySettings {
         deadline: Instant,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Where requests that are sent again are counted.
+    /// The counters for retries, if they are counted.
     fn metrics(&self) -> Option<&Recorder> {
         None
     }
 }
 
-/// For requests that need no settings on the server.
+/// Replays nothing, for requests that need no settings on the server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NoSettings;
 
@@ -83,7 +83,7 @@ impl ReplaySettings for NoSettings {
 pub(crate) struct Backoff {
     limits: ExponentialBackoff,
     longest: Duration,
-    /// The shortest pause, as a part of the limit.
+    /// The minimum pause, as a fraction of the limit.
     floor: f64,
 }
 
@@ -99,23 +99,22 @@ impl Backoff {
         Self { limits, longest: max, floor: 0.0 }
     }
 
-    /// For the first connection: fast at first, then about once a second.
+    /// For connecting when a client starts: fast at first, then about once per second.
     pub(crate) fn for_connecting() -> Self {
         Self::new(Duration::from_millis(50), Duration::from_secs(1))
     }
 
-    /// For a telemetry stream: less than one attempt a second on average, and never more than 2.5 s apart.
+    /// For a telemetry stream: less than one attempt per second on average, and never more than 2.5 s apart.
     pub(crate) fn for_telemetry() -> Self {
         Self { floor: 0.5, ..Self::new(Duration::from_millis(250), Duration::from_millis(2500)) }
     }
 
-    /// For a queue that can't be received from: at most five requests a second.
+    /// For a queue that can't be received from: at most five requests per second.
     pub(crate) fn for_receiving() -> Self {
         Self { floor: 0.8, ..Self::new(Duration::from_millis(250), Duration::from_secs(2)) }
     }
 
-    /// For a queue whose polls a server ends at once although there is nothing: at most four requests a second after
-    /// the first ones.
+    /// For a queue whose polls return early without a message: at most four requests per second after the first ones.
     pub(crate) fn for_early_answers() -> Self {
         Self { floor: 0.5, ..Self::new(Duration::from_millis(10), Duration::from_millis(500)) }
     }
@@ -135,7 +134,7 @@ pub(crate) struct Retry {
     attempts_left: u32,
     request_timeout: Duration,
     deadline: Instant,
-    /// Until when a server is waited for where nobody listens, or connections are closed at once.
+    /// Until when to retry while the server is absent (see [`Error::is_absent`]).
     absent_deadline: Instant,
     maybe_delivered: bool,
     /// Whether the settings were replayed after the latest failure.
@@ -161,11 +160,15 @@ impl Retry {
         }
     }
 
-    /// For a connection: attempts until `deadline`, each at most `request_timeout` long. The time where nobody
-    /// listens is limited to `patience`.
-    pub(crate) fn for_connecting(request_timeout: Duration, deadline: Instant, patience: Duration) -> Self {
+    /// For connecting: attempts until `deadline`, each at most `request_timeout` long. If the server is absent, attempts
+    /// end after `absent_timeout`.
+    pub(crate) fn for_connecting(
+        request_timeout: Duration,
+        deadline: Instant,
+        absent_timeout: Duration,
+    ) -> Self {
         let options = RetryOptions { max_attempts: u32::MAX, ..RetryOptions::default() };
-        let absent_deadline = crate::options::deadline(Instant::now(), patience).min(deadline);
+        let absent_deadline = crate::options::deadline(Instant::now(), absent_timeout).min(deadline);
         Self {
             backoff: Backoff::for_connecting(),
             absent_deadline,
@@ -173,10 +176,10 @@ impl Retry {
         }
     }
 
-    /// Runs `attempt` until it succeeds, fails for good, or the attempts or the time are used up.
+    /// Runs `attempt` until it succeeds, fails permanently, or the attempts or the time are used up.
     ///
-    /// An attempt gets the time that it may take. If a server has lost the settings of the client, `settings`
-    /// sends them again before the next attempt.
+    /// The argument of `attempt` is the time that it may take. If a server has lost the settings of the client,
+    /// `settings` sends them again before the next attempt.
     ///
     /// # Errors
     ///
@@ -206,15 +209,15 @@ impl Retry {
     ///
     /// # Errors
     ///
-    /// `error` itself if another attempt is pointless.
+    /// `error` itself if there is no further attempt.
     async fn pause(&mut self, error: Error, settings: &impl ReplaySettings) -> Result<(), Error> {
         let (verdict, pause) = self.next(error.clone())?;
         if let Some(metrics) = settings.metrics() {
-            metrics.retried(self.operation);
+            metrics.count_retry(self.operation);
         }
         let replayed =
             verdict == Verdict::Replay && settings.replay_settings(&error, self.deadline).await.is_ok();
-        // At once after a replay, unless the one before did not help.
+        // Does not wait after a replay, unless the previous attempt also followed a replay.
         if !replayed || self.replayed {
             tokio::time::sleep(pause).await;
         }
@@ -222,10 +225,10 @@ impl Retry {
         Ok(())
     }
 
-    /// Decides what to do about `error`, and how long to wait before it.
+    /// Decides how to continue after `error`, and how long to wait before the next attempt.
     fn next(&mut self, error: Error) -> Result<(Verdict, Duration), Error> {
         self.maybe_delivered |= error.maybe_delivered();
-        // A server that can't be reached, as during its restart, is waited for until the deadline.
+        // A server that can't be reached, for instance during its restart, is retried until the deadline.
         if !error.is_unreached() {
             self.attempts_left -= 1;
         }
@@ -234,7 +237,7 @@ impl Retry {
         let deadline = if error.is_absent() { self.absent_deadline } else { self.deadline };
         let too_late = Instant::now().checked_add(pause).is_none_or(|next| next >= deadline);
         if verdict == Verdict::Fail || self.attempts_left == 0 || too_late {
-            return Err(if self.maybe_delivered { error.maybe() } else { error });
+            return Err(if self.maybe_delivered { error.with_maybe_delivered() } else { error });
         }
         Ok((verdict, pause))
     }
@@ -300,12 +303,13 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_not_there_is_waited_for_only_with_patience() {
+    fn an_absent_server_is_retried_until_the_absent_timeout() {
         let absent = || {
             let error = Error::new(ErrorKind::Unavailable, "connect", "connection refused");
             error.with_retryable(true).unreached().absent()
         };
-        let for_connecting = |patience| Retry::for_connecting(Duration::from_secs(3), later(), patience);
+        let for_connecting =
+            |absent_timeout| Retry::for_connecting(Duration::from_secs(3), later(), absent_timeout);
         assert!(for_connecting(Duration::ZERO).next(absent()).is_err());
         assert!(for_connecting(Duration::ZERO).next(refused(50001, "")).is_ok());
         assert!(for_connecting(Duration::MAX).next(absent()).is_ok());
@@ -314,7 +318,7 @@ mod tests {
     #[test]
     fn one_lost_answer_marks_the_error_of_the_whole_call() {
         let mut retry = retry(16, later());
-        retry.next(refused(50401, "slow").maybe()).unwrap();
+        retry.next(refused(50401, "slow").with_maybe_delivered()).unwrap();
         assert!(retry.next(refused(40402, "")).unwrap_err().maybe_delivered());
     }
 
@@ -378,7 +382,7 @@ mod tests {
         }
 
         #[test]
-        fn a_failing_queue_is_asked_at_most_five_times_a_second(rounds in 1usize..40) {
+        fn a_failing_queue_is_polled_at_most_five_times_per_second(rounds in 1usize..40) {
             let mut backoff = Backoff::for_receiving();
             for _ in 0..rounds {
                 prop_assert!(backoff.next() >= Duration::from_millis(200));

@@ -1,4 +1,4 @@
-//! The servers of one client.
+//! What all parts of a client share: its addresses, connections, credentials and options.
 
 use std::{sync::Arc, time::Instant};
 
@@ -22,19 +22,19 @@ pub(crate) struct Servers {
 }
 
 impl Servers {
-    /// A new client of the protocol.
+    /// Creates an [`Rpc`] with a new client id.
     pub(crate) fn rpc(&self) -> Result<Rpc, Error> {
         Ok(Rpc::new(Identity::new(&self.options, self.credentials.clone())?))
     }
 
     /// Waits for the first credentials and for a connection, unless the client starts lazily.
-    pub(crate) async fn begin(&self) -> Result<(), Error> {
+    pub(crate) async fn connect(&self) -> Result<(), Error> {
         let options = &self.options;
         let deadline = crate::options::deadline(Instant::now(), options.startup_timeout);
         if options.startup != Startup::Lazy {
             self.credentials.ready(deadline).await.map_err(|error| error.during("connect"))?;
         }
-        self.pool.reach(&self.access, options.startup, deadline).await
+        self.pool.connect_any(&self.access, options.startup, deadline).await
     }
 
     /// Whether the servers can be reached.
@@ -42,12 +42,12 @@ impl Servers {
         Health::new(self.pool.endpoints(), self.monitor.is_closed())
     }
 
-    /// The best of the addresses that the user gave.
+    /// The link to the best of the addresses that the user gave.
     pub(crate) fn pick_access(&self) -> Result<Arc<Link>, Error> {
         self.pool.pick(&self.access)
     }
 
-    /// What the client of this id has counted so far.
+    /// A snapshot of the metrics, labelled with `client_id`.
     pub(crate) fn metrics(&self, client_id: &str) -> Metrics {
         let pool = &self.pool;
         pool.metrics().snapshot(client_id, pool.in_flight(), pool.connections())

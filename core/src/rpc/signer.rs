@@ -1,4 +1,4 @@
-//! The signature of requests.
+//! Signs requests with the access key and its secret.
 
 use std::{
     fmt,
@@ -13,7 +13,7 @@ use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use super::identity::{ascii, date_time, invalid, known_ascii};
 use crate::{error::Error, options::Credentials};
 
-/// Signs the date, which is all that servers verify. A signature is reused for a second.
+/// Signs the date of a request, because servers verify nothing else. A signature is reused for one second.
 pub(super) struct Signer {
     access_key: String,
     mac: Hmac<Sha1>,
@@ -68,7 +68,7 @@ impl Signer {
     }
 }
 
-/// A value that is not shown in `Debug` output, and not kept by HTTP/2's compression of headers.
+/// Marks a value as sensitive, so that `Debug` output and HTTP/2's header compression leave it out.
 fn secret(mut value: MetadataValue<Ascii>) -> MetadataValue<Ascii> {
     value.set_sensitive(true);
     value

@@ -1,4 +1,4 @@
-//! What TLS connections of a client have in common. Every text is checked here, before the first connection.
+//! Builds the TLS configuration of a client. All certificates and keys are checked here, before the first connection.
 
 use std::{fmt, sync::Arc};
 
@@ -21,22 +21,22 @@ use crate::{
 /// The protocol name of HTTP/2 in the TLS handshake.
 pub(super) const ALPN_HTTP2: &[u8] = b"h2";
 
-/// How TLS connections are made.
+/// The TLS configuration of all connections of a client.
 #[derive(Clone)]
 pub(super) struct TlsSetup {
     pub(super) config: Arc<ClientConfig>,
-    /// The name in the server's certificate, if it is not the host of the address.
+    /// The name that the server's certificate must contain; `None` means the host of the address.
     server_name: Option<ServerName<'static>>,
-    /// Whether the server's certificate is checked.
+    /// Whether the server's certificate is verified.
     pub(super) verified: bool,
 }
 
 impl TlsSetup {
-    /// `None` if TLS is off.
+    /// Creates the configuration; `None` if TLS is off.
     ///
     /// # Errors
     ///
-    /// `InvalidOptions`, with the name of the argument that can't be used.
+    /// `InvalidOptions`, whose message names the argument that can't be used.
     pub(super) fn new(tls: &Tls) -> Result<Option<Self>, Error> {
         let server_name = tls.server_name.as_deref().map(given_name).transpose()?;
         if tls.roots == Roots::Off {
@@ -69,7 +69,7 @@ impl TlsSetup {
         Ok(Some(Self { config: Arc::new(config), server_name, verified: !tls.skip_verification }))
     }
 
-    /// The name that the server at `address` must have.
+    /// The name that the certificate of the server at `address` must contain.
     pub(super) fn server_name(&self, address: &Address) -> Result<ServerName<'static>, Error> {
         match &self.server_name {
             Some(name) => Ok(name.clone()),
@@ -85,7 +85,7 @@ fn given_name(name: &str) -> Result<ServerName<'static>, Error> {
 
 fn host_name(address: &Address) -> Result<ServerName<'static>, Error> {
     ServerName::try_from(address.host.clone())
-        .map_err(|error| diagnosis::unusable(address, &error.to_string()))
+        .map_err(|error| diagnosis::unusable_address(address, &error.to_string()))
 }
 
 fn roots(roots: &Roots) -> Result<RootCertStore, Error> {
@@ -121,7 +121,7 @@ fn client_certificate(
     Ok((certificates("client certificate", &identity.certificate)?, private_key(&identity.key)?))
 }
 
-/// All certificates of a text; at least one.
+/// Parses all certificates of a PEM text; at least one.
 fn certificates(argument: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let certificates = certificates.map_err(|error| unusable(argument, &reason(&error)))?;
@@ -160,7 +160,7 @@ fn contains(pem: &[u8], text: &str) -> bool {
     pem.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
-/// What is wrong with a text. Without its content, which may be secret.
+/// Describes what is wrong with a PEM text. Leaves out its content, which may be secret.
 fn reason(error: &pem::Error) -> String {
     match error {
         pem::Error::MissingSectionEnd { .. } => "the last section of the PEM text has no END line".to_owned(),
@@ -188,7 +188,7 @@ fn invalid(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOptions, "connect", message)
 }
 
-/// Accepts any certificate of a server. The server still has to own the certificate's key.
+/// Accepts any certificate of a server. The server still must have the certificate's key.
 struct AnyCertificate(Arc<CryptoProvider>);
 
 impl fmt::Debug for AnyCertificate {

@@ -1,4 +1,4 @@
-//! How connections are made: TCP, TLS if wanted, HTTP/2.
+//! Opens connections: TCP, then TLS if it is on, then HTTP/2.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use tonic::codegen::{Service, http::Uri};
 
 use super::{
     connection::Connection,
-    diagnosis::{self, Step},
+    diagnosis::{self, ConnectStep},
     tls::{ALPN_HTTP2, TlsSetup},
 };
 use crate::{
@@ -19,12 +19,12 @@ use crate::{
 };
 
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
-/// How long sent bytes may stay unacknowledged before the system closes the socket. Without it a socket to a
-/// vanished machine stays open for about fifteen minutes.
+/// How long sent bytes may stay unacknowledged before the OS closes the socket. By default, a socket to a machine that
+/// has disappeared stays open for about fifteen minutes.
 #[cfg(target_os = "linux")]
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What all connections of a client have in common.
+/// Opens the connections of a client.
 #[derive(Clone)]
 pub(super) struct Transport {
     tls: Option<TlsSetup>,
@@ -41,15 +41,16 @@ impl Transport {
         self.connect_timeout
     }
 
-    /// Opens a connection, and waits until the server has shown that it speaks HTTP/2.
+    /// Opens a connection, and waits for the server's HTTP/2 settings.
     ///
     /// # Errors
     ///
-    /// The most likely cause in words; not retryable if another attempt would fail in the same way.
+    /// The message names the most likely cause. Not retryable if another attempt would fail in the same way.
     pub(super) async fn connect(&self, address: &Address) -> Result<Connection, Error> {
         let deadline = crate::options::deadline(Instant::now(), self.connect_timeout);
         let timed_out = |step| diagnosis::timed_out(address, step);
-        let tcp = timeout_at(deadline.into(), tcp(address)).await.map_err(|_| timed_out(Step::Tcp))??;
+        let tcp =
+            timeout_at(deadline.into(), tcp(address)).await.map_err(|_| timed_out(ConnectStep::Tcp))??;
         let (io, scheme) = match &self.tls {
             None => (Either::Left(tcp), "http"),
             Some(setup) => {
@@ -60,8 +61,8 @@ impl Transport {
                 let handshake = TlsConnector::from(setup.config.clone()).connect(name, tcp);
                 let tls = timeout_at(deadline.into(), handshake)
                     .await
-                    .map_err(|_| timed_out(Step::Tls))?
-                    .map_err(|error| diagnosis::of_tls(address, error))?;
+                    .map_err(|_| timed_out(ConnectStep::Tls))?
+                    .map_err(|error| diagnosis::tls_failure(address, error))?;
                 if tls.get_ref().1.alpn_protocol() != Some(ALPN_HTTP2) {
                     return Err(diagnosis::no_http2_over_tls(address));
                 }
@@ -70,7 +71,7 @@ impl Transport {
         };
         let origin = uri(scheme, address)?;
         let opening = Connection::open(io, address, origin);
-        timeout_at(deadline.into(), opening).await.map_err(|_| timed_out(Step::Http2))?
+        timeout_at(deadline.into(), opening).await.map_err(|_| timed_out(ConnectStep::Http2))?
     }
 }
 
@@ -81,12 +82,12 @@ async fn tcp(address: &Address) -> Result<TcpStream, Error> {
     #[cfg(target_os = "linux")]
     connector.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT));
     let connected = connector.call(uri("http", address)?).await;
-    connected.map(TokioIo::into_inner).map_err(|error| diagnosis::of_tcp(address, error))
+    connected.map(TokioIo::into_inner).map_err(|error| diagnosis::tcp_failure(address, error))
 }
 
 fn uri(scheme: &str, address: &Address) -> Result<Uri, Error> {
     Uri::try_from(format!("{scheme}://{address}"))
-        .map_err(|error| diagnosis::unusable(address, &error.to_string()))
+        .map_err(|error| diagnosis::unusable_address(address, &error.to_string()))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Gathers what is written at the same time.
+//! Buffers writes to a connection, so that several frames share a system call.
 //!
-//! HTTP/2 sends a request as several frames, and the task that has the body runs after the one that writes the
-//! connection. Written at once, each frame would cost a system call, and wake the server.
+//! HTTP/2 sends a request as several frames, and the task that provides the body runs after the task that writes to the
+//! connection. Without a buffer, each frame would take a system call and wake the server.
 
 use std::{
     io,
@@ -11,42 +11,42 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What is gathered at most, in bytes.
-const MOST: usize = 64 * 1024;
+/// The maximum size of the buffer, in bytes.
+const MAX_BUFFERED: usize = 64 * 1024;
 
-/// A stream whose flush first lets the tasks run that are ready, so that what they write goes out with the rest.
+/// A stream that buffers writes. A flush first yields to other tasks that are ready, so that their writes are included.
 pub(super) struct WriteBuffer<T> {
     inner: T,
-    gathered: Vec<u8>,
-    /// How much of it is written.
+    buffered: Vec<u8>,
+    /// How many bytes of the buffer are written.
     written: usize,
-    /// Whether the other tasks had their turn.
-    waited: bool,
+    /// Whether the current flush has yielded to other tasks.
+    yielded: bool,
 }
 
 impl<T: AsyncWrite + Unpin> WriteBuffer<T> {
     pub(super) fn new(inner: T) -> Self {
-        Self { inner, gathered: Vec::new(), written: 0, waited: false }
+        Self { inner, buffered: Vec::new(), written: 0, yielded: false }
     }
 
-    /// Waits until there is room, and returns how much.
+    /// Waits until the buffer has room, and returns how many bytes.
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.gathered.len() >= MOST {
+        if self.buffered.len() >= MAX_BUFFERED {
             ready!(self.poll_write_out(cx))?;
         }
-        Poll::Ready(Ok(MOST - self.gathered.len()))
+        Poll::Ready(Ok(MAX_BUFFERED - self.buffered.len()))
     }
 
-    /// Writes everything that is gathered.
+    /// Writes the whole buffer to the stream.
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.written < self.gathered.len() {
-            let rest = &self.gathered[self.written..];
+        while self.written < self.buffered.len() {
+            let rest = &self.buffered[self.written..];
             match ready!(Pin::new(&mut self.inner).poll_write(cx, rest))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 count => self.written += count,
             }
         }
-        self.gathered.clear();
+        self.buffered.clear();
         self.written = 0;
         Poll::Ready(Ok(()))
     }
@@ -66,7 +66,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for WriteBuffer<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let room = ready!(self.poll_room(cx))?;
         let count = bytes.len().min(room);
-        self.gathered.extend_from_slice(&bytes[..count]);
+        self.buffered.extend_from_slice(&bytes[..count]);
         Poll::Ready(Ok(count))
     }
 
@@ -79,7 +79,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for WriteBuffer<T> {
         let mut left = room;
         for slice in slices {
             let count = slice.len().min(left);
-            self.gathered.extend_from_slice(&slice[..count]);
+            self.buffered.extend_from_slice(&slice[..count]);
             left -= count;
         }
         Poll::Ready(Ok(room - left))
@@ -90,15 +90,15 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for WriteBuffer<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.gathered.is_empty() {
-            if !self.waited {
-                self.waited = true;
+        if !self.buffered.is_empty() {
+            if !self.yielded {
+                self.yielded = true;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             ready!(self.poll_write_out(cx))?;
         }
-        self.waited = false;
+        self.yielded = false;
         Pin::new(&mut self.inner).poll_flush(cx)
     }
 
@@ -114,7 +114,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes at most this many bytes at a time, and counts the writes.
+    /// Accepts at most `width` bytes per write, and counts the writes.
     struct Narrow {
         width: usize,
         writes: usize,
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_written_before_the_turn_of_the_others_is_over_goes_out_together() {
+    async fn writes_of_tasks_that_are_ready_share_a_system_call() {
         let mut buffer = buffer(usize::MAX);
         buffer.write_all(b"head").await.unwrap();
         let mut flush = Box::pin(buffer.flush());
@@ -161,10 +161,10 @@ mod tests {
     #[tokio::test]
     async fn all_arrives_in_order_through_a_narrow_stream() {
         let mut buffer = buffer(1000);
-        let bytes: Vec<u8> = (0..3 * MOST).map(|n| (n % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..3 * MAX_BUFFERED).map(|n| (n % 251) as u8).collect();
         for part in bytes.chunks(7001) {
             buffer.write_all(part).await.unwrap();
-            assert!(buffer.gathered.len() <= MOST);
+            assert!(buffer.buffered.len() <= MAX_BUFFERED);
         }
         buffer.shutdown().await.unwrap();
         assert_eq!(buffer.inner.taken, bytes);

@@ -1,29 +1,29 @@
-//! What servers ask or tell a client over telemetry, on its way to whoever handles it.
+//! A queue of commands that servers send over telemetry, for the part of the client that handles them.
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-/// A bounded queue, once somebody has subscribed to it.
+/// A bounded queue with at most one subscriber. Without one, items are refused.
 #[derive(Debug)]
 pub(super) struct Inbox<T> {
     subscriber: Mutex<Option<mpsc::Sender<T>>>,
-    room: usize,
+    capacity: usize,
 }
 
 impl<T> Inbox<T> {
-    /// A queue of up to `room` items.
-    pub(super) fn new(room: usize) -> Self {
-        Self { subscriber: Mutex::new(None), room }
+    /// Creates a queue for up to `capacity` items.
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { subscriber: Mutex::new(None), capacity }
     }
 
-    /// The items from now on. Replaces an earlier subscriber.
+    /// Subscribes to the items from now on. Replaces an earlier subscriber.
     pub(super) fn subscribe(&self) -> mpsc::Receiver<T> {
-        let (sender, receiver) = mpsc::channel(self.room);
+        let (sender, receiver) = mpsc::channel(self.capacity);
         *self.subscriber.lock() = Some(sender);
         receiver
     }
 
-    /// Hands an item to the subscriber. Returns whether there is one, and has room for it.
+    /// Queues an item for the subscriber. Returns `false` if there is no subscriber, or its queue is full.
     pub(super) fn offer(&self, item: T) -> bool {
         let subscriber = self.subscriber.lock().clone();
         subscriber.is_some_and(|subscriber| subscriber.try_send(item).is_ok())
@@ -37,7 +37,7 @@ mod tests {
     #[test]
     fn a_subscriber_receives_items_in_order_up_to_the_limit() {
         let inbox = Inbox::new(2);
-        assert!(!inbox.offer(0), "nobody has subscribed");
+        assert!(!inbox.offer(0), "there is no subscriber");
         let mut receiver = inbox.subscribe();
         assert!(inbox.offer(1) && inbox.offer(2));
         assert!(!inbox.offer(3), "the queue is full");

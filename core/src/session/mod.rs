@@ -1,4 +1,5 @@
-//! A protocol client as its servers see it: settings exchanged over telemetry, heartbeats, and a notice at the end.
+//! The session of a producer or consumer with its servers: settings exchanged over telemetry, heartbeats, and the
+//! notification when it ends.
 
 mod inbox;
 mod observe;
@@ -25,7 +26,7 @@ use self::{
 };
 use crate::{
     error::{Error, ErrorKind},
-    health::{Part, SessionHealth},
+    health::{Component, SessionHealth},
     message::Orphan,
     metrics::Recorder,
     options::{Address, ClientOptions, Endpoints, RetryOptions},
@@ -33,26 +34,27 @@ use crate::{
     wire::{ConsumerSettings, Role, Settings, build_settings},
 };
 
-/// Servers forget a client that they haven't heard from for two minutes. Heartbeats also find dead connections:
-/// two that time out end one, at most 25 s after the server fell silent.
-const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Servers remove a client after two minutes without a heartbeat. Heartbeats also detect dead connections: two that time
+/// out close the connection, at most 25 s after the server has stopped answering.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long calls wait for a lost telemetry stream to come back, before they go on with the settings it brought.
+/// How long calls wait for a lost telemetry stream to reopen. After that they use the settings of the lost stream.
 const STREAM_GRACE: Duration = Duration::from_secs(1);
 
-/// The most orphan checks, or messages to verify, that wait. Each holds a message. The server repeats a check that is
-/// dropped.
+/// How many orphan checks, and how many messages to verify, wait at most. Each holds a message in memory. The server
+/// repeats an orphan check that is dropped.
 const MAX_WAITING_MESSAGES: usize = 16;
 
-/// The most revocations of lite topics that wait. The server repeats one that is dropped when the consumer subscribes
-/// again.
+/// How many revocations of lite topics wait at most. If one is dropped, the server repeats it when the consumer
+/// subscribes again.
 const MAX_WAITING_REVOCATIONS: usize = 4096;
 
-/// How long servers are told that a client ends after a close whose time is up. Without being told, they keep what it holds.
-const GOOD_BYE: Duration = Duration::from_millis(250);
+/// The minimum time for notifying servers that a client ends, even if the deadline of the close has passed. Servers that
+/// are not notified keep the client's resources.
+const MIN_TERMINATION_TIME: Duration = Duration::from_millis(250);
 
-/// One protocol client and its telemetry streams, one for each address it talks to.
+/// The session of one producer or consumer. Has a telemetry stream for each address that it talks to.
 #[derive(Debug)]
 pub(crate) struct Session {
     inner: Arc<Inner>,
@@ -63,23 +65,23 @@ struct Inner {
     rpc: Rpc,
     servers: Arc<Servers>,
     role: Mutex<Role>,
-    /// The server's latest settings.
+    /// The settings that a server sent last.
     settings: Mutex<Settings>,
     health: Arc<SessionHealth>,
     streams: Mutex<HashMap<Address, Arc<Stream>>>,
     orphans: Inbox<Orphan>,
     revocations: Inbox<String>,
     verifications: Inbox<Verification>,
-    /// How many streams have brought settings.
+    /// Counts the streams that have received settings.
     connected: watch::Sender<u64>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Session {
-    /// A session without streams. Its tasks end when it is dropped.
+    /// Creates a session without streams. Its tasks end when it is dropped.
     pub(crate) fn new(rpc: Rpc, servers: Arc<Servers>, role: Role) -> Self {
-        let health = servers.monitor.watch_session();
+        let health = servers.monitor.register_session();
         let inner = Arc::new(Inner {
             rpc,
             servers,
@@ -114,27 +116,28 @@ impl Session {
         self.inner.settings.lock().clone()
     }
 
-    /// The server's settings for a consumer.
+    /// The server's settings for a consumer; defaults until a server has sent some.
     pub(crate) fn consumer_settings(&self) -> Arc<ConsumerSettings> {
         self.inner.settings.lock().consumer.clone().unwrap_or_default()
     }
 
-    /// The orphan checks that servers ask this producer for. Without a subscriber they are dropped.
+    /// Subscribes to the orphan checks for this producer. Without a subscriber they are dropped.
     pub(crate) fn orphan_checks(&self) -> mpsc::Receiver<Orphan> {
         self.inner.orphans.subscribe()
     }
 
-    /// Changes when a new telemetry stream has brought the settings of its server.
+    /// A receiver that changes when a new telemetry stream has received settings.
     pub(crate) fn connected(&self) -> watch::Receiver<u64> {
         self.inner.connected.subscribe()
     }
 
-    /// The lite topics that servers revoke from now on.
+    /// Subscribes to the lite topics that servers revoke.
     pub(crate) fn lite_revocations(&self) -> mpsc::Receiver<String> {
         self.inner.revocations.subscribe()
     }
 
-    /// The messages that servers want this consumer to verify. Without a subscriber they are told that it can't.
+    /// Subscribes to the messages that servers want this consumer to verify. Without a subscriber, servers get the reply
+    /// that the command is not supported.
     pub(crate) fn verifications(&self) -> mpsc::Receiver<Verification> {
         self.inner.verifications.subscribe()
     }
@@ -144,12 +147,12 @@ impl Session {
         &self.inner.stop
     }
 
-    /// Runs `work` until it or the session ends.
+    /// Spawns `work`, which is dropped when the session ends.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.inner.spawn(work);
     }
 
-    /// The user's number of attempts at the server's pace.
+    /// The retry options of the user, with the pauses that the server has set.
     pub(crate) fn retry(&self) -> RetryOptions {
         let options = self.inner.servers.options.retry;
         match self.settings().pauses {
@@ -158,24 +161,24 @@ impl Session {
         }
     }
 
-    /// Begins to connect to a server at the user's endpoints, without waiting for it.
-    pub(crate) fn begin(&self) -> Result<(), Error> {
+    /// Starts to connect to a server at the user's endpoints, without waiting for it.
+    pub(crate) fn connect_in_background(&self) -> Result<(), Error> {
         let link = self.inner.servers.pick_access()?;
         self.inner.stream(&link);
         Ok(())
     }
 
     /// Waits until a server at the user's endpoints has sent settings.
-    pub(crate) async fn start(&self, deadline: Instant) -> Result<(), Error> {
+    pub(crate) async fn wait_until_ready(&self, deadline: Instant) -> Result<(), Error> {
         self.ready(&self.inner.servers.access, deadline).await.map(drop)
     }
 
-    /// The best address of `endpoints` that has the settings of this client.
+    /// Waits until the best address of `endpoints` has the settings of this client.
     pub(crate) async fn ready(&self, endpoints: &Endpoints, deadline: Instant) -> Result<Arc<Link>, Error> {
         self.ready_reporting(endpoints, deadline, |_| {}).await
     }
 
-    /// As [`ready`](Self::ready). `on_error` gets the errors that delay it.
+    /// Like [`ready`](Self::ready). Calls `on_error` with each error that delays it.
     pub(crate) async fn ready_reporting(
         &self,
         endpoints: &Endpoints,
@@ -187,17 +190,17 @@ impl Session {
             let mut state = self.inner.stream(&link).watch();
             let (before, until) = match &*state.borrow_and_update() {
                 StreamState::Ready { .. } => return Ok(link),
-                StreamState::Opening { failures, error, settings_since } => {
+                StreamState::Opening { failures, error, lost_at } => {
                     error.iter().for_each(|error| on_error(error.clone()));
-                    (*failures, settings_since.map(|since| since + STREAM_GRACE))
+                    (*failures, lost_at.map(|since| since + STREAM_GRACE))
                 }
             };
-            // The settings of the earlier stream are still good.
+            // The settings of the lost stream are still valid.
             if until.is_some_and(|until| until <= Instant::now()) {
                 return Ok(link);
             }
             let until = until.map_or(deadline, |until| until.min(deadline));
-            // Ends with settings, or with a failure, after which another address may be better.
+            // Waits for settings, or for a failure, after which another address may be better.
             let seen = wait_until(&mut state, until, |state| match state {
                 StreamState::Ready { .. } => true,
                 StreamState::Opening { failures, error, .. } => {
@@ -209,12 +212,12 @@ impl Session {
                 Some(false) if until < deadline => return Ok(link),
                 Some(false) => return Err(self.explain(&link, missing_settings(&link, &state.borrow()))),
                 None if self.inner.stop.is_cancelled() => return Err(Error::closed("telemetry")),
-                // The stream was given up just now. The next round opens a new one.
+                // The stream has just been given up. The next iteration opens a new one.
                 None => continue,
             }
             match &*state.borrow() {
                 StreamState::Ready { .. } => return Ok(link),
-                StreamState::Opening { error: Some(error), settings_since: None, .. }
+                StreamState::Opening { error: Some(error), lost_at: None, .. }
                     if verdict(error) == Verdict::Fail =>
                 {
                     return Err(error.clone());
@@ -224,7 +227,7 @@ impl Session {
         }
     }
 
-    /// Adds to the error of an unreachable address where the address came from, unless the user gave it.
+    /// Adds to the error of an unreachable address which server named the address, unless the user gave it.
     pub(crate) fn explain(&self, link: &Link, error: Error) -> Error {
         let unreachable = error.kind() == ErrorKind::Unavailable && error.code().is_none();
         if !unreachable || error.maybe_delivered() || self.inner.servers.is_access(link) {
@@ -257,12 +260,12 @@ impl Session {
         }
     }
 
-    /// Where it is noted what does not work.
+    /// The health of this session, to which failures are reported.
     pub(crate) fn health(&self) -> &SessionHealth {
         &self.inner.health
     }
 
-    /// Tells the servers that this producer sends to one more topic.
+    /// Notifies the servers that this producer sends to one more topic.
     pub(crate) fn publish(&self, topic: &str) {
         if let Role::Producer { topics } = &mut *self.inner.role.lock() {
             if topics.iter().any(|known| known == topic) {
@@ -275,18 +278,19 @@ impl Session {
         }
     }
 
-    /// Tells each server that the client ends, at most until `deadline` or for [`GOOD_BYE`], and ends all streams.
+    /// Notifies each server that the client ends, and closes all streams. Takes until `deadline` or
+    /// [`MIN_TERMINATION_TIME`] at most, whichever is later.
     pub(crate) async fn end(&self, deadline: Instant) {
         let notifications =
             self.inner.links(Stream::is_ready).into_iter().map(|link| self.notify_termination(link));
-        let until = deadline.max(Instant::now() + GOOD_BYE);
-        // A wait that is cut short says nothing about the servers.
+        let until = deadline.max(Instant::now() + MIN_TERMINATION_TIME);
+        // A timeout here says nothing about the servers, so it is ignored.
         let _ = tokio::time::timeout_at(until.into(), join_all(notifications)).await;
         self.inner.health.end();
         self.inner.stop.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
-        // Their connections end with the last stream that needs them.
+        // A connection closes with the last stream that uses it.
         self.inner.streams.lock().clear();
     }
 
@@ -295,7 +299,7 @@ impl Session {
         let request = v2::NotifyClientTerminationRequest { group: self.inner.group() };
         let result = self.inner.rpc.unary::<NotifyClientTermination>(&link, request, limit).await;
         if let Err(error) = result {
-            tracing::debug!(%error, "the server could not be told that the client ends");
+            tracing::debug!(%error, "failed to notify the server that the client ends");
         }
     }
 }
@@ -328,7 +332,7 @@ impl Inner {
         });
     }
 
-    /// The stream to an address, opened if there is none.
+    /// The stream to an address. Opens one if there is none.
     fn stream(self: &Arc<Self>, link: &Arc<Link>) -> Arc<Stream> {
         let mut streams = self.streams.lock();
         if let Some(stream) = streams.get(link.address()) {
@@ -341,12 +345,13 @@ impl Inner {
         stream
     }
 
-    fn forget(&self, link: &Link) {
-        self.health.good(&Part::telemetry(link.name()));
+    /// Removes the stream to an address, which was given up.
+    fn remove_stream(&self, link: &Link) {
+        self.health.clear(&Component::telemetry(link.name()));
         self.streams.lock().remove(link.address());
     }
 
-    /// The first command of a stream.
+    /// The settings of this client, which are the first command of every stream.
     fn own_settings(&self) -> v2::Settings {
         build_settings(&self.rpc, &self.servers, &self.role.lock())
     }
@@ -362,14 +367,15 @@ impl Inner {
         self.role.lock().client_type()
     }
 
-    /// The links of the streams that pass `filter`.
+    /// The links of the streams that match `filter`.
     fn links(&self, filter: impl Fn(&Stream) -> bool) -> Vec<Arc<Link>> {
         self.streams.lock().values().filter(|stream| filter(stream)).map(|it| it.link().clone()).collect()
     }
 
-    /// Sends a heartbeat to every server that has the settings, again and again.
+    /// Sends a heartbeat periodically to every server that has the settings.
     async fn send_heartbeats(self: Arc<Self>) {
-        let mut ticks = tokio::time::interval_at((Instant::now() + HEARTBEAT).into(), HEARTBEAT);
+        let mut ticks =
+            tokio::time::interval_at((Instant::now() + HEARTBEAT_INTERVAL).into(), HEARTBEAT_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
@@ -392,7 +398,8 @@ impl Inner {
     }
 }
 
-/// Whether `wanted` came true before the deadline; `None` if the stream was given up.
+/// Waits until the state is `wanted`. Returns whether that happened before the deadline; `None` if the stream was given
+/// up.
 async fn wait_until(
     state: &mut watch::Receiver<StreamState>,
     deadline: Instant,
@@ -405,7 +412,7 @@ async fn wait_until(
     }
 }
 
-/// What kept settings from coming in time.
+/// The error of a stream that has not received settings in time.
 fn missing_settings(link: &Link, state: &StreamState) -> Error {
     match state {
         StreamState::Opening { error: Some(error), .. } => error.clone(),

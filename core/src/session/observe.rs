@@ -1,4 +1,4 @@
-//! What metrics and interceptors learn about sends, receives and settlements.
+//! Reports sends, receives and settlements to metrics and interceptors.
 
 use std::time::SystemTime;
 
@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Session {
-    /// Where everything is counted.
+    /// The metrics of the client.
     pub(crate) fn metrics(&self) -> &Recorder {
         self.pool().metrics()
     }
@@ -20,32 +20,32 @@ impl Session {
         Interceptors(&self.options().interceptors)
     }
 
-    /// Lets interceptors see and change a message that is going to be sent. Returns a copy if there are any, for
-    /// [`refused`](Self::refused).
-    pub(crate) fn sending(&self, message: &mut Message) -> Option<Message> {
+    /// Calls interceptors before a send; they may change the message. Returns a copy if there are any, for
+    /// [`record_refused_send`](Self::record_refused_send).
+    pub(crate) fn intercept_send(&self, message: &mut Message) -> Option<Message> {
         let interceptors = self.interceptors();
         interceptors.before_send(message);
         (!interceptors.is_empty()).then(|| message.clone())
     }
 
-    /// Notes that a message was not even queued.
-    pub(crate) fn refused(&self, message: Option<&Message>, error: &Error) {
+    /// Records that a message could not be queued.
+    pub(crate) fn record_refused_send(&self, message: Option<&Message>, error: &Error) {
         match message {
-            Some(message) => self.sent(message, Err(error)),
-            None => self.metrics().failed("send", error.kind()),
+            Some(message) => self.record_send(message, Err(error)),
+            None => self.metrics().count_failure("send", error.kind()),
         }
     }
 
-    /// Notes the result of a send.
-    pub(crate) fn sent(&self, message: &Message, result: Result<&Receipt, &Error>) {
+    /// Records the result of a send.
+    pub(crate) fn record_send(&self, message: &Message, result: Result<&Receipt, &Error>) {
         if let Err(error) = result {
-            self.metrics().failed("send", error.kind());
+            self.metrics().count_failure("send", error.kind());
         }
         self.interceptors().after_send(message, result);
     }
 
-    /// Notes the result of one request for messages.
-    pub(crate) fn received(
+    /// Records the result of one request for messages.
+    pub(crate) fn record_receive(
         &self,
         receive: &ReceiveInfo<'_>,
         delivered_at: Option<SystemTime>,
@@ -54,14 +54,14 @@ impl Session {
         if let Ok(deliveries) = result
             && !deliveries.is_empty()
         {
-            // Without a latency if the clocks disagree so much that it would be negative.
+            // `None` if the latency would be negative, because the clocks disagree.
             let latency = delivered_at.and_then(|time| SystemTime::now().duration_since(time).ok());
-            self.metrics().consumes(receive.group, receive.topic).received(deliveries.len(), latency);
+            self.metrics().consumes(receive.group, receive.topic).count_received(deliveries.len(), latency);
         }
         self.interceptors().after_receive(receive, result);
     }
 
-    /// Runs the settlement of one delivery.
+    /// Runs `work`, which settles one delivery, and records its result.
     pub(crate) async fn settle(
         &self,
         message: &LeasedMessage,
@@ -72,20 +72,20 @@ impl Session {
         self.interceptors().before_settle(&info);
         let result = work.await;
         let series = self.metrics().consumes(info.group, info.topic);
-        self.settled(&series, &info, result.as_ref().copied());
+        self.record_settlement(&series, &info, result.as_ref().copied());
         result
     }
 
-    /// Notes the result of a settlement, which counts in `series`.
-    pub(crate) fn settled(
+    /// Records the result of a settlement, and counts it in `series`.
+    pub(crate) fn record_settlement(
         &self,
         series: &ConsumeSeries,
         settle: &SettleInfo<'_>,
         result: Result<(), &Error>,
     ) {
-        series.settled(settle.settlement, result.is_ok());
+        series.count_settled(settle.settlement, result.is_ok());
         if let Err(error) = result {
-            self.metrics().failed(error.operation(), error.kind());
+            self.metrics().count_failure(error.operation(), error.kind());
         }
         self.interceptors().after_settle(settle, result);
     }

@@ -1,4 +1,4 @@
-//! One telemetry stream: it exchanges settings, then answers the server's commands.
+//! One telemetry stream, which exchanges settings, and then handles the server's commands.
 
 use std::{
     sync::Arc,
@@ -15,23 +15,24 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::{Inner, Verification, VerificationReply};
 use crate::{
     error::{Error, ErrorKind},
-    health::Part,
+    health::Component,
     message::Group,
     options::Endpoints,
     rpc::{Backoff, Link, Origin},
     wire::{process_metric, process_orphan, process_settings, process_verification},
 };
 
-/// How long a server may take for its first settings, in request timeouts.
+/// How long a server may take to send its first settings, as a multiple of the request timeout.
 const FIRST_SETTINGS_TIMEOUTS: u32 = 2;
 
-/// Consecutive failures after which an address that only a route named is given up: about two minutes.
+/// After this many consecutive failures, about two minutes, the stream to an address from a route is given up. Streams to
+/// the user's endpoints are never given up.
 const MAX_FAILURES: u64 = 64;
 
-/// How often the settings are sent again. Servers do not announce changed settings, but answer with them.
-const RESEND: Duration = Duration::from_secs(300);
+/// How often the settings are sent again. Servers do not announce changed settings, but respond with them.
+const RESEND_INTERVAL: Duration = Duration::from_secs(300);
 
-/// The stream to one address. Its task keeps the state up to date.
+/// The telemetry stream to one address, as the session sees it. [`StreamTask`] runs it.
 #[derive(Debug)]
 pub(super) struct Stream {
     link: Arc<Link>,
@@ -42,19 +43,19 @@ pub(super) struct Stream {
 /// The state of a stream.
 #[derive(Debug)]
 pub(super) enum StreamState {
-    /// The server has sent no settings on this stream. `error` says why the stream before it ended.
+    /// The server has not sent settings on this stream. `error` is the reason why the previous stream ended.
     ///
-    /// `settings_since` is set if an earlier stream brought settings, and says when that stream ended.
-    Opening { failures: u64, error: Option<Error>, settings_since: Option<Instant> },
-    /// The server has the settings of the client, and has sent its own `received` times.
+    /// `lost_at` is when an earlier stream that had received settings ended; `None` if there was no such stream.
+    Opening { failures: u64, error: Option<Error>, lost_at: Option<Instant> },
+    /// The server has the settings of the client, and has sent its own. `received` counts how many times.
     Ready { received: u64 },
 }
 
 impl Stream {
-    /// A stream, and the task that keeps it open.
+    /// Creates a stream, and the task that keeps it open.
     pub(super) fn open(session: Arc<Inner>, link: Arc<Link>) -> (Self, impl Future<Output = ()> + Send) {
         let (sender, state) =
-            watch::channel(StreamState::Opening { failures: 0, error: None, settings_since: None });
+            watch::channel(StreamState::Opening { failures: 0, error: None, lost_at: None });
         let resend = Arc::new(Notify::new());
         let task =
             StreamTask { session, link: link.clone(), state: sender, resend: resend.clone(), received: 0 };
@@ -75,7 +76,7 @@ impl Stream {
 
     /// Whether the server's settings are known, from this stream or from an earlier one.
     pub(super) fn has_settings(&self) -> bool {
-        !matches!(*self.state.borrow(), StreamState::Opening { settings_since: None, .. })
+        !matches!(*self.state.borrow(), StreamState::Opening { lost_at: None, .. })
     }
 
     /// Sends the settings again at once.
@@ -94,8 +95,8 @@ struct StreamTask {
 }
 
 /// How a stream ended.
-enum End {
-    /// The server asked for a new stream.
+enum StreamEnd {
+    /// The server requested a new stream.
     Reopen,
     /// The stream failed.
     Failed(Error),
@@ -106,7 +107,7 @@ impl StreamTask {
         let mut backoff = Backoff::for_telemetry();
         let mut failures = 0;
         let mut failures_in_a_row = 0;
-        let mut settings_since = None;
+        let mut lost_at = None;
         while failures_in_a_row < MAX_FAILURES || self.session.servers.is_access(&self.link) {
             let received = self.received;
             let next = self.serve().await;
@@ -114,43 +115,43 @@ impl StreamTask {
             if self.received > received {
                 backoff = Backoff::for_telemetry();
                 failures_in_a_row = 0;
-                settings_since = Some(Instant::now());
+                lost_at = Some(Instant::now());
             }
             let error = match next {
-                End::Reopen => None,
-                End::Failed(error) => {
+                StreamEnd::Reopen => None,
+                StreamEnd::Failed(error) => {
                     tracing::debug!(%error, "a telemetry stream ended");
-                    self.session.health.bad(Part::telemetry(self.link.name()), &error);
+                    self.session.health.report(Component::telemetry(self.link.name()), &error);
                     Some(error)
                 }
             };
             failures += 1;
-            self.state.send_replace(StreamState::Opening { failures, error, settings_since });
+            self.state.send_replace(StreamState::Opening { failures, error, lost_at });
             tokio::time::sleep(backoff.next()).await;
         }
         // The next call to this address opens a new stream.
-        self.session.forget(&self.link);
+        self.session.remove_stream(&self.link);
     }
 
     /// Opens a stream and serves it until it ends.
-    async fn serve(&mut self) -> End {
+    async fn serve(&mut self) -> StreamEnd {
         let (commands, outgoing) = mpsc::channel(8);
         let before = self.received;
         let first_settings_due = crate::options::deadline(
             Instant::now(),
             self.session.servers.options.request_timeout.saturating_mul(FIRST_SETTINGS_TIMEOUTS),
         );
-        // Some servers send no headers before their first answer, hence the settings go first.
+        // Some servers send no headers before their first command, so the settings are sent first.
         if commands.try_send(self.settings()).is_err() {
-            return End::Failed(self.ended("the stream ended"));
+            return StreamEnd::Failed(self.stream_error("the stream ended"));
         }
         let opening =
             self.session.rpc.telemetry(&self.link, ReceiverStream::new(outgoing), first_settings_due);
         let mut stream = match opening.await {
             Ok(stream) => stream,
-            Err(error) => return End::Failed(error),
+            Err(error) => return StreamEnd::Failed(error),
         };
-        let mut ticks = tokio::time::interval_at((Instant::now() + RESEND).into(), RESEND);
+        let mut ticks = tokio::time::interval_at((Instant::now() + RESEND_INTERVAL).into(), RESEND_INTERVAL);
         loop {
             let resend = async {
                 tokio::select! {
@@ -164,12 +165,12 @@ impl StreamTask {
                         Ok(answer) => answer,
                         Err(next) => return next,
                     },
-                    Ok(None) => return End::Failed(self.ended("the server ended the stream")),
-                    Err(error) => return End::Failed(error),
+                    Ok(None) => return StreamEnd::Failed(self.stream_error("the server ended the stream")),
+                    Err(error) => return StreamEnd::Failed(error),
                 },
                 () = resend => Some(self.settings()),
                 () = sleep_until(first_settings_due.into()), if self.received == before => {
-                    return End::Failed(stream.origin().error(
+                    return StreamEnd::Failed(stream.origin().error(
                         ErrorKind::Timeout,
                         "the server sent no settings in time",
                     ));
@@ -178,33 +179,33 @@ impl StreamTask {
             if let Some(answer) = answer
                 && commands.send(answer).await.is_err()
             {
-                return End::Failed(self.ended("the stream broke"));
+                return StreamEnd::Failed(self.stream_error("the stream broke"));
             }
         }
     }
 
-    fn ended(&self, message: &str) -> Error {
+    fn stream_error(&self, message: &str) -> Error {
         Error::new(ErrorKind::Unavailable, "telemetry", message)
             .with_retryable(true)
             .with_endpoint(self.link.name().to_string())
     }
 
-    /// Handles one command of the server, and returns the answer if one is due.
+    /// Handles one command of the server. Returns the reply if there is one.
     fn handle(
         &mut self,
         origin: &Origin,
         command: v2::TelemetryCommand,
         commands: &mpsc::Sender<v2::TelemetryCommand>,
-    ) -> Result<Option<v2::TelemetryCommand>, End> {
+    ) -> Result<Option<v2::TelemetryCommand>, StreamEnd> {
         if let Some(status) = &command.status {
-            origin.check(Some(status)).map_err(End::Failed)?;
+            origin.check(Some(status)).map_err(StreamEnd::Failed)?;
         }
         match command.command {
             Some(Command::Settings(settings)) => {
                 *self.session.settings.lock() = process_settings(&settings);
                 self.session.servers.export_metrics(process_metric(&settings), &self.session.rpc);
-                self.link.reached();
-                self.session.health.good(&Part::telemetry(self.link.name()));
+                self.link.record_success();
+                self.session.health.clear(&Component::telemetry(self.link.name()));
                 self.received += 1;
                 if matches!(*self.state.borrow(), StreamState::Opening { .. }) {
                     self.session.connected.send_modify(|count| *count += 1);
@@ -212,14 +213,17 @@ impl StreamTask {
                 self.state.send_replace(StreamState::Ready { received: self.received });
                 Ok(None)
             }
-            Some(Command::ReconnectEndpointsCommand(_)) => Err(End::Reopen),
+            Some(Command::ReconnectEndpointsCommand(_)) => Err(StreamEnd::Reopen),
             Some(Command::RecoverOrphanedTransactionCommand(command)) => {
                 let endpoints = Endpoints::from_iter([self.link.address().clone()]);
                 match process_orphan(command, endpoints) {
                     Some(check) => {
                         let transaction_id = check.transaction_id.clone();
                         if !self.session.orphans.offer(check) {
-                            tracing::debug!(transaction_id, "an orphan check was not handled");
+                            tracing::debug!(
+                                transaction_id,
+                                "an orphan check was dropped: there is no checker, or too many checks wait"
+                            );
                         }
                     }
                     None => tracing::debug!("an orphan check lacks its message or transaction"),
@@ -228,7 +232,9 @@ impl StreamTask {
             }
             Some(Command::NotifyUnsubscribeLiteCommand(command)) => {
                 if !self.session.revocations.offer(command.lite_topic) {
-                    tracing::debug!("nobody noted that a server revoked a lite topic");
+                    tracing::debug!(
+                        "a revocation of a lite topic was dropped: there is no subscriber, or too many wait"
+                    );
                 }
                 Ok(None)
             }
@@ -237,12 +243,12 @@ impl StreamTask {
                 let trace = v2::ThreadStackTrace { nonce: command.nonce, thread_stack_trace: None };
                 Ok(Some(unsupported(Command::ThreadStackTrace(trace))))
             }
-            // The rest needs no answer.
+            // Other commands need no reply.
             Some(_) | None => Ok(None),
         }
     }
 
-    /// Lets a push consumer handle a message. Returns the answer of a client that can't.
+    /// Passes a message to verify to the push consumer. Returns the reply if this client is none, or too many messages wait.
     fn verify(
         &self,
         command: v2::VerifyMessageCommand,
@@ -265,7 +271,7 @@ impl StreamTask {
     }
 }
 
-/// The answer to a command that this client does not support, so that an administrator does not wait for one.
+/// The reply to a command that this client does not support, so that an administrator does not wait for a result.
 fn unsupported(answer: Command) -> v2::TelemetryCommand {
     let message = "this client does not support the command".to_owned();
     let status = v2::Status { code: v2::Code::Unsupported.into(), message };

@@ -13,13 +13,13 @@ use crate::{
 };
 
 impl Session {
-    /// Changes the subscriptions of a consumer, and waits until the servers that it is connected to know them.
+    /// Changes the subscriptions of a consumer, and waits until the servers that it is connected to have them.
     ///
-    /// A server that can't be told in time is told when it is reached again.
+    /// A server that can't be reached in time gets them when its stream reopens.
     ///
     /// # Errors
     ///
-    /// The refusal of a server; then the change is undone.
+    /// The refusal of a server. The change is undone then.
     pub(crate) async fn change_subscriptions(
         &self,
         deadline: Instant,
@@ -30,8 +30,8 @@ impl Session {
         };
         let deadline = deadline.min(crate::options::deadline(Instant::now(), self.options().request_timeout));
         let links = self.inner.links(|_| true);
-        let told = try_join_all(links.iter().map(|link| self.tell(link, deadline))).await;
-        if let Err(error) = told {
+        let sent = try_join_all(links.iter().map(|link| self.send_settings(link, deadline))).await;
+        if let Err(error) = sent {
             self.replace_subscriptions(|subscriptions| *subscriptions = before);
             for stream in self.inner.streams.lock().values() {
                 stream.resend();
@@ -41,7 +41,7 @@ impl Session {
         Ok(())
     }
 
-    /// Returns the subscriptions as they were before the change.
+    /// Applies `change`. Returns the subscriptions before it; `None` for a producer.
     fn replace_subscriptions(
         &self,
         change: impl FnOnce(&mut Vec<Subscription>),
@@ -56,13 +56,13 @@ impl Session {
         }
     }
 
-    /// Sends the settings over one stream.
-    async fn tell(&self, link: &Arc<Link>, deadline: Instant) -> Result<(), Error> {
+    /// Sends the settings over one stream, and waits for the server's response.
+    async fn send_settings(&self, link: &Arc<Link>, deadline: Instant) -> Result<(), Error> {
         let stream = self.inner.stream(link);
         let mut state = stream.watch();
         let before = match &*state.borrow_and_update() {
             StreamState::Ready { received } => *received,
-            // Its first command will be the new settings.
+            // A new stream sends the new settings as its first command.
             StreamState::Opening { .. } => return Ok(()),
         };
         stream.resend();

@@ -1,22 +1,22 @@
-//! Messages that an administrator has a consumer handle, to see whether it can.
+//! Messages that an administrator sends to a consumer, to verify that its handler can handle them.
 
 use rocketmq_thin_proto::v2;
 use tokio::sync::mpsc;
 
 use crate::{message::Delivery, wire::build_verified};
 
-/// A message to handle. The client holds no lease on it, so it is not settled.
+/// A message to verify. The client has no lease on it, so it is not settled.
 #[derive(Debug)]
 pub(crate) struct Verification {
     pub(crate) delivery: Delivery,
     pub(crate) reply: VerificationReply,
 }
 
-/// Tells the server how the message was handled.
+/// Sends the result of a verification to the server.
 #[derive(Debug)]
 pub(crate) struct VerificationReply {
     nonce: String,
-    /// Of the stream that the request came from. It may end in the meantime.
+    /// Sends commands on the stream that the request came from, unless it has ended.
     commands: mpsc::WeakSender<v2::TelemetryCommand>,
 }
 
@@ -25,12 +25,12 @@ impl VerificationReply {
         Self { nonce, commands: commands.downgrade() }
     }
 
-    /// Reports whether the message was consumed. Does not wait: without the stream, nobody waits for the reply.
+    /// Reports whether the message was consumed. Does not wait. If the stream has ended, the reply is dropped.
     pub(crate) fn send(self, consumed: bool) {
         let command = build_verified(self.nonce, consumed);
         let sent = self.commands.upgrade().is_some_and(|commands| commands.try_send(command).is_ok());
         if !sent {
-            tracing::debug!("the server could not be told how a message was handled that it wanted verified");
+            tracing::debug!("failed to send the result of a verification");
         }
     }
 }

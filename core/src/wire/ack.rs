@@ -1,4 +1,4 @@
-//! AckMessage.
+//! Builds AckMessage requests, and reads their results.
 
 use rocketmq_thin_proto::v2;
 
@@ -8,7 +8,7 @@ use crate::{
     rpc::{Origin, Outcome},
 };
 
-/// A request that acks deliveries of one topic, each given with its handle.
+/// Builds a request that acks deliveries of one topic, each with its receipt handle.
 pub(crate) fn build_ack<'a>(
     group: v2::Resource,
     topic: v2::Resource,
@@ -24,7 +24,7 @@ pub(crate) fn build_ack<'a>(
     v2::AckMessageRequest { group: Some(group), topic: Some(topic), entries }
 }
 
-/// The result of each handle of the request, in order.
+/// Returns the result of each handle of the request, in order.
 ///
 /// Entries are matched by handle, because some servers reorder them.
 pub(crate) fn process_ack(

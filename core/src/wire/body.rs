@@ -1,4 +1,4 @@
-//! Bodies. The digest of a received one is checked, then it is decompressed; one to send may be compressed.
+//! Decodes received bodies (checks the digest and decompresses), and compresses bodies to send.
 
 use std::io::{Read, Write};
 
@@ -14,7 +14,7 @@ use rocketmq_thin_proto::v2;
 use ruzstd::decoding::StreamingDecoder;
 use sha1::Sha1;
 
-/// The decompressed body; `None` if it doesn't match its digest, can't be decompressed, or exceeds `max_size`
+/// Returns the decompressed body; `None` if it doesn't match its digest, can't be decompressed, or exceeds `max_size`
 /// bytes.
 pub(super) fn decode(body: &Bytes, properties: &v2::SystemProperties, max_size: usize) -> Option<Bytes> {
     if !matches_digest(body, properties.body_digest.as_ref()) {
@@ -24,14 +24,14 @@ pub(super) fn decode(body: &Bytes, properties: &v2::SystemProperties, max_size: 
         v2::Encoding::Identity => Some(body.clone()),
         v2::Encoding::Unspecified if properties.body_encoding == 0 => Some(body.clone()),
         v2::Encoding::Unspecified => None,
-        // Servers label every compression as gzip, so the first bytes decide.
+        // Servers label every compression as gzip, so the format is detected by the first bytes.
         v2::Encoding::Gzip => decompress(body, max_size).map(Bytes::from),
     }
 }
 
-/// The body in gzip form; `None` if that is not smaller.
+/// Compresses a body with gzip; `None` if that does not make it smaller.
 ///
-/// The protocol has a name only for gzip, so that clients which look at the name can decompress nothing else.
+/// Gzip is the only compression that the protocol has a name for, and other clients may rely on the name.
 pub(crate) fn compress(body: &[u8]) -> Option<Bytes> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(body).ok()?;
@@ -70,7 +70,7 @@ fn decompress(body: &[u8], max_size: usize) -> Option<Vec<u8>> {
     }
 }
 
-/// Reads to the end, but at most one byte beyond the limit.
+/// Reads to the end; `None` if that fails, or is more than `max_size` bytes.
 fn read(decoder: impl Read, max_size: usize) -> Option<Vec<u8>> {
     let mut plain = Vec::new();
     decoder.take(max_size as u64 + 1).read_to_end(&mut plain).ok()?;
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_bytes_tell_the_compression() {
+    fn the_compression_is_detected_by_the_first_bytes() {
         let properties = properties(v2::Encoding::Gzip, None);
         for packed in [gzip(b"hello"), zlib(b"hello"), lz4(b"hello"), zstd(b"hello")] {
             assert_eq!(decode(&packed.into(), &properties, MAX).unwrap(), "hello");

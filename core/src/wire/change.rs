@@ -1,4 +1,4 @@
-//! ChangeInvisibleDuration.
+//! Builds ChangeInvisibleDuration requests, and reads their results.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ pub(crate) struct InvisibleChange<'a> {
     pub(crate) handle: String,
     /// How long the delivery is hidden, from now.
     pub(crate) invisible: Duration,
-    /// Asks the server not to count this delivery as an attempt. Servers before 5.5.0 ignore it, and all of them
-    /// ignore it for FIFO groups.
+    /// Asks the server not to count this delivery as an attempt. Servers before 5.5.0 ignore it, and later ones ignore
+    /// it for FIFO groups.
     pub(crate) suspend: bool,
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn build_change(
     }
 }
 
-/// The new handle; empty if the old one stays valid.
+/// Returns the new receipt handle; empty if the old one stays valid.
 pub(crate) fn process_change(
     origin: &Origin,
     response: v2::ChangeInvisibleDurationResponse,

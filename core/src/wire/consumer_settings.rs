@@ -1,29 +1,28 @@
-//! The server's settings for a consumer: how it receives, and when a failed message comes again.
+//! Reads the server's settings for a consumer: how it receives, and when a failed message is delivered again.
 
 use std::time::Duration;
 
 use rocketmq_thin_proto::v2::{self, retry_policy::Strategy};
 
 /// The server's settings for a consumer.
-#[allow(dead_code, reason = "a push consumer will read it")]
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ConsumerSettings {
     /// Whether the group is ordered.
     pub(crate) fifo: bool,
-    /// How many messages one receive of a push consumer may ask for.
+    /// How many messages one poll of a push consumer may request.
     pub(crate) receive_batch_size: u32,
-    /// How long a receive of a push consumer waits.
+    /// How long one poll of a push consumer waits.
     pub(crate) long_polling_timeout: Duration,
-    /// When a failed message comes again.
+    /// When a failed message is delivered again.
     pub(crate) redelivery: Redelivery,
-    /// How many lite topics a consumer may have, if the server says so.
+    /// How many lite topics a consumer may subscribe to; `None` if the server sets no limit.
     pub(crate) lite_quota: Option<usize>,
-    /// How long the name of a lite topic may be, in bytes, if the server says so.
+    /// The maximum length of the name of a lite topic, in bytes; `None` if the server sets no limit.
     pub(crate) max_lite_topic_size: Option<usize>,
 }
 
 impl Default for ConsumerSettings {
-    /// What a server sets for a group that nobody has configured.
+    /// The settings that servers send for a group without a configuration of its own.
     fn default() -> Self {
         Self {
             fifo: false,
@@ -39,7 +38,7 @@ impl Default for ConsumerSettings {
 /// How often a message is delivered, and how long it waits after each failure.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Redelivery {
-    /// Deliveries in all, including the first.
+    /// The maximum number of deliveries, including the first.
     pub(crate) max_attempts: u32,
     backoff: Backoff,
 }
@@ -51,13 +50,12 @@ enum Backoff {
         max: Duration,
         multiplier: f64,
     },
-    /// One pause for each failure; the last one repeats.
+    /// One pause for each failure. The last one applies to all further failures.
     Customized(Vec<Duration>),
 }
 
-#[allow(dead_code, reason = "a push consumer will call it")]
 impl Redelivery {
-    /// How long a message waits after its delivery number `attempt` has failed. The first is number 1.
+    /// How long to wait after the delivery number `attempt` of a message has failed. The first delivery is number 1.
     pub(crate) fn delay(&self, attempt: u32) -> Duration {
         let failures_before = attempt.saturating_sub(1);
         match &self.backoff {
@@ -75,7 +73,7 @@ impl Redelivery {
 }
 
 impl Default for Redelivery {
-    /// The policy of a group that nobody has configured.
+    /// The retry policy of a group without a configuration of its own.
     fn default() -> Self {
         const PAUSES: [u64; 18] =
             [1, 5, 10, 30, 60, 120, 180, 240, 300, 360, 420, 480, 540, 600, 1200, 1800, 3600, 7200];
@@ -84,7 +82,7 @@ impl Default for Redelivery {
     }
 }
 
-/// The part of the server's settings that consumers use. What is missing or invalid has its default.
+/// Returns the part of the server's settings that consumers use. Missing and invalid values get their defaults.
 pub(super) fn process(policy: Option<&v2::RetryPolicy>, subscription: &v2::Subscription) -> ConsumerSettings {
     let default = ConsumerSettings::default();
     let positive = |number: i32| u32::try_from(number).ok().filter(|number| *number > 0);
@@ -126,7 +124,7 @@ fn backoff(policy: &v2::RetryPolicy) -> Option<Backoff> {
     }
 }
 
-/// A duration that is not negative.
+/// Converts a duration; `None` if it is negative.
 fn duration(duration: &prost_types::Duration) -> Option<Duration> {
     Duration::try_from(*duration).ok()
 }

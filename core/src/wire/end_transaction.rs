@@ -1,36 +1,36 @@
-//! EndTransaction.
+//! Builds EndTransaction requests, and reads their results.
 
 use rocketmq_thin_proto::v2;
 
 use crate::{error::Error, options::Endpoints, rpc::Origin};
 
-/// A message that is stored, but not delivered before its transaction is committed.
+/// A message that is stored, but not delivered until its transaction is committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HalfMessage {
     pub(crate) topic: String,
     pub(crate) message_id: String,
     pub(crate) transaction_id: String,
-    /// The server that has to be told what becomes of it.
+    /// The server that stored the message, and gets the decision.
     pub(crate) server: Endpoints,
 }
 
-/// What ends a transaction.
+/// The decision about a half message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct End {
-    /// Whether its message is delivered. Otherwise it is dropped.
+pub(crate) struct TransactionEnd {
+    /// Whether to deliver the message. Otherwise it is dropped.
     pub(crate) commit: bool,
-    /// Whether the server asked for the decision.
-    pub(crate) asked: bool,
+    /// Whether the decision is the reply to an orphan check of the server.
+    pub(crate) by_server_check: bool,
 }
 
 pub(crate) fn build_end_transaction(
     topic: v2::Resource,
     half: &HalfMessage,
-    end: End,
+    end: TransactionEnd,
 ) -> v2::EndTransactionRequest {
     let resolution =
         if end.commit { v2::TransactionResolution::Commit } else { v2::TransactionResolution::Rollback };
-    let source = if end.asked {
+    let source = if end.by_server_check {
         v2::TransactionSource::SourceServerCheck
     } else {
         v2::TransactionSource::SourceClient

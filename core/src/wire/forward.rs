@@ -1,4 +1,4 @@
-//! ForwardMessageToDeadLetterQueue.
+//! Builds ForwardMessageToDeadLetterQueue requests.
 
 use rocketmq_thin_proto::v2;
 
@@ -8,9 +8,9 @@ use crate::message::LeasedMessage;
 pub(crate) struct Forward<'a> {
     pub(crate) message: &'a LeasedMessage,
     pub(crate) handle: String,
-    /// How many times it has been delivered.
+    /// How many times the message has been delivered.
     pub(crate) attempt: u32,
-    /// How many times the server would deliver it.
+    /// How many times the server delivers a message at most.
     pub(crate) max_attempts: u32,
 }
 

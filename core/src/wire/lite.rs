@@ -1,23 +1,23 @@
-//! SyncLiteSubscription.
+//! Builds SyncLiteSubscription requests.
 
 use rocketmq_thin_proto::v2::{self, LiteSubscriptionAction as Action};
 
-/// The code for a name that can't be one of a lite topic.
+/// The server's code for an invalid name of a lite topic.
 pub(crate) const ILLEGAL_LITE_TOPIC: i32 = v2::Code::IllegalLiteTopic as i32;
 
-/// The code for more lite topics than a consumer may have.
+/// The server's code for more lite topics than a consumer may subscribe to.
 pub(crate) const LITE_QUOTA_EXCEEDED: i32 = v2::Code::LiteSubscriptionQuotaExceeded as i32;
 
-/// How names change the lite topics of a consumer.
+/// How a request changes the lite topics of a consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LiteChange {
     Add,
     Remove,
-    /// They are all that the consumer has.
+    /// The request has the complete set.
     Complete,
 }
 
-/// A change of the lite topics below `topic` that a consumer receives from.
+/// Builds a request that changes which lite topics of `topic` a consumer receives from.
 pub(crate) fn build_sync_lite(
     group: v2::Resource,
     topic: v2::Resource,

@@ -1,4 +1,4 @@
-//! Message ids, which the sender makes.
+//! Generates message ids.
 
 use std::{
     process,
@@ -9,11 +9,11 @@ use std::{
 const LENGTH: usize = 34;
 const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
 
-/// 2021-01-01T00:00:00Z: ids count seconds from here.
+/// 2021-01-01T00:00:00Z, from which ids count seconds, as the duration since 1970.
 const EPOCH: Duration = Duration::from_secs(1_609_459_200);
 
-/// Makes ids of version 1: 34 upper-case hex digits for `01`, six bytes of the sender, two of the process,
-/// four of seconds since 2021 and four of a counter.
+/// Generates ids of version 1: 34 upper-case hex digits that encode the byte 1, six bytes for the sender, two for the
+/// process id, four for the seconds since 2021, and four for a counter.
 ///
 /// In other clients the six bytes are a MAC address. Here they are random, because containers share addresses and
 /// an id only has to be unique.
@@ -32,11 +32,11 @@ impl MessageIds {
 
     pub(crate) fn next(&self, now: SystemTime) -> String {
         let seconds = now.duration_since(UNIX_EPOCH + EPOCH).map_or(0, |since| since.as_secs());
-        // The format has four bytes for the seconds; they wrap around in 2157.
+        // The format has four bytes for the seconds, which wrap around in 2157.
         let number = seconds << 32 | u64::from(self.next.fetch_add(1, Ordering::Relaxed));
         let mut id = String::with_capacity(LENGTH);
         id.push_str(&self.prefix);
-        // By hand: every message has one, and `format!` takes several times as long.
+        // Not with `format!`, which takes several times as long, because every message needs an id.
         id.extend((0..16).rev().map(|at| char::from(DIGITS[(number >> (4 * at)) as usize & 15])));
         id
     }

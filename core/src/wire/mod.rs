@@ -1,4 +1,5 @@
-//! Conversion between our types and the wire's. Pure functions: `build_*` for requests, `process_*` for responses.
+//! Converts between the client's types and those of the protocol. `build_*` functions build requests, `process_*` functions
+//! read responses and commands. None does I/O.
 
 mod ack;
 mod body;
@@ -21,7 +22,9 @@ pub(crate) use ack::{build_ack, process_ack};
 pub(crate) use body::compress;
 pub(crate) use change::{InvisibleChange, build_change, process_change};
 pub(crate) use consumer_settings::{ConsumerSettings, Redelivery};
-pub(crate) use end_transaction::{End, HalfMessage, build_end_transaction, process_end_transaction};
+pub(crate) use end_transaction::{
+    HalfMessage, TransactionEnd, build_end_transaction, process_end_transaction,
+};
 pub(crate) use forward::{Forward, build_forward};
 pub(crate) use lite::{ILLEGAL_LITE_TOPIC, LITE_QUOTA_EXCEEDED, LiteChange, build_sync_lite};
 pub(crate) use message_id::MessageIds;
@@ -30,12 +33,12 @@ pub(crate) use otlp::{build_export, process_metric};
 pub(crate) use recall::{build_recall, process_recall};
 pub(crate) use receive::{Attempt, Poll, Source, build_receive, process_receive};
 pub(crate) use route::{build_query_route, process_query_route};
-pub(crate) use send::{Outgoing, build_send, process_send};
+pub(crate) use send::{OutgoingMessage, build_send, process_send};
 pub(crate) use settings::{ConsumerKind, Role, Settings, build_settings, process_settings};
 pub(crate) use verification::{build_verified, process_verification};
 
-/// A duration on the wire. One that is too long becomes the longest that can be expressed: the server refuses it if
-/// it has to, while a missing duration would mean something else.
+/// Converts a duration for the wire. A duration that is too long becomes the longest that the protocol can express, which
+/// the server may refuse. A missing duration would mean something else.
 fn duration(duration: std::time::Duration) -> prost_types::Duration {
     prost_types::Duration::try_from(duration).unwrap_or(prost_types::Duration { seconds: i64::MAX, nanos: 0 })
 }

@@ -1,4 +1,4 @@
-//! RecoverOrphanedTransactionCommand.
+//! Reads RecoverOrphanedTransactionCommand, the orphan check of a server.
 
 use rocketmq_thin_proto::v2;
 
@@ -9,8 +9,8 @@ use crate::{
 
 use super::body;
 
-/// The half message that the server at `endpoints` asks about; `None` if the command lacks the message or the
-/// transaction.
+/// Returns the half message that the server at `endpoints` asks about; `None` if the command lacks the message or the
+/// transaction id.
 pub(crate) fn process_orphan(
     command: v2::RecoverOrphanedTransactionCommand,
     endpoints: Endpoints,

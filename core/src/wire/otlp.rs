@@ -1,4 +1,4 @@
-//! Metrics as OTLP, and the part of a server's settings that asks for them.
+//! Builds OTLP export requests, and reads the part of a server's settings that turns the export on.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,7 +13,7 @@ use crate::{
     rpc::Identity,
 };
 
-/// The metrics of Apache's clients, which collectors expect.
+/// The exported metrics: those that Apache's clients export, too.
 const EXPORTED: [&str; 6] = [
     "rocketmq_send_cost_time",
     "rocketmq_delivery_latency",
@@ -23,7 +23,7 @@ const EXPORTED: [&str; 6] = [
     "rocketmq_consumer_cached_bytes",
 ];
 
-/// The collector that the server wants metrics at; `None` if it wants none.
+/// Returns the collector that the server wants metrics to be sent to; `None` if it wants none.
 pub(crate) fn process_metric(settings: &v2::Settings) -> Option<Endpoints> {
     let endpoints = settings.metric.as_ref().filter(|metric| metric.on)?.endpoints.as_ref()?;
     let collector: Endpoints = endpoints
@@ -34,7 +34,7 @@ pub(crate) fn process_metric(settings: &v2::Settings) -> Option<Endpoints> {
     (!collector.addresses().is_empty()).then_some(collector)
 }
 
-/// The request with everything counted so far; `None` if that is nothing.
+/// Builds a request with all exported metrics; `None` if they have no values yet.
 pub(crate) fn build_export(metrics: &Metrics) -> Option<otlp::ExportMetricsServiceRequest> {
     let exported = metrics
         .metrics
@@ -117,7 +117,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::metrics::{Cached, Recorder};
+    use crate::metrics::{CachedMessage, Recorder};
 
     fn settings(on: bool, addresses: &[(&str, i32)]) -> v2::Settings {
         let addresses =
@@ -140,12 +140,12 @@ mod tests {
     }
 
     #[test]
-    fn what_counted_nothing_is_not_exported() {
+    fn metrics_without_values_are_not_exported() {
         let recorder = Recorder::default();
-        recorder.retried("send");
+        recorder.count_retry("send");
         assert_eq!(build_export(&recorder.snapshot("me", 3, 1)), None);
-        let mut cached = Cached::new(recorder.consumes("g", "t"), 7);
-        cached.end(Instant::now(), true);
+        let mut cached = CachedMessage::new(recorder.consumes("g", "t"), 7);
+        cached.handler_ended(Instant::now(), true);
         let request = build_export(&recorder.snapshot("me", 3, 1)).unwrap();
         let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
         let names: Vec<_> = metrics.iter().map(|metric| metric.name.as_str()).collect();

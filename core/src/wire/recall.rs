@@ -1,4 +1,4 @@
-//! RecallMessage.
+//! Builds RecallMessage requests, and reads their results.
 
 use rocketmq_thin_proto::v2;
 
@@ -8,7 +8,7 @@ pub(crate) fn build_recall(topic: v2::Resource, handle: &str) -> v2::RecallMessa
     v2::RecallMessageRequest { topic: Some(topic), recall_handle: handle.to_owned() }
 }
 
-/// The id of the message that will not be delivered.
+/// Returns the id of the recalled message.
 pub(crate) fn process_recall(origin: &Origin, response: v2::RecallMessageResponse) -> Result<String, Error> {
     origin.check(response.status.as_ref())?;
     Ok(response.message_id)

@@ -1,4 +1,4 @@
-//! ReceiveMessage.
+//! Builds ReceiveMessage requests, and reads the deliveries of their responses.
 
 use std::{
     sync::Arc,
@@ -17,17 +17,17 @@ use crate::{
     trace,
 };
 
-/// A subscription, as all its receives need it.
+/// The parameters of a subscription that all its polls share.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) group: Arc<Group>,
     pub(crate) topic: Arc<str>,
     pub(crate) filter: Filter,
-    /// The largest body after decompression, in bytes.
+    /// The maximum size of a body after decompression, in bytes.
     pub(crate) max_body_size: usize,
 }
 
-/// What one long poll asks for.
+/// The parameters of one long poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Poll {
     pub(crate) max_messages: u32,
@@ -38,14 +38,14 @@ pub(crate) struct Poll {
 /// One attempt of a long poll.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attempt<'a> {
-    /// The same until there is an answer, so that the server can return the same messages again.
+    /// Retries of a poll use the same id, so that the server can return the same messages again.
     pub(crate) id: &'a str,
     pub(crate) poll: Poll,
     pub(crate) source: &'a Source,
     pub(crate) queue: &'a Queue,
 }
 
-/// The request of an attempt.
+/// Builds the request of an attempt.
 pub(crate) fn build_receive(
     group: v2::Resource,
     topic: v2::Resource,
@@ -70,7 +70,7 @@ pub(crate) fn build_receive(
     }
 }
 
-/// The deliveries of one long poll; empty if there was no message.
+/// Returns the deliveries of one long poll; empty if there was no message.
 pub(crate) fn process_receive(
     origin: &Origin,
     received: Received,
@@ -92,7 +92,7 @@ fn is_empty_poll(error: &Error) -> bool {
     error.kind() == ErrorKind::NotFound && error.code() == Some(v2::Code::MessageNotFound.into())
 }
 
-/// A message that the server at `endpoints` gave out for `invisible`.
+/// Converts a message that the server at `endpoints` has delivered with a lease of `invisible`.
 pub(super) fn delivery(
     message: v2::Message,
     source: &Source,
@@ -103,7 +103,7 @@ pub(super) fn delivery(
     let plain = body::decode(&message.body, &system, source.max_body_size);
     let mut properties: Vec<_> = message.user_properties.into_iter().collect();
     properties.sort_unstable();
-    // Senders with OpenTelemetry's instrumentation of Apache's client set only the property.
+    // OpenTelemetry's instrumentation of Apache's client sets only the property.
     let trace_parent = system.trace_context.filter(|context| !context.is_empty());
     let trace_parent = trace_parent.or_else(|| trace::trace_parent(&properties).map(str::to_owned));
     let leased = LeasedMessage {
@@ -118,7 +118,7 @@ pub(super) fn delivery(
         system.dead_letter_queue.map(|origin| DeadLetterOrigin::new(origin.topic, origin.message_id));
     Delivery {
         message_id: system.message_id,
-        // As subscribed, because servers truncate the name of a topic at its first percent sign.
+        // The subscribed name, because servers truncate the name of a topic at its first percent sign.
         topic: source.topic.to_string(),
         corrupted: plain.is_none(),
         body: plain.unwrap_or(message.body),

@@ -1,4 +1,4 @@
-//! QueryRoute.
+//! Builds QueryRoute requests, and reads the queues of their responses.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use crate::{
     rpc::Origin,
 };
 
-/// Asks for the queues of `topic`. A proxy answers with the endpoints that it is asked through.
+/// Builds a request for the queues of `topic`. A proxy returns the endpoints in `access` as those of the queues.
 pub(crate) fn build_query_route(topic: v2::Resource, access: &Endpoints) -> v2::QueryRouteRequest {
     v2::QueryRouteRequest { topic: Some(topic), endpoints: Some(endpoints(access)) }
 }
 
-/// The queues of a topic.
+/// Returns the queues of a topic.
 pub(crate) fn process_query_route(
     origin: &Origin,
     response: v2::QueryRouteResponse,
@@ -27,7 +27,7 @@ pub(crate) fn process_query_route(
     Ok(TopicRoute::new(response.message_queues.into_iter().filter_map(queue).collect()))
 }
 
-/// The queue, if its broker is a master with an address. Slaves accept no messages.
+/// Converts a queue; `None` unless its broker is a master with an address. Slaves accept no messages.
 fn queue(queue: v2::MessageQueue) -> Option<Queue> {
     let (readable, writable) = match queue.permission() {
         v2::Permission::ReadWrite => (true, true),
@@ -53,7 +53,7 @@ fn queue(queue: v2::MessageQueue) -> Option<Queue> {
     })
 }
 
-/// A topic whose types are not specified leaves it to the server.
+/// The accepted types. Empty, so that the server decides, if the types are not specified.
 fn accepted_types(queue: &v2::MessageQueue) -> AcceptedTypes {
     let types: Option<Vec<_>> = queue.accept_message_types().map(message_type).collect();
     AcceptedTypes::new(types.unwrap_or_default())

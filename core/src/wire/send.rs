@@ -1,4 +1,4 @@
-//! SendMessage.
+//! Builds SendMessage requests, and reads their results.
 
 use std::time::SystemTime;
 
@@ -11,9 +11,9 @@ use crate::{
     trace::trace_parent,
 };
 
-/// A message, and what the client adds to it.
+/// A message to send, with the fields that the client adds.
 #[derive(Debug)]
-pub(crate) struct Outgoing {
+pub(crate) struct OutgoingMessage {
     pub(crate) message: Message,
     pub(crate) message_type: MessageType,
     pub(crate) deliver_at: Option<SystemTime>,
@@ -23,8 +23,8 @@ pub(crate) struct Outgoing {
     pub(crate) born_at: SystemTime,
 }
 
-impl Outgoing {
-    /// A message that is sent `now`.
+impl OutgoingMessage {
+    /// Prepares a message that is sent at `now`.
     ///
     /// # Errors
     ///
@@ -41,14 +41,14 @@ impl Outgoing {
     }
 }
 
-/// A request with messages of one topic, for one queue.
+/// Builds a request with messages of one topic, for one queue.
 pub(crate) fn build_send<'a>(
     topic: &v2::Resource,
     queue_id: i32,
     born_host: &str,
-    messages: impl Iterator<Item = &'a Outgoing>,
+    messages: impl Iterator<Item = &'a OutgoingMessage>,
 ) -> v2::SendMessageRequest {
-    let build = |outgoing: &Outgoing| {
+    let build = |outgoing: &OutgoingMessage| {
         let Message { body, tag, keys, properties, message_group, priority, lite_topic, .. } =
             &outgoing.message;
         let encoding = if outgoing.compressed { v2::Encoding::Gzip } else { v2::Encoding::Identity };
@@ -88,23 +88,25 @@ fn wire_type(message_type: MessageType) -> v2::MessageType {
     }
 }
 
-/// The result of each message of the request, in order.
+/// Returns the result of each message of the request, in order.
 ///
-/// Apache's proxy answers a batch with one entry whose id is all ids joined by commas and whose offset is the
-/// first message's; others answer with an entry for each message.
+/// For a batch, Apache's proxy returns one entry, with all ids joined by commas and the offset of the first message. Other
+/// servers return an entry for each message.
 pub(crate) fn process_send<'a>(
     origin: &Origin,
     response: v2::SendMessageResponse,
-    sent: impl ExactSizeIterator<Item = &'a Outgoing>,
+    sent: impl ExactSizeIterator<Item = &'a OutgoingMessage>,
 ) -> Result<Vec<Result<Receipt, Error>>, Error> {
     let top = origin.check(response.status.as_ref());
     let entries = response.entries;
     match (&top, entries.len()) {
         (Err(error), 0) => return Err(error.clone()),
         (Ok(Outcome::PerEntry), count) if count != sent.len() => {
-            return Err(misfit(origin, count, sent.len()));
+            return Err(count_mismatch(origin, count, sent.len()));
         }
-        (_, count) if count > 1 && count != sent.len() => return Err(misfit(origin, count, sent.len())),
+        (_, count) if count > 1 && count != sent.len() => {
+            return Err(count_mismatch(origin, count, sent.len()));
+        }
         _ => {}
     }
     let one_for_all = entries.len() == 1 && sent.len() > 1;
@@ -133,8 +135,10 @@ pub(crate) fn process_send<'a>(
         .collect())
 }
 
-fn misfit(origin: &Origin, entries: usize, sent: usize) -> Error {
-    origin.error(ErrorKind::Protocol, format!("{entries} results came for {sent} messages")).maybe()
+fn count_mismatch(origin: &Origin, entries: usize, sent: usize) -> Error {
+    origin
+        .error(ErrorKind::Protocol, format!("the server returned {entries} results for {sent} messages"))
+        .with_maybe_delivered()
 }
 
 #[cfg(test)]
@@ -147,10 +151,10 @@ mod tests {
         Origin { operation: "send", endpoint: "h:1".into(), request_id: "r".into() }
     }
 
-    fn outgoing(ids: &[&str]) -> Vec<Outgoing> {
+    fn outgoing(ids: &[&str]) -> Vec<OutgoingMessage> {
         let message = Message::new("t", "x").tag("a").key("k").property("p", "1").property("p", "2");
         let outgoing =
-            |id: &&str| Outgoing::new(message.clone(), false, (*id).to_owned(), UNIX_EPOCH).unwrap();
+            |id: &&str| OutgoingMessage::new(message.clone(), false, (*id).to_owned(), UNIX_EPOCH).unwrap();
         ids.iter().map(outgoing).collect()
     }
 
@@ -170,7 +174,7 @@ mod tests {
     fn offsets(
         top: v2::Code,
         entries: Vec<v2::SendResultEntry>,
-        sent: &[Outgoing],
+        sent: &[OutgoingMessage],
     ) -> Vec<Result<i64, Option<i32>>> {
         let response = v2::SendMessageResponse { status: status(top), entries };
         match process_send(&origin(), response, sent.iter()) {
@@ -208,7 +212,7 @@ mod tests {
             (message().lite_topic("l"), false, v2::MessageType::Lite),
         ] {
             let now = UNIX_EPOCH + Duration::from_secs(1);
-            let sent = Outgoing::new(message.clone(), in_transaction, "1".into(), now).unwrap();
+            let sent = OutgoingMessage::new(message.clone(), in_transaction, "1".into(), now).unwrap();
             let request = build_send(&v2::Resource::default(), 0, "host", [sent].iter());
             let system = request.messages[0].system_properties.clone().unwrap();
             assert_eq!(system.message_type(), expected);
@@ -220,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_has_what_the_server_gives() {
+    fn a_receipt_has_the_values_of_the_server() {
         let given = v2::SendResultEntry {
             status: status(v2::Code::Ok),
             message_id: "a".into(),

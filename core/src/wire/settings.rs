@@ -1,4 +1,4 @@
-//! Settings: what a client tells the server about itself, and what the server answers.
+//! Builds the settings that a client sends to servers, and reads the settings that servers send.
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
@@ -14,23 +14,23 @@ use crate::{
     rpc::{Identity, Rpc, Servers, WireLanguage},
 };
 
-/// What a client of the protocol is.
+/// What a session is for.
 #[derive(Clone, Debug)]
 pub(crate) enum Role {
-    /// Sends to these topics.
+    /// A producer that sends to these topics.
     Producer { topics: Vec<String> },
-    /// Receives from these topics for this group.
+    /// A consumer of this group with these subscriptions.
     Consumer { kind: ConsumerKind, group: String, subscriptions: Vec<Subscription> },
 }
 
 /// How a consumer receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConsumerKind {
-    /// One call at a time.
+    /// With one call at a time.
     Simple,
     /// With a handler.
     Push,
-    /// One call at a time, from lite topics.
+    /// With one call at a time, from lite topics.
     LiteSimple,
     /// With a handler, from lite topics.
     LitePush,
@@ -51,17 +51,17 @@ impl Role {
 /// The server's settings for a client.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Settings {
-    /// The limits of the first and of the later pauses between attempts.
+    /// The limits of the first pause and of later pauses between attempts; `None` if the server sets none.
     pub(crate) pauses: Option<(Duration, Duration)>,
-    /// The largest body that the server accepts, in bytes.
+    /// The maximum size of a body, in bytes; `None` if the server sets no limit.
     pub(crate) max_body_size: Option<usize>,
-    /// Whether clients have to check that a topic accepts the type of a message.
+    /// Whether clients must check that a topic accepts the type of a message.
     pub(crate) validate_message_type: bool,
-    /// Those of a consumer.
+    /// The settings of a consumer; `None` for a producer.
     pub(crate) consumer: Option<Arc<ConsumerSettings>>,
 }
 
-/// The first command of every telemetry stream.
+/// Builds the settings of a client, which are the first command of every telemetry stream.
 pub(crate) fn build_settings(rpc: &Rpc, servers: &Servers, role: &Role) -> v2::Settings {
     let Servers { options, access, .. } = servers;
     let pub_sub = match role {
@@ -82,7 +82,7 @@ pub(crate) fn build_settings(rpc: &Rpc, servers: &Servers, role: &Role) -> v2::S
             ..Default::default()
         }),
     };
-    // The policy of a push consumer is that of its group, which only the server knows.
+    // A push consumer uses the retry policy of its group, which only the server knows.
     let has_policy =
         !matches!(role, Role::Consumer { kind: ConsumerKind::Push | ConsumerKind::LitePush, .. });
     v2::Settings {
@@ -103,7 +103,7 @@ pub(crate) fn build_settings(rpc: &Rpc, servers: &Servers, role: &Role) -> v2::S
     }
 }
 
-/// The part of the server's settings that this client uses.
+/// Returns the part of the server's settings that this client uses.
 pub(crate) fn process_settings(settings: &v2::Settings) -> Settings {
     let exponential = settings.backoff_policy.as_ref().and_then(|policy| match &policy.strategy {
         Some(v2::retry_policy::Strategy::ExponentialBackoff(backoff)) => Some(backoff),
@@ -131,7 +131,7 @@ pub(crate) fn process_settings(settings: &v2::Settings) -> Settings {
     }
 }
 
-/// A filter in the server's notation.
+/// Converts a filter.
 pub(crate) fn filter(filter: &Filter) -> v2::FilterExpression {
     let (kind, expression) = match filter {
         Filter::All => (v2::FilterType::Tag, "*".to_owned()),
@@ -141,7 +141,7 @@ pub(crate) fn filter(filter: &Filter) -> v2::FilterExpression {
     v2::FilterExpression { r#type: kind.into(), expression }
 }
 
-/// Endpoints as sent to the server. Host names, and mixtures of schemes, are sent as domain names.
+/// Converts endpoints. Host names, and mixed kinds of addresses, are sent as domain names.
 pub(crate) fn endpoints(endpoints: &Endpoints) -> v2::Endpoints {
     let addresses = endpoints.addresses();
     let scheme = if addresses.iter().all(|address| address.host.parse::<Ipv4Addr>().is_ok()) {

@@ -1,4 +1,4 @@
-//! VerifyMessageCommand.
+//! Reads VerifyMessageCommand, and builds its reply.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::{
     options::{DecodeOptions, Endpoints, Filter, LONGEST_WAIT},
 };
 
-/// The message to handle; `None` if the command lacks it.
+/// Returns the message to verify; `None` if the command lacks it.
 pub(crate) fn process_verification(
     command: v2::VerifyMessageCommand,
     group: Group,
@@ -26,7 +26,7 @@ pub(crate) fn process_verification(
     Some(receive::delivery(message, &source, endpoints, LONGEST_WAIT))
 }
 
-/// The reply to a command. The codes are those of Apache's Java client.
+/// Builds the reply to a command, with the codes that Apache's Java client uses.
 pub(crate) fn build_verified(nonce: String, consumed: bool) -> v2::TelemetryCommand {
     let (code, message) = match consumed {
         true => (v2::Code::Ok, "OK"),

@@ -1,4 +1,4 @@
-//! Long polls of one topic at one broker.
+//! Sends the long polls for one topic to one broker, and spaces them out when they fail or return early.
 
 use std::{
     sync::Arc,
@@ -17,10 +17,10 @@ use crate::{
     wire::{Attempt, Poll, Source, build_receive, process_receive},
 };
 
-/// A server that answers an empty poll sooner than this did not wait for a message.
-const EARLY: Duration = Duration::from_secs(1);
+/// A server that returns no message within less than this time did not wait for one.
+const EARLY_ANSWER: Duration = Duration::from_secs(1);
 
-/// One topic at one broker. Polls may run side by side.
+/// Polls one topic at one broker. Several polls may run concurrently.
 pub(crate) struct Poller {
     session: Arc<Session>,
     routes: Arc<Routes>,
@@ -30,16 +30,17 @@ pub(crate) struct Poller {
 }
 
 struct State {
-    /// Ids of attempts without an answer. The server may have reserved messages for them.
+    /// Ids of attempts that got no answer. The server may hold messages for them, so later attempts reuse the ids.
     open_attempts: Vec<String>,
-    turn: usize,
-    /// After a failure, until a poll succeeds.
+    /// Counts polls, to choose the queues by round robin.
+    queue_counter: usize,
+    /// Set after a failure, until a poll succeeds.
     failures: Option<Pace>,
-    /// After an answer that came early without a message, until a poll waits or brings one.
+    /// Set after an early answer without a message, until a poll waits or returns a message.
     early_answers: Option<Pace>,
 }
 
-/// Keeps polls apart, more and more.
+/// Spaces polls out, with growing intervals.
 struct Pace {
     backoff: Backoff,
     next: Instant,
@@ -50,15 +51,15 @@ impl Pace {
         Self { next: now + backoff.next(), backoff }
     }
 
-    /// When the next poll may start.
-    fn turn(&mut self, now: Instant) -> Instant {
+    /// Returns when this poll may start, and schedules the one after it.
+    fn reserve_start(&mut self, now: Instant) -> Instant {
         let start = self.next.max(now);
         self.next = start + self.backoff.next();
         start
     }
 }
 
-/// The id of an attempt. The next attempt takes it over unless the server has answered.
+/// The id of an attempt. Dropping it leaves the id to a later attempt, unless the server has answered.
 struct AttemptId<'a> {
     poller: &'a Poller,
     id: String,
@@ -71,34 +72,38 @@ impl Poller {
         source: Arc<Source>,
         broker: Arc<str>,
     ) -> Self {
-        let turn = rand::random::<u16>().into();
-        let state =
-            Mutex::new(State { open_attempts: Vec::new(), turn, failures: None, early_answers: None });
+        let queue_counter = rand::random::<u16>().into();
+        let state = Mutex::new(State {
+            open_attempts: Vec::new(),
+            queue_counter,
+            failures: None,
+            early_answers: None,
+        });
         Self { session, routes, source, broker, state }
     }
 
-    /// Polls once. After a failure it first waits for its turn, so that there are at most five requests a second, and
-    /// also after answers that came early without a message.
+    /// Polls once. After a failure, or an early answer without a message, it first waits, so that a failing broker gets
+    /// at most five requests a second.
     ///
-    /// `report` gets the errors that delay the poll, and `None` when it goes on. A broker that is no longer in the
-    /// route has no messages.
+    /// Calls `report` with each error that delays the poll, and with `None` when the server is ready. Returns an empty
+    /// list if the broker is no longer in the route.
     pub(crate) async fn poll(&self, poll: Poll, report: impl Fn(Option<Error>)) -> Result<Vec<Delivery>> {
         let attempt = self.open_attempt();
-        if let Some(time) = self.turn(|state| &mut state.early_answers) {
+        if let Some(time) = self.next_start(|state| &mut state.early_answers) {
             tokio::time::sleep_until(time.into()).await;
         }
         let start = Instant::now();
         let result = self.attempt(poll, &attempt.id, report).await;
         match &result {
             Ok(deliveries) => {
-                attempt.answered();
+                attempt.discard();
                 let now = Instant::now();
-                self.state.lock().answered(deliveries.is_empty() && now < start + EARLY, now);
+                self.state.lock().record_answer(deliveries.is_empty() && now < start + EARLY_ANSWER, now);
             }
             Err(error) => {
-                self.session.metrics().failed("receive", error.kind());
+                self.session.metrics().count_failure("receive", error.kind());
                 self.count_failure();
-                self.routes.suspect(&self.source.topic);
+                self.routes.refresh(&self.source.topic);
             }
         }
         result
@@ -113,24 +118,24 @@ impl Poller {
 
     async fn attempt(&self, poll: Poll, id: &str, report: impl Fn(Option<Error>)) -> Result<Vec<Delivery>> {
         let session = &self.session;
-        let paced_until = self.turn(|state| &mut state.failures);
+        let paced_until = self.next_start(|state| &mut state.failures);
         if let Some(time) = paced_until {
             tokio::time::sleep_until(time.into()).await;
         }
         let limit = poll.wait.saturating_add(session.options().request_timeout);
         let deadline = crate::options::deadline(Instant::now(), limit);
         let route = self.routes.get(&self.source.topic, deadline).await?;
-        let Some(queue) = route.readable_at(&self.broker, self.next_turn()) else { return Ok(Vec::new()) };
+        let Some(queue) = route.readable_at(&self.broker, self.next_queue()) else { return Ok(Vec::new()) };
         let link = session.ready_reporting(&queue.endpoints, deadline, |error| report(Some(error))).await?;
         report(None);
         let attempt = Attempt { id, poll, source: &self.source, queue };
-        let result = self.ask(&link, &attempt).await;
+        let result = self.receive(&link, &attempt).await;
         match &result {
             Err(error) if verdict(error) == Verdict::Replay => {
                 let replayed = session.replay(&link, deadline).await.is_ok();
-                // Repeated at once, unless the attempt before failed as well.
+                // Retries at once, unless the previous attempt failed as well.
                 if replayed && paced_until.is_none() {
-                    return self.ask(&link, &attempt).await;
+                    return self.receive(&link, &attempt).await;
                 }
             }
             _ => {}
@@ -138,7 +143,7 @@ impl Poller {
         result
     }
 
-    async fn ask(&self, link: &Link, attempt: &Attempt<'_>) -> Result<Vec<Delivery>> {
+    async fn receive(&self, link: &Link, attempt: &Attempt<'_>) -> Result<Vec<Delivery>> {
         let rpc = self.session.rpc();
         let (group, topic) = (rpc.resource(&*self.source.group.name), rpc.resource(&*self.source.topic));
         let request = build_receive(group, topic, attempt);
@@ -149,7 +154,7 @@ impl Poller {
         let answer = rpc.receive(link, request, limit).await;
         let delivered_at = answer.as_ref().ok().and_then(|(_, received)| received.delivered_at);
         let result = answer.and_then(|(origin, received)| process_receive(&origin, received, attempt));
-        self.session.received(&info, delivered_at, result.as_deref());
+        self.session.record_receive(&info, delivered_at, result.as_deref());
         result
     }
 
@@ -158,15 +163,15 @@ impl Poller {
         AttemptId { poller: self, id: open.unwrap_or_else(new_id) }
     }
 
-    fn next_turn(&self) -> usize {
+    fn next_queue(&self) -> usize {
         let mut state = self.state.lock();
-        state.turn = state.turn.wrapping_add(1);
-        state.turn
+        state.queue_counter = state.queue_counter.wrapping_add(1);
+        state.queue_counter
     }
 
-    /// When this poll may start, if polls are kept apart.
-    fn turn(&self, pace: impl FnOnce(&mut State) -> &mut Option<Pace>) -> Option<Instant> {
-        pace(&mut self.state.lock()).as_mut().map(|pace| pace.turn(Instant::now()))
+    /// When this poll may start; `None` if it need not wait.
+    fn next_start(&self, pace: impl FnOnce(&mut State) -> &mut Option<Pace>) -> Option<Instant> {
+        pace(&mut self.state.lock()).as_mut().map(|pace| pace.reserve_start(Instant::now()))
     }
 
     fn count_failure(&self) {
@@ -176,8 +181,8 @@ impl Poller {
 }
 
 impl State {
-    /// Notes an answer, and whether it came early without a message.
-    fn answered(&mut self, early: bool, now: Instant) {
+    /// Records an answer. `early` is whether the server returned no message without waiting for one.
+    fn record_answer(&mut self, early: bool, now: Instant) {
         self.failures = None;
         if !early {
             self.early_answers = None;
@@ -188,8 +193,8 @@ impl State {
 }
 
 impl AttemptId<'_> {
-    /// Forgets the id.
-    fn answered(mut self) {
+    /// Discards the id, because the server has answered.
+    fn discard(mut self) {
         self.id.clear();
     }
 }
@@ -209,15 +214,16 @@ mod tests {
 
     #[test]
     fn polls_are_kept_apart_while_answers_come_early() {
-        let mut state = State { open_attempts: Vec::new(), turn: 0, failures: None, early_answers: None };
+        let mut state =
+            State { open_attempts: Vec::new(), queue_counter: 0, failures: None, early_answers: None };
         let start = Instant::now();
         let mut now = start;
         for _ in 0..100 {
-            state.answered(true, now);
-            now = state.early_answers.as_mut().unwrap().turn(now);
+            state.record_answer(true, now);
+            now = state.early_answers.as_mut().unwrap().reserve_start(now);
         }
         assert!(now - start > Duration::from_secs(20));
-        state.answered(false, now);
+        state.record_answer(false, now);
         assert!(state.early_answers.is_none());
     }
 }

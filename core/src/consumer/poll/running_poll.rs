@@ -1,4 +1,4 @@
-//! A poll that a receive has started, and those that no receive waits for.
+//! Polls that receives have started, and which of them no receive waits for.
 
 use std::{sync::Arc, time::Instant};
 
@@ -8,13 +8,13 @@ use tokio_util::sync::CancellationToken;
 use super::SHORTEST_POLL;
 use crate::{error::Error, wire::Poll};
 
-/// The maximum number of polls of one broker that no receive waits for. Beyond it the oldest is cancelled.
+/// How many polls of one broker may run without a receive that waits for them. Beyond that, the oldest is cancelled.
 const MAX_IDLE: usize = 16;
 
-/// A started poll.
-pub(super) struct Running {
+/// A poll that was started, and its result once it has ended.
+pub(super) struct RunningPoll {
     pub(super) poll: Poll,
-    /// Until when the receive that started it waits.
+    /// How long the receive that started the poll waits.
     pub(super) deadline: Instant,
     started: Instant,
     stop: CancellationToken,
@@ -24,15 +24,15 @@ pub(super) struct Running {
 #[derive(Default)]
 struct Progress {
     ended: bool,
-    /// Why it ended, or the latest failure while it goes on.
+    /// Why the poll ended, or its latest failure while it runs.
     error: Option<Error>,
 }
 
-/// The running polls of one broker that no receive waits for.
+/// The running polls of one broker that no receive waits for. A later receive can take them over.
 #[derive(Default)]
-pub(super) struct Idle(Mutex<Vec<Arc<Running>>>);
+pub(super) struct IdlePolls(Mutex<Vec<Arc<RunningPoll>>>);
 
-impl Running {
+impl RunningPoll {
     pub(super) fn new(poll: Poll, deadline: Instant, stop: CancellationToken) -> Self {
         Self { poll, deadline, started: Instant::now(), stop, progress: Mutex::default() }
     }
@@ -41,9 +41,9 @@ impl Running {
         self.progress.lock().ended
     }
 
-    /// Whether it has found nothing and another poll may follow it. Polls that a server answers early are not
-    /// followed at once: they could become many.
-    pub(super) fn may_be_followed(&self) -> bool {
+    /// Whether the poll found no message and a receive may start another one. Not after an early answer: a receive
+    /// would send one request after the other.
+    pub(super) fn may_poll_again(&self) -> bool {
         let progress = self.progress.lock();
         progress.ended && progress.error.is_none() && self.started.elapsed() >= SHORTEST_POLL
     }
@@ -62,9 +62,9 @@ impl Running {
     }
 }
 
-impl Idle {
-    /// Takes an idle poll that asks for the same as `poll`.
-    pub(super) fn claim(&self, poll: &Poll) -> Option<Arc<Running>> {
+impl IdlePolls {
+    /// Takes over an idle poll with the same parameters as `poll`.
+    pub(super) fn claim(&self, poll: &Poll) -> Option<Arc<RunningPoll>> {
         let mut idle = self.0.lock();
         idle.retain(|running| !running.has_ended());
         let at = idle.iter().position(|running| {
@@ -73,8 +73,8 @@ impl Idle {
         Some(idle.remove(at))
     }
 
-    /// Makes a poll idle, because its receive is over.
-    pub(super) fn release(&self, running: Arc<Running>) {
+    /// Marks a poll as idle, because its receive has returned or was cancelled.
+    pub(super) fn release(&self, running: Arc<RunningPoll>) {
         if running.has_ended() {
             return;
         }

@@ -1,4 +1,4 @@
-//! The counters as plain data.
+//! Takes a snapshot of the counters. The names, units and descriptions of all metrics are here.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -8,29 +8,32 @@ use std::{
 use super::{OPERATIONS, Recorder};
 use crate::metrics::{Metric, MetricPoint, MetricValue, Metrics, histogram::AtomicHistogram};
 
-/// Name, unit and description.
-type About = (&'static str, &'static str, &'static str);
+/// The name, unit and description of a metric.
+type Description = (&'static str, &'static str, &'static str);
 
-const SEND_COST: About = ("rocketmq_send_cost_time", "ms", "time from queueing a message to its result");
-const LATENCY: About = ("rocketmq_delivery_latency", "ms", "time from the server to the client");
-const AWAIT: About = ("rocketmq_await_time", "ms", "time from arrival to the start of the handler");
-const PROCESS: About = ("rocketmq_process_time", "ms", "time that the handler ran");
-const CACHED_MESSAGES: About =
+const SEND_COST: Description =
+    ("rocketmq_send_cost_time", "ms", "time from queueing a message to its result");
+const LATENCY: Description = ("rocketmq_delivery_latency", "ms", "time from the server to the client");
+const AWAIT: Description = ("rocketmq_await_time", "ms", "time from arrival to the start of the handler");
+const PROCESS: Description = ("rocketmq_process_time", "ms", "time that the handler ran");
+const CACHED_MESSAGES: Description =
     ("rocketmq_consumer_cached_messages", "{message}", "messages waiting for a handler or in one");
-const CACHED_BYTES: About = ("rocketmq_consumer_cached_bytes", "By", "size of the bodies of cached messages");
-const RECEIVED: About = ("rocketmq_client_received_messages", "{message}", "messages received");
-const SETTLED_MESSAGES: About = ("rocketmq_client_settled_messages", "{message}", "deliveries settled");
-const ERRORS: About = ("rocketmq_client_errors", "{operation}", "operations that failed for good");
-const RETRIES: About = ("rocketmq_client_retries", "{request}", "requests that were sent again");
-const IN_FLIGHT: About = ("rocketmq_client_in_flight", "{operation}", "operations without a result yet");
-const CONNECTIONS: About = ("rocketmq_client_connections", "{connection}", "open connections");
-const CONNECTIONS_OPENED: About =
+const CACHED_BYTES: Description =
+    ("rocketmq_consumer_cached_bytes", "By", "size of the bodies of cached messages");
+const RECEIVED: Description = ("rocketmq_client_received_messages", "{message}", "messages received");
+const SETTLED_MESSAGES: Description = ("rocketmq_client_settled_messages", "{message}", "deliveries settled");
+const ERRORS: Description = ("rocketmq_client_errors", "{operation}", "operations that failed for good");
+const RETRIES: Description = ("rocketmq_client_retries", "{request}", "requests that were sent again");
+const IN_FLIGHT: Description =
+    ("rocketmq_client_in_flight", "{operation}", "operations without a result yet");
+const CONNECTIONS: Description = ("rocketmq_client_connections", "{connection}", "open connections");
+const CONNECTIONS_OPENED: Description =
     ("rocketmq_client_connections_opened", "{connection}", "connections opened so far");
 
 const STATUS: [&str; 2] = ["success", "failure"];
 
 impl Recorder {
-    /// What was counted so far by the client of this id, with the gauges that are kept elsewhere.
+    /// A snapshot for the client with this id. `in_flight` and `connections` are gauges that others count.
     pub(crate) fn snapshot(&self, client_id: &str, in_flight: usize, connections: usize) -> Metrics {
         let opened = self.connections_opened.load(Ordering::Relaxed);
         let mut metrics = vec![self.send_cost_time()];
@@ -111,12 +114,12 @@ impl Recorder {
     }
 }
 
-fn metric((name, unit, description): About, points: Vec<MetricPoint>) -> Metric {
+fn metric((name, unit, description): Description, points: Vec<MetricPoint>) -> Metric {
     Metric { name, description, unit, points }
 }
 
-fn single(about: About, value: MetricValue) -> Metric {
-    metric(about, vec![point(&[], value)])
+fn single(description: Description, value: MetricValue) -> Metric {
+    metric(description, vec![point(&[], value)])
 }
 
 fn point(labels: &[(&'static str, &str)], value: MetricValue) -> MetricPoint {

@@ -1,3 +1,5 @@
+//! Tests of the order, the limits and the retries of messages.
+
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -14,7 +16,7 @@ fn group(name: impl Into<String>) -> Option<Sequence> {
     Some(Sequence::Group { topic: "t".into(), group: name.into() })
 }
 
-/// What may be handed out now, all at once.
+/// Hands out all messages that may be handed out now.
 fn hand_out(dispatch: &mut Dispatch<u32>, now: Instant) -> Vec<(Key, u32)> {
     std::iter::from_fn(|| dispatch.next(now).map(|(key, item)| (key, *item))).collect()
 }
@@ -24,45 +26,45 @@ fn items(handed_out: &[(Key, u32)]) -> Vec<u32> {
 }
 
 fn settle(dispatch: &mut Dispatch<u32>, key: Key) {
-    dispatch.handled(key);
+    dispatch.finish_handling(key);
     dispatch.remove(key);
 }
 
 #[test]
-fn as_many_are_handled_at_a_time_as_allowed() {
+fn the_number_of_messages_handled_at_a_time_is_limited() {
     let (mut dispatch, now) = (dispatch(LIMITS), Instant::now());
     for item in 0..5 {
         dispatch.insert(item, 1, None);
     }
     let first = hand_out(&mut dispatch, now);
     assert_eq!(items(&first), [0, 1]);
-    dispatch.handled(first[1].0);
-    // Settling takes no place of a handler.
+    dispatch.finish_handling(first[1].0);
+    // A message that is being settled does not count.
     assert_eq!(items(&hand_out(&mut dispatch, now)), [2]);
     assert_eq!(dispatch.unfinished(), 3);
 }
 
 #[test]
-fn a_message_waits_for_the_earlier_ones_of_its_group_only() {
+fn a_message_waits_only_for_earlier_messages_of_its_group() {
     let (mut dispatch, now) = (dispatch(Limits { concurrency: 9, ..LIMITS }), Instant::now());
     for (item, of) in [(0, "a"), (1, "a"), (2, "b"), (3, "a")] {
         dispatch.insert(item, 1, group(of));
     }
     let first = hand_out(&mut dispatch, now);
     assert_eq!(items(&first), [0, 2]);
-    dispatch.handled(first[0].0);
+    dispatch.finish_handling(first[0].0);
     assert!(hand_out(&mut dispatch, now).is_empty(), "not settled yet");
     dispatch.remove(first[0].0);
     assert_eq!(items(&hand_out(&mut dispatch, now)), [1]);
 }
 
 #[test]
-fn a_retry_comes_at_its_time_and_before_the_later_ones_of_its_group() {
+fn a_retry_is_handed_out_when_due_and_before_later_messages_of_its_group() {
     let (mut dispatch, now) = (dispatch(LIMITS), Instant::now());
     dispatch.insert(0, 1, group("a"));
     dispatch.insert(1, 1, group("a"));
     let key = hand_out(&mut dispatch, now)[0].0;
-    dispatch.handled(key);
+    dispatch.finish_handling(key);
     let later = now + Duration::from_secs(5);
     dispatch.retry_at(key, later);
     assert!(hand_out(&mut dispatch, now).is_empty());
@@ -73,14 +75,14 @@ fn a_retry_comes_at_its_time_and_before_the_later_ones_of_its_group() {
 }
 
 #[test]
-fn a_lost_message_takes_the_later_ones_of_its_group_with_it() {
+fn losing_a_message_discards_the_later_messages_of_its_group() {
     let (mut dispatch, now) = (dispatch(LIMITS), Instant::now());
     let keys: Vec<_> = (0..4).map(|item| dispatch.insert(item, 1, group("a"))).collect();
     dispatch.insert(9, 1, group("b"));
-    assert_eq!(dispatch.lose(keys[2]), [2, 3]);
+    assert_eq!(dispatch.discard_from(keys[2]), [2, 3]);
     assert_eq!(items(&hand_out(&mut dispatch, now)), [0, 9]);
-    // It is being handled, so it goes when that is over.
-    assert_eq!(dispatch.lose(keys[0]), [1]);
+    // The message is being handled, so it is removed when that is done.
+    assert_eq!(dispatch.discard_from(keys[0]), [1]);
     dispatch.insert(10, 1, group("a"));
     assert!(hand_out(&mut dispatch, now).is_empty());
     settle(&mut dispatch, keys[0]);
@@ -98,7 +100,7 @@ fn polls_ask_for_what_fits() {
         (few, 20, &[], 32, Some(1)),
         (few, 1, &[1; 9], 32, Some(1)),
         (few, 1, &[1; 10], 32, None),
-        // Nothing is known of the sizes yet.
+        // The sizes are not known yet.
         (small, 1, &[], 32, Some(1)),
         (small, 1, &[10; 100], 32, None),
         (small, 1, &[1000], 32, None),
@@ -109,7 +111,7 @@ fn polls_ask_for_what_fits() {
         for size in cached {
             dispatch.insert(0, *size, group("a"));
         }
-        // One of the group is handled, so that none is ready.
+        // One message of the group is being handled, so that none is ready.
         hand_out(&mut dispatch, Instant::now());
         assert_eq!(dispatch.reserve(wanted), given, "{limits:?} {polls} {cached:?} {wanted}");
     }
@@ -126,7 +128,7 @@ fn polls_leave_room_for_each_other() {
 }
 
 #[test]
-fn while_messages_wait_there_is_no_poll_for_a_single_one() {
+fn no_poll_asks_for_a_single_message_while_messages_wait() {
     let mut dispatch = dispatch(Limits { max_messages: 80, ..LIMITS });
     dispatch.add_poll();
     for item in 0..71 {
@@ -139,7 +141,7 @@ fn while_messages_wait_there_is_no_poll_for_a_single_one() {
 }
 
 #[test]
-fn while_paused_nothing_is_handed_out_or_asked_for() {
+fn a_paused_consumer_hands_out_and_requests_no_messages() {
     let (mut dispatch, now) = (dispatch(LIMITS), Instant::now());
     dispatch.insert(0, 1, None);
     dispatch.pause();
@@ -164,7 +166,7 @@ fn the_rate_is_limited() {
 }
 
 #[test]
-fn a_close_removes_what_was_not_begun() {
+fn a_close_removes_waiting_messages() {
     let (mut dispatch, now) = (dispatch(Limits { concurrency: 1, ..LIMITS }), Instant::now());
     for (item, of) in [(0, "a"), (1, "a"), (2, "b")] {
         dispatch.insert(item, 1, group(of));
@@ -205,11 +207,11 @@ proptest! {
         let mut now = Instant::now();
         let mut dispatch = Dispatch::new(limits, now);
         dispatch.add_poll();
-        // Messages are (group, number in the group); group 3 stands for those without one.
+        // Messages are (group, number in the group); group 3 stands for messages without a group.
         let (mut inserted, mut lost) = ([0u32; 4], 0);
         let mut settled: Vec<(u8, u32)> = Vec::new();
         let mut handling: Vec<(Key, (u8, u32))> = Vec::new();
-        // In the end everything is settled.
+        // In the end all messages are settled.
         let settle_all = (0..100).flat_map(|_| [Event::Pass(20), Event::HandOut, Event::SettleFirst]);
         for event in events.into_iter().chain(settle_all) {
             match event {
@@ -231,17 +233,17 @@ proptest! {
                 Event::Settle(_) | Event::SettleFirst if !handling.is_empty() => {
                     let at = if let Event::Settle(at) = event { at.index(handling.len()) } else { 0 };
                     let (key, item) = handling.swap_remove(at);
-                    dispatch.handled(key);
+                    dispatch.finish_handling(key);
                     dispatch.remove(key);
                     settled.push(item);
                 }
                 Event::Retry(at) if !handling.is_empty() => {
                     let (key, _) = handling.swap_remove(at.index(handling.len()));
-                    dispatch.handled(key);
+                    dispatch.finish_handling(key);
                     dispatch.retry_at(key, now + Duration::from_secs(3));
                 }
                 Event::Lose(at) if !handling.is_empty() => {
-                    lost += dispatch.lose(handling[at.index(handling.len())].0).len();
+                    lost += dispatch.discard_from(handling[at.index(handling.len())].0).len();
                 }
                 Event::Pass(seconds) => now += Duration::from_secs(seconds),
                 _ => {}

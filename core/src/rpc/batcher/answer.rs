@@ -1,4 +1,4 @@
-//! How those who submit items get their results.
+//! Waits for the results of submitted items.
 
 use std::{
     sync::{
@@ -12,11 +12,11 @@ use tokio::sync::oneshot;
 
 use crate::error::{Error, ErrorKind};
 
-/// How long after its deadline a caller is answered without a result. A request that runs into the deadline
-/// fails by itself before that, with an error that knows more.
+/// How long after its deadline a caller stops waiting. A request that reaches the deadline fails before that, with an
+/// error that is more specific.
 const ANSWER_SLACK: Duration = Duration::from_millis(100);
 
-/// The result of a submitted item, as its caller waits for it.
+/// The pending result of a submitted item.
 #[derive(Debug)]
 pub(crate) struct Answer<T> {
     pub(super) operation: &'static str,
@@ -36,21 +36,21 @@ impl<T> Answer<T> {
         let deadline = self.deadline + ANSWER_SLACK;
         match tokio::time::timeout_at(deadline.into(), self.result).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(Error::closed(self.operation).maybe()),
+            Ok(Err(_)) => Err(Error::closed(self.operation).with_maybe_delivered()),
             Err(_) if self.sent.load(Ordering::Relaxed) => {
                 Err(Error::new(ErrorKind::Timeout, self.operation, "the server did not answer in time")
                     .with_retryable(true)
-                    .maybe())
+                    .with_maybe_delivered())
             }
             Err(_) => Err(queued_too_long(self.operation)),
         }
     }
 }
 
-/// The results of many items, in their order.
+/// Waits for the results of many items. Returns them in the same order.
 pub(crate) async fn wait_all<T>(answers: Vec<Result<Answer<T>, Error>>) -> Vec<Result<T, Error>> {
     let mut results = Vec::with_capacity(answers.len());
-    // The last one first: when it has its result, most others have theirs, so that one wake-up does for all.
+    // Waits for the last item first. When it has its result, most others have theirs, so this task wakes up rarely.
     for answer in answers.into_iter().rev() {
         results.push(match answer {
             Ok(answer) => answer.wait().await,

@@ -1,3 +1,5 @@
+//! Tests of batching, retries and deadlines.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::join_all;
@@ -8,7 +10,7 @@ use super::*;
 /// The number of an item that is not sent again.
 const ONCE: u32 = 99;
 
-/// Sends numbers. `decide` answers a request, given its numbers and how many requests came before.
+/// Sends numbers. `decide` returns the response to a request, from its numbers and the count of earlier requests.
 struct Numbers<D> {
     requests: Mutex<Vec<Vec<u32>>>,
     count: AtomicUsize,
@@ -113,7 +115,7 @@ async fn tasks_that_submit_one_after_the_other_share_a_request() {
 }
 
 #[tokio::test]
-async fn a_large_item_travels_alone() {
+async fn a_large_item_has_its_own_request() {
     let batcher = batcher(|numbers, _| all(numbers));
     send(&batcher, &[300, 60, 60, 1]).await;
     let mut requests = batcher.call.requests.lock().clone();
@@ -156,7 +158,7 @@ async fn a_final_error_is_not_retried() {
 
 #[tokio::test]
 async fn attempts_are_counted() {
-    let batcher = batcher(|_, _| Err(error(ErrorKind::Unavailable, true).maybe()));
+    let batcher = batcher(|_, _| Err(error(ErrorKind::Unavailable, true).with_maybe_delivered()));
     let results = send(&batcher, &[1, 2]).await;
     assert!(results.iter().all(|result| result.as_ref().unwrap_err().maybe_delivered()));
     assert_eq!(batcher.call.requests.lock().len(), 3);
@@ -191,7 +193,7 @@ async fn a_stopped_batcher_answers_with_closed() {
     assert_eq!(answer.wait().await.unwrap_err().kind(), ErrorKind::Closed);
 }
 
-/// Never answers.
+/// A call that never gets a response.
 struct Silent;
 
 impl ReplaySettings for Silent {
@@ -255,7 +257,7 @@ async fn an_item_alone_waits_for_its_turn_and_shares_no_request() {
 
 #[tokio::test]
 async fn an_item_that_must_not_be_repeated_fails_at_once() {
-    let batcher = batcher(|_, _| Err(error(ErrorKind::Unavailable, true).maybe()));
+    let batcher = batcher(|_, _| Err(error(ErrorKind::Unavailable, true).with_maybe_delivered()));
     let results = send(&batcher, &[ONCE]).await;
     assert_eq!(results[0].as_ref().unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!(batcher.call.requests.lock().len(), 1);
