@@ -1,4 +1,4 @@
-//! Access control, wherever its users are.
+//! Sets up access control with the configured source of users.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -9,11 +9,11 @@ use crate::config::Config;
 use crate::layer::{AccessControl, FirstUser};
 use crate::service::Administration;
 
-/// The file in the data directory with the key of the secrets in the catalog.
+/// The file in the data directory with the key that seals the secrets in the catalog.
 const KEY_FILE: &str = "access.key";
 
-/// Opens access control, if it is configured, and follows changes of its files. Returns the first user, too, if users are in
-/// the catalog and there were none.
+/// Opens access control if it is configured, and starts a task that applies changes of its users and keys. Also returns the
+/// first user, if users are in the catalog and it had none.
 ///
 /// # Errors
 /// Users and policies can't be read.
@@ -23,7 +23,7 @@ pub(super) async fn open(
 ) -> Result<(Option<Arc<AccessControl>>, Option<FirstUser>), AppError> {
     let (access, first_user) = if config.access.catalog {
         let (access, first_user) =
-            AccessControl::open_catalog(&config.access, backend, &key_file(config), tell).await?;
+            AccessControl::open_catalog(&config.access, backend, &key_file(config), print_first_user).await?;
         (Some(access), first_user)
     } else {
         (AccessControl::open(&config.access, backend)?, None)
@@ -35,16 +35,16 @@ pub(super) async fn open(
     Ok((access, first_user))
 }
 
-/// Tells the first user, on standard error: the first line of standard output is the address.
-fn tell(FirstUser { name, secret }: &FirstUser) {
+/// Prints the first user to standard error: the first line of standard output must be the address.
+fn print_first_user(FirstUser { name, secret }: &FirstUser) {
     let text = format!(
-        "the catalog has no users yet: access key {name}, secret key {secret} (a super user; the secret is not shown again)"
+        "created the first user of the catalog: access key {name}, secret key {secret} (a super user; the secret is not shown again)"
     );
-    // Without standard error nobody is there to be told.
+    // A closed standard error is not a reason to fail.
     let _ = writeln!(io::stderr(), "{text}");
 }
 
 fn key_file(config: &Config) -> PathBuf {
-    let kept = || config.backend.embedded.data_dir.join(KEY_FILE);
-    config.access.key_file.clone().unwrap_or_else(kept)
+    let default = || config.backend.embedded.data_dir.join(KEY_FILE);
+    config.access.key_file.clone().unwrap_or_else(default)
 }

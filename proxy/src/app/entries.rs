@@ -1,3 +1,5 @@
+//! Turns the configuration of an entry into the options of its port.
+
 use std::sync::Arc;
 
 use super::{AppError, file_limit};
@@ -7,9 +9,9 @@ use crate::front::face::{Face, RouteAddresses};
 use crate::front::grpc::RoutePort;
 use crate::front::port::{PortOptions, Tls, TransportConfig};
 
-/// The options of an entry's port, one of so many: those of the proxy unless the entry has some of
-/// its own.
-pub(super) fn options_of(
+/// The options of an entry's port: the proxy's, overridden by the entry's own. `ports` is the number of ports that share the
+/// limit of open files.
+pub(super) fn port_options(
     entry: &EntryConfig,
     proxy: &PortOptions,
     ports: usize,

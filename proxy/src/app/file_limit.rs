@@ -1,4 +1,4 @@
-//! How many files the process may open, which bounds its connections.
+//! The limit of open files of the process, which bounds the number of connections.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -7,15 +7,15 @@ use crate::front::port::TransportConfig;
 /// File descriptors reserved for the store, broker connections and logs.
 const RESERVED_FILES: usize = 512;
 
-/// Lets this process open as many files as the system permits without privileges.
+/// Raises the limit of open files as far as the system permits without privileges.
 pub(super) fn raise() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
-        tracing::warn!(%error, "cannot raise the limit of open files");
+        tracing::warn!(%error, "failed to raise the limit of open files");
     }
 }
 
-/// Lowers the limit on connections of one of so many ports if the process may not open enough files for all of them.
+/// Lowers the limit of connections of one port, if the process may not open enough files for all `ports`.
 pub(super) fn fit(mut transport: TransportConfig, ports: usize) -> TransportConfig {
     let files = getrlimit(Resource::Nofile).current;
     let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
@@ -26,7 +26,7 @@ pub(super) fn fit(mut transport: TransportConfig, ports: usize) -> TransportConf
             connections,
             ports,
             files,
-            "fewer connections are allowed than configured, because the process may not open enough files"
+            "lowered the limit of connections, because the process may not open enough files"
         );
         transport.connections = connections;
     }

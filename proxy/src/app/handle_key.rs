@@ -1,4 +1,4 @@
-//! The key that seals receipt handles, where none is configured.
+//! Generates and stores the key that seals receipt handles, if none is configured.
 
 use std::io;
 use std::path::Path;
@@ -10,17 +10,18 @@ use crate::processor::HandleKey;
 const HANDLE_KEY_FILE: &str = "handle.key";
 const HANDLE_KEY_BYTES: usize = 32;
 
-/// A key for a proxy without a configured key and without a data directory.
+/// Generates a key for a proxy without a configured key and without a data directory.
 pub(super) fn random() -> HandleKey {
     tracing::warn!(
-        "no handle_key is configured: other proxies, and this one after a restart, will not accept its receipt handles"
+        "no handle_key is configured: other proxies will not accept the receipt handles of this proxy, nor will this proxy after a restart"
     );
     let key: [u8; HANDLE_KEY_BYTES] = rand::random();
     HandleKey::new(&key)
 }
 
-// The backend has locked the directory, so no other process creates the key at the same time.
-pub(super) fn kept(data_dir: &Path) -> io::Result<HandleKey> {
+/// Reads the key in the data directory, or creates it. The backend has locked the directory, so that no other process
+/// creates the key at the same time.
+pub(super) fn read_or_create(data_dir: &Path) -> io::Result<HandleKey> {
     let path = data_dir.join(HANDLE_KEY_FILE);
     match std::fs::read(&path) {
         Ok(key) if key.len() == HANDLE_KEY_BYTES => return Ok(HandleKey::new(&key)),
@@ -29,7 +30,7 @@ pub(super) fn kept(data_dir: &Path) -> io::Result<HandleKey> {
         Err(error) => return Err(error),
     }
     let key: [u8; HANDLE_KEY_BYTES] = rand::random();
-    // If it were lost, all handles would become invalid.
+    // Written durably: without the key, all receipt handles would become invalid.
     durable_file::replace(&path, &key)?;
     Ok(HandleKey::new(&key))
 }

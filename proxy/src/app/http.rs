@@ -1,4 +1,4 @@
-//! The HTTP front end, if it is part of this build.
+//! Creates the HTTP front end, if it is part of this build.
 
 use std::sync::Arc;
 
@@ -7,19 +7,19 @@ use crate::front::face::Face;
 use crate::front::port::{Budget, Protocol, TransportConfig, Web};
 use crate::processor::Processor;
 
-/// The front end of one port, as a protocol of its own, and for the connections of gRPC.
+/// The HTTP front end of one port: as a protocol for HTTP/1.1, and for requests on gRPC's HTTP/2 connections.
 pub(super) struct HttpFront {
     pub(super) protocol: Arc<dyn Protocol>,
     pub(super) web: Arc<dyn Web>,
 }
 
 #[cfg(feature = "http")]
-mod part_of_this_build {
+mod build {
     use super::*;
     use crate::config::EntryProtocol;
     use crate::front::http::Server;
 
-    /// Makes the front ends of ports.
+    /// Creates the HTTP front ends of all ports.
     pub(in crate::app) struct HttpFronts(Server);
 
     impl HttpFronts {
@@ -27,7 +27,7 @@ mod part_of_this_build {
             Self(Server::new(processor.clone(), &config.http))
         }
 
-        /// The front end of a port. There is none if HTTP is not part of this build.
+        /// The front end of a port. `None` if HTTP is not part of this build.
         pub(in crate::app) fn at(
             &self,
             face: &Face,
@@ -38,12 +38,12 @@ mod part_of_this_build {
         }
     }
 
-    /// Whether it is served beside gRPC.
+    /// Whether HTTP is served on the addresses of gRPC.
     pub(in crate::app) fn is_enabled(config: &Config) -> bool {
         config.http.enabled
     }
 
-    /// Whether it serves the console, entries aside.
+    /// Whether the console is served on the addresses of gRPC. Entries are not considered.
     pub(in crate::app) fn has_console(config: &Config) -> bool {
         #[cfg(feature = "console")]
         let wanted = config.http.console;
@@ -52,14 +52,14 @@ mod part_of_this_build {
         wanted && is_enabled(config)
     }
 
-    /// Whether it is served at this entry.
-    pub(in crate::app) fn is_of(entry: &EntryConfig) -> bool {
+    /// Whether an entry serves HTTP.
+    pub(in crate::app) fn is_served_at(entry: &EntryConfig) -> bool {
         entry.protocols.contains(&EntryProtocol::Http)
     }
 }
 
 #[cfg(not(feature = "http"))]
-mod part_of_this_build {
+mod build {
     use super::*;
 
     pub(in crate::app) struct HttpFronts;
@@ -82,9 +82,9 @@ mod part_of_this_build {
         false
     }
 
-    pub(in crate::app) fn is_of(_: &EntryConfig) -> bool {
+    pub(in crate::app) fn is_served_at(_: &EntryConfig) -> bool {
         false
     }
 }
 
-pub(super) use part_of_this_build::{HttpFronts, has_console, is_enabled, is_of};
+pub(super) use build::{HttpFronts, has_console, is_enabled, is_served_at};

@@ -1,4 +1,4 @@
-//! Message trace, and the topic that it needs.
+//! Sets up message trace and the topic that it writes to.
 
 use std::sync::{Arc, Weak};
 
@@ -10,11 +10,11 @@ use crate::processor::ClusterRouter;
 use crate::service::names::TRACE_TOPIC;
 use crate::service::{DeadLetter, ServiceErrorKind, TopicConfig, TopicKind};
 
-/// Queues of the trace topic, as Apache's brokers create it.
+/// The number of queues of the trace topic, as Apache's brokers create it.
 const QUEUES: i32 = 1;
 
-/// Message trace, if it is configured. The embedded broker gets the topic; Apache's brokers make it themselves, if their operator
-/// wants it (`traceTopicEnable`).
+/// Opens message trace if it is configured. Creates the trace topic in the embedded broker; Apache's brokers create it
+/// themselves if `traceTopicEnable` is set there.
 ///
 /// # Errors
 /// The topic can't be created.
@@ -45,11 +45,11 @@ pub(super) async fn open(
     Ok(Some(trace))
 }
 
-/// Records dead letters that a broker makes without being asked, until it is gone. What is recorded is written to that
-/// broker: the trace must be able to end first.
+/// Records the dead letters that a broker creates on its own, until the broker or the trace is closed. The trace is held
+/// weakly, because it holds the broker that it writes to and must be able to close first.
 async fn record(mut letters: mpsc::Receiver<DeadLetter>, trace: Weak<MessageTrace>) {
     while let Some(DeadLetter { topic, group, message }) = letters.recv().await {
         let Some(trace) = trace.upgrade() else { return };
-        trace.dead_lettered(&topic, &group, &message);
+        trace.record_dead_letter(&topic, &group, &message);
     }
 }

@@ -34,10 +34,10 @@ use crate::log_level::LogControl;
 use crate::processor::{ClusterRouter, HandleKey, Processor, Rules};
 use http::HttpFronts;
 
-/// The pause before the declared topics and groups are created again after a failure.
-const DECLARE_RETRY_PAUSE: Duration = Duration::from_secs(5);
-/// How long the end waits for the last records of message trace, and then for the last lines of the access log.
-const FLUSH: Duration = Duration::from_secs(2);
+/// The delay after a failure before creating the declared topics and groups is retried.
+const DECLARE_RETRY_DELAY: Duration = Duration::from_secs(5);
+/// How long a shutdown waits for the last records of message trace, and then for the last lines of the access log.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why the proxy can't run.
 #[derive(Debug, Error)]
@@ -56,7 +56,7 @@ pub enum AppError {
     /// TLS can't be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// Users and policies can't be read.
+    /// Access control can't be opened.
     #[error(transparent)]
     Access(#[from] AccessError),
     /// The access log can't be opened.
@@ -66,14 +66,14 @@ pub enum AppError {
     #[error("cannot create the configured topics and groups: {0}")]
     Catalog(Error),
     /// The settings contradict each other.
-    #[error("the configuration can't work: {0}")]
+    #[error("the configuration is invalid: {0}")]
     Config(String),
     /// Another error of the system.
     #[error("{0}")]
     System(#[from] io::Error),
 }
 
-/// A proxy that listens. It serves requests once [`App::run`] is called.
+/// A proxy that has bound its addresses. It serves requests once [`App::run`] is called.
 pub struct App {
     endpoints: Vec<Endpoint>,
     processor: Arc<Processor>,
@@ -85,22 +85,22 @@ pub struct App {
     config: Config,
 }
 
-/// A port and what is served on it.
+/// A port and the protocols that are served on it.
 struct Endpoint {
-    /// Its name in metrics: that of an entry, or one of the proxy's own.
+    /// The name in metrics: the name of an entry, or one of [`own_ports`].
     name: Arc<str>,
     port: Port,
     protocols: Vec<Arc<dyn Protocol>>,
 }
 
-/// The backend in use, to be closed at the end.
+/// The backend in use, which a shutdown closes.
 enum Backend {
     Merged(Embedded),
     Separated,
 }
 
 impl App {
-    /// Opens the port and the backend.
+    /// Binds the addresses and opens the backend.
     ///
     /// # Errors
     /// [`AppError`].
@@ -108,7 +108,7 @@ impl App {
         Self::start_with_log(config, LogControl::none()).await
     }
 
-    /// The same, with a log whose level administrators may change.
+    /// Like [`App::start`], with a log whose level administrators may change.
     ///
     /// # Errors
     /// [`AppError`].
@@ -136,7 +136,7 @@ impl App {
         };
         let mut entry_ports = Vec::new();
         for entry in &config.entries {
-            let options = entries::options_of(entry, &options, ports)?;
+            let options = entries::port_options(entry, &options, ports)?;
             entry_ports.push((entry, bind(&entry.listen, &options).await?, options.transport));
         }
         let metrics_port = match &config.metrics.listen {
@@ -147,7 +147,7 @@ impl App {
             None => None,
         };
 
-        // The one place where the deployment mode is chosen.
+        // The deployment mode, merged or separated, is chosen only here.
         let (router, backend, administration) = match &config.backend {
             BackendConfig { remote, clusters, .. } if !remote.name_server.is_empty() => {
                 let services = remote::open(remote)?;
@@ -172,7 +172,7 @@ impl App {
         let handle_key = match &config.handle_key {
             Some(text) => HandleKey::new(text.as_bytes()),
             None => match &backend {
-                Backend::Merged(_) => handle_key::kept(&config.backend.embedded.data_dir)?,
+                Backend::Merged(_) => handle_key::read_or_create(&config.backend.embedded.data_dir)?,
                 Backend::Separated => handle_key::random(),
             },
         };
@@ -190,16 +190,16 @@ impl App {
             access_log: access_log.clone(),
             message_trace: message_trace.clone(),
         };
-        let layers = Layers::new(config.max_in_flight, quotas, access).observed_by(observers);
+        let layers = Layers::new(config.max_in_flight, quotas, access).with_observers(observers);
         let processor = Arc::new(Processor::new(router, rules, layers, draining.clone()));
         match backend {
             Backend::Merged(_) => declare(&processor, &config).await?,
-            // The brokers need not be up yet.
+            // The brokers may not be reachable yet.
             Backend::Separated => drop(tokio::spawn(declare_until_done(processor.clone(), config.clone()))),
         }
 
         let budget = Budget::new(&options.transport);
-        // An overloaded proxy can still be administered.
+        // Administration has a budget of its own, so that it works while the proxy is overloaded.
         let admin_budget = Budget::new(&options.transport);
         let http = HttpFronts::new(&processor, &config);
         // gRPC, and HTTP if it is wanted, too.
@@ -246,7 +246,7 @@ impl App {
             let face = entries::face_of(entry, port.address()?.port(), config.route_port);
             let has = |protocol| entry.protocols.contains(&protocol);
             let mut protocols = Vec::new();
-            match (has(EntryProtocol::Grpc), http::is_of(entry)) {
+            match (has(EntryProtocol::Grpc), http::is_served_at(entry)) {
                 (true, with_http) => protocols.extend(grpc(&face, (&transport, &budget), with_http)),
                 (false, true) => {
                     let http = http.at(&face, (transport.clone(), budget.clone()));
@@ -274,7 +274,7 @@ impl App {
         Ok(Self { endpoints, processor, backend, access_log, message_trace, first_user, draining, config })
     }
 
-    /// The address it listens on.
+    /// The address that the proxy listens on.
     ///
     /// # Errors
     /// Errors of the system.
@@ -282,7 +282,7 @@ impl App {
         self.address_of(own_ports::MAIN)?.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// The address it listens on for administration, if that is a separate one.
+    /// The address for administration, if there is a separate one.
     ///
     /// # Errors
     /// Errors of the system.
@@ -290,7 +290,7 @@ impl App {
         self.address_of(own_ports::ADMIN)
     }
 
-    /// The address it listens on for the remoting protocol alone, if there is one.
+    /// The address for the remoting protocol, if there is a separate one.
     ///
     /// # Errors
     /// Errors of the system.
@@ -298,7 +298,7 @@ impl App {
         self.address_of(own_ports::REMOTING)
     }
 
-    /// The address it serves metrics on, if it does.
+    /// The address for metrics, if they are served.
     ///
     /// # Errors
     /// Errors of the system.
@@ -306,7 +306,7 @@ impl App {
         self.address_of(own_ports::METRICS)
     }
 
-    /// The address of the entry of this name, if there is one.
+    /// The address of the entry with this name, if there is one.
     ///
     /// # Errors
     /// Errors of the system.
@@ -315,13 +315,14 @@ impl App {
         named.map(|endpoint| endpoint.port.address()).transpose()
     }
 
-    /// The user that this start has made, because users are in the catalog and there were none. It was told on standard error.
+    /// The user that this start has created, if users are in the catalog and it had none. The secret was printed to standard
+    /// error.
     #[must_use]
     pub fn first_user(&self) -> Option<&FirstUser> {
         self.first_user.as_ref()
     }
 
-    /// Serves until `stop` completes, then waits for the requests in progress, at most for the configured time.
+    /// Serves until `stop` completes, then waits up to the configured `drain` for the requests in progress.
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let maintenance = tokio::spawn({
             let processor = self.processor.clone();
@@ -346,13 +347,16 @@ impl App {
             let _ = maintenance.await;
         };
         if tokio::time::timeout(self.config.drain, finished).await.is_err() {
-            tracing::warn!("some requests did not finish within {:?}", self.config.drain);
+            tracing::warn!(
+                "shut down before all requests had finished within {:?} (drain)",
+                self.config.drain
+            );
         }
         if let Some(trace) = self.message_trace {
-            let _ = tokio::time::timeout(FLUSH, trace.closed()).await;
+            let _ = tokio::time::timeout(FLUSH_TIMEOUT, trace.closed()).await;
         }
         if let Some(log) = self.access_log {
-            let _ = tokio::time::timeout(FLUSH, log.flushed()).await;
+            let _ = tokio::time::timeout(FLUSH_TIMEOUT, log.flushed()).await;
         }
         match self.backend {
             Backend::Merged(embedded) => embedded.close().await,
@@ -412,23 +416,24 @@ async fn bind(listen: &str, options: &PortOptions) -> Result<Port, AppError> {
     port.map_err(|source| AppError::Listen { listen: listen.to_owned(), source })
 }
 
-/// One of the proxy's own ports. Access control holds there.
+/// The entry point of one of the proxy's own ports, where access control applies.
 fn own_entry(name: &str) -> Arc<EntryPoint> {
     Arc::new(EntryPoint { name: name.into(), is_trusted: false })
 }
 
+/// Prints a line to standard output.
 fn announce(line: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{line}")?;
     out.flush()
 }
 
-/// Creates the declared topics and groups, retrying until the brokers answer.
+/// Creates the declared topics and groups, and retries until the brokers answer.
 async fn declare_until_done(processor: Arc<Processor>, config: Config) {
     while let Err(error) = declare(&processor, &config).await {
-        tracing::warn!(%error, "trying again in {DECLARE_RETRY_PAUSE:?}");
+        tracing::warn!(%error, "failed to create the declared topics and groups, retrying in {DECLARE_RETRY_DELAY:?}");
         tokio::select! {
-            () = tokio::time::sleep(DECLARE_RETRY_PAUSE) => {}
+            () = tokio::time::sleep(DECLARE_RETRY_DELAY) => {}
             () = processor.draining().cancelled() => return,
         }
     }

@@ -1,5 +1,5 @@
-//! `user` and `acl`: change users and policies, in a file that a running proxy reads again when it changes, or in the catalog of
-//! a running proxy.
+//! `user` and `acl`: list and change users and policies, either in a file, which a running proxy reloads when it changes, or
+//! in the catalog of a running proxy.
 
 use std::io::{self, Read};
 use std::net::IpAddr;
@@ -10,26 +10,26 @@ use ipnet::IpNet;
 use thiserror::Error;
 
 use super::access_reports::{NewSecret, PolicyLine, PolicyList, UserList, Verdict};
-use super::access_source::Source;
+use super::access_source::AccessSource;
 use super::commands::Connection;
-use super::output::{Done, show};
+use super::output::{ActionReport, show};
 use crate::error::Error as Refusal;
 use crate::front::grpc::RemoteError;
 use crate::layer::{
-    AccessError, AccessFile, Action, Asked, Effect, NewUser, Pattern, PolicyEntry, Tables, UserKind,
+    AccessError, AccessFile, AccessQuery, Action, Effect, NewUser, Pattern, PolicyEntry, Tables, UserKind,
     UserUpdate,
 };
 
-/// Where users and policies are.
+/// Flags that say where users and policies are stored.
 #[derive(ClapArgs)]
-pub(super) struct Place {
-    /// Use the users in the catalog of the proxy at this address (access.catalog in its configuration), and no file;
+pub(super) struct AccessSourceArgs {
+    /// Use the catalog of the proxy at this address (access.catalog in its configuration) instead of a file;
     /// https://HOST:PORT uses TLS
     #[arg(long, value_name = "HOST:PORT")]
     server: Option<String>,
     #[command(flatten)]
     connection: Connection,
-    /// The file of users and policies; the same as `access.file` in the configuration of the proxy
+    /// The file of users and policies: access.file in the configuration of the proxy
     #[arg(
         long = "access-file",
         value_name = "FILE",
@@ -37,7 +37,7 @@ pub(super) struct Place {
         env = "ROCKETMQ_THIN_PROXY_ACCESS_FILE"
     )]
     path: PathBuf,
-    /// The file with the key of the secrets [default: the access file's name with .key]
+    /// The file with the key that seals the secrets [default: the access file's name with .key appended]
     #[arg(long = "access-key-file", value_name = "FILE")]
     key: Option<PathBuf>,
     /// Print JSON
@@ -60,57 +60,57 @@ Examples:
         /// Let the user do everything, administration included
         #[arg(long = "super")]
         is_super: bool,
-        /// A name in client certificates by which the user is known, too; may be repeated
+        /// A name in client certificates that identifies the user; may be repeated
         #[arg(long = "certificate", value_name = "NAME")]
         certificates: Vec<String>,
-        /// Read the secret from standard input instead of making one
+        /// Read the secret from standard input instead of generating one
         #[arg(long)]
         secret_stdin: bool,
         #[command(flatten)]
-        place: Place,
+        source: AccessSourceArgs,
     },
     /// List the users
-    List(#[command(flatten)] Place),
-    /// Give a user a new secret; clients with the old one are refused within seconds
+    List(#[command(flatten)] AccessSourceArgs),
+    /// Replace the secret of a user; clients with the old one are refused within seconds
     Secret {
         /// The user
         name: String,
-        /// Read the secret from standard input instead of making one
+        /// Read the secret from standard input instead of generating one
         #[arg(long)]
         secret_stdin: bool,
         #[command(flatten)]
-        place: Place,
+        source: AccessSourceArgs,
     },
-    /// Set the names in client certificates by which a user is known; they replace earlier ones
+    /// Set the names in client certificates that identify a user, in place of the earlier ones
     #[command(after_help = "\
-A proxy asks for certificates if tls.client_ca is configured. The names are DNS names, mail addresses and URIs of a
+A proxy requests certificates if tls.client_ca is configured. The names are DNS names, mail addresses and URIs of a
 certificate, and the common name of its subject.
 
 Examples:
   rocketmq-thin-proxy user certificates billing billing.example.com
-  rocketmq-thin-proxy user certificates billing              none any more")]
+  rocketmq-thin-proxy user certificates billing              removes all names")]
     Certificates {
         /// The user
         user: String,
         /// The names
         names: Vec<String>,
         #[command(flatten)]
-        place: Place,
+        source: AccessSourceArgs,
     },
-    /// Let a disabled user in again
-    Enable(#[command(flatten)] OneUser),
-    /// Refuse a user without forgetting them
-    Disable(#[command(flatten)] OneUser),
+    /// Enable a disabled user
+    Enable(#[command(flatten)] UserArgs),
+    /// Disable a user: requests are refused, and the secret and the policies are retained
+    Disable(#[command(flatten)] UserArgs),
     /// Remove a user and their policies
-    Remove(#[command(flatten)] OneUser),
+    Remove(#[command(flatten)] UserArgs),
 }
 
 #[derive(ClapArgs)]
-pub(super) struct OneUser {
+pub(super) struct UserArgs {
     /// The user
     name: String,
     #[command(flatten)]
-    place: Place,
+    source: AccessSourceArgs,
 }
 
 #[derive(Subcommand)]
@@ -131,7 +131,7 @@ Examples:
         user: String,
         /// Topic:NAME, Group:NAME or Cluster:*, where NAME may end with *; or * for everything
         resource: Pattern,
-        /// What it is about
+        /// The actions that the policy allows or denies
         #[arg(value_delimiter = ',', required = true)]
         actions: Vec<Action>,
         /// Only requests from these networks, such as 10.0.0.0/8
@@ -141,24 +141,24 @@ Examples:
         #[arg(long)]
         deny: bool,
         #[command(flatten)]
-        place: Place,
+        source: AccessSourceArgs,
     },
     /// List policies, with their numbers
     List {
-        /// Only those of this user
+        /// Only policies of this user
         #[arg(long)]
         user: Option<String>,
         #[command(flatten)]
-        place: Place,
+        source: AccessSourceArgs,
     },
-    /// Remove the policy with this number; in a file, later ones move up
+    /// Remove the policy with this number; in a file, the numbers of later policies decrease by one
     Remove {
         /// The number, as `acl list` shows it
         number: u32,
         #[command(flatten)]
-        place: Place,
+        source: AccessSourceArgs,
     },
-    /// Say which policy decides about a request
+    /// Show which policy decides whether a request is allowed
     #[command(after_help = "\
 Examples:
   rocketmq-thin-proxy acl test billing Topic:orders sub
@@ -168,32 +168,32 @@ Examples:
         user: String,
         /// Topic:NAME, Group:NAME or Cluster:*
         resource: Pattern,
-        /// What the request does
+        /// The action of the request
         action: Action,
-        /// The address that it comes from
+        /// The client's address
         #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
         from: IpAddr,
         #[command(flatten)]
-        place: Place,
+        source: AccessSourceArgs,
     },
 }
 
 /// Why a command failed.
 #[derive(Debug, Error)]
 pub(super) enum AccessCommandError {
-    /// The file can't be read or written, or would make no sense.
+    /// The file can't be read or written, or its content would be invalid.
     #[error(transparent)]
     Access(#[from] AccessError),
-    /// What the command names does not exist, exists already, or is not possible.
+    /// The change is refused: a user or policy does not exist, exists already, or is invalid.
     #[error(transparent)]
     Wrong(#[from] Refusal),
-    /// The proxy can't be reached, or refuses.
+    /// The proxy can't be reached, or refuses the request.
     #[error(transparent)]
     Remote(#[from] RemoteError),
-    /// There is no secret.
-    #[error("standard input contains no secret")]
+    /// Standard input is empty.
+    #[error("standard input contains no secret; expected one line")]
     NoSecret,
-    /// The input or the output fails.
+    /// Reading standard input or writing standard output fails.
     #[error(transparent)]
     System(#[from] io::Error),
 }
@@ -201,30 +201,30 @@ pub(super) enum AccessCommandError {
 /// Runs `user`.
 pub(super) async fn user(command: UserCommand) -> Result<(), AccessCommandError> {
     match command {
-        UserCommand::Add { name, is_super, certificates, secret_stdin, place } => {
+        UserCommand::Add { name, is_super, certificates, secret_stdin, source } => {
             let kind = if is_super { UserKind::Super } else { UserKind::Normal };
             let user = NewUser { name: name.clone(), secret: None, kind, enabled: true, certificates };
-            let secret = place.source().await?.add_user(user, given_secret(secret_stdin)?).await?;
-            Ok(show(&NewSecret { user: name, secret }, place.json)?)
+            let secret = source.open().await?.add_user(user, read_secret(secret_stdin)?).await?;
+            Ok(show(&NewSecret { user: name, secret }, source.json)?)
         }
-        UserCommand::Secret { name, secret_stdin, place } => {
-            let secret = given_secret(secret_stdin)?;
-            let secret = place.source().await?.set_secret(name.clone(), secret).await?;
-            Ok(show(&NewSecret { user: name, secret }, place.json)?)
+        UserCommand::Secret { name, secret_stdin, source } => {
+            let secret = read_secret(secret_stdin)?;
+            let secret = source.open().await?.set_secret(name.clone(), secret).await?;
+            Ok(show(&NewSecret { user: name, secret }, source.json)?)
         }
-        UserCommand::Certificates { user, names, place } => {
+        UserCommand::Certificates { user, names, source } => {
             let update = UserUpdate { certificates: Some(names), ..UserUpdate::default() };
-            place.source().await?.update_user(user.clone(), update).await?;
-            done("changed", user, &place)
+            source.open().await?.update_user(user.clone(), update).await?;
+            report_done("changed", user, &source)
         }
-        UserCommand::List(place) => {
-            Ok(show(&UserList::of(place.source().await?.users().await?), place.json)?)
+        UserCommand::List(source) => {
+            Ok(show(&UserList::of(source.open().await?.users().await?), source.json)?)
         }
         UserCommand::Enable(user) => set_enabled(user, true).await,
         UserCommand::Disable(user) => set_enabled(user, false).await,
-        UserCommand::Remove(OneUser { name, place }) => {
-            place.source().await?.remove_user(name.clone()).await?;
-            done("removed", name, &place)
+        UserCommand::Remove(UserArgs { name, source }) => {
+            source.open().await?.remove_user(name.clone()).await?;
+            report_done("removed", name, &source)
         }
     }
 }
@@ -232,53 +232,60 @@ pub(super) async fn user(command: UserCommand) -> Result<(), AccessCommandError>
 /// Runs `acl`.
 pub(super) async fn acl(command: AclCommand) -> Result<(), AccessCommandError> {
     match command {
-        AclCommand::Add { user, resource, actions, from, deny, place } => {
+        AclCommand::Add { user, resource, actions, from, deny, source } => {
             let effect = if deny { Effect::Deny } else { Effect::Allow };
             let policy =
                 PolicyEntry { number: 0, user, resource: resource.to_string(), actions, from, effect };
-            let added = place.source().await?.add_policy(policy).await?;
-            Ok(show(&PolicyList(vec![PolicyLine::from(added)]), place.json)?)
+            let added = source.open().await?.add_policy(policy).await?;
+            Ok(show(&PolicyList(vec![PolicyLine::from(added)]), source.json)?)
         }
-        AclCommand::List { user, place } => {
-            let users = place.source().await?.users().await?.into_iter();
+        AclCommand::List { user, source } => {
+            let users = source.open().await?.users().await?.into_iter();
             let users = users.filter(|listed| user.as_ref().is_none_or(|user| listed.name == *user));
             let mut policies: Vec<_> = users.flat_map(|user| user.policies).collect();
             policies.sort_by_key(|policy| policy.number);
-            Ok(show(&PolicyList(policies.into_iter().map(PolicyLine::from).collect()), place.json)?)
+            Ok(show(&PolicyList(policies.into_iter().map(PolicyLine::from).collect()), source.json)?)
         }
-        AclCommand::Remove { number, place } => {
-            place.source().await?.remove_policy(number).await?;
-            Ok(show(&Done { done: "removed", kind: "policy", name: number.to_string() }, place.json)?)
+        AclCommand::Remove { number, source } => {
+            source.open().await?.remove_policy(number).await?;
+            Ok(show(
+                &ActionReport { done: "removed", kind: "policy", name: number.to_string() },
+                source.json,
+            )?)
         }
-        AclCommand::Test { user, resource, action, from, place } => {
-            let asked = Asked { resource, action, from: Some(from) };
-            let explained = place.source().await?.explain(&user, &asked).await?;
-            Ok(show(&Verdict::from(explained), place.json)?)
+        AclCommand::Test { user, resource, action, from, source } => {
+            let query = AccessQuery { resource, action, from: Some(from) };
+            let explained = source.open().await?.explain(&user, &query).await?;
+            Ok(show(&Verdict::from(explained), source.json)?)
         }
     }
 }
 
-impl Place {
-    async fn source(&self) -> Result<Source, AccessCommandError> {
+impl AccessSourceArgs {
+    async fn open(&self) -> Result<AccessSource, AccessCommandError> {
         let Some(server) = &self.server else {
-            return Ok(Source::File(AccessFile::new(&self.path, self.key.as_deref())));
+            return Ok(AccessSource::File(AccessFile::new(&self.path, self.key.as_deref())));
         };
-        Ok(Source::Proxy(Box::new(self.connection.open(server).await?)))
+        Ok(AccessSource::Proxy(Box::new(self.connection.open(server).await?)))
     }
 }
 
-async fn set_enabled(OneUser { name, place }: OneUser, enabled: bool) -> Result<(), AccessCommandError> {
+async fn set_enabled(UserArgs { name, source }: UserArgs, enabled: bool) -> Result<(), AccessCommandError> {
     let update = UserUpdate { enabled: Some(enabled), ..UserUpdate::default() };
-    place.source().await?.update_user(name.clone(), update).await?;
-    done(if enabled { "enabled" } else { "disabled" }, name, &place)
+    source.open().await?.update_user(name.clone(), update).await?;
+    report_done(if enabled { "enabled" } else { "disabled" }, name, &source)
 }
 
-fn done(what: &'static str, name: String, place: &Place) -> Result<(), AccessCommandError> {
-    Ok(show(&Done { done: what, kind: "user", name }, place.json)?)
+fn report_done(
+    what: &'static str,
+    name: String,
+    source: &AccessSourceArgs,
+) -> Result<(), AccessCommandError> {
+    Ok(show(&ActionReport { done: what, kind: "user", name }, source.json)?)
 }
 
-/// The secret in the standard input, if it shall come from there.
-fn given_secret(from_input: bool) -> Result<Option<String>, AccessCommandError> {
+/// Reads the secret from standard input if `from_input` is set.
+fn read_secret(from_input: bool) -> Result<Option<String>, AccessCommandError> {
     if !from_input {
         return Ok(None);
     }
@@ -291,8 +298,11 @@ fn given_secret(from_input: bool) -> Result<Option<String>, AccessCommandError> 
     Ok(Some(text.to_owned()))
 }
 
-/// Makes the file with a first super user, unless it exists. Returns the secret.
-pub(super) fn first_user(path: &Path, key: Option<&Path>) -> Result<Option<String>, AccessCommandError> {
+/// Creates the file with a first super user, unless it exists. Returns that user's secret if it was created.
+pub(super) fn create_first_user(
+    path: &Path,
+    key: Option<&Path>,
+) -> Result<Option<String>, AccessCommandError> {
     let file = AccessFile::new(path, key);
     let _lock = file.lock()?;
     if file.exists() {

@@ -1,4 +1,4 @@
-//! What `user` and `acl` print.
+//! The output of `user` and `acl`.
 
 use ipnet::IpNet;
 use serde::Serialize;

@@ -1,30 +1,30 @@
-//! Where the subcommands find users and policies: in a file, or at a running proxy.
+//! The users and policies that `user` and `acl` read and change: in a file, or at a running proxy.
 
 use super::access::AccessCommandError;
 use crate::front::grpc::RemoteAdmin;
 use crate::layer::{
-    AccessFile, Asked, Explanation, ListedUser, NewUser, PolicyEntry, Secret, Tables, UserUpdate,
+    AccessFile, AccessQuery, Explanation, ListedUser, NewUser, PolicyEntry, Secret, Tables, UserUpdate,
 };
 
-/// Users and policies.
-pub(super) enum Source {
-    /// Those in a file.
+/// Where users and policies are stored.
+pub(super) enum AccessSource {
+    /// In a file, which this process reads and writes.
     File(AccessFile),
-    /// Those that a running proxy keeps.
+    /// In the catalog of a running proxy.
     Proxy(Box<RemoteAdmin>),
 }
 
 type Outcome<T> = Result<T, AccessCommandError>;
 
-impl Source {
+impl AccessSource {
     pub(super) async fn users(&mut self) -> Outcome<Vec<ListedUser>> {
         match self {
-            Self::File(file) => Ok(file.read()?.listed()),
+            Self::File(file) => Ok(file.read()?.into_list()),
             Self::Proxy(proxy) => Ok(proxy.users().await?),
         }
     }
 
-    /// Adds a user, with this secret, or a random one, which is returned.
+    /// Adds a user with this secret. Without one, generates a random secret and returns it.
     pub(super) async fn add_user(
         &mut self,
         user: NewUser,
@@ -46,7 +46,7 @@ impl Source {
         }
     }
 
-    /// Gives a user this secret, or a random one, which is returned.
+    /// Replaces a user's secret. Without a new one, generates a random secret and returns it.
     pub(super) async fn set_secret(
         &mut self,
         name: String,
@@ -68,7 +68,7 @@ impl Source {
         }
     }
 
-    /// Adds a policy. Returns it with its number.
+    /// Adds a policy, and returns it with the number it was assigned.
     pub(super) async fn add_policy(&mut self, policy: PolicyEntry) -> Outcome<PolicyEntry> {
         match self {
             Self::File(file) => change(file, |tables| Ok(tables.add_policy(policy)?)),
@@ -83,14 +83,15 @@ impl Source {
         }
     }
 
-    pub(super) async fn explain(&mut self, user: &str, asked: &Asked) -> Outcome<Explanation> {
+    pub(super) async fn explain(&mut self, user: &str, query: &AccessQuery) -> Outcome<Explanation> {
         match self {
-            Self::File(file) => Ok(file.explain(user, asked)?),
-            Self::Proxy(proxy) => Ok(proxy.explain_access(user.to_owned(), asked).await?),
+            Self::File(file) => Ok(file.explain(user, query)?),
+            Self::Proxy(proxy) => Ok(proxy.explain_access(user.to_owned(), query).await?),
         }
     }
 }
 
+/// Reads the file, applies a change, and writes the result, under the file's lock.
 fn change<T>(file: &AccessFile, change: impl FnOnce(&mut Tables) -> Outcome<T>) -> Outcome<T> {
     let _lock = file.lock()?;
     let mut tables = if file.exists() { file.read()? } else { Tables::default() };

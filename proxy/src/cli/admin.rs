@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::catalog_reports::{Applied, GroupList, TopicList};
-use super::commands::{ClientCommand, Command, GroupCommand, Named, Server, StoreCommand, TopicCommand};
+use super::commands::{ClientCommand, Command, GroupCommand, NameArgs, Server, StoreCommand, TopicCommand};
 use super::dead_letters;
 use super::messages;
-use super::output::{Done, show};
+use super::output::{ActionReport, show};
 use super::quotas;
 use super::stat_reports::{GroupReport, ResetReport, TopicReport};
 use super::store_reports::{ClientReport, StoreReport};
@@ -22,7 +22,7 @@ use crate::service::{GroupConfig, LiteTopicPage, ResetGroup, TopicConfig};
 /// Why a subcommand failed.
 #[derive(Debug, Error)]
 pub(super) enum AdminError {
-    /// The proxy can't be reached, or refuses.
+    /// The proxy can't be reached, or refuses the request.
     #[error(transparent)]
     Remote(#[from] RemoteError),
     /// The file can't be read.
@@ -41,19 +41,19 @@ pub(super) enum AdminError {
         /// The position and the cause.
         reason: String,
     },
-    /// What the command names does not exist.
+    /// A topic, group, queue or message does not exist.
     #[error("{0} does not exist")]
     Missing(String),
-    /// The arguments don't fit what is there; the text says why.
+    /// The arguments contradict the state of the topic; the text says how.
     #[error("{0}")]
     Invalid(String),
     /// The group has no dead letters.
     #[error("group {0} has no dead letters")]
     NoDeadLetters(String),
-    /// Dead letters were not sent.
+    /// Some dead letters could not be resent.
     #[error("{0} dead letters could not be sent; the command can be repeated after a minute")]
     NotSent(usize),
-    /// Not all dead letters were reached.
+    /// Resending ended before all dead letters were read.
     #[error("{0}; the command can be repeated")]
     EndedEarly(String),
     /// The answer can't be printed.
@@ -61,7 +61,7 @@ pub(super) enum AdminError {
     Print(#[from] std::io::Error),
 }
 
-/// Runs one subcommand.
+/// Runs a subcommand.
 pub(super) async fn run(command: Command) -> Result<(), AdminError> {
     match command {
         Command::Topic(command) => topic(command).await,
@@ -71,7 +71,7 @@ pub(super) async fn run(command: Command) -> Result<(), AdminError> {
         Command::Quota(command) => quotas::run(command).await,
         Command::LogLevel { level, server } => {
             server.connect().await?.change_log_level(level).await?;
-            done("set", "log level", level.name().to_owned(), &server)
+            report_done("set", "log level", level.name().to_owned(), &server)
         }
         Command::Client(ClientCommand::List { group, topic, server }) => {
             let (clients, truncated) = server.connect().await?.clients(ClientFilter { group, topic }).await?;
@@ -81,12 +81,12 @@ pub(super) async fn run(command: Command) -> Result<(), AdminError> {
             let stats = server.connect().await?.store_stats().await?;
             Ok(show(&StoreReport::from(stats), server.json)?)
         }
-        // Run before: they need no proxy, or not always.
+        // Handled earlier: these commands work without a proxy, or can.
         Command::Store(StoreCommand::Check(_) | StoreCommand::Copy(_))
         | Command::User(_)
         | Command::Acl(_) => Ok(()),
         Command::Apply { file, server } => {
-            let Catalog { topics, groups } = read(&file)?;
+            let Catalog { topics, groups } = read_catalog(&file)?;
             let applied = Applied { topics: topics.len(), groups: groups.len() };
             let topics = topics.into_iter().map(Into::into).collect();
             let groups = groups.into_iter().map(Into::into).collect();
@@ -96,38 +96,38 @@ pub(super) async fn run(command: Command) -> Result<(), AdminError> {
     }
 }
 
-async fn known_topic(admin: &mut RemoteAdmin, name: &str) -> Result<TopicConfig, AdminError> {
+async fn find_topic(admin: &mut RemoteAdmin, name: &str) -> Result<TopicConfig, AdminError> {
     let found = admin.topics().await?.into_iter().find(|topic| topic.name == name);
     found.ok_or_else(|| AdminError::Missing(format!("topic {name}")))
 }
 
-async fn known_group(admin: &mut RemoteAdmin, name: &str) -> Result<GroupConfig, AdminError> {
+async fn find_group(admin: &mut RemoteAdmin, name: &str) -> Result<GroupConfig, AdminError> {
     let found = admin.groups().await?.into_iter().find(|group| group.name == name);
     found.ok_or_else(|| AdminError::Missing(format!("group {name}")))
 }
 
 async fn topic(command: TopicCommand) -> Result<(), AdminError> {
     match command {
-        TopicCommand::Create { topic: Named { name, server }, settings } => {
+        TopicCommand::Create { topic: NameArgs { name, server }, settings } => {
             let topic = settings.update(name.clone()).values;
             server.connect().await?.apply(vec![topic], Vec::new(), false).await?;
-            done("created", "topic", name, &server)
+            report_done("created", "topic", name, &server)
         }
-        TopicCommand::Update { topic: Named { name, server }, settings } => {
+        TopicCommand::Update { topic: NameArgs { name, server }, settings } => {
             server.connect().await?.update_topic(settings.update(name.clone())).await?;
-            done("updated", "topic", name, &server)
+            report_done("updated", "topic", name, &server)
         }
         TopicCommand::List(server) => {
             let topics = server.connect().await?.topics().await?;
             Ok(show(&TopicList(topics.into_iter().map(Into::into).collect()), server.json)?)
         }
-        TopicCommand::Show(Named { name, server }) => {
-            let topic = known_topic(&mut server.connect().await?, &name).await?;
+        TopicCommand::Show(NameArgs { name, server }) => {
+            let topic = find_topic(&mut server.connect().await?, &name).await?;
             Ok(show(&Catalog { topics: vec![topic.into()], groups: Vec::new() }, server.json)?)
         }
         TopicCommand::Stats { name: None, limit, server, .. } => {
             let mut admin = server.connect().await?;
-            let (lines, more) = pages(limit, async |after| admin.topic_summaries(after).await).await?;
+            let (lines, more) = fetch_pages(limit, async |after| admin.topic_summaries(after).await).await?;
             Ok(show(&TopicSummaries::new(lines, more), server.json)?)
         }
         TopicCommand::Stats { name: Some(name), lite_topic, lite_count, lite_after, server, .. } => {
@@ -135,31 +135,31 @@ async fn topic(command: TopicCommand) -> Result<(), AdminError> {
             let stats = admin.topic_stats(&name, lite_topic.clone()).await?;
             let mut report = TopicReport::new(name.clone(), lite_topic, stats);
             if report.has_lite_topics() {
-                report.add_lite_topics(lite_topics(&mut admin, &name, lite_after, lite_count).await?);
+                report.add_lite_topics(fetch_lite_topics(&mut admin, &name, lite_after, lite_count).await?);
             }
             Ok(show(&report, server.json)?)
         }
-        TopicCommand::Delete(Named { name, server }) => {
+        TopicCommand::Delete(NameArgs { name, server }) => {
             server.connect().await?.delete_topic(name.clone()).await?;
-            done("deleted", "topic", name, &server)
+            report_done("deleted", "topic", name, &server)
         }
     }
 }
 
 async fn group(command: GroupCommand) -> Result<(), AdminError> {
     match command {
-        GroupCommand::Create { group: Named { name, server }, settings } => {
+        GroupCommand::Create { group: NameArgs { name, server }, settings } => {
             let update = settings.update(name.clone());
             let group = update.apply_to(&GroupConfig::named(&name));
             server.connect().await?.apply(Vec::new(), vec![group], false).await?;
-            done("created", "group", name, &server)
+            report_done("created", "group", name, &server)
         }
-        GroupCommand::Update { group: Named { name, server }, settings } => {
+        GroupCommand::Update { group: NameArgs { name, server }, settings } => {
             server.connect().await?.update_group(settings.update(name.clone())).await?;
-            done("updated", "group", name, &server)
+            report_done("updated", "group", name, &server)
         }
-        GroupCommand::Reset { group, topic, target, server } => {
-            let reset = ResetGroup { group: group.clone(), topic: topic.clone(), target: target.into() };
+        GroupCommand::Reset { group, topic, position, server } => {
+            let reset = ResetGroup { group: group.clone(), topic: topic.clone(), target: position.into() };
             let queues = server.connect().await?.reset_group(reset).await?;
             Ok(show(&ResetReport::new(group, topic, queues), server.json)?)
         }
@@ -167,34 +167,34 @@ async fn group(command: GroupCommand) -> Result<(), AdminError> {
             let groups = server.connect().await?.groups().await?;
             Ok(show(&GroupList(groups.into_iter().map(Into::into).collect()), server.json)?)
         }
-        GroupCommand::Show(Named { name, server }) => {
-            let group = known_group(&mut server.connect().await?, &name).await?;
+        GroupCommand::Show(NameArgs { name, server }) => {
+            let group = find_group(&mut server.connect().await?, &name).await?;
             Ok(show(&Catalog { topics: Vec::new(), groups: vec![group.into()] }, server.json)?)
         }
         GroupCommand::Stats { name: None, limit, server, .. } => {
             let mut admin = server.connect().await?;
-            let (lines, more) = pages(limit, async |after| admin.group_summaries(after).await).await?;
+            let (lines, more) = fetch_pages(limit, async |after| admin.group_summaries(after).await).await?;
             Ok(show(&GroupSummaries::new(lines, more), server.json)?)
         }
         GroupCommand::Stats { name: Some(name), topic, queues, server, .. } => {
             let stats = server.connect().await?.group_stats(&name, topic).await?;
             Ok(show(&GroupReport::new(name, stats, queues), server.json)?)
         }
-        GroupCommand::Delete(Named { name, server }) => {
+        GroupCommand::Delete(NameArgs { name, server }) => {
             server.connect().await?.delete_group(name.clone()).await?;
-            done("deleted", "group", name, &server)
+            report_done("deleted", "group", name, &server)
         }
     }
 }
 
-/// The lines of several answers, up to a limit, and whether there are more.
-async fn pages<T>(
+/// Fetches pages until `limit` lines are there. Returns the lines, and whether there are more.
+async fn fetch_pages<T>(
     limit: usize,
-    mut page: impl AsyncFnMut(Option<String>) -> Result<Page<T>, RemoteError>,
+    mut fetch: impl AsyncFnMut(Option<String>) -> Result<Page<T>, RemoteError>,
 ) -> Result<(Vec<T>, bool), AdminError> {
     let (mut lines, mut after) = (Vec::new(), None);
     loop {
-        let answer = page(after).await?;
+        let answer = fetch(after).await?;
         lines.extend(answer.lines);
         let is_full = lines.len() > limit || (lines.len() == limit && answer.next.is_some());
         lines.truncate(limit);
@@ -205,7 +205,8 @@ async fn pages<T>(
     }
 }
 
-async fn lite_topics(
+/// Fetches up to `count` lite topics, those after the name `after` if it is given.
+async fn fetch_lite_topics(
     admin: &mut RemoteAdmin,
     topic: &str,
     mut after: Option<String>,
@@ -222,11 +223,17 @@ async fn lite_topics(
     Ok(found)
 }
 
-fn done(done: &'static str, kind: &'static str, name: String, server: &Server) -> Result<(), AdminError> {
-    Ok(show(&Done { done, kind, name }, server.json)?)
+fn report_done(
+    done: &'static str,
+    kind: &'static str,
+    name: String,
+    server: &Server,
+) -> Result<(), AdminError> {
+    Ok(show(&ActionReport { done, kind, name }, server.json)?)
 }
 
-fn read(file: &Path) -> Result<Catalog, AdminError> {
+/// Reads topics and groups from a TOML or JSON file, or from standard input for `-`.
+fn read_catalog(file: &Path) -> Result<Catalog, AdminError> {
     let mut text = String::new();
     let read = if file == Path::new("-") {
         std::io::stdin().read_to_string(&mut text)

@@ -1,3 +1,5 @@
+//! The flags and environment variables of a serving proxy, and how they override the configuration file.
+
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args as ClapArgs, Parser};
@@ -16,7 +18,7 @@ Examples:
   rocketmq-thin-proxy --name-server 10.0.0.5:9876 --handle-key SECRET
       Run in front of Apache RocketMQ. Start as many proxies as you like, all with the same secret.
   rocketmq-thin-proxy --metrics-listen 127.0.0.1:9464 --access-log access.log
-      Show Prometheus what happens (http://127.0.0.1:9464/metrics), and write a line for each request.
+      Serve metrics for Prometheus (http://127.0.0.1:9464/metrics), and log each request to a file.
   rocketmq-thin-proxy --http true --console true
       Look at topics, groups and messages with a web browser: http://127.0.0.1:8081/console/
   rocketmq-thin-proxy topic create orders --type fifo
@@ -24,12 +26,12 @@ Examples:
       Create a topic and a group on the running proxy.
   rocketmq-thin-proxy topic stats orders
   rocketmq-thin-proxy message peek orders
-      See how many messages a topic holds, and the oldest ones. `rocketmq-thin-proxy help COMMAND` explains a command.
+      Show how many messages a topic holds, and the oldest ones. `rocketmq-thin-proxy help COMMAND` explains a command.
   rocketmq-thin-proxy --print-config > proxy.toml
   rocketmq-thin-proxy --config proxy.toml
       Write all settings to a file, change some, and start with them.
   rocketmq-thin-proxy --check-config --config proxy.toml
-      See all mistakes in the file, and what helps, without a start.
+      List all mistakes in the file, with remedies, without starting.
 
 A flag overrides the environment (ROCKETMQ_THIN_PROXY_LISTEN and so on), which overrides the configuration file,
 which overrides the default. The first line on standard output is `listening on HOST:PORT`.";
@@ -45,8 +47,8 @@ pub(super) struct Args {
     #[arg(long)]
     pub(super) print_config: bool,
 
-    /// Check the configuration without starting, and exit: print each mistake with its line and a remedy. The exit code
-    /// is 0 if the proxy can start (there may be warnings), and 1 if not
+    /// Check the configuration without starting, and exit: print each mistake with its line and a remedy. The exit code is
+    /// 0 if the proxy can start, even with warnings, and 1 if it can't
     #[arg(long, conflicts_with = "print_config")]
     pub(super) check_config: bool,
 
@@ -60,7 +62,7 @@ pub(super) struct Serve {
     #[arg(long, value_name = "HOST:PORT", env = "ROCKETMQ_THIN_PROXY_LISTEN")]
     listen: Option<String>,
 
-    /// A separate address for administration, which clients need not reach [default: that of --listen]
+    /// A separate address for administration, which clients need not reach [default: the address of --listen]
     #[arg(long, value_name = "HOST:PORT", env = "ROCKETMQ_THIN_PROXY_ADMIN_LISTEN")]
     admin_listen: Option<String>,
 
@@ -72,16 +74,17 @@ pub(super) struct Serve {
     #[arg(long, value_name = "FILE", env = "ROCKETMQ_THIN_PROXY_ACCESS_LOG")]
     access_log: Option<PathBuf>,
 
-    /// Serve classic clients and `mqadmin`, too: speak the remoting protocol on --listen [default: true]
+    /// Also serve classic clients and `mqadmin`: speak the remoting protocol on --listen [default: true]
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, env = "ROCKETMQ_THIN_PROXY_REMOTING")]
     remoting: Option<bool>,
 
-    /// Serve HTTP and JSON, too, on --listen [default: false]
+    /// Also serve HTTP with JSON on --listen [default: false]
     #[cfg(feature = "http")]
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, env = "ROCKETMQ_THIN_PROXY_HTTP")]
     http: Option<bool>,
 
-    /// Serve the console, a page for web browsers, at /console/ where HTTP and administration are [default: false]
+    /// Serve the console, a page for web browsers, at /console/ wherever HTTP and administration are served [default:
+    /// false]
     #[cfg(feature = "console")]
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, env = "ROCKETMQ_THIN_PROXY_CONSOLE")]
     console: Option<bool>,
@@ -90,13 +93,12 @@ pub(super) struct Serve {
     #[arg(long, value_name = "NETWORK", value_delimiter = ',', env = "ROCKETMQ_THIN_PROXY_TRUSTED_PROXIES")]
     trusted_proxies: Option<Vec<IpNet>>,
 
-    /// Let only known users in, and only to what they may do: the file of users and policies [default: everybody may do
-    /// everything]
+    /// Enable access control with the users and policies in this file [default: everybody may do everything]
     #[arg(long, value_name = "FILE", env = "ROCKETMQ_THIN_PROXY_ACCESS_FILE")]
     access_file: Option<PathBuf>,
 
-    /// The same, with users and policies in the catalog of the embedded broker, where `user` and `acl` change them with --server
-    /// [default: false]
+    /// Enable access control with the users and policies in the catalog of the embedded broker, which `user` and `acl`
+    /// change with --server [default: false]
     #[arg(long, value_name = "BOOL", action = ArgAction::Set, env = "ROCKETMQ_THIN_PROXY_ACCESS_CATALOG")]
     access_catalog: Option<bool>,
 
@@ -121,11 +123,11 @@ pub(super) struct Serve {
     auto_create_groups: Option<bool>,
 
     /// The secret that signs receipt handles; all proxies of a fleet need the same one [default: generated at the
-    /// first start and kept in the data directory]
+    /// first start and stored in the data directory]
     #[arg(long, value_name = "SECRET", env = "ROCKETMQ_THIN_PROXY_HANDLE_KEY", hide_env_values = true)]
     handle_key: Option<String>,
 
-    /// What is logged to standard error: error, warn, info, debug, trace, or filters by module [default: warn]
+    /// The level of the log on standard error: error, warn, info, debug, trace, or filters by module [default: warn]
     #[arg(long, value_name = "LEVEL", env = "ROCKETMQ_THIN_PROXY_LOG")]
     log: Option<String>,
 
@@ -142,12 +144,12 @@ impl Serve {
         Ok(config)
     }
 
-    /// The configuration file.
+    /// The path of the configuration file, if one is given.
     pub(super) fn config_file(&self) -> Option<&Path> {
         self.config.as_deref()
     }
 
-    /// Overwrites what the flags and the environment say.
+    /// Overrides settings with those given by flags and the environment.
     pub(super) fn apply(self, config: &mut Config) {
         overwrite(&mut config.listen, self.listen);
         overwrite(&mut config.backend.embedded.data_dir, self.data_dir);
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_win_over_the_file() {
+    fn flags_override_the_file() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), "listen = 'x:1'\n[backend.embedded]\nauto_create_groups = false\n")
             .expect("written");

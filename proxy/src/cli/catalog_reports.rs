@@ -1,4 +1,4 @@
-//! How topics and groups are shown.
+//! The output of commands that list and show topics and groups.
 
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ pub(super) struct TopicList(pub(super) Vec<TopicSpec>);
 #[serde(transparent)]
 pub(super) struct GroupList(pub(super) Vec<GroupSpec>);
 
-/// How much a file has declared.
+/// How many topics and groups `apply` has created or changed.
 #[derive(Serialize)]
 pub(super) struct Applied {
     pub(super) topics: usize,
@@ -72,7 +72,7 @@ impl Report for GroupList {
 }
 
 impl Report for Catalog {
-    /// What `apply` reads.
+    /// In the format that `apply` reads.
     fn text(&self) -> String {
         toml::to_string(self).expect("names, numbers and durations can be written as TOML")
     }

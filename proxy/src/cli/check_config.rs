@@ -1,4 +1,4 @@
-//! `--check-config`: whether a start would succeed, as far as that can be told without one.
+//! `--check-config`: reports everything that is wrong with the settings, without starting.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -6,16 +6,17 @@ use std::process::ExitCode;
 
 use super::args::Serve;
 use super::logging;
-use super::{complain, print};
-use crate::config::{Config, Finding, Findings, Setting, Severity, Source};
+use super::{print, print_error};
+use crate::config::{Config, ConfigSource, Finding, Findings, SettingPath, Severity};
 
-/// Checks the settings that a start with these flags would have. The exit code is 0 if it can start, and 1 if not.
+/// Checks the configuration file, the flags and the environment together. The exit code is 0 if the proxy can start with them,
+/// and 1 if it can't.
 pub(super) fn run(serve: Serve) -> ExitCode {
     let file = serve.config_file().map(Path::to_owned);
     let text = match file.as_deref().map(Config::text).transpose() {
         Ok(text) => text.unwrap_or_default(),
         Err(error) => {
-            complain(&error);
+            print_error(&error);
             return ExitCode::FAILURE;
         }
     };
@@ -26,19 +27,19 @@ pub(super) fn run(serve: Serve) -> ExitCode {
     }
 }
 
-/// The number of errors, and what is printed.
+/// Returns the number of errors, and the text to print.
 fn report(serve: Serve, file: Option<&Path>, text: &str) -> (usize, String) {
-    let mut source = Source::read(text);
+    let mut source = ConfigSource::read(text);
     let mut findings = std::mem::take(&mut source.mistakes);
     if let Some(in_file) = &source.config {
         let mut config = in_file.clone();
         serve.apply(&mut config);
         let mut found = config.check().0;
         found.extend(logging::check(&config.log));
-        let (before, after) = (tree(in_file), tree(&config));
+        let (before, after) = (to_toml(in_file), to_toml(&config));
         for mut finding in found {
-            // A value that a flag or a variable has set is in no line.
-            let is_given = value(&before, &finding.setting) != value(&after, &finding.setting);
+            // A value from a flag or a variable has no line in the file.
+            let is_given = value_at(&before, &finding.setting) != value_at(&after, &finding.setting);
             if is_given {
                 finding.problem.push_str(" (from a flag or the environment)");
             } else if source.is_uncertain(&finding.setting) {
@@ -51,10 +52,10 @@ fn report(serve: Serve, file: Option<&Path>, text: &str) -> (usize, String) {
         }
     }
     findings.0.sort_by_key(|finding| finding.line.unwrap_or(usize::MAX));
-    (findings.count(Severity::Error), written(&findings, file))
+    (findings.count(Severity::Error), format_findings(&findings, file))
 }
 
-fn written(findings: &Findings, file: Option<&Path>) -> String {
+fn format_findings(findings: &Findings, file: Option<&Path>) -> String {
     let mut text = String::new();
     for Finding { severity, setting, line, problem, remedy } in &findings.0 {
         let place = match (file, line) {
@@ -65,7 +66,7 @@ fn written(findings: &Findings, file: Option<&Path>) -> String {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        let setting = if *setting == Setting::default() { String::new() } else { format!("{setting}: ") };
+        let setting = if *setting == SettingPath::default() { String::new() } else { format!("{setting}: ") };
         let _ = writeln!(text, "{place}{severity}: {setting}{}", problem.trim_end());
         let _ = writeln!(text, "    remedy: {remedy}");
     }
@@ -77,11 +78,12 @@ fn written(findings: &Findings, file: Option<&Path>) -> String {
     text
 }
 
-fn tree(config: &Config) -> Option<toml::Value> {
+/// The configuration as TOML, for lookups by path.
+fn to_toml(config: &Config) -> Option<toml::Value> {
     toml::Value::try_from(config).ok()
 }
 
-fn value<'a>(tree: &'a Option<toml::Value>, setting: &Setting) -> Option<&'a toml::Value> {
+fn value_at<'a>(tree: &'a Option<toml::Value>, setting: &SettingPath) -> Option<&'a toml::Value> {
     setting.steps().try_fold(tree.as_ref()?, |value, step| match value {
         toml::Value::Array(array) => array.get(step.parse::<usize>().ok()?),
         value => value.get(step),

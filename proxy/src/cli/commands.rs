@@ -1,4 +1,4 @@
-//! The subcommands, which administer a running proxy.
+//! The subcommands and their arguments.
 
 use std::path::PathBuf;
 
@@ -9,8 +9,8 @@ use super::dead_letters::DlqCommand;
 use super::messages::MessageCommand;
 use super::quotas::QuotaCommand;
 use super::settings::{GroupSettings, TopicSettings};
-use super::store_check::{Check, CopyTo};
-use super::times;
+use super::store_check::{CheckArgs, CopyArgs};
+use super::units;
 use crate::front::grpc::{RemoteAdmin, RemoteError};
 use crate::log_level::LogLevel;
 use crate::service::ResetTarget;
@@ -23,30 +23,30 @@ pub(super) enum Command {
     /// Manage the consumer groups of a running proxy
     #[command(subcommand)]
     Group(GroupCommand),
-    /// Look at stored messages without consuming them
+    /// Inspect stored messages without consuming them
     #[command(subcommand)]
     Message(MessageCommand),
-    /// Look at the dead letters of consumer groups, and send them again
+    /// Inspect the dead letters of consumer groups, and resend them
     #[command(subcommand)]
     Dlq(DlqCommand),
-    /// Look at the clients of a running proxy
+    /// List the clients of a running proxy
     #[command(subcommand)]
     Client(ClientCommand),
-    /// Manage how much the clients of a running proxy may do
+    /// Manage the quotas of a running proxy
     #[command(subcommand)]
     Quota(QuotaCommand),
     /// Manage the users of a proxy with access control
     #[command(subcommand)]
     User(UserCommand),
-    /// Manage what these users may do
+    /// Manage the policies of these users
     #[command(subcommand)]
     Acl(AclCommand),
     /// Inspect the store of the embedded broker
     #[command(subcommand)]
     Store(StoreCommand),
-    /// Set how much a running proxy logs, until its next start
+    /// Set the log level of a running proxy until its next start
     LogLevel {
-        /// What is logged
+        /// The level
         level: LogLevel,
         #[command(flatten)]
         server: Server,
@@ -83,14 +83,14 @@ Examples:
   rocketmq-thin-proxy topic create payments --type fifo --queues 4")]
     Create {
         #[command(flatten)]
-        topic: Named,
+        topic: NameArgs,
         #[command(flatten)]
         settings: TopicSettings,
     },
-    /// Change settings of a topic; the others stay as they are
+    /// Change settings of a topic; the other settings stay unchanged
     #[command(after_help = "\
-With fewer queues, the messages in the others stay stored, but nobody receives them until there are as many queues
-again.
+With fewer queues, the messages in the removed queues stay stored, but are not delivered until the number of queues is
+raised again.
 
 Examples:
   rocketmq-thin-proxy topic update orders --queues 16
@@ -98,15 +98,15 @@ Examples:
   rocketmq-thin-proxy topic update audit --retention 30d --retention-bytes 10GiB")]
     Update {
         #[command(flatten)]
-        topic: Named,
+        topic: NameArgs,
         #[command(flatten)]
         settings: TopicSettings,
     },
     /// List all topics
     List(#[command(flatten)] Server),
     /// Show the configuration of one topic, as `apply` reads it
-    Show(#[command(flatten)] Named),
-    /// Show what a topic holds: offsets of its queues, messages, bytes, rate; without a name, a line for each topic
+    Show(#[command(flatten)] NameArgs),
+    /// Show the offsets of a topic's queues, and its messages, bytes and rate; without a name, a line for each topic
     #[command(after_help = "\
 A topic of type lite also shows its lite topics, by name.
 
@@ -116,25 +116,25 @@ Examples:
   rocketmq-thin-proxy topic stats chats --lite-after chat-1700 --lite-count 100
   rocketmq-thin-proxy topic stats chats --lite-topic chat-17")]
     Stats {
-        /// Its name; all topics without it
+        /// The topic [default: all topics]
         name: Option<String>,
         /// Only this lite topic
         #[arg(long, value_name = "NAME", requires = "name")]
         lite_topic: Option<String>,
-        /// How many lite topics to show
+        /// The number of lite topics to show
         #[arg(long, value_name = "N", default_value_t = 20, requires = "name")]
         lite_count: usize,
         /// Show the lite topics after this one
         #[arg(long, value_name = "NAME", requires = "name")]
         lite_after: Option<String>,
-        /// How many topics to show
+        /// The number of topics to show
         #[arg(long, value_name = "N", default_value_t = 1000, conflicts_with = "name")]
         limit: usize,
         #[command(flatten)]
         server: Server,
     },
     /// Delete a topic and its messages
-    Delete(#[command(flatten)] Named),
+    Delete(#[command(flatten)] NameArgs),
 }
 
 #[derive(Subcommand)]
@@ -148,39 +148,39 @@ Examples:
   rocketmq-thin-proxy group create audit --retry-initial 1s --retry-max 10m --retry-multiplier 2
       Pauses of 1 s, 2 s, 4 s and so on, up to 10 min.
   rocketmq-thin-proxy group create audit --start latest
-      Begin with the messages that are sent after its first receive.
+      Start with the messages that are sent after the group's first receive.
   rocketmq-thin-proxy group create audit --start 2026-11-29T10:00:00Z")]
     Create {
         #[command(flatten)]
-        group: Named,
+        group: NameArgs,
         #[command(flatten)]
         settings: GroupSettings,
     },
-    /// Change settings of a consumer group; the others stay as they are
+    /// Change settings of a consumer group; the other settings stay unchanged
     #[command(after_help = "\
 Examples:
   rocketmq-thin-proxy group update billing --max-retries 5
   rocketmq-thin-proxy group update billing --retry 1s,30s,5m
   rocketmq-thin-proxy group update billing --consume=false
-      Nobody can consume until --consume=true.")]
+      Consumers are refused until --consume=true.")]
     Update {
         #[command(flatten)]
-        group: Named,
+        group: NameArgs,
         #[command(flatten)]
         settings: GroupSettings,
     },
     /// Move a group to another position in a topic
     #[command(after_help = "\
-Messages before the new position count as consumed. Those after it are delivered again, even if they were settled.
-Consumers can no longer settle what they hold at this moment. Attempts are counted from 1 again.
+Messages before the new position count as consumed. Later ones are delivered again, even if they were settled. Consumers
+can no longer settle the deliveries that they hold at this moment. Attempts are counted from 1 again.
 
-A time is 2026-11-29T10:00:00Z, milliseconds since 1970, or how long ago it was, such as 15m or 2h.
+Times are written as 2026-11-29T10:00:00Z, in milliseconds since 1970, or as a duration before now, such as 15m or 2h.
 
 Examples:
   rocketmq-thin-proxy group reset billing orders --to earliest
   rocketmq-thin-proxy group reset billing orders --to latest
   rocketmq-thin-proxy group reset billing orders --to 2h
-      Deliver everything that was stored in the last two hours again.
+      Deliver all messages of the last two hours again.
   rocketmq-thin-proxy group reset billing orders --queue 3 --offset 1500
       One queue only; `group stats billing --queues` shows the offsets.")]
     Reset {
@@ -189,26 +189,26 @@ Examples:
         /// The topic
         topic: String,
         #[command(flatten)]
-        target: Target,
+        position: ResetPosition,
         #[command(flatten)]
         server: Server,
     },
     /// List all groups
     List(#[command(flatten)] Server),
     /// Show the configuration of one group, as `apply` reads it
-    Show(#[command(flatten)] Named),
-    /// Show how far a group has got: lag, deliveries in flight, rates; without a name, a line for each group
+    Show(#[command(flatten)] NameArgs),
+    /// Show the progress of a group: lag, deliveries in flight, rates; without a name, a line for each group
     #[command(after_help = "\
-LAG is the number of messages that are not settled: undelivered, in flight, or to be delivered again. A delivery
-that was given back with a delay is in flight until the delay is over. RETRY counts the messages that are ready to be
-delivered again. BLOCKED counts those of a FIFO group that wait for earlier ones of their message group.
+LAG is the number of unsettled messages: undelivered, in flight, or to be delivered again. A delivery that was given
+back with a delay is in flight until the delay is over. RETRY counts the messages that are ready to be delivered again.
+BLOCKED counts the messages of a FIFO group that wait for earlier ones of their message group.
 
 Examples:
   rocketmq-thin-proxy group stats
   rocketmq-thin-proxy group stats billing
   rocketmq-thin-proxy group stats billing --topic orders --queues")]
     Stats {
-        /// Its name; all groups without it
+        /// The group [default: all groups]
         name: Option<String>,
         /// Only this topic
         #[arg(long, value_name = "TOPIC", requires = "name")]
@@ -216,26 +216,26 @@ Examples:
         /// Show each queue
         #[arg(long, requires = "name")]
         queues: bool,
-        /// How many groups to show
+        /// The number of groups to show
         #[arg(long, value_name = "N", default_value_t = 1000, conflicts_with = "name")]
         limit: usize,
         #[command(flatten)]
         server: Server,
     },
     /// Delete a group and its progress
-    Delete(#[command(flatten)] Named),
+    Delete(#[command(flatten)] NameArgs),
 }
 
 #[derive(ClapArgs)]
 #[command(group = ArgGroup::new("position").args(["to", "offset"]).required(true))]
-pub(super) struct Target {
+pub(super) struct ResetPosition {
     /// The new position in every queue: earliest, latest, or a time
-    #[arg(long, value_name = "PLACE", value_parser = target)]
+    #[arg(long, value_name = "PLACE", value_parser = parse_position)]
     to: Option<ResetTarget>,
-    /// The queue to move in; it needs --offset
+    /// The queue whose position to change; needs --offset
     #[arg(long, value_name = "N", requires = "offset", conflicts_with = "to")]
     queue: Option<i32>,
-    /// The offset of the next message that the group gets from the queue
+    /// The offset of the next message to deliver from the queue
     #[arg(long, value_name = "N", requires = "queue", conflicts_with = "to")]
     offset: Option<i64>,
     /// The broker, if several have this queue
@@ -243,9 +243,9 @@ pub(super) struct Target {
     broker: Option<String>,
 }
 
-impl From<Target> for ResetTarget {
-    fn from(target: Target) -> Self {
-        let Target { to, queue, offset, broker } = target;
+impl From<ResetPosition> for ResetTarget {
+    fn from(position: ResetPosition) -> Self {
+        let ResetPosition { to, queue, offset, broker } = position;
         to.unwrap_or_else(|| Self::Offset {
             broker,
             queue: queue.unwrap_or_default(),
@@ -254,16 +254,17 @@ impl From<Target> for ResetTarget {
     }
 }
 
-fn target(text: &str) -> Result<ResetTarget, String> {
+/// Parses `earliest`, `latest` or a time.
+fn parse_position(text: &str) -> Result<ResetTarget, String> {
     match text {
         "earliest" => Ok(ResetTarget::Earliest),
         "latest" => Ok(ResetTarget::Latest),
-        text => times::parse(text).map(ResetTarget::Time),
+        text => units::parse_time(text).map(ResetTarget::Time),
     }
 }
 
 #[derive(ClapArgs)]
-pub(super) struct Named {
+pub(super) struct NameArgs {
     /// The name
     pub(super) name: String,
     #[command(flatten)]
@@ -294,16 +295,16 @@ impl Server {
     }
 }
 
-/// How a proxy is spoken to.
+/// Flags for the connection to a running proxy.
 #[derive(ClapArgs)]
 pub(super) struct Connection {
-    /// Use TLS, and trust the certificates in this file (PEM), instead of those that the machine trusts
+    /// Use TLS, and trust the certificates in this PEM file instead of the system's
     #[arg(long, value_name = "FILE", env = "ROCKETMQ_THIN_PROXY_CA_FILE")]
     ca_file: Option<PathBuf>,
     /// The user, if the proxy has access control
     #[arg(long, value_name = "NAME", requires = "secret_key", env = "ROCKETMQ_THIN_PROXY_ACCESS_KEY")]
     access_key: Option<String>,
-    /// The user's secret; better given by the environment, where other users of the machine don't see it
+    /// The user's secret; prefer the environment variable: other users of the machine can see command lines
     #[arg(
         long,
         value_name = "SECRET",
@@ -316,7 +317,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects to the proxy at this address.
+    /// Connects to the proxy at an address.
     pub(super) async fn open(&self, address: &str) -> Result<RemoteAdmin, RemoteError> {
         let user = self.access_key.clone().zip(self.secret_key.clone());
         RemoteAdmin::connect(address, self.ca_file.as_deref(), user).await
@@ -325,7 +326,7 @@ impl Connection {
 
 #[derive(Subcommand)]
 pub(super) enum ClientCommand {
-    /// List clients: producers and consumers with a session at this proxy
+    /// List the producers and consumers with a session at this proxy
     #[command(after_help = "\
 Clients of other proxies in front of the same brokers are not listed.
 
@@ -337,7 +338,7 @@ Examples:
         /// Only clients of this group
         #[arg(long, value_name = "GROUP")]
         group: Option<String>,
-        /// Only clients that use this topic
+        /// Only clients of this topic
         #[arg(long, value_name = "TOPIC")]
         topic: Option<String>,
         #[command(flatten)]
@@ -347,28 +348,28 @@ Examples:
 
 #[derive(Subcommand)]
 pub(super) enum StoreCommand {
-    /// Show how much disk space the store of a running proxy takes, and whether it is healthy
+    /// Show the disk usage and the health of a running proxy's store
     #[command(after_help = "\
 Examples:
   rocketmq-thin-proxy store stats
   rocketmq-thin-proxy store stats --json")]
     Stats(#[command(flatten)] Server),
-    /// Check a data directory that no proxy uses, and report what is damaged, what that costs and what to do
+    /// Check a data directory that no proxy uses, and report damage, its consequences and remedies
     #[command(after_help = "\
-It reads all of the directory and never writes to it. The exit code is 0 if the directory is sound, 1 if it could not
-be checked, and 3 if it is damaged.
+The check reads the whole directory and never writes to it. The exit code is 0 if the directory is sound, 1 if it could
+not be checked, and 3 if it is damaged.
 
 Examples:
   rocketmq-thin-proxy store check /var/lib/rocketmq-thin
   rocketmq-thin-proxy store check /var/lib/rocketmq-thin --json")]
-    Check(Check),
-    /// Copy what can be read of a data directory that no proxy uses into a new one, and say what is lost
+    Check(CheckArgs),
+    /// Copy the readable part of a data directory that no proxy uses into a new one, and report what is lost
     #[command(after_help = "\
-The remedy for damage that `store check` finds, where there is no backup. The old directory is not changed. Where the last
-messages of a queue are lost, the next ones get their offsets. Exit codes: 0 all was copied, 1 it could not be done, 3
-something is lost.
+This is the remedy for damage that `store check` finds, if there is no backup. The old directory is not changed. If the
+last messages of a queue are lost, new messages reuse their offsets. The exit code is 0 if everything was copied, 1 if
+the copy failed, and 3 if something is lost.
 
 Examples:
   rocketmq-thin-proxy store copy /var/lib/rocketmq-thin /var/lib/rocketmq-thin.new")]
-    Copy(CopyTo),
+    Copy(CopyArgs),
 }

@@ -1,4 +1,4 @@
-//! The subcommands for dead letters.
+//! `dlq`: lists, shows and searches the dead letters of groups, and resends them.
 
 use std::fmt::Write;
 
@@ -7,14 +7,14 @@ use serde::Serialize;
 
 use super::admin::AdminError;
 use super::commands::Server;
-use super::messages::{Reader, Search, Start};
+use super::messages::{PeekFrom, SearchArgs, TopicReader};
 use super::output::{Report, Table, one_line, show};
-use super::{note, print, times};
+use super::{print, print_note, units};
 use crate::front::grpc::RemoteAdmin;
 use crate::processor::{RESEND_GROUP, ResendSelection, ResentLetter};
 use crate::service::names::{DEAD_LETTER_PREFIX, dead_letter_topic};
 
-/// Letters of one call.
+/// The most dead letters that one request resends.
 const PAGE: usize = 100;
 
 #[derive(Subcommand)]
@@ -30,7 +30,7 @@ Examples:
         #[command(flatten)]
         server: Server,
     },
-    /// Show the oldest or newest dead letters of a group
+    /// Show the oldest or the newest dead letters of a group
     #[command(after_help = "\
 `message show %DLQ%GROUP --id ID` shows one of them with its properties and body.
 
@@ -40,10 +40,10 @@ Examples:
     Peek {
         /// The group
         group: String,
-        /// The newest letters instead of the oldest
+        /// Show the newest dead letters instead of the oldest
         #[arg(long)]
         newest: bool,
-        /// The number of letters
+        /// The number of dead letters
         #[arg(long, value_name = "N", default_value_t = 10)]
         count: usize,
         #[command(flatten)]
@@ -51,7 +51,7 @@ Examples:
     },
     /// Search the dead letters of a group by id, key, or the time at which they became dead letters
     #[command(after_help = "\
-A time is 2026-11-29T10:00:00Z, milliseconds since 1970, or how long ago it was, such as 15m or 2h.
+Times are written as 2026-11-29T10:00:00Z, in milliseconds since 1970, or as a duration before now, such as 15m or 2h.
 
 Examples:
   rocketmq-thin-proxy dlq find billing --key customer-17
@@ -60,32 +60,32 @@ Examples:
         /// The group
         group: String,
         #[command(flatten)]
-        wanted: Search,
+        wanted: SearchArgs,
         #[command(flatten)]
         server: Server,
     },
-    /// Send dead letters again to the topics in which they failed
+    /// Resend dead letters to their original topics
     #[command(after_help = "\
-Every group of such a topic gets them, not only the one that failed. The progress of the group `dlq-resend` records
-what was sent, so an interrupted command can be repeated: a letter is sent twice at most, and none is lost. The dead
-letters stay readable until their retention has passed.
+All groups of the topic receive them, not only the one that failed. The progress of the group `dlq-resend` records what
+was resent, so that an interrupted command can be repeated: a dead letter is resent twice at most, and none is lost.
+Dead letters stay readable until their retention ends.
 
 Examples:
   rocketmq-thin-proxy dlq resend billing --id 01A2B3C4D5
   rocketmq-thin-proxy dlq resend billing --all
   rocketmq-thin-proxy dlq resend billing --all --count 10
-      Send the next ten, to see whether they succeed.")]
+      Resend the next ten, to see whether they succeed.")]
     #[command(group = ArgGroup::new("letters").args(["id", "all"]).required(true))]
     Resend {
         /// The group
         group: String,
-        /// The letter with this id, even if it was sent again before; may be repeated
+        /// Resend the dead letter with this id, even if it was resent before; may be repeated
         #[arg(long, value_name = "ID")]
         id: Vec<String>,
-        /// All letters that have not been sent again yet
+        /// Resend all dead letters that were not resent yet
         #[arg(long, conflicts_with = "id")]
         all: bool,
-        /// The most letters to send
+        /// The most dead letters to resend
         #[arg(long, value_name = "N", requires = "all")]
         count: Option<usize>,
         #[command(flatten)]
@@ -93,30 +93,30 @@ Examples:
     },
 }
 
-/// Runs one command.
+/// Runs `dlq`.
 pub(super) async fn run(command: DlqCommand) -> Result<(), AdminError> {
     match command {
         DlqCommand::List { group, server } => {
             let mut admin = server.connect().await?;
-            Ok(show(&DeadLetterList(list(&mut admin, group).await?), server.json)?)
+            Ok(show(&DeadLetterList(list_groups(&mut admin, group).await?), server.json)?)
         }
         DlqCommand::Peek { group, newest, count, server } => {
-            let mut reader = reader(&group, &server).await?;
-            let start = if newest { Start::Newest } else { Start::Oldest };
+            let mut reader = open_reader(&group, &server).await?;
+            let start = if newest { PeekFrom::Newest } else { PeekFrom::Oldest };
             Ok(show(&reader.peek(start, count).await?, server.json)?)
         }
         DlqCommand::Find { group, wanted, server } => {
-            let mut reader = reader(&group, &server).await?;
+            let mut reader = open_reader(&group, &server).await?;
             Ok(show(&reader.find(&wanted).await?, server.json)?)
         }
         DlqCommand::Resend { group, id, all: _, count, server } => {
             let mut admin = server.connect().await?;
             let mut resent = Resent { json: server.json, letters: Vec::new() };
             let done = match id.is_empty() {
-                true => resent.next(&mut admin, &group, count.unwrap_or(usize::MAX)).await,
-                false => resent.each(&mut admin, &group, id).await,
+                true => resent.resend_next(&mut admin, &group, count.unwrap_or(usize::MAX)).await,
+                false => resent.resend_ids(&mut admin, &group, id).await,
             };
-            // Even if it fails, some letters may have been sent.
+            // Some dead letters may have been resent before a failure.
             show(&resent, server.json)?;
             done?;
             match resent.failed() {
@@ -127,9 +127,9 @@ pub(super) async fn run(command: DlqCommand) -> Result<(), AdminError> {
     }
 }
 
-async fn reader(group: &str, server: &Server) -> Result<Reader, AdminError> {
+async fn open_reader(group: &str, server: &Server) -> Result<TopicReader, AdminError> {
     let admin = server.connect().await?;
-    match Reader::new(admin, dead_letter_topic(group), None).await {
+    match TopicReader::new(admin, dead_letter_topic(group), None).await {
         Err(AdminError::Remote(error)) if error.is_not_found() => {
             Err(AdminError::NoDeadLetters(group.to_owned()))
         }
@@ -139,13 +139,13 @@ async fn reader(group: &str, server: &Server) -> Result<Reader, AdminError> {
 
 #[derive(Serialize)]
 #[serde(transparent)]
-struct DeadLetterList(Vec<GroupView>);
+struct DeadLetterList(Vec<GroupLetters>);
 
 #[derive(Serialize)]
-struct GroupView {
+struct GroupLetters {
     group: String,
     dead_letters: i64,
-    /// Those that `resend --all` would send.
+    /// Dead letters that `resend --all` would resend.
     not_resent: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest: Option<String>,
@@ -153,9 +153,12 @@ struct GroupView {
     newest: Option<String>,
 }
 
-async fn list(admin: &mut RemoteAdmin, wanted: Option<String>) -> Result<Vec<GroupView>, AdminError> {
+async fn list_groups(
+    admin: &mut RemoteAdmin,
+    wanted: Option<String>,
+) -> Result<Vec<GroupLetters>, AdminError> {
     let mut groups = Vec::new();
-    // Before the first letter is sent again, the group does not exist.
+    // The group is created when the first dead letter is resent.
     let resent = admin.group_stats(RESEND_GROUP, None).await.unwrap_or_default().topics;
     for topic in admin.topics().await? {
         let Some(group) = topic.name.strip_prefix(DEAD_LETTER_PREFIX) else { continue };
@@ -164,15 +167,15 @@ async fn list(admin: &mut RemoteAdmin, wanted: Option<String>) -> Result<Vec<Gro
         }
         let stats = admin.topic_stats(&topic.name, None).await?;
         let dead_letters = stats.queues.iter().map(|queue| queue.next - queue.first).sum();
-        // Apache's brokers have retry topics, whose names end with that of the topic.
+        // On Apache's brokers the group also has retry topics, whose names end with the topic's name.
         let of_topic = resent.iter().filter(|resent| resent.topic.ends_with(&topic.name));
         let lags: Vec<_> = of_topic.flat_map(|resent| &resent.queues).map(|queue| queue.lag).collect();
-        groups.push(GroupView {
+        groups.push(GroupLetters {
             group: group.to_owned(),
             dead_letters,
             not_resent: if lags.is_empty() { dead_letters } else { lags.iter().sum() },
-            oldest: stats.queues.iter().filter_map(|queue| queue.oldest).min().map(times::at),
-            newest: stats.queues.iter().filter_map(|queue| queue.newest).max().map(times::at),
+            oldest: stats.queues.iter().filter_map(|queue| queue.oldest).min().map(units::format_time),
+            newest: stats.queues.iter().filter_map(|queue| queue.newest).max().map(units::format_time),
         });
     }
     Ok(groups)
@@ -197,7 +200,7 @@ impl Report for DeadLetterList {
     }
 }
 
-/// What was sent again.
+/// The result of `dlq resend`.
 #[derive(Serialize)]
 struct Resent {
     #[serde(skip)]
@@ -216,7 +219,13 @@ struct LetterView {
 }
 
 impl Resent {
-    async fn next(&mut self, admin: &mut RemoteAdmin, group: &str, count: usize) -> Result<(), AdminError> {
+    /// Resends up to `count` dead letters that were not resent yet.
+    async fn resend_next(
+        &mut self,
+        admin: &mut RemoteAdmin,
+        group: &str,
+        count: usize,
+    ) -> Result<(), AdminError> {
         let mut left = count;
         let mut unreached = Vec::new();
         while left > 0 {
@@ -232,14 +241,15 @@ impl Resent {
                 break;
             }
         }
-        // Those that a later call has reached were given back in time.
+        // A later request may have resent some of them.
         unreached.retain(|id| self.letters.iter().all(|letter| letter.id != *id));
         unreached.dedup();
         unreached.truncate(left);
-        self.each(admin, group, unreached).await
+        self.resend_ids(admin, group, unreached).await
     }
 
-    async fn each(
+    /// Resends the dead letters with these ids.
+    async fn resend_ids(
         &mut self,
         admin: &mut RemoteAdmin,
         group: &str,
@@ -252,8 +262,8 @@ impl Resent {
                 let page = admin.resend_dead_letters(group, selection).await?;
                 page.letters.into_iter().for_each(|letter| self.add(letter));
                 let Some(position) = page.searched_to else { break };
-                note(&format!(
-                    "searched for {} up to offset {} of queue {} of {}",
+                print_note(&format!(
+                    "searched for {} up to offset {} of queue {} of broker {}",
                     one_line(&id, 64),
                     position.offset,
                     position.queue,
@@ -268,14 +278,14 @@ impl Resent {
     fn add(&mut self, letter: ResentLetter) {
         let ResentLetter { id, queue, offset, topic, failure } = letter;
         if !self.json {
-            // Printed at once, because the command may be interrupted.
+            // Each result is printed immediately, because the command may be interrupted.
             let mut line = format!("{}  ", one_line(&id, 64));
             // Writing to a String can't fail.
             let _ = match &failure {
-                None => write!(line, "sent to {topic}"),
-                Some(failure) => write!(line, "not sent: {failure}"),
+                None => write!(line, "resent to {topic}"),
+                Some(failure) => write!(line, "not resent: {failure}"),
             };
-            // What can't be printed must not stop the others.
+            // A failure to print must not stop the command.
             let _ = print(&line);
         }
         self.letters.push(LetterView { id, queue, offset, topic, failure });
@@ -289,8 +299,8 @@ impl Resent {
 impl Report for Resent {
     fn text(&self) -> String {
         match self.letters.len() - self.failed() {
-            1 => "1 dead letter was sent again".to_owned(),
-            sent => format!("{sent} dead letters were sent again"),
+            1 => "1 dead letter was resent".to_owned(),
+            sent => format!("{sent} dead letters were resent"),
         }
     }
 }

@@ -1,3 +1,5 @@
+//! Sets up logging to standard error.
+
 use std::error::Error;
 use std::io::{IsTerminal, stderr};
 
@@ -6,12 +8,12 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt, registry, reload};
 
-use crate::config::{Finding, LogConfig, LogFormat, Setting, Severity};
+use crate::config::{Finding, LogConfig, LogFormat, SettingPath, Severity};
 use crate::log_level::LogControl;
 
-/// Sends log lines to standard error from now on. Returns what changes their level.
-pub(super) fn start(config: &LogConfig) -> Result<LogControl, Box<dyn Error>> {
-    let (filter, handle) = reload::Layer::new(filter(&config.level)?);
+/// Starts logging to standard error. Returns a control that changes the level while the proxy runs.
+pub(super) fn init(config: &LogConfig) -> Result<LogControl, Box<dyn Error>> {
+    let (filter, handle) = reload::Layer::new(parse_filter(&config.level)?);
     let lines = fmt::layer().with_ansi(stderr().is_terminal()).with_writer(stderr);
     let lines = match config.format {
         LogFormat::Text => lines.boxed(),
@@ -23,26 +25,26 @@ pub(super) fn start(config: &LogConfig) -> Result<LogControl, Box<dyn Error>> {
     }))
 }
 
-/// What is wrong with the settings, if anything is.
+/// Returns the error in the log settings, if there is one.
 pub(super) fn check(config: &LogConfig) -> Option<Finding> {
-    let problem = filter(&config.level).err()?.to_string();
+    let problem = parse_filter(&config.level).err()?.to_string();
     Some(Finding {
         severity: Severity::Error,
-        setting: Setting::from("log.level"),
+        setting: SettingPath::from("log.level"),
         line: None,
         problem,
         remedy: "write a level such as \"info\"".to_owned(),
     })
 }
 
-/// The filter of a list such as `warn,rocketmq_thin_proxy=debug`. A word alone must be a level. `EnvFilter` would take
-/// any other word for a module, and hide the lines of all others.
-fn filter(list: &str) -> Result<EnvFilter, Box<dyn Error>> {
+/// Parses a filter such as `warn,rocketmq_thin_proxy=debug`. A word without `=` must be a level: `EnvFilter` would treat any
+/// other word as a module, and suppress the lines of all other modules.
+fn parse_filter(list: &str) -> Result<EnvFilter, Box<dyn Error>> {
     let is_wrong = |word: &&str| !word.contains(['=', '[']) && word.parse::<LevelFilter>().is_err();
     if let Some(word) = list.split(',').map(str::trim).find(is_wrong) {
         return Err(format!(
-            "{word:?} is no level; the levels are off, error, warn, info, debug and trace, and MODULE=LEVEL is \
-             that of one module"
+            "{word:?} is not a level; expected off, error, warn, info, debug or trace, or MODULE=LEVEL for a single \
+             module"
         )
         .into());
     }
@@ -54,14 +56,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_that_is_no_level_is_refused() {
+    fn a_word_that_is_not_a_level_is_refused() {
         for right in
             ["warn", "INFO", "off", "warn,rocketmq_thin_proxy=debug", "rocketmq_thin_proxy[send]=trace"]
         {
-            assert!(filter(right).is_ok(), "{right}");
+            assert!(parse_filter(right).is_ok(), "{right}");
         }
         for wrong in ["loud", "warn,loud", "a=b"] {
-            assert!(filter(wrong).is_err(), "{wrong}");
+            assert!(parse_filter(wrong).is_err(), "{wrong}");
         }
     }
 }

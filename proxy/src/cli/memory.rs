@@ -1,5 +1,4 @@
-//! Returns freed memory to the system. By default glibc keeps much of it, and the process would stay as large as it was at
-//! its peak.
+//! Returns freed memory to the system. By default glibc retains much of it, and the process would stay at its peak size.
 
 /// Allocations of at least this size in bytes are mapped, so that freeing them returns them to the system.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -8,7 +7,7 @@ const MAPPED_BYTES: i32 = 128 << 10;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const TRIM_INTERVAL: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// Configures the allocator and starts a thread that returns memory. Call it once at the start.
+/// Configures the allocator and starts a thread that returns freed memory. Call this once at the start.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(
     unsafe_code,
@@ -23,7 +22,7 @@ pub(super) fn return_freed_memory() {
         unsafe { libc::malloc_trim(0) };
     };
     if let Err(error) = std::thread::Builder::new().name("trim".to_owned()).spawn(trim) {
-        tracing::warn!(%error, "freed memory will not be returned to the system");
+        tracing::warn!(%error, "failed to start the thread that returns freed memory to the system");
     }
 }
 

@@ -1,4 +1,4 @@
-//! How messages are shown.
+//! The output of commands that find and show messages.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -8,24 +8,24 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 
 use super::output::{Report, Table, one_line};
-use super::times;
+use super::units;
 use crate::service::{BodyEncoding, Delay, ReadMessage};
 
 const PREVIEW_CHARS: usize = 50;
 
-/// Messages that were found.
+/// The result of `message peek`, `message find`, `dlq peek` and `dlq find`.
 #[derive(Serialize)]
 pub(super) struct FoundMessages {
     messages: Vec<MessageView>,
     looked_at: u64,
-    /// Whether all that could be found was.
+    /// Whether the search covered everything that it was asked for.
     complete: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
 }
 
 impl FoundMessages {
-    /// Messages, and why there may be more.
+    /// `note` says why there may be more messages; `None` if there are none.
     pub(super) fn new(messages: Vec<ReadMessage>, looked_at: u64, note: Option<String>) -> Self {
         let messages = messages.into_iter().map(MessageView::new).collect();
         Self { messages, looked_at, complete: note.is_none(), note }
@@ -61,7 +61,7 @@ impl Report for FoundMessages {
     }
 }
 
-/// One message with everything.
+/// The result of `message show`.
 #[derive(Serialize)]
 pub(super) struct ShownMessage(MessageView);
 
@@ -143,13 +143,13 @@ struct MessageView {
     #[serde(skip_serializing_if = "Option::is_none")]
     origin: Option<OriginView>,
     body_bytes: usize,
-    /// Whether the body was cut.
+    /// Whether the body is truncated.
     body_cut: bool,
     gzip: bool,
     /// The body, if it is text.
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<String>,
-    /// The body, if it is not.
+    /// The body, if it is not text.
     #[serde(skip_serializing_if = "Option::is_none")]
     body_base64: Option<String>,
 }
@@ -173,15 +173,15 @@ impl MessageView {
             queue: delivery.queue_id,
             offset: delivery.queue_offset,
             id: message.id,
-            stored_at: times::at(delivery.stored_at),
-            born_at: message.born_at.map(times::at),
+            stored_at: units::format_time(delivery.stored_at),
+            born_at: message.born_at.map(units::format_time),
             born_host: Some(message.born_host).filter(|host| !host.is_empty()),
             tag: message.tag,
             keys: message.keys,
             properties: message.properties.into_iter().collect(),
             message_group: message.group,
             deliver_at: match message.delay {
-                Some(Delay::Until(at)) => Some(times::at(at)),
+                Some(Delay::Until(at)) => Some(units::format_time(at)),
                 Some(Delay::Unknown) | None => None,
             },
             priority: message.priority,
@@ -198,7 +198,7 @@ impl MessageView {
         }
     }
 
-    /// The last cell of its line.
+    /// The text of the BODY column. `dead` adds the topic in which a dead letter failed.
     fn preview(&self, dead: bool) -> String {
         let body = match &self.body {
             Some(body) => one_line(body, PREVIEW_CHARS),
@@ -212,7 +212,7 @@ impl MessageView {
     }
 }
 
-/// A text without what would control the terminal.
+/// Escapes control characters other than line feeds and tabs, so that a body can't control the terminal.
 fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for char in text.chars() {
@@ -225,7 +225,7 @@ fn printable(text: &str) -> String {
     printable
 }
 
-/// A body as text. A character may have been cut at the end.
+/// A body as text; `None` if it is not UTF-8. The last character of a truncated body may be incomplete.
 fn text_of(body: &[u8], is_cut: bool) -> Option<String> {
     match std::str::from_utf8(body) {
         Ok(text) => Some(text.to_owned()),
@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_character_that_was_cut_does_not_make_a_text_binary() {
+    fn a_truncated_character_does_not_make_a_text_binary() {
         assert_eq!(text_of("aü".as_bytes(), false).as_deref(), Some("aü"));
         assert_eq!(text_of(&"aü".as_bytes()[..2], true).as_deref(), Some("a"));
         assert_eq!(text_of(&"aü".as_bytes()[..2], false), None);

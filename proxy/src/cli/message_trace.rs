@@ -1,4 +1,4 @@
-//! Showing what has happened to a message.
+//! `message trace`: shows the recorded steps of a message.
 
 use std::fmt::Write;
 use std::time::SystemTime;
@@ -9,27 +9,27 @@ use serde::Serialize;
 use super::admin::AdminError;
 use super::commands::Server;
 use super::output::{Report, Table, one_line, show};
-use super::times;
+use super::units;
 use crate::layer::{TraceEvent, TraceStep};
 use crate::processor::{FoundTrace, TraceSearch};
 use crate::service::time;
 
 #[derive(ClapArgs)]
-pub(super) struct Trace {
+pub(super) struct TraceArgs {
     /// The id of the message
     id: String,
-    /// Only what was recorded at this time or later
-    #[arg(long, value_name = "TIME", value_parser = times::parse)]
+    /// Only steps that were recorded at this time or later
+    #[arg(long, value_name = "TIME", value_parser = units::parse_time)]
     from: Option<SystemTime>,
-    /// Only what was recorded at this time or earlier
-    #[arg(long, value_name = "TIME", value_parser = times::parse)]
+    /// Only steps that were recorded at this time or earlier
+    #[arg(long, value_name = "TIME", value_parser = units::parse_time)]
     to: Option<SystemTime>,
     #[command(flatten)]
     server: Server,
 }
 
-/// Runs the command.
-pub(super) async fn run(Trace { id, from, to, server }: Trace) -> Result<(), AdminError> {
+/// Runs `message trace`.
+pub(super) async fn run(TraceArgs { id, from, to, server }: TraceArgs) -> Result<(), AdminError> {
     let mut admin = server.connect().await?;
     let found = admin.message_trace(TraceSearch { message_id: id.clone(), from, to }).await?;
     Ok(show(&TraceReport::new(id, found), server.json)?)
@@ -62,7 +62,7 @@ struct EventView {
 impl TraceReport {
     fn new(id: String, found: FoundTrace) -> Self {
         let view = |event: TraceEvent| EventView {
-            at: times::at(time(event.at_ms)),
+            at: units::format_time(time(event.at_ms)),
             step: event.step,
             keys: event.keys().map(str::to_owned).collect(),
             topic: event.topic,
@@ -83,7 +83,11 @@ impl Report for TraceReport {
     fn text(&self) -> String {
         let mut text = String::new();
         if self.events.is_empty() {
-            let _ = writeln!(text, "no records of message {}: is it traced?", one_line(&self.id, 255));
+            let _ = writeln!(
+                text,
+                "no records of message {}: check that its topic or its user is in [message_trace]",
+                one_line(&self.id, 255)
+            );
         } else {
             let mut table = Table::new(["WHEN", "WHAT", "CLIENT", "GROUP", "ADDRESS", "COST", "RESULT"]);
             for event in &self.events {

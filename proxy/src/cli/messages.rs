@@ -1,4 +1,4 @@
-//! Looking at stored messages.
+//! `message`: shows and searches stored messages.
 
 use std::time::SystemTime;
 
@@ -7,15 +7,15 @@ use clap::{ArgGroup, Args as ClapArgs, Subcommand};
 use super::admin::AdminError;
 use super::commands::Server;
 use super::message_reports::{FoundMessages, ShownMessage};
-use super::message_trace::{self, Trace};
+use super::message_trace::{self, TraceArgs};
 use super::output::show;
-use super::times;
+use super::units;
 use crate::front::grpc::RemoteAdmin;
 use crate::service::{QueueStats, ReadMessage, ReadQueue, WantedMessage};
 
-/// Bytes of a body that are fetched for a line of a table.
+/// The bytes of a body that are fetched for a table row.
 const PREVIEW_BYTES: usize = 120;
-/// Messages of one call.
+/// The most messages that one request returns.
 const PAGE: usize = 100;
 
 #[derive(Subcommand)]
@@ -24,22 +24,22 @@ pub(super) enum MessageCommand {
     #[command(after_help = "\
 Examples:
   rocketmq-thin-proxy message peek orders
-      The ten oldest messages of all queues.
+      Show the ten oldest messages of all queues.
   rocketmq-thin-proxy message peek orders --newest --count 3
   rocketmq-thin-proxy message peek orders --queue 2 --offset 1500
   rocketmq-thin-proxy message peek chats --lite-topic chat-17
   rocketmq-thin-proxy message peek %DLQ%billing
-      Dead letters of a group; `dlq` has commands for them.")]
+      Show dead letters of a group; see also `dlq`.")]
     Peek {
         #[command(flatten)]
-        topic: TopicName,
+        topic: TopicArgs,
         /// Only this queue
         #[arg(long, value_name = "N")]
         queue: Option<i32>,
-        /// From this offset on
+        /// Start at this offset
         #[arg(long, value_name = "N", requires = "queue", conflicts_with = "newest")]
         offset: Option<i64>,
-        /// The newest messages instead of the oldest
+        /// Show the newest messages instead of the oldest
         #[arg(long)]
         newest: bool,
         /// The number of messages
@@ -48,23 +48,24 @@ Examples:
     },
     /// Search the messages of a topic by id, key, or the time at which they were stored
     #[command(after_help = "\
-A time is 2026-11-29T10:00:00Z, milliseconds since 1970, or how long ago it was, such as 15m or 2h. The search reads
-each queue from its oldest message on, and stops after --limit messages. --from and --to shorten it.
+Times are written as 2026-11-29T10:00:00Z, in milliseconds since 1970, or as a duration before now, such as 15m or 2h.
+The search reads each queue from its oldest message on, and stops after --limit messages. --from and --to shorten it.
 
 Examples:
   rocketmq-thin-proxy message find orders --id 01A2B3C4D5
   rocketmq-thin-proxy message find orders --key customer-17 --from 2h
   rocketmq-thin-proxy message find orders --from 2026-11-29T10:00:00Z --to 2026-11-29T10:05:00Z --count 100")]
-    Find(#[command(flatten)] Find),
-    /// Show what has happened to a message: who has sent, got and settled it, when, and how long it took
+    Find(#[command(flatten)] FindArgs),
+    /// Show the recorded steps of a message: which clients sent, received and settled it, when, and how long it took
     #[command(after_help = "\
-Only messages that are traced have records: those of the topics and users in [message_trace] of the configuration, and those that
-classic clients trace themselves. Records are kept as long as other messages. A time is written as in `message find`.
+Only traced messages have records: messages of the topics and users in [message_trace] of the configuration, and
+messages that classic clients trace themselves. Records are stored as long as other messages. Times are written as in
+`message find`.
 
 Examples:
   rocketmq-thin-proxy message trace 01A2B3C4D5
   rocketmq-thin-proxy message trace 01A2B3C4D5 --from 2h --json")]
-    Trace(#[command(flatten)] Trace),
+    Trace(#[command(flatten)] TraceArgs),
     /// Show one message with its properties and body
     #[command(after_help = "\
 Examples:
@@ -73,27 +74,27 @@ Examples:
     #[command(group = ArgGroup::new("place").args(["queue", "id"]).required(true))]
     Show {
         #[command(flatten)]
-        topic: TopicName,
+        topic: TopicArgs,
         /// The queue of the message
         #[arg(long, value_name = "N", requires = "offset")]
         queue: Option<i32>,
         /// The offset of the message
         #[arg(long, value_name = "N", requires = "queue")]
         offset: Option<i64>,
-        /// The id of the message; finding it takes a search of the topic
+        /// The id of the message; this searches the topic
         #[arg(long, value_name = "ID", conflicts_with_all = ["queue", "offset"])]
         id: Option<String>,
     },
 }
 
 #[derive(ClapArgs)]
-pub(super) struct TopicName {
+pub(super) struct TopicArgs {
     /// The topic
     topic: String,
     /// The lite topic, in a topic of type lite
     #[arg(long, value_name = "NAME")]
     lite_topic: Option<String>,
-    /// The broker, where several have queues of the topic
+    /// The broker, if several have queues of the topic
     #[arg(long, value_name = "NAME")]
     broker: Option<String>,
     #[command(flatten)]
@@ -101,16 +102,16 @@ pub(super) struct TopicName {
 }
 
 #[derive(ClapArgs)]
-pub(super) struct Find {
+pub(super) struct FindArgs {
     #[command(flatten)]
-    topic: TopicName,
+    topic: TopicArgs,
     #[command(flatten)]
-    wanted: Search,
+    wanted: SearchArgs,
 }
 
 #[derive(ClapArgs)]
 #[command(group = ArgGroup::new("criteria").args(["id", "key", "from", "to"]).required(true).multiple(true))]
-pub(super) struct Search {
+pub(super) struct SearchArgs {
     /// The id of the message
     #[arg(long, value_name = "ID", conflicts_with = "key")]
     pub(super) id: Option<String>,
@@ -118,47 +119,47 @@ pub(super) struct Search {
     #[arg(long, value_name = "KEY")]
     pub(super) key: Option<String>,
     /// Stored at this time or later
-    #[arg(long, value_name = "TIME", value_parser = times::parse)]
+    #[arg(long, value_name = "TIME", value_parser = units::parse_time)]
     pub(super) from: Option<SystemTime>,
     /// Stored at this time or earlier
-    #[arg(long, value_name = "TIME", value_parser = times::parse)]
+    #[arg(long, value_name = "TIME", value_parser = units::parse_time)]
     pub(super) to: Option<SystemTime>,
-    /// The number of messages to find
+    /// The most messages to find
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(super) count: usize,
-    /// The number of messages to look at
+    /// The most messages to read
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     pub(super) limit: u64,
 }
 
-/// Runs one command.
+/// Runs `message`.
 pub(super) async fn run(command: MessageCommand) -> Result<(), AdminError> {
     match command {
         MessageCommand::Peek { topic, queue, offset, newest, count } => {
             let json = topic.server.json;
-            let mut reader = Reader::open(topic).await?;
-            reader.only(queue)?;
+            let mut reader = TopicReader::open(topic).await?;
+            reader.select_queue(queue)?;
             let start = match (offset, newest) {
-                (Some(offset), _) => Start::At(offset),
-                (None, true) => Start::Newest,
-                (None, false) => Start::Oldest,
+                (Some(offset), _) => PeekFrom::At(offset),
+                (None, true) => PeekFrom::Newest,
+                (None, false) => PeekFrom::Oldest,
             };
             Ok(show(&reader.peek(start, count).await?, json)?)
         }
-        MessageCommand::Find(Find { topic, wanted }) => {
+        MessageCommand::Find(FindArgs { topic, wanted }) => {
             let json = topic.server.json;
-            let mut reader = Reader::open(topic).await?;
+            let mut reader = TopicReader::open(topic).await?;
             Ok(show(&reader.find(&wanted).await?, json)?)
         }
         MessageCommand::Trace(trace) => message_trace::run(trace).await,
         MessageCommand::Show { topic, queue, offset, id } => {
             let json = topic.server.json;
-            let mut reader = Reader::open(topic).await?;
+            let mut reader = TopicReader::open(topic).await?;
             let message = match (id, offset) {
-                (Some(id), _) => reader.by_id(&id).await?,
+                (Some(id), _) => reader.find_by_id(&id).await?,
                 (None, offset) => {
-                    reader.only(queue)?;
-                    reader.at(offset.unwrap_or_default()).await?
+                    reader.select_queue(queue)?;
+                    reader.read_at(offset.unwrap_or_default()).await?
                 }
             };
             Ok(show(&ShownMessage::new(message), json)?)
@@ -166,24 +167,25 @@ pub(super) async fn run(command: MessageCommand) -> Result<(), AdminError> {
     }
 }
 
+/// Which messages of each queue `peek` shows.
 #[derive(Clone, Copy)]
-pub(super) enum Start {
+pub(super) enum PeekFrom {
     Oldest,
     Newest,
     At(i64),
 }
 
 /// Reads the queues of a topic.
-pub(super) struct Reader {
+pub(super) struct TopicReader {
     admin: RemoteAdmin,
     topic: String,
     lite_topic: Option<String>,
     queues: Vec<QueueStats>,
 }
 
-impl Reader {
-    async fn open(topic: TopicName) -> Result<Self, AdminError> {
-        let TopicName { topic, lite_topic, broker, server } = topic;
+impl TopicReader {
+    async fn open(topic: TopicArgs) -> Result<Self, AdminError> {
+        let TopicArgs { topic, lite_topic, broker, server } = topic;
         let mut reader = Self::new(server.connect().await?, topic, lite_topic).await?;
         if let Some(broker) = broker {
             reader.queues.retain(|queue| queue.broker == broker);
@@ -195,7 +197,7 @@ impl Reader {
         Ok(reader)
     }
 
-    /// A reader of all queues of a topic.
+    /// Reads all queues of a topic.
     pub(super) async fn new(
         mut admin: RemoteAdmin,
         topic: String,
@@ -205,8 +207,8 @@ impl Reader {
         Ok(Self { admin, topic, lite_topic, queues })
     }
 
-    /// Leaves the other queues out.
-    fn only(&mut self, queue: Option<i32>) -> Result<(), AdminError> {
+    /// Reads only this queue from now on, if one is given.
+    fn select_queue(&mut self, queue: Option<i32>) -> Result<(), AdminError> {
         let Some(id) = queue else { return Ok(()) };
         self.queues.retain(|queue| queue.id == id);
         match self.queues.len() {
@@ -223,16 +225,16 @@ impl Reader {
         }
     }
 
-    /// The first or the last messages of all queues, in order of time.
-    pub(super) async fn peek(&mut self, start: Start, count: usize) -> Result<FoundMessages, AdminError> {
+    /// Reads `count` messages of all queues together, ordered by the time they were stored.
+    pub(super) async fn peek(&mut self, start: PeekFrom, count: usize) -> Result<FoundMessages, AdminError> {
         let mut found = Vec::new();
         for queue in self.queues.clone() {
             let offset = match start {
-                Start::Oldest => queue.first,
-                Start::Newest => queue.next - i64::try_from(count).unwrap_or(i64::MAX),
-                Start::At(offset) => offset,
+                PeekFrom::Oldest => queue.first,
+                PeekFrom::Newest => queue.next - i64::try_from(count).unwrap_or(i64::MAX),
+                PeekFrom::At(offset) => offset,
             };
-            let mut read = self.read_from(&queue, offset, PREVIEW_BYTES);
+            let mut read = self.read_request(&queue, offset, PREVIEW_BYTES);
             let mut wanted = count;
             while wanted > 0 {
                 read.max = wanted.min(PAGE);
@@ -247,18 +249,18 @@ impl Reader {
         }
         found.sort_by_key(|message| message.delivery.stored_at);
         match start {
-            Start::Newest => found.drain(..found.len().saturating_sub(count)).for_each(drop),
-            Start::Oldest | Start::At(_) => found.truncate(count),
+            PeekFrom::Newest => found.drain(..found.len().saturating_sub(count)).for_each(drop),
+            PeekFrom::Oldest | PeekFrom::At(_) => found.truncate(count),
         }
         let looked_at = found.len() as u64;
         Ok(FoundMessages::new(found, looked_at, None))
     }
 
-    /// Searches one queue after the other.
-    pub(super) async fn find(&mut self, search: &Search) -> Result<FoundMessages, AdminError> {
+    /// Searches the queues one after the other.
+    pub(super) async fn find(&mut self, search: &SearchArgs) -> Result<FoundMessages, AdminError> {
         let (mut found, mut looked_at) = (Vec::new(), 0);
         for queue in self.queues.clone() {
-            let mut read = self.read_from(&queue, queue.first, PREVIEW_BYTES);
+            let mut read = self.read_request(&queue, queue.first, PREVIEW_BYTES);
             (read.from, read.to) = (search.from, search.to);
             read.wanted = match (&search.id, &search.key) {
                 (Some(id), _) => WantedMessage::Id(id.clone()),
@@ -293,9 +295,9 @@ impl Reader {
         Ok(FoundMessages::new(found, looked_at, None))
     }
 
-    async fn by_id(&mut self, id: &str) -> Result<ReadMessage, AdminError> {
+    async fn find_by_id(&mut self, id: &str) -> Result<ReadMessage, AdminError> {
         for queue in self.queues.clone() {
-            let mut read = self.read_from(&queue, queue.first, usize::MAX);
+            let mut read = self.read_request(&queue, queue.first, usize::MAX);
             read.wanted = WantedMessage::Id(id.to_owned());
             loop {
                 read.max = 1;
@@ -312,7 +314,7 @@ impl Reader {
         Err(AdminError::Missing(format!("message {id} in topic {}", self.topic)))
     }
 
-    async fn at(&mut self, offset: i64) -> Result<ReadMessage, AdminError> {
+    async fn read_at(&mut self, offset: i64) -> Result<ReadMessage, AdminError> {
         let missing = || format!("a message at offset {offset} of topic {}", self.topic);
         let Some(queue) = self.queues.first().cloned() else { return Err(AdminError::Missing(missing())) };
         if queue.first == queue.next {
@@ -327,14 +329,14 @@ impl Reader {
                 queue.next - 1
             )));
         }
-        let mut read = self.read_from(&queue, offset, usize::MAX);
+        let mut read = self.read_request(&queue, offset, usize::MAX);
         read.max = 1;
         let page = self.admin.read(read).await?;
         let found = page.messages.into_iter().find(|message| message.delivery.queue_offset == offset);
         found.ok_or_else(|| AdminError::Missing(missing()))
     }
 
-    fn read_from(&self, queue: &QueueStats, offset: i64, max_body: usize) -> ReadQueue {
+    fn read_request(&self, queue: &QueueStats, offset: i64, max_body: usize) -> ReadQueue {
         ReadQueue {
             topic: self.topic.clone(),
             lite_topic: self.lite_topic.clone(),

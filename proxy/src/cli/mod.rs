@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line: parses it, and serves or runs a subcommand.
 
 mod access;
 mod access_reports;
@@ -21,7 +21,7 @@ mod stat_reports;
 mod store_check;
 mod store_reports;
 mod summary_reports;
-mod times;
+mod units;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -38,7 +38,7 @@ use commands::{Command, StoreCommand};
 #[must_use]
 pub fn main() -> ExitCode {
     let args = Args::parse();
-    // These tell by their exit codes what they have found.
+    // These commands report their findings by exit codes of their own.
     match &args.command {
         Some(Command::Store(StoreCommand::Check(check))) => return store_check::run(check),
         Some(Command::Store(StoreCommand::Copy(copy))) => return store_check::copy(copy),
@@ -48,7 +48,7 @@ pub fn main() -> ExitCode {
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&*error);
+            print_error(&*error);
             ExitCode::FAILURE
         }
     }
@@ -79,12 +79,12 @@ fn serve(args: Args) -> Outcome {
     if args.print_config {
         return Ok(print(&toml::to_string(&config)?)?);
     }
-    let log = logging::start(&config.log)?;
+    let log = logging::init(&config.log)?;
     if let Some(file) = &config.access.file
-        && let Some(secret) = access::first_user(file, config.access.key_file.as_deref())?
+        && let Some(secret) = access::create_first_user(file, config.access.key_file.as_deref())?
     {
-        // Not on standard output, whose first line is the address.
-        note(&format!(
+        // Standard output is not used: its first line must be the address.
+        print_note(&format!(
             "{} is new: access key admin, secret key {secret} (a super user; the secret is not shown again)",
             file.display()
         ));
@@ -93,14 +93,15 @@ fn serve(args: Args) -> Outcome {
     Ok(runtime(&config)?.block_on(app::serve(config, log))?)
 }
 
-// In measurements, more threads cost more in wake-ups than they gained.
+/// The runtime of a serving proxy, with `workers` threads, by default half as many as there are processors: in measurements,
+/// more threads cost more in wake-ups than they gained.
 fn runtime(config: &Config) -> std::io::Result<Runtime> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = if config.workers == 0 { (processors / 2).max(1) } else { config.workers };
     Builder::new_multi_thread().worker_threads(workers).thread_name("proxy").enable_all().build()
 }
 
-/// Prints an answer. It is no error if its reader ends first, as `head` does.
+/// Prints an answer to standard output. A reader that ends first, such as `head`, is not an error.
 fn print(text: &str) -> io::Result<()> {
     match writeln!(io::stdout(), "{}", text.trim_end()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -108,12 +109,14 @@ fn print(text: &str) -> io::Result<()> {
     }
 }
 
-#[allow(clippy::print_stderr, reason = "progress is no part of the answer")]
-fn note(text: &str) {
+/// Prints a note or progress to standard error.
+#[allow(clippy::print_stderr, reason = "notes and progress are not part of the answer")]
+fn print_note(text: &str) {
     eprintln!("{text}");
 }
 
-#[allow(clippy::print_stderr, reason = "a command line complains on standard error")]
-fn complain(error: &dyn std::error::Error) {
+/// Prints an error to standard error.
+#[allow(clippy::print_stderr, reason = "a command line reports errors on standard error")]
+fn print_error(error: &dyn std::error::Error) {
     eprintln!("error: {error}");
 }

@@ -1,4 +1,4 @@
-//! What the subcommands print: for people, or as JSON.
+//! How subcommands print their results: as text or as JSON.
 
 use std::fmt::Write;
 
@@ -6,13 +6,13 @@ use serde::Serialize;
 
 use super::print;
 
-/// An answer to a subcommand.
+/// The result of a subcommand. It is serialized for `--json`.
 pub(super) trait Report: Serialize {
-    /// The answer for people.
+    /// The result as text.
     fn text(&self) -> String;
 }
 
-/// Prints an answer.
+/// Prints a result.
 pub(super) fn show(report: &impl Report, json: bool) -> std::io::Result<()> {
     match json {
         true => print(&serde_json::to_string_pretty(report)?),
@@ -20,24 +20,24 @@ pub(super) fn show(report: &impl Report, json: bool) -> std::io::Result<()> {
     }
 }
 
-/// That something was done.
+/// The result of a command that has changed something.
 #[derive(Serialize)]
-pub(super) struct Done {
+pub(super) struct ActionReport {
     /// What was done, such as `created`.
     pub(super) done: &'static str,
-    /// To what, such as `topic`.
+    /// The kind of object, such as `topic`.
     pub(super) kind: &'static str,
-    /// Its name.
+    /// The name of the object.
     pub(super) name: String,
 }
 
-impl Report for Done {
+impl Report for ActionReport {
     fn text(&self) -> String {
         format!("{} {} {}", self.done, self.kind, self.name)
     }
 }
 
-/// A table whose columns line up.
+/// A table with aligned columns.
 pub(super) struct Table<const N: usize>(Vec<[String; N]>);
 
 impl<const N: usize> Table<N> {
@@ -51,7 +51,7 @@ impl<const N: usize> Table<N> {
         self.0.push(row);
     }
 
-    /// The lines.
+    /// The aligned lines, without trailing spaces.
     pub(super) fn text(&self) -> String {
         let width = |column: usize| self.0.iter().map(|row| row[column].chars().count()).max();
         let widths: Vec<usize> = (0..N).map(|column| width(column).unwrap_or_default()).collect();
@@ -65,7 +65,7 @@ impl<const N: usize> Table<N> {
     }
 }
 
-/// A text in one line, for a cell of a table: what would break the line or the terminal is escaped.
+/// A text as a table cell: control characters are escaped, and the text is truncated after `max` characters.
 pub(super) fn one_line(text: &str, max: usize) -> String {
     let mut line = String::new();
     for (count, char) in text.chars().enumerate() {
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_line_up() {
+    fn columns_are_aligned() {
         let mut table = Table::new(["A", "BB"]);
         table.row(["long", "x"].map(str::to_owned));
         assert_eq!(table.text(), "A     BB\nlong  x\n");

@@ -1,4 +1,4 @@
-//! `quota`: how much the clients of a running proxy may do.
+//! `quota`: lists, sets and removes the quotas of a running proxy.
 
 use std::num::{NonZeroU32, NonZeroU64};
 
@@ -6,19 +6,19 @@ use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
 use super::admin::AdminError;
-use super::commands::{Named, Server};
-use super::output::{Done, Report, Table, show};
-use super::times;
+use super::commands::{NameArgs, Server};
+use super::output::{ActionReport, Report, Table, show};
+use super::units;
 use crate::layer::{OnExcess, Per, Quota, QuotaStatus};
 
 #[derive(Subcommand)]
 pub(super) enum QuotaCommand {
     /// List the quotas in force, and how many requests they have refused and delayed
     List(#[command(flatten)] Server),
-    /// Add a quota, or replace the one of this name, until the next start of the proxy
+    /// Add a quota, or replace the one with this name, until the next start of the proxy
     #[command(after_help = "\
-It takes effect at once, for this proxy only. What shall last is written in the configuration file, as [[quotas]].
-In a pattern, * stands for any characters. With fleet_size in the configuration, the proxy allows its part.
+The quota takes effect immediately, at this proxy only. Permanent quotas belong in the configuration file, as [[quotas]].
+In a pattern, * matches any characters. With fleet_size in the configuration, each proxy enforces its share of the limits.
 
 Examples:
   rocketmq-thin-proxy quota set each --per client --send-messages-per-second 1000 --long-polls 16
@@ -27,69 +27,69 @@ Examples:
   rocketmq-thin-proxy quota set strangers --per address --requests-per-second 100 --burst 5s")]
     Set(Box<SetQuota>),
     /// Remove a quota until the next start of the proxy
-    Remove(#[command(flatten)] Named),
+    Remove(#[command(flatten)] NameArgs),
 }
 
 #[derive(ClapArgs)]
 pub(super) struct SetQuota {
     #[command(flatten)]
-    quota: Named,
-    /// Who has it each
+    quota: NameArgs,
+    /// The scope: the limits apply to each client, each user, each topic and so on separately
     #[arg(long)]
     per: Per,
-    /// Only for these clients, by the id that a client gives itself
+    /// Only for clients whose id matches
     #[arg(long, value_name = "PATTERN")]
     client: Option<String>,
-    /// Only for these users
+    /// Only for users whose name matches
     #[arg(long, value_name = "PATTERN")]
     user: Option<String>,
-    /// Only for these groups
+    /// Only for requests with a group whose name matches
     #[arg(long, value_name = "PATTERN")]
     group: Option<String>,
-    /// Only for these topics
+    /// Only for requests with a topic whose name matches
     #[arg(long, value_name = "PATTERN")]
     topic: Option<String>,
-    /// Only at these addresses of the proxy: main, or the name of an entry
+    /// Only at addresses of the proxy whose name matches: main, or the name of an entry
     #[arg(long, value_name = "PATTERN")]
     entry: Option<String>,
-    /// Requests of any kind
+    /// Requests of any kind per second
     #[arg(long, value_name = "N")]
     requests_per_second: Option<NonZeroU64>,
-    /// Messages that are sent
+    /// Sent messages per second
     #[arg(long, value_name = "N")]
     send_messages_per_second: Option<NonZeroU64>,
-    /// Bytes of the bodies of messages that are sent, such as 1MiB
+    /// Bytes of sent bodies per second, such as 1MiB
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     send_bytes_per_second: Option<NonZeroU64>,
-    /// Messages that are delivered
+    /// Delivered messages per second
     #[arg(long, value_name = "N")]
     receive_messages_per_second: Option<NonZeroU64>,
-    /// Bytes of the bodies of messages that are delivered, such as 1MiB
+    /// Bytes of delivered bodies per second, such as 1MiB
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     receive_bytes_per_second: Option<NonZeroU64>,
-    /// Receives and pulls at a time
+    /// Concurrent receives and pulls
     #[arg(long, value_name = "N")]
     long_polls: Option<NonZeroU32>,
-    /// Other requests at a time
+    /// Other concurrent requests
     #[arg(long, value_name = "N")]
     requests_in_flight: Option<NonZeroU32>,
-    /// Bytes of the body of each message that is sent, such as 64KiB; larger ones are refused
+    /// The largest body of a sent message, such as 64KiB
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     message_bytes: Option<NonZeroU64>,
-    /// How much may come at once: what the limits allow in this time
+    /// How much may arrive at once: the amount that the limits allow in this time
     #[arg(long, value_name = "DURATION", default_value = "1s")]
     burst: humantime::Duration,
-    /// What becomes of a request beyond it
+    /// What happens to a request that exceeds the quota
     #[arg(long, value_name = "WHAT", default_value = "refuse")]
     on_excess: OnExcess,
-    /// How long a request is delayed at most
+    /// The longest delay of a request
     #[arg(long, value_name = "DURATION", default_value = "1s")]
     max_delay: humantime::Duration,
 }
 
 /// Runs `quota`.
 pub(super) async fn run(command: QuotaCommand) -> Result<(), AdminError> {
-    let (done, Named { name, server }) = match command {
+    let (done, NameArgs { name, server }) = match command {
         QuotaCommand::List(server) => {
             let quotas = server.connect().await?.quotas().await?;
             return Ok(show(&QuotaList(quotas.into_iter().map(QuotaLine::from).collect()), server.json)?);
@@ -103,7 +103,7 @@ pub(super) async fn run(command: QuotaCommand) -> Result<(), AdminError> {
             ("removed", named)
         }
     };
-    Ok(show(&Done { done, kind: "quota", name }, server.json)?)
+    Ok(show(&ActionReport { done, kind: "quota", name }, server.json)?)
 }
 
 impl SetQuota {
@@ -132,7 +132,7 @@ impl SetQuota {
 }
 
 fn bytes(text: &str) -> Result<NonZeroU64, String> {
-    NonZeroU64::new(times::parse_bytes(text)?).ok_or_else(|| "it must be above 0".to_owned())
+    NonZeroU64::new(units::parse_bytes(text)?).ok_or_else(|| "it must be above 0".to_owned())
 }
 
 #[derive(Serialize)]
@@ -171,7 +171,7 @@ impl Report for QuotaList {
     }
 }
 
-/// What a quota is only for.
+/// The patterns of a quota, or `-` if it has none.
 fn only(quota: &Quota) -> String {
     let patterns = [
         ("client", &quota.client),
@@ -189,7 +189,7 @@ fn only(quota: &Quota) -> String {
 fn limits(quota: &Quota) -> String {
     let count = |limit: Option<NonZeroU64>, unit: &str| limit.map(|limit| format!("{limit} {unit}"));
     let size = |limit: Option<NonZeroU64>, unit: &str| {
-        limit.map(|limit| format!("{} {unit}", times::bytes(limit.get())))
+        limit.map(|limit| format!("{} {unit}", units::format_bytes(limit.get())))
     };
     let limits = [
         count(quota.requests_per_second, "requests/s"),

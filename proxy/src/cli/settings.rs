@@ -1,10 +1,10 @@
-//! The settings of topics and groups, as flags: for what is created, and for what is changed.
+//! The flags for the settings of topics and groups, of the commands that create and update them.
 
 use std::time::Duration;
 
 use clap::Args as ClapArgs;
 
-use super::times;
+use super::units;
 use crate::config::{GroupSpec, Perm, StartSpec, TopicSpec, TopicType};
 use crate::service::{
     GroupConfig, GroupField, GroupStart, GroupUpdate, Permission, RetryPolicy, TopicConfig, TopicField,
@@ -13,39 +13,39 @@ use crate::service::{
 
 #[derive(ClapArgs)]
 pub(super) struct TopicSettings {
-    /// The type of its messages [default of a new topic: normal]
+    /// The message type [default of a new topic: normal]
     #[arg(long = "type", value_name = "TYPE")]
     kind: Option<TopicType>,
     /// The number of queues [default of a new topic: 8]
     #[arg(long, value_name = "N", conflicts_with_all = ["read_queues", "write_queues"])]
     queues: Option<i32>,
-    /// The number of queues for reading, if it differs
+    /// The number of queues for reading, if it differs from --queues
     #[arg(long, value_name = "N")]
     read_queues: Option<i32>,
-    /// The number of queues for writing, if it differs
+    /// The number of queues for writing, if it differs from --queues
     #[arg(long, value_name = "N")]
     write_queues: Option<i32>,
-    /// What clients may do with it [default of a new topic: rw]
+    /// Whether clients may read (r) and write (w) [default of a new topic: rw]
     #[arg(long, value_name = "PERM")]
     perm: Option<Perm>,
-    /// Remove a lite topic, with its messages, this long after its last use; or never [default: never]
-    #[arg(long, value_name = "DURATION", value_parser = |text: &str| or_word(text, "never", duration))]
+    /// How long after its last use a lite topic is removed with its messages; or never [default: never]
+    #[arg(long, value_name = "DURATION", value_parser = |text: &str| parse_or_default(text, "never", parse_duration))]
     lite_expiration: Option<OrDefault<Duration>>,
-    /// How long its messages are kept; default: as long as the configuration of the proxy says
-    #[arg(long, value_name = "DURATION", value_parser = |text: &str| or_word(text, "default", duration))]
+    /// How long messages are retained; `default`: as the configuration of the proxy says
+    #[arg(long, value_name = "DURATION", value_parser = |text: &str| parse_or_default(text, "default", parse_duration))]
     retention: Option<OrDefault<Duration>>,
-    /// How many bytes of messages it keeps, such as 10GiB, 0 for any number; default: as the configuration of the proxy
-    /// says
-    #[arg(long, value_name = "SIZE", value_parser = |text: &str| or_word(text, "default", times::parse_bytes))]
+    /// How many bytes of messages are retained, such as 10GiB, 0 without a limit; `default`: as the configuration of the
+    /// proxy says
+    #[arg(long, value_name = "SIZE", value_parser = |text: &str| parse_or_default(text, "default", units::parse_bytes))]
     retention_bytes: Option<OrDefault<u64>>,
 }
 
-/// A value, or a word that stands for the default.
+/// A value, or `None` for the word that selects the default.
 #[derive(Clone, Copy)]
 struct OrDefault<T>(Option<T>);
 
 impl TopicSettings {
-    /// An update of what was given.
+    /// An update of the settings that were given.
     pub(super) fn update(self, name: String) -> TopicUpdate {
         let mut fields = Vec::new();
         let mut values = TopicConfig::from(TopicSpec { name, ..TopicSpec::default() });
@@ -77,10 +77,10 @@ pub(super) struct GroupSettings {
     /// Consume in order [default of a new group: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     fifo: Option<bool>,
-    /// Deliveries after the first, before a message becomes a dead letter [default of a new group: 16]
+    /// The number of redeliveries before a message becomes a dead letter [default of a new group: 16]
     #[arg(long, value_name = "N")]
     max_retries: Option<i32>,
-    /// The pauses between the deliveries of a message; the last one repeats [default of a new group:
+    /// The delays between the deliveries of a message; the last one repeats [default of a new group:
     /// 1s,5s,10s,30s,1m,… 2h]
     #[arg(
         long,
@@ -89,38 +89,38 @@ pub(super) struct GroupSettings {
         conflicts_with_all = ["retry_initial", "retry_max", "retry_multiplier"]
     )]
     retry: Option<Vec<humantime::Duration>>,
-    /// The first of growing pauses [default: 1s]
+    /// The first delay of an exponential backoff [default: 1s]
     #[arg(long, value_name = "DURATION")]
     retry_initial: Option<humantime::Duration>,
-    /// The longest of growing pauses [default: 2h]
+    /// The longest delay of an exponential backoff [default: 2h]
     #[arg(long, value_name = "DURATION")]
     retry_max: Option<humantime::Duration>,
-    /// The factor from one growing pause to the next [default: 2]
+    /// The factor between the delays of an exponential backoff [default: 2]
     #[arg(long, value_name = "FACTOR")]
     retry_multiplier: Option<f32>,
-    /// Where it begins in a topic that it has not received from: earliest, latest or a time [default of a new group: at
-    /// the first message, or at the last one if retention has removed messages of the queue, like RocketMQ]
-    #[arg(long, value_name = "PLACE", value_parser = start)]
+    /// Where the group starts in a topic from which it has not received yet: earliest, latest or a time [default of a new
+    /// group: at the first message, or, as in RocketMQ, at the last one if retention has removed messages of the queue]
+    #[arg(long, value_name = "PLACE", value_parser = parse_start)]
     start: Option<StartSpec>,
-    /// Whether it may consume [default of a new group: true]
+    /// Whether the group may consume [default of a new group: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     consume: Option<bool>,
     /// The same as --consume=false
     #[arg(long, conflicts_with = "consume")]
     no_consume: bool,
-    /// Consume the lite topics of this topic, whose type is lite
+    /// The topic of type lite whose lite topics the group consumes
     #[arg(long, value_name = "TOPIC")]
     lite_bind_topic: Option<String>,
     /// The most lite topics that a client may subscribe to [default of a new group: 2000]
     #[arg(long, value_name = "N")]
     lite_quota: Option<i32>,
-    /// Let a lite topic have one subscriber at a time: a later one takes it over [default of a new group: false]
+    /// Allow one subscriber per lite topic: a later subscriber replaces the earlier one [default of a new group: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     lite_exclusive: Option<bool>,
 }
 
 impl GroupSettings {
-    /// An update of what was given.
+    /// An update of the settings that were given.
     pub(super) fn update(self, name: String) -> GroupUpdate {
         let mut fields = Vec::new();
         let mut values = GroupConfig::from(GroupSpec::named(name));
@@ -137,7 +137,7 @@ impl GroupSettings {
         set(GroupField::RetryMultiplier, self.retry_multiplier.is_some());
         values.retry = match self.retry {
             Some(pauses) => RetryPolicy::Customized(pauses.iter().map(|pause| **pause).collect()),
-            // What was not given is not used.
+            // Fields that are not in `fields` are ignored.
             None => RetryPolicy::Exponential {
                 initial: self.retry_initial.map(Into::into).unwrap_or_default(),
                 max: self.retry_max.map(Into::into).unwrap_or_default(),
@@ -156,19 +156,21 @@ impl GroupSettings {
     }
 }
 
-fn start(text: &str) -> Result<StartSpec, String> {
-    // Besides what a configuration says, how long ago a time is.
-    text.parse().or_else(|error: String| match times::parse(text) {
+/// Parses where a group starts.
+fn parse_start(text: &str) -> Result<StartSpec, String> {
+    // In addition to the forms of the configuration file, flags accept an age.
+    text.parse().or_else(|error: String| match units::parse_time(text) {
         Ok(at) => Ok(StartSpec(GroupStart::Time(time(millis(at))))),
         Err(_) => Err(error),
     })
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+fn parse_duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| error.to_string())
 }
 
-fn or_word<T>(
+/// Parses a value, or the word that selects the default.
+fn parse_or_default<T>(
     text: &str,
     word: &str,
     parse: impl Fn(&str) -> Result<T, String>,
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_given_stays() {
+    fn settings_that_are_not_given_do_not_change() {
         let secs = Duration::from_secs;
         let group = GroupConfig { fifo: true, max_retries: 3, ..GroupConfig::named("g") };
         assert_eq!(changed(&group, &[]), group);
@@ -219,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_stands_for_the_default_of_a_topic() {
+    fn a_word_selects_the_default_of_a_topic() {
         let changed = |topic: &TopicConfig, flags: &[&str]| {
             let line = TopicLine::parse_from(["topic"].iter().chain(flags));
             line.settings.update("t".to_owned()).apply_to(topic)

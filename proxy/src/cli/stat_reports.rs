@@ -1,17 +1,17 @@
-//! How statistics are shown.
+//! The output of commands that show the statistics of one topic or group, or reset a group.
 
 use std::fmt::Write;
 
 use serde::Serialize;
 
 use super::output::{Report, Table, one_line};
-use super::times;
+use super::units;
 use crate::service::{
     GroupQueueStats, GroupStats, LiteTopicPage, LiteTopicStats, QueueReset, QueueStats, StoredBytes,
     TopicStats,
 };
 
-/// What a topic holds.
+/// The result of `topic stats NAME`.
 #[derive(Serialize)]
 pub(super) struct TopicReport {
     topic: String,
@@ -37,11 +37,11 @@ pub(super) struct TopicReport {
 /// The lite topics of a topic.
 #[derive(Serialize)]
 struct LiteTopicsView {
-    /// How many there are.
+    /// The number of all lite topics.
     count: u64,
-    /// Some of them.
+    /// The lite topics on this page.
     shown: Vec<LiteTopicView>,
-    /// Whether there are others after these.
+    /// Whether more lite topics follow.
     truncated: bool,
 }
 
@@ -74,7 +74,7 @@ impl BytesView {
     /// The size, marked if it is an estimate.
     pub(super) fn text(&self) -> String {
         let about = if self.estimated { "about " } else { "" };
-        format!("{about}{}", times::bytes(self.count))
+        format!("{about}{}", units::format_bytes(self.count))
     }
 }
 
@@ -103,20 +103,20 @@ impl TopicReport {
             messages: queues.iter().map(|queue| queue.messages).sum(),
             bytes: stats.bytes.map(Into::into),
             rate_in: stats.rate_in.map(rounded),
-            oldest: oldest.map(times::at),
-            newest: stats.queues.iter().filter_map(|queue| queue.newest).max().map(times::at),
+            oldest: oldest.map(units::format_time),
+            newest: stats.queues.iter().filter_map(|queue| queue.newest).max().map(units::format_time),
             queues,
             lite_topics,
-            age: oldest.map(times::age),
+            age: oldest.map(units::format_age),
         }
     }
 
-    /// Whether there are lite topics to show.
+    /// Whether the topic has lite topics.
     pub(super) fn has_lite_topics(&self) -> bool {
         self.lite_topics.as_ref().is_some_and(|lite_topics| lite_topics.count > 0)
     }
 
-    /// Adds some of its lite topics.
+    /// Adds a page of the lite topics.
     pub(super) fn add_lite_topics(&mut self, page: LiteTopicPage) {
         let view = |topic: LiteTopicStats| LiteTopicView {
             lite_topic: topic.name,
@@ -124,8 +124,8 @@ impl TopicReport {
             first_offset: topic.first,
             next_offset: topic.next,
             subscribed: topic.subscribed,
-            oldest: topic.oldest.map(times::at),
-            newest: topic.newest.map(times::at),
+            oldest: topic.oldest.map(units::format_time),
+            newest: topic.newest.map(units::format_time),
         };
         if let Some(lite_topics) = &mut self.lite_topics {
             lite_topics.shown = page.lite_topics.into_iter().map(view).collect();
@@ -149,7 +149,7 @@ impl LiteTopicsView {
         }
         let mut text = table.text();
         if self.truncated {
-            text.push_str("There are more: see --lite-count and --lite-after.\n");
+            text.push_str("There are more lite topics: see --lite-count and --lite-after.\n");
         }
         text
     }
@@ -163,8 +163,8 @@ impl QueueView {
             first_offset: queue.first,
             next_offset: queue.next,
             messages: queue.next - queue.first,
-            oldest: queue.oldest.map(times::at),
-            newest: queue.newest.map(times::at),
+            oldest: queue.oldest.map(units::format_time),
+            newest: queue.newest.map(units::format_time),
         }
     }
 }
@@ -208,7 +208,7 @@ impl Report for TopicReport {
     }
 }
 
-/// How far a group has got.
+/// The result of `group stats NAME`.
 #[derive(Serialize)]
 pub(super) struct GroupReport {
     group: String,
@@ -265,8 +265,8 @@ impl ProgressView {
             in_flight: sum(|queue| queue.in_flight),
             retry: sum(|queue| queue.retry),
             blocked: sum(|queue| queue.blocked),
-            oldest_unsettled: oldest.map(times::at),
-            age: oldest.map(times::age),
+            oldest_unsettled: oldest.map(units::format_time),
+            age: oldest.map(units::format_age),
         }
     }
 
@@ -356,14 +356,14 @@ impl Report for GroupReport {
         }
         if self.truncated {
             text.push_str(
-                "There are more topics, or lite topics, than were counted. --topic asks for one topic.\n",
+                "There are more topics or lite topics than were counted. Use --topic for a single topic.\n",
             );
         }
         text
     }
 }
 
-/// Where a group goes on in a topic.
+/// The result of `group reset`.
 #[derive(Serialize)]
 pub(super) struct ResetReport {
     group: String,
@@ -393,7 +393,7 @@ impl ResetReport {
 
 impl Report for ResetReport {
     fn text(&self) -> String {
-        let mut table = Table::new(["BROKER", "QUEUE", "SETTLED BEFORE", "GOES ON AT"]);
+        let mut table = Table::new(["BROKER", "QUEUE", "SETTLED BEFORE", "CONTINUES AT"]);
         for queue in &self.queues {
             table.row([
                 queue.broker.clone(),
@@ -406,10 +406,12 @@ impl Report for ResetReport {
     }
 }
 
+/// The value as a table cell, or `-` if there is none.
 pub(super) fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
+/// A rate with one decimal.
 pub(super) fn rounded(rate: f64) -> f64 {
     (rate * 10.0).round() / 10.0
 }

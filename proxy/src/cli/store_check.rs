@@ -1,4 +1,4 @@
-//! `store check` and `store copy`: read a data directory that no proxy uses.
+//! `store check` and `store copy`: check or copy a data directory that no proxy uses.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use clap::Args as ClapArgs;
 
 use super::output::{Report, show};
-use super::times;
-use super::{complain, note};
+use super::units;
+use super::{print_error, print_note};
 use crate::backend::embedded::{CheckReport, CopyReport, Finding, OpenError, check_store, copy_store};
 
-/// The exit code of a check that has found damage. 1 says that it was not possible, 2 that the arguments are wrong.
+/// The exit code if damage was found. 1 means that the command failed, 2 that its arguments are wrong.
 const DAMAGED: u8 = 3;
 /// How often progress is reported.
-const REPORT_EVERY: Duration = Duration::from_secs(2);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 #[derive(ClapArgs)]
-pub(super) struct Check {
+pub(super) struct CheckArgs {
     /// The data directory
     #[arg(value_name = "DIR")]
     directory: PathBuf,
@@ -28,37 +28,41 @@ pub(super) struct Check {
 }
 
 #[derive(ClapArgs)]
-pub(super) struct CopyTo {
+pub(super) struct CopyArgs {
     /// The data directory
     #[arg(value_name = "FROM")]
     from: PathBuf,
     /// The new directory
     #[arg(value_name = "TO")]
     to: PathBuf,
-    /// Answer with JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// Checks a data directory. The exit code tells what was found.
-pub(super) fn run(check: &Check) -> ExitCode {
-    let report = check_store(&check.directory, &mut telling("checked"));
+/// Runs `store check`. The exit code says whether the directory is damaged.
+pub(super) fn run(check: &CheckArgs) -> ExitCode {
+    let report = check_store(&check.directory, &mut progress_reporter("checked"));
     finish(report, |report| report.is_damaged(), check.json)
 }
 
-/// Copies what can be read. The exit code tells whether something was lost.
-pub(super) fn copy(copy: &CopyTo) -> ExitCode {
-    let report = copy_store(&copy.from, &copy.to, &mut telling("copied"));
+/// Runs `store copy`. The exit code says whether something was lost.
+pub(super) fn copy(copy: &CopyArgs) -> ExitCode {
+    let report = copy_store(&copy.from, &copy.to, &mut progress_reporter("copied"));
     finish(report, |report| report.found.is_damaged(), copy.json)
 }
 
-/// Reports progress now and then.
-fn telling(what: &'static str) -> impl FnMut(u64, u64) {
+/// Returns a callback that prints the bytes read so far, at most once in [`PROGRESS_INTERVAL`].
+fn progress_reporter(what: &'static str) -> impl FnMut(u64, u64) {
     let mut reported = Instant::now();
     move |read, expected| {
-        if reported.elapsed() >= REPORT_EVERY {
+        if reported.elapsed() >= PROGRESS_INTERVAL {
             reported = Instant::now();
-            note(&format!("{what} {} of about {}", times::bytes(read), times::bytes(expected)));
+            print_note(&format!(
+                "{what} {} of about {}",
+                units::format_bytes(read),
+                units::format_bytes(expected)
+            ));
         }
     }
 }
@@ -67,12 +71,12 @@ fn finish<R: Report>(report: Result<R, OpenError>, is_damaged: impl Fn(&R) -> bo
     let report = match report {
         Ok(report) => report,
         Err(error) => {
-            complain(&error);
+            print_error(&error);
             return ExitCode::FAILURE;
         }
     };
     if let Err(error) = show(&report, json) {
-        complain(&error);
+        print_error(&error);
         return ExitCode::FAILURE;
     }
     if is_damaged(&report) { ExitCode::from(DAMAGED) } else { ExitCode::SUCCESS }
@@ -110,6 +114,6 @@ fn counts(report: &CheckReport) -> String {
     format!(
         "{topics} topics, {groups} groups, {messages} messages, {waiting_messages} delayed and half messages, {leases} \
          unsettled deliveries; {} read",
-        times::bytes(*bytes)
+        units::format_bytes(*bytes)
     )
 }

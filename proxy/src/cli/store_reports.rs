@@ -1,4 +1,4 @@
-//! How the store and the clients of a proxy are shown.
+//! The output of `store stats` and `client list`.
 
 use std::fmt::Write;
 
@@ -6,14 +6,14 @@ use serde::Serialize;
 
 use super::output::{Report, Table, one_line};
 use super::stat_reports::BytesView;
-use super::times;
+use super::units;
 use crate::processor::ConnectedClient;
 use crate::service::StoreStats;
 
-/// Topics that are shown to people. JSON has all.
+/// The topics that the text output shows. JSON has all.
 const SHOWN_TOPICS: usize = 20;
 
-/// What the store takes on the disk.
+/// The result of `store stats`.
 #[derive(Serialize)]
 pub(super) struct StoreReport {
     directory: String,
@@ -66,16 +66,16 @@ impl Report for StoreReport {
         // Writing to a String can't fail.
         let _ = match &self.failure {
             None => writeln!(text, "healthy"),
-            Some(failure) => writeln!(text, "nothing can be stored now: {failure}"),
+            Some(failure) => writeln!(text, "sends are refused: {failure}"),
         };
-        let (free, total) = (times::bytes(self.free_bytes), times::bytes(self.total_bytes));
+        let (free, total) = (units::format_bytes(self.free_bytes), units::format_bytes(self.total_bytes));
         let _ = writeln!(text, "{free} of {total} are free on its file system\n");
         let mut table = Table::new(["KIND", "ON DISK"]);
         for usage in &self.usage {
-            table.row([usage.kind.clone(), times::bytes(usage.bytes)]);
+            table.row([usage.kind.clone(), units::format_bytes(usage.bytes)]);
         }
         let all = self.usage.iter().map(|usage| usage.bytes).sum();
-        table.row(["all".to_owned(), times::bytes(all)]);
+        table.row(["all".to_owned(), units::format_bytes(all)]);
         text.push_str(&table.text());
         if !self.topics.is_empty() {
             let mut table = Table::new(["TOPIC", "MESSAGES", "BYTES"]);
@@ -89,7 +89,7 @@ impl Report for StoreReport {
         } else if self.topics.len() > SHOWN_TOPICS {
             let _ = writeln!(
                 text,
-                "{} smaller ones are left out: --json has all",
+                "{} smaller topics are left out; --json shows all",
                 self.topics.len() - SHOWN_TOPICS
             );
         }
@@ -97,7 +97,7 @@ impl Report for StoreReport {
     }
 }
 
-/// The clients of a proxy.
+/// The result of `client list`.
 #[derive(Serialize)]
 pub(super) struct ClientReport {
     clients: Vec<ClientView>,
@@ -131,7 +131,7 @@ impl ClientReport {
             role: client.kind.to_lowercase().replace('_', " "),
             group: client.group,
             topics: client.topics,
-            since: times::at(client.since),
+            since: units::format_time(client.since),
             connected: client.connected,
         };
         Self { clients: clients.into_iter().map(view).collect(), truncated }
@@ -160,7 +160,7 @@ impl Report for ClientReport {
         let mut text = table.text();
         if self.truncated {
             text.push_str(
-                "There are more clients than are shown: ask for those of a --group or a --topic.\n",
+                "There are more clients than are shown. Use --group or --topic to list some of them.\n",
             );
         }
         text

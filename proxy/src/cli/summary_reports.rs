@@ -1,17 +1,17 @@
-//! How statistics of all topics, and of all groups, are shown.
+//! The output of `topic stats` and `group stats` for all topics and groups.
 
 use serde::Serialize;
 
 use super::output::{Report, Table, one_line};
 use super::stat_reports::{BytesView, or_dash, rounded};
-use super::times;
+use super::units;
 use crate::processor::{GroupSummary, TopicSummary};
 
-/// What each topic holds.
+/// The result of `topic stats` without a name.
 #[derive(Serialize)]
 pub(super) struct TopicSummaries {
     topics: Vec<TopicLine>,
-    /// Whether there are others.
+    /// Whether there are more than these.
     truncated: bool,
 }
 
@@ -42,10 +42,10 @@ impl TopicSummaries {
             messages: topic.messages,
             bytes: topic.bytes.map(Into::into),
             rate_in: topic.rate_in.map(rounded),
-            oldest: topic.oldest.map(times::at),
-            newest: topic.newest.map(times::at),
+            oldest: topic.oldest.map(units::format_time),
+            newest: topic.newest.map(units::format_time),
             lite_topics: topic.lite_topics,
-            age: topic.oldest.map(times::age),
+            age: topic.oldest.map(units::format_age),
         };
         Self { topics: topics.into_iter().map(line).collect(), truncated }
     }
@@ -73,11 +73,11 @@ impl Report for TopicSummaries {
     }
 }
 
-/// How far each group has got.
+/// The result of `group stats` without a name.
 #[derive(Serialize)]
 pub(super) struct GroupSummaries {
     groups: Vec<GroupLine>,
-    /// Whether there are others.
+    /// Whether there are more than these.
     truncated: bool,
 }
 
@@ -98,7 +98,7 @@ struct GroupLine {
     rate_delivered: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_settled: Option<f64>,
-    /// Whether there are more topics, or lite topics, than were looked at.
+    /// Whether the group has more topics or lite topics than were counted.
     truncated: bool,
     #[serde(skip)]
     age: Option<String>,
@@ -113,11 +113,11 @@ impl GroupSummaries {
             in_flight: group.in_flight,
             retry: group.retry,
             blocked: group.blocked,
-            oldest_unsettled: group.oldest.map(times::at),
+            oldest_unsettled: group.oldest.map(units::format_time),
             rate_delivered: group.rate_delivered.map(rounded),
             rate_settled: group.rate_settled.map(rounded),
             truncated: group.truncated,
-            age: group.oldest.map(times::age),
+            age: group.oldest.map(units::format_age),
         };
         Self { groups: groups.into_iter().map(line).collect(), truncated }
     }

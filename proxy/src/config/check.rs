@@ -1,10 +1,11 @@
-//! Which settings contradict each other, and which have no effect. A start refuses what is an error here.
+//! Checks settings against each other. A contradiction is an error, which prevents a start; a setting without effect is a
+//! warning.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 #[cfg(feature = "console")]
 use super::EntryProtocol;
-use super::findings::{Findings, Setting};
+use super::findings::{Findings, SettingPath};
 use super::{Config, EntryAccess, EntryConfig};
 use crate::backend::embedded::EmbeddedConfig;
 use crate::backend::remote::RemoteConfig;
@@ -12,7 +13,7 @@ use crate::front::port::{TlsConfig, TlsMode};
 use crate::layer::{AccessConfig, IssuerConfig, Quotas};
 
 impl Config {
-    /// What the settings say by themselves, without a look at the files that they name.
+    /// Checks the settings without reading the files that they name.
     #[must_use]
     pub fn contradictions(&self) -> Findings {
         let mut findings = Findings::default();
@@ -32,13 +33,13 @@ impl Config {
             findings.error("message_trace.sample", problem, "give a share such as 0.01, or 1 for all");
         }
         for (index, problem) in Quotas::mistakes(&self.quotas, self.access.is_on()) {
-            let at = Setting::of(["quotas", &index.to_string()]);
+            let at = SettingPath::of(["quotas", &index.to_string()]);
             findings.error(at, problem, "correct this quota, or remove it");
         }
         self.check_access_source(&mut findings);
         self.check_issuers(&mut findings);
-        self.check_effects(&mut findings);
-        self.check_strangers(&mut findings);
+        self.check_unused(&mut findings);
+        self.check_plaintext(&mut findings);
         self.check_fleet(&mut findings);
         findings
     }
@@ -49,18 +50,18 @@ impl Config {
         !self.backend.remote.name_server.is_empty()
     }
 
-    /// All addresses that it listens on.
-    fn addresses(&self) -> Vec<(Setting, &str)> {
-        let mut addresses = vec![(Setting::from("listen"), self.listen.as_str())];
+    /// All addresses to listen on, with the settings that they come from.
+    fn addresses(&self) -> Vec<(SettingPath, &str)> {
+        let mut addresses = vec![(SettingPath::from("listen"), self.listen.as_str())];
         for (name, address) in [
             ("admin_listen", &self.admin_listen),
             ("remoting.listen", &self.remoting.listen),
             ("metrics.listen", &self.metrics.listen),
         ] {
-            addresses.extend(address.as_deref().map(|address| (Setting::from(name), address)));
+            addresses.extend(address.as_deref().map(|address| (SettingPath::from(name), address)));
         }
         for (index, entry) in self.entries.iter().enumerate() {
-            addresses.push((Setting::of(["entries", &index.to_string(), "listen"]), &entry.listen));
+            addresses.push((SettingPath::of(["entries", &index.to_string(), "listen"]), &entry.listen));
         }
         addresses
     }
@@ -68,33 +69,34 @@ impl Config {
     fn check_addresses(&self, findings: &mut Findings) {
         let addresses = self.addresses();
         for (index, (setting, address)) in addresses.iter().enumerate() {
-            let Some((host, port)) = split(address) else {
+            let Some((host, port)) = split_address(address) else {
                 let problem = format!("{address:?} is not a host and a port");
                 findings.error(setting.clone(), problem, "write HOST:PORT, such as 0.0.0.0:8081");
                 continue;
             };
-            let same = |(_, other): &&(Setting, &str)| split(other) == Some((host, port));
+            let same = |(_, other): &&(SettingPath, &str)| split_address(other) == Some((host, port));
             if port != 0
                 && let Some((other, _)) = addresses[..index].iter().find(same)
             {
-                let problem = format!("{other} listens on {address}, too");
+                let problem = format!("{other} also listens on {address}");
                 findings.error(setting.clone(), problem, "give one of them another port");
             }
         }
     }
 
-    /// Names and settings of clusters, as far as possible without contacting them.
+    /// Checks clusters and placement rules without contacting any broker.
     fn check_clusters(&self, findings: &mut Findings) {
         let clusters = &self.backend.clusters;
         if !clusters.is_empty() && !self.is_separated() {
-            let problem = "there are clusters beside backend.remote, which has no name_server";
-            let remedy = "set backend.remote.name_server, where requests go that no placement names";
+            let problem = "backend.clusters is set, but backend.remote has no name_server";
+            let remedy =
+                "set backend.remote.name_server, which serves the requests that no placement matches";
             findings.error("backend.clusters", problem, remedy);
         }
         for (name, cluster) in clusters {
-            let at = Setting::of(["backend", "clusters", name]);
-            // The name is part of handles, where it ends with a dot.
-            if !is_name(name) {
+            let at = SettingPath::of(["backend", "clusters", name]);
+            // Receipt handles contain the name, terminated by a dot.
+            if !is_valid_name(name) {
                 let problem = format!("a cluster can't be named {name:?}");
                 findings.error(at.clone(), problem, "use letters, digits, - and _");
             }
@@ -105,30 +107,31 @@ impl Config {
         }
         for (index, rule) in self.placement.iter().enumerate() {
             if !clusters.contains_key(&rule.cluster) {
-                let at = Setting::of(["placement", &index.to_string(), "cluster"]);
+                let at = SettingPath::of(["placement", &index.to_string(), "cluster"]);
                 let problem = format!("there is no cluster {} in backend.clusters", rule.cluster);
-                let remedy = format!("add [backend.clusters.{}], or name one that is there", rule.cluster);
+                let remedy = format!("add [backend.clusters.{}], or name an existing cluster", rule.cluster);
                 findings.error(at, problem, remedy);
             }
         }
     }
 
-    /// Where users and policies come from.
+    /// Checks that users and policies have one source, and that the source exists.
     fn check_access_source(&self, findings: &mut Findings) {
         let AccessConfig { file, catalog, brokers, .. } = &self.access;
         let sources =
             [("access.file", file.is_some()), ("access.catalog", *catalog), ("access.brokers", *brokers)];
         let mut given = sources.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name);
         if let (Some(first), Some(at)) = (given.next(), given.next()) {
-            let problem = format!("there is {first}, too, and users come from one of them");
+            let problem = format!("{first} is also set, but users come from one source only");
             findings.error(at, problem, "remove one of the two");
         }
         if *catalog && self.is_separated() {
-            let problem = "the catalog is the embedded broker's, and Apache's brokers store the messages";
+            let problem =
+                "the catalog belongs to the embedded broker, but Apache's brokers store the messages";
             findings.error(
                 "access.catalog",
                 problem,
-                "use access.brokers, where the brokers have users, or access.file",
+                "use access.brokers if the brokers have users, or access.file",
             );
         }
         if !brokers {
@@ -136,12 +139,11 @@ impl Config {
         }
         let at = "access.brokers";
         if !self.is_separated() {
-            let problem = "there are no brokers of Apache's to ask";
+            let problem = "no Apache brokers are configured";
             let remedy = "set backend.remote.name_server, or use access.file or access.catalog";
             findings.error(at, problem, remedy);
         } else if self.backend.remote.credentials.is_none() {
-            let problem =
-                "brokers tell their users to super users only, and there are no credentials for them";
+            let problem = "brokers list their users to super users only, but no credentials are configured";
             findings.error(
                 at,
                 problem,
@@ -153,7 +155,8 @@ impl Config {
     fn check_issuers(&self, findings: &mut Findings) {
         let issuers = &self.access.issuers;
         if !issuers.is_empty() && !self.access.is_on() {
-            let problem = "there are issuers of session tokens, and no users whom the tokens could name";
+            let problem =
+                "issuers of session tokens are configured, but there are no users that tokens could name";
             findings.error(
                 "access.issuers",
                 problem,
@@ -161,15 +164,15 @@ impl Config {
             );
         }
         for (index, (field, problem, remedy)) in IssuerConfig::mistakes(issuers) {
-            let at = Setting::of(["access", "issuers", &index.to_string(), field]);
+            let at = SettingPath::of(["access", "issuers", &index.to_string(), field]);
             findings.error(at, problem, remedy);
         }
     }
 
-    /// Settings that nothing reads, because of others.
-    fn check_effects(&self, findings: &mut Findings) {
+    /// Warns about settings that have no effect because of other settings.
+    fn check_unused(&self, findings: &mut Findings) {
         let defaults = Self::default().backend;
-        // A flag sets these in both sections.
+        // `--auto-create-topics` and `--auto-create-groups` set these in both sections.
         let embedded = EmbeddedConfig {
             auto_create_topics: self.backend.embedded.auto_create_topics,
             auto_create_groups: self.backend.embedded.auto_create_groups,
@@ -190,13 +193,13 @@ impl Config {
             );
         }
         if self.access.file.is_none() && !self.access.catalog && self.access.key_file.is_some() {
-            let problem = "it has no effect without access.file or access.catalog, whose secrets it is for";
+            let problem = "it has no effect without access.file or access.catalog, whose secrets it seals";
             findings.warn("access.key_file", problem, "set one of these, or remove this setting");
         }
         if !self.access.is_on() {
             let open = self.entries.iter().enumerate().filter(|(_, entry)| entry.access == EntryAccess::Off);
             for (index, _) in open {
-                let at = Setting::of(["entries", &index.to_string(), "access"]);
+                let at = SettingPath::of(["entries", &index.to_string(), "access"]);
                 let problem =
                     "it has no effect without access control: everybody may do everything at every entry";
                 findings.warn(at, problem, "set access.file or access.catalog, or remove this setting");
@@ -208,11 +211,11 @@ impl Config {
         }
         #[cfg(feature = "console")]
         if self.http.console && !self.serves_http_administration() {
-            let problem = "it has no effect: nowhere are both HTTP and administration";
+            let problem = "it has no effect: no address serves both HTTP and administration";
             findings.warn("http.console", problem, "set http.enabled = true, or remove this setting");
         }
         if !self.message_trace.users.is_empty() && !self.access.is_on() {
-            let problem = "it has no effect without access control: nobody knows who the users are";
+            let problem = "it has no effect without access control: requests have no users";
             findings.warn(
                 "message_trace.users",
                 problem,
@@ -227,20 +230,20 @@ impl Config {
                 "set message_trace.topics, or remove this setting",
             );
         }
-        let tls = |findings: &mut Findings, at: Setting, tls: &TlsConfig| {
+        let tls = |findings: &mut Findings, at: SettingPath, tls: &TlsConfig| {
             if tls.mode == TlsMode::Off && tls.certificate.is_some() {
                 findings.warn(at, "it has no effect with mode = \"off\"", "remove it, or change tls.mode");
             }
         };
-        tls(findings, Setting::from("tls.certificate"), &self.tls);
+        tls(findings, SettingPath::from("tls.certificate"), &self.tls);
         for (index, entry) in self.entries.iter().enumerate() {
             if let Some(own) = &entry.tls {
-                tls(findings, Setting::of(["entries", &index.to_string(), "tls", "certificate"]), own);
+                tls(findings, SettingPath::of(["entries", &index.to_string(), "tls", "certificate"]), own);
             }
         }
     }
 
-    /// Whether administration is there over HTTP, at `listen`, `admin_listen` or an entry.
+    /// Whether administration is served over HTTP, at `listen`, `admin_listen` or an entry.
     #[cfg(feature = "console")]
     fn serves_http_administration(&self) -> bool {
         let of_entry =
@@ -248,44 +251,43 @@ impl Config {
         self.http.enabled || self.entries.iter().any(of_entry)
     }
 
-    /// What strangers could read or do.
-    fn check_strangers(&self, findings: &mut Findings) {
+    /// Warns about addresses with access control that accept plaintext from other machines.
+    fn check_plaintext(&self, findings: &mut Findings) {
         if !self.access.is_on() {
             return;
         }
-        let mut check = |at: Setting, address: &str, tls: &TlsConfig| {
+        let mut check = |at: SettingPath, address: &str, tls: &TlsConfig| {
             if tls.mode != TlsMode::Required && !is_local(address) {
-                let problem = "access control holds here, and plaintext is accepted from other machines: messages can be \
-                               read and changed on the way, and signatures sent again";
+                let problem = "this address has access control but accepts plaintext from other machines: messages can be \
+                               read and changed in transit, and signatures can be replayed";
                 findings.warn(at, problem, "set mode = \"required\" in its [tls], or listen on 127.0.0.1");
             }
         };
-        check(Setting::from("listen"), &self.listen, &self.tls);
+        check(SettingPath::from("listen"), &self.listen, &self.tls);
         for (name, address) in
             [("admin_listen", &self.admin_listen), ("remoting.listen", &self.remoting.listen)]
         {
             if let Some(address) = address {
-                check(Setting::from(name), address, &self.tls);
+                check(SettingPath::from(name), address, &self.tls);
             }
         }
         for (index, entry) in self.entries.iter().enumerate() {
             if entry.access == EntryAccess::Required {
-                let at = Setting::of(["entries", &index.to_string(), "listen"]);
+                let at = SettingPath::of(["entries", &index.to_string(), "listen"]);
                 check(at, &entry.listen, entry.tls.as_ref().unwrap_or(&self.tls));
             }
         }
     }
 
-    /// What the proxies of a fleet must have in common.
+    /// Checks the settings that all proxies of a fleet must share.
     fn check_fleet(&self, findings: &mut Findings) {
         if self.handle_key.is_some() {
             return;
         }
-        let remedy =
-            "set the same secret on every proxy, best as ROCKETMQ_THIN_PROXY_HANDLE_KEY in the environment";
+        let remedy = "set the same secret on every proxy, preferably as ROCKETMQ_THIN_PROXY_HANDLE_KEY in the environment";
         if self.is_separated() {
-            let problem = "it is missing: other proxies, and this one after a restart, will not accept receipt handles of \
-                           this one";
+            let problem = "it is missing: other proxies will not accept the receipt handles of this proxy, nor will this \
+                           proxy after a restart";
             findings.warn("handle_key", problem, remedy);
         } else if self.fleet_size.get() > 1 {
             let problem =
@@ -295,31 +297,31 @@ impl Config {
     }
 }
 
-/// Whether it consists of letters, digits, `-` and `_`.
-pub(super) fn is_name(text: &str) -> bool {
+/// Whether a name is not empty, and consists of letters, digits, `-` and `_`.
+pub(super) fn is_valid_name(text: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     !text.is_empty() && text.bytes().all(legal)
 }
 
-/// The host and the port of `host:port`.
-fn split(address: &str) -> Option<(&str, u16)> {
+/// Splits `host:port`. `None` if the address has no such form.
+fn split_address(address: &str) -> Option<(&str, u16)> {
     let (host, port) = address.rsplit_once(':')?;
     let port = port.parse().ok()?;
-    // The system takes an IPv6 address with or without brackets.
-    let is_clear = !host.contains(':')
-        || bare(host).parse::<Ipv6Addr>().is_ok()
+    // The system accepts an IPv6 address with or without brackets.
+    let is_unambiguous = !host.contains(':')
+        || without_brackets(host).parse::<Ipv6Addr>().is_ok()
         || address.parse::<SocketAddr>().is_ok();
-    (!host.is_empty() && is_clear).then_some((host, port))
+    (!host.is_empty() && is_unambiguous).then_some((host, port))
 }
 
 /// Whether only this machine can reach the address.
 fn is_local(address: &str) -> bool {
-    let host = split(address).map_or(address, |(host, _)| host);
-    host == "localhost" || bare(host).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    let host = split_address(address).map_or(address, |(host, _)| host);
+    host == "localhost" || without_brackets(host).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// A host without the brackets of an IPv6 address.
-fn bare(host: &str) -> &str {
+fn without_brackets(host: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
@@ -336,10 +338,10 @@ mod tests {
             (":::1", "::"),
             ("::1:1", "::1"),
         ] {
-            assert_eq!(split(address), Some((host, 1)), "{address}");
+            assert_eq!(split_address(address), Some((host, 1)), "{address}");
         }
         for address in ["", "1", "a", ":1", "a:", "a:65536", "http://a:1", "[::1]"] {
-            assert_eq!(split(address), None, "{address}");
+            assert_eq!(split_address(address), None, "{address}");
         }
         for (address, local) in
             [("localhost:1", true), ("127.3.0.1:1", true), ("[::1]:1", true), ("0.0.0.0:1", false)]

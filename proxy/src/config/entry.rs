@@ -1,12 +1,14 @@
+//! The configuration of entries: further addresses that the proxy listens on.
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::check::is_name;
-use super::findings::{Findings, Setting};
+use super::check::is_valid_name;
+use super::findings::{Findings, SettingPath};
 use crate::front::face::Authority;
 use crate::front::port::TlsConfig;
 
-/// The names of the proxy's own ports in metrics, which entries can't have.
+/// The names of the proxy's own ports in metrics. Entries can't have these names.
 pub(crate) mod own_ports {
     pub(crate) const MAIN: &str = "main";
     pub(crate) const ADMIN: &str = "admin";
@@ -15,34 +17,34 @@ pub(crate) mod own_ports {
     pub(super) const ALL: [&str; 4] = [MAIN, ADMIN, REMOTING, METRICS];
 }
 
-/// A further address to listen on, for clients of another network or of other rights.
+/// A further address to listen on, for clients of another network or with other rights.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EntryConfig {
-    /// Its name in messages and metrics: letters, digits, `-` and `_`.
+    /// The name in logs, quotas and metrics: letters, digits, `-` and `_`.
     pub name: String,
     /// The address to listen on, `host:port`. Port 0 picks a free one.
     pub listen: String,
-    /// What is spoken there.
+    /// The protocols that are served [default: gRPC and the remoting protocol].
     #[serde(default = "EntryProtocol::all")]
     pub protocols: Vec<EntryProtocol>,
-    /// Whether administration is served there, too.
+    /// Whether administration is also served [default: no].
     #[serde(default)]
     pub administration: bool,
-    /// Whether users and policies hold there. It changes nothing without access control.
+    /// Whether users and policies apply [default: they do]. It has no effect without access control.
     #[serde(default)]
     pub access: EntryAccess,
-    /// The addresses of the fleet, `host:port`, as clients of this entry reach it. Routes name these and no others. By default
-    /// routes name the address by which the client has reached this entry.
+    /// The addresses at which clients of this entry reach the fleet, `host:port`. Routes contain only these. By default, routes
+    /// contain the address that the client has connected to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<Authority>,
-    /// The networks whose PROXY headers are believed there [default: `trusted_proxies` of the proxy].
+    /// The networks whose PROXY headers are trusted [default: the proxy's `trusted_proxies`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trusted_proxies: Option<Vec<IpNet>>,
-    /// Connections that are open there at most [default: `transport.connections`].
+    /// The most open connections [default: `transport.connections`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<usize>,
-    /// TLS, instead of that of the proxy: nothing of `[tls]` holds there [default: that of the proxy].
+    /// TLS settings, which replace all of `[tls]` [default: `[tls]`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsConfig>,
 }
@@ -55,16 +57,16 @@ pub enum EntryProtocol {
     Grpc,
     /// The remoting protocol of classic clients.
     Remoting,
-    /// HTTP with JSON. It is there only if it is named.
+    /// HTTP with JSON. It is served only if it is listed.
     #[cfg(feature = "http")]
     Http,
 }
 
-/// Whether users and policies hold at an entry.
+/// Whether users and policies apply at an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EntryAccess {
-    /// They do.
+    /// They apply.
     #[default]
     Required,
     /// Everybody who reaches the entry may do everything.
@@ -78,16 +80,17 @@ impl EntryProtocol {
 }
 
 impl EntryConfig {
-    /// Checks entries against each other.
+    /// Checks the names and protocols of entries.
     pub(super) fn check(entries: &[Self], findings: &mut Findings) {
         for (index, entry) in entries.iter().enumerate() {
-            let at = |field: &str| Setting::of(["entries", &index.to_string(), field]);
+            let at = |field: &str| SettingPath::of(["entries", &index.to_string(), field]);
             let name = &entry.name;
-            if !is_name(name) {
+            if !is_valid_name(name) {
                 let problem = format!("an entry can't be named {name:?}");
                 findings.error(at("name"), problem, "use letters, digits, - and _");
             } else if own_ports::ALL.contains(&&**name) {
-                let problem = format!("an entry can't be named {name}: the proxy uses that name itself");
+                let problem =
+                    format!("an entry can't be named {name}: the name is reserved for a port of the proxy");
                 findings.error(at("name"), problem, "choose another name");
             } else if entries[..index].iter().any(|other| other.name == *name) {
                 findings.error(at("name"), format!("two entries are named {name}"), "rename one of them");

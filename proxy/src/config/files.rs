@@ -1,15 +1,16 @@
-//! The files that a configuration names, read as a start reads them.
+//! Checks the files that a configuration names.
 
 use std::path::{Path, PathBuf};
 
-use super::findings::{Findings, Setting};
+use super::findings::{Findings, SettingPath};
 use super::{Config, EntryConfig};
 use crate::backend::remote::RemoteConfig;
 use crate::front::port::{Tls, TlsConfig, TlsError};
 use crate::layer::{AccessError, AccessFile};
 
 impl Config {
-    /// All that can be found without listening, writing or opening the store: contradictions, and files that can't be used.
+    /// Reports all problems that can be found without listening, writing or opening the store: contradictory settings, and
+    /// unusable files.
     #[must_use]
     pub fn check(&self) -> Findings {
         let mut findings = self.contradictions();
@@ -53,17 +54,17 @@ impl Config {
             return;
         };
         let file = AccessFile::new(path, self.access.key_file.as_deref());
-        // A start makes what is missing.
+        // A start creates the file and the key if both are missing.
         if !file.exists() {
             check_target(file.path(), "access.file", findings);
             check_target(file.key_path(), "access.key_file", findings);
         } else if !file.key_path().exists() {
             let problem =
                 format!("{} does not exist, and the secrets are sealed with it", file.key_path().display());
-            let remedy = "restore the key, or move the file of users away and begin with a new one";
-            findings.error(Setting::from("access.file"), problem, remedy);
+            let remedy = "restore the key, or move the file of users away and start with a new one";
+            findings.error(SettingPath::from("access.file"), problem, remedy);
         } else if let Err(error) = file.read().and_then(|tables| file.rules(&tables)) {
-            let remedy = "correct the file; `rocketmq-thin-proxy user` and `acl` write it without mistakes";
+            let remedy = "correct the file, or change it with `rocketmq-thin-proxy user` and `acl`";
             findings.error("access.file", in_one_line(&error), remedy);
         }
     }
@@ -71,7 +72,7 @@ impl Config {
     fn check_issuers_keys(&self, findings: &mut Findings) {
         for (index, issuer) in self.access.issuers.iter().enumerate() {
             if let Err(error) = issuer.check_keys() {
-                let at = Setting::of(["access", "issuers", &index.to_string(), "keys_file"]);
+                let at = SettingPath::of(["access", "issuers", &index.to_string(), "keys_file"]);
                 let remedy = "name a file with the issuer's JSON Web Key Set, or its public keys in PEM";
                 findings.error(at, in_one_line(&error), remedy);
             }
@@ -79,7 +80,7 @@ impl Config {
     }
 }
 
-/// A file that a start creates if it is missing.
+/// Checks the path of a file that a start creates if it is missing.
 fn check_target(file: &Path, setting: &str, findings: &mut Findings) {
     let directory = match file.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
@@ -95,7 +96,7 @@ fn check_target(file: &Path, setting: &str, findings: &mut Findings) {
 
 fn check_brokers(remote: &RemoteConfig, path: &[&str], findings: &mut Findings) {
     if let (Some(file), Err(error)) = (&remote.ca_file, remote.tls()) {
-        let at = Setting::of(path.iter().copied().chain(["ca_file"]));
+        let at = SettingPath::of(path.iter().copied().chain(["ca_file"]));
         let problem = format!("cannot read {}: {error}", file.display());
         findings.error(at, problem, "name a readable file of certificates in PEM");
     }
@@ -124,10 +125,10 @@ fn check_tls(tls: &TlsConfig, path: &[&str], findings: &mut Findings) {
     };
     let text = error.to_string();
     let problem = text.strip_prefix("tls: ").unwrap_or(&text);
-    findings.error(Setting::of(path.iter().copied().chain([field])), problem, remedy);
+    findings.error(SettingPath::of(path.iter().copied().chain([field])), problem, remedy);
 }
 
-/// The text of an error. That of TOML has several lines otherwise.
+/// The text of an error on one line: a TOML error has several lines.
 fn in_one_line(error: &AccessError) -> String {
     let AccessError::Parse { path, source } = error else { return error.to_string() };
     let text = source.to_string();

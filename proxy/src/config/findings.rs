@@ -1,72 +1,72 @@
-//! What is wrong with a configuration, and what helps.
+//! Problems found in a configuration, each with a remedy.
 
 use std::fmt;
 
-/// The way to a setting: names of tables, indexes of arrays, and its own name.
+/// The path of a setting: names of tables, indexes of arrays from 0, and the setting's own name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Setting(pub(super) Vec<String>);
+pub struct SettingPath(pub(super) Vec<String>);
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
     /// The proxy can't start.
     Error,
-    /// It starts, and probably does not do what is wanted.
+    /// The proxy starts, but probably does not do what was intended.
     Warning,
 }
 
-/// Something that is wrong.
+/// A problem with a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// How bad it is.
+    /// Whether the proxy can start in spite of it.
     pub severity: Severity,
-    /// The setting that it is about.
-    pub setting: Setting,
-    /// The line of the file, from 1, where it is known already.
+    /// The setting, or the root path for a problem with the whole file.
+    pub setting: SettingPath,
+    /// The line in the file, from 1, if known.
     pub line: Option<usize>,
-    /// What is wrong, without a full stop.
+    /// The problem, without a full stop.
     pub problem: String,
-    /// What helps, as an imperative sentence without a full stop.
+    /// The remedy, as an imperative sentence without a full stop.
     pub remedy: String,
 }
 
-/// All that is wrong with a configuration.
+/// All problems found in a configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings(pub Vec<Finding>);
 
-impl Setting {
-    /// The setting at the end of these steps.
+impl SettingPath {
+    /// The setting with this path.
     #[must_use]
     pub fn of<'a>(steps: impl IntoIterator<Item = &'a str>) -> Self {
         Self(steps.into_iter().map(str::to_owned).collect())
     }
 
-    /// The names and indexes, from the outermost on.
+    /// The names and indexes, from the outermost to the innermost.
     pub fn steps(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }
 
-    /// Whether it is in the table or array at the end of these steps, or that itself.
+    /// Whether this path is `outer`, or lies inside it.
     #[must_use]
     pub fn is_in(&self, outer: &Self) -> bool {
         self.0.starts_with(&outer.0)
     }
 }
 
-/// A path with dots, as in `tls.key`. Names of clusters may have dots: use [`Setting::of`] for them.
-impl From<&str> for Setting {
+/// Splits a path at its dots, as in `tls.key`. Names of clusters may contain dots: use [`SettingPath::of`] for them.
+impl From<&str> for SettingPath {
     fn from(path: &str) -> Self {
         Self::of(path.split('.'))
     }
 }
 
-impl fmt::Display for Setting {
+impl fmt::Display for SettingPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, step) in self.0.iter().enumerate() {
+        for (depth, step) in self.0.iter().enumerate() {
             match step.parse::<usize>() {
-                // People count from 1.
-                Ok(index) if place > 0 => write!(f, "[{}]", index.saturating_add(1))?,
-                _ if place > 0 => write!(f, ".{step}")?,
+                // Users count from 1.
+                Ok(index) if depth > 0 => write!(f, "[{}]", index.saturating_add(1))?,
+                _ if depth > 0 => write!(f, ".{step}")?,
                 _ => f.write_str(step)?,
             }
         }
@@ -77,7 +77,7 @@ impl fmt::Display for Setting {
 impl Findings {
     pub(super) fn error(
         &mut self,
-        setting: impl Into<Setting>,
+        setting: impl Into<SettingPath>,
         problem: impl Into<String>,
         remedy: impl Into<String>,
     ) {
@@ -86,25 +86,25 @@ impl Findings {
 
     pub(super) fn warn(
         &mut self,
-        setting: impl Into<Setting>,
+        setting: impl Into<SettingPath>,
         problem: impl Into<String>,
         remedy: impl Into<String>,
     ) {
         self.add(Severity::Warning, setting.into(), (problem.into(), remedy.into()));
     }
 
-    fn add(&mut self, severity: Severity, setting: Setting, (problem, remedy): (String, String)) {
+    fn add(&mut self, severity: Severity, setting: SettingPath, (problem, remedy): (String, String)) {
         self.0.push(Finding { severity, setting, line: None, problem, remedy });
     }
 
-    /// The problem of the first error.
+    /// The first error, with the path of its setting. `None` if there is no error.
     #[must_use]
     pub fn first_error(&self) -> Option<String> {
         let error = self.0.iter().find(|finding| finding.severity == Severity::Error)?;
         Some(format!("{}: {}", error.setting, error.problem))
     }
 
-    /// How many there are of this severity.
+    /// The number of findings with this severity.
     #[must_use]
     pub fn count(&self, severity: Severity) -> usize {
         self.0.iter().filter(|finding| finding.severity == severity).count()

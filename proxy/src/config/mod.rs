@@ -26,8 +26,8 @@ use crate::layer::{AccessConfig, AccessLogConfig, MessageTraceConfig, Quota};
 use crate::processor::{Limits, PlacementRule};
 pub(crate) use entry::own_ports;
 pub use entry::{EntryAccess, EntryConfig, EntryProtocol};
-pub use findings::{Finding, Findings, Setting, Severity};
-pub use source::Source;
+pub use findings::{Finding, Findings, SettingPath, Severity};
+pub use source::ConfigSource;
 
 /// All settings. `--print-config` prints those in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,27 +38,27 @@ pub struct Config {
     /// A separate address for administration, `host:port`. By default administration is served on `listen`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin_listen: Option<String>,
-    /// Threads that serve requests. 0 means half the number of processors.
+    /// The number of threads that serve requests. 0 means half the number of processors.
     pub workers: usize,
     /// How long a shutdown waits for requests in progress.
     #[serde(with = "humantime_serde")]
     pub drain: Duration,
-    /// Concurrent requests above which new ones are refused with TOO_MANY_REQUESTS. Waiting receives don't count. The last
-    /// tenth is kept for acknowledgements and whatever else settles; heartbeats are never refused.
+    /// The number of concurrent requests above which new ones are refused with TOO_MANY_REQUESTS. Waiting receives don't count.
+    /// The last tenth is reserved for acknowledgements and other requests that settle messages; heartbeats are never refused.
     pub max_in_flight: usize,
-    /// How many proxies share the load. Each allows its part of every quota.
+    /// The number of proxies that share the load. Each enforces its share of every quota.
     pub fleet_size: NonZeroU32,
     /// Further addresses to listen on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<EntryConfig>,
-    /// Which port routes name: `listen` (this proxy's), or `request` (the one the client connected to, for proxies behind a
+    /// The port in routes: `listen` (the proxy's own), or `request` (the one that the client connected to, for proxies behind a
     /// load balancer or a port mapping).
     pub route_port: RoutePort,
-    /// The networks of load balancers whose PROXY protocol headers (version 1 or 2) are believed, such as `10.0.0.0/8`.
-    /// A connection from elsewhere that begins with such a header is refused.
+    /// The networks of load balancers whose PROXY protocol headers (version 1 or 2) are trusted, such as `10.0.0.0/8`. A
+    /// connection from another network that begins with such a header is refused.
     pub trusted_proxies: Vec<IpNet>,
-    /// The secret that signs receipt handles. All proxies of a fleet need the same one. By default it is generated at the
-    /// first start and kept in the data directory.
+    /// The secret that signs receipt handles. All proxies of a fleet need the same one. By default it is generated at the first
+    /// start and stored in the data directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub handle_key: Option<String>,
     /// Logging.
@@ -71,11 +71,11 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// TLS.
     pub tls: TlsConfig,
-    /// Users, and what they may do.
+    /// Access control.
     pub access: AccessConfig,
-    /// Limits on what a request may ask for.
+    /// Limits on the parameters of requests.
     pub limits: Limits,
-    /// Limits on connections: their number, memory and time.
+    /// Limits on the number, memory and time of connections.
     pub transport: TransportConfig,
     /// The remoting protocol of classic clients.
     pub remoting: RemotingConfig,
@@ -87,13 +87,13 @@ pub struct Config {
     /// Which requests go to which of `backend.clusters`; all others go to `backend.remote`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub placement: Vec<PlacementRule>,
-    /// How much clients may do, by client, user, group, topic or in all.
+    /// Limits on the requests and messages of clients, users, groups, topics or all together.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub quotas: Vec<Quota>,
-    /// Topics that are created at the start if they are missing.
+    /// Topics that the start creates if they are missing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub topics: Vec<TopicSpec>,
-    /// Groups that are created at the start if they are missing.
+    /// Groups that the start creates if they are missing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupSpec>,
 }
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_printed_can_be_read() {
+    fn a_printed_configuration_can_be_read() {
         let config = Config { handle_key: Some("k".to_owned()), ..Config::default() };
         let printed = toml::to_string(&config).expect("TOML");
         assert_eq!(toml::from_str::<Config>(&printed).expect("the same"), config, "{printed}");

@@ -1,4 +1,4 @@
-//! A configuration file with all its mistakes. Other readers stop at the first.
+//! Reads a configuration file and reports all of its mistakes, where a deserializer stops at the first one.
 
 use std::ops::Range;
 
@@ -7,27 +7,27 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, Deserializer, Error};
 
 use super::Config;
-use super::findings::{Finding, Findings, Setting, Severity};
+use super::findings::{Finding, Findings, SettingPath, Severity};
 
-/// From here on, a file has something else wrong with it than single mistakes.
+/// Reading stops after this many mistakes: the file is probably not a configuration of the proxy.
 const MAX_MISTAKES: usize = 50;
-/// A name that no table has.
+/// A name that no table contains.
 const NO_NAME: &str = "?";
 
-/// A file that was read as far as possible.
-pub struct Source<'a> {
+/// A configuration file, read as far as possible.
+pub struct ConfigSource<'a> {
     text: &'a str,
     document: DeTable<'a>,
-    /// What was left out of the configuration.
-    removed: Vec<Setting>,
-    /// The settings that could be read. `None` if the file is no TOML.
+    /// Invalid settings that were removed from the document, in the order of their removal.
+    removed: Vec<SettingPath>,
+    /// The valid settings. `None` if the file is not TOML.
     pub config: Option<Config>,
-    /// What is wrong with the others.
+    /// The mistakes in the other settings.
     pub mistakes: Findings,
 }
 
-impl<'a> Source<'a> {
-    /// Reads the text of a file. What is wrong is left out, and a misspelt name is taken for the one that is meant.
+impl<'a> ConfigSource<'a> {
+    /// Parses the text of a file. Invalid settings are left out, and a misspelt name is treated as the nearest known one.
     #[must_use]
     pub fn read(text: &'a str) -> Self {
         let (document, errors) = DeTable::parse_recoverable(text);
@@ -40,8 +40,8 @@ impl<'a> Source<'a> {
             mistakes: Findings::default(),
         };
         for error in &errors {
-            let problem = format!("this is not TOML: {}", error.message());
-            source.add(Setting::default(), error.span(), (problem, "correct the line".to_owned()));
+            let problem = format!("not valid TOML: {}", error.message());
+            source.add(SettingPath::default(), error.span(), (problem, "correct the line".to_owned()));
         }
         if !errors.is_empty() {
             return source;
@@ -63,29 +63,29 @@ impl<'a> Source<'a> {
         source
     }
 
-    /// The line of a setting, from 1, or of the innermost table around it that is in the file.
+    /// The line of a setting, from 1, or of the innermost enclosing table that is in the file.
     #[must_use]
-    pub fn line(&self, setting: &Setting) -> Option<usize> {
+    pub fn line(&self, setting: &SettingPath) -> Option<usize> {
         let (first, rest) = setting.0.split_first()?;
         let (key, value) = self.document.get_key_value(first.as_str())?;
         let inner = rest.split_first().and_then(|(next, rest)| start_of(value, next, rest));
         Some(self.line_at(inner.unwrap_or_else(|| key.span().start)))
     }
 
-    /// Whether the setting could be otherwise if something near it had not been left out.
+    /// Whether the value of this setting may depend on a setting that was removed.
     #[must_use]
-    pub fn is_uncertain(&self, setting: &Setting) -> bool {
+    pub fn is_uncertain(&self, setting: &SettingPath) -> bool {
         self.removed.iter().any(|removed| match removed.0.as_slice() {
             [_] | [] => setting.is_in(removed),
             // The other elements of an array don't depend on it.
             [.., last] if last.parse::<usize>().is_ok() => false,
-            [around @ .., _] => setting.is_in(&Setting(around.to_vec())),
+            [around @ .., _] => setting.is_in(&SettingPath(around.to_vec())),
         })
     }
 
-    /// The setting as it is numbered in the file, where elements before it may have been left out.
+    /// The path of a setting with its indexes in the file: earlier elements of an array may have been removed.
     #[must_use]
-    pub fn in_file(&self, setting: &Setting) -> Setting {
+    pub fn in_file(&self, setting: &SettingPath) -> SettingPath {
         let mut steps = setting.0.clone();
         for removed in self.removed.iter().rev() {
             let Some((last, around)) = removed.0.split_last() else { continue };
@@ -98,31 +98,31 @@ impl<'a> Source<'a> {
                 *step = (index + 1).to_string();
             }
         }
-        Setting(steps)
+        SettingPath(steps)
     }
 
-    /// Reports an error, and takes its cause out of the document. Returns whether that was possible.
+    /// Reports an error, and removes or renames the setting that causes it. Returns whether the document has changed.
     fn repair(&mut self, error: &Error) -> bool {
         let found = error.span().and_then(|span| find_in_table(&self.document, &span));
         let Some(path) = found else {
             let problem = error.message().to_owned();
-            self.add(Setting::default(), error.span(), (problem, "correct the value".to_owned()));
+            self.add(SettingPath::default(), error.span(), (problem, "correct the value".to_owned()));
             return false;
         };
         let (problem, remedy, meant) = explain(error.message());
-        // What was left out before is not missing.
-        if !error.message().starts_with("missing field") || !self.is_uncertain(&child_of(&path)) {
+        // A field that was removed before is not missing.
+        if !error.message().starts_with("missing field") || !self.is_uncertain(&any_child_of(&path)) {
             self.add(self.in_file(&path), error.span(), (problem, remedy));
         }
-        let Some(value) = take(&mut self.document, &path.0) else { return false };
-        let renamed = meant.is_some_and(|meant| put_back(&mut self.document, &path, meant, value));
+        let Some(value) = remove_setting(&mut self.document, &path.0) else { return false };
+        let renamed = meant.is_some_and(|meant| insert_renamed(&mut self.document, &path, meant, value));
         if !renamed {
             self.removed.push(path);
         }
         true
     }
 
-    fn add(&mut self, setting: Setting, span: Option<Range<usize>>, (problem, remedy): (String, String)) {
+    fn add(&mut self, setting: SettingPath, span: Option<Range<usize>>, (problem, remedy): (String, String)) {
         let line = span.map(|span| self.line_at(span.start));
         self.mistakes.0.push(Finding { severity: Severity::Error, setting, line, problem, remedy });
     }
@@ -133,11 +133,11 @@ impl<'a> Source<'a> {
     }
 }
 
-fn child_of(path: &Setting) -> Setting {
-    Setting(path.0.iter().cloned().chain([NO_NAME.to_owned()]).collect())
+fn any_child_of(path: &SettingPath) -> SettingPath {
+    SettingPath(path.0.iter().cloned().chain([NO_NAME.to_owned()]).collect())
 }
 
-/// Where the setting begins, or the innermost table around it.
+/// The position of a setting, or of its innermost enclosing table that exists.
 fn start_of(value: &Spanned<DeValue<'_>>, step: &str, rest: &[String]) -> Option<usize> {
     let (start, value) = match value.get_ref() {
         DeValue::Table(table) => {
@@ -153,47 +153,48 @@ fn start_of(value: &Spanned<DeValue<'_>>, step: &str, rest: &[String]) -> Option
     Some(rest.split_first().and_then(|(next, rest)| start_of(value, next, rest)).unwrap_or(start))
 }
 
-/// The setting whose name or value is exactly here.
-fn find_in_table(table: &DeTable<'_>, span: &Range<usize>) -> Option<Setting> {
+/// The setting whose name or value has exactly this span.
+fn find_in_table(table: &DeTable<'_>, span: &Range<usize>) -> Option<SettingPath> {
     table.iter().find_map(|(key, value)| {
-        let inner = if key.span() == *span { Some(Setting::default()) } else { find(value, span) };
-        inner.map(|inner| prefixed(key.get_ref(), inner))
+        let inner = if key.span() == *span { Some(SettingPath::default()) } else { find(value, span) };
+        inner.map(|inner| prepend(key.get_ref(), inner))
     })
 }
 
-fn find(value: &Spanned<DeValue<'_>>, span: &Range<usize>) -> Option<Setting> {
+/// The setting inside a value that has exactly this span.
+fn find(value: &Spanned<DeValue<'_>>, span: &Range<usize>) -> Option<SettingPath> {
     let inner = match value.get_ref() {
         DeValue::Table(table) => find_in_table(table, span),
         DeValue::Array(array) => array
             .iter()
             .enumerate()
-            .find_map(|(index, value)| find(value, span).map(|inner| prefixed(&index.to_string(), inner))),
+            .find_map(|(index, value)| find(value, span).map(|inner| prepend(&index.to_string(), inner))),
         _ => None,
     };
-    inner.or_else(|| (value.span() == *span).then(Setting::default))
+    inner.or_else(|| (value.span() == *span).then(SettingPath::default))
 }
 
-fn prefixed(step: &str, mut inner: Setting) -> Setting {
+fn prepend(step: &str, mut inner: SettingPath) -> SettingPath {
     inner.0.insert(0, step.to_owned());
     inner
 }
 
-/// Takes a setting out.
-fn take<'a>(table: &mut DeTable<'a>, path: &[String]) -> Option<Spanned<DeValue<'a>>> {
+/// Removes a setting, and returns its value.
+fn remove_setting<'a>(table: &mut DeTable<'a>, path: &[String]) -> Option<Spanned<DeValue<'a>>> {
     match path {
         [] => None,
         [name] => table.remove(name.as_str()),
-        [name, rest @ ..] => take_inner(table.get_mut(name.as_str())?.get_mut(), rest),
+        [name, rest @ ..] => remove_inner(table.get_mut(name.as_str())?.get_mut(), rest),
     }
 }
 
-fn take_inner<'a>(value: &mut DeValue<'a>, path: &[String]) -> Option<Spanned<DeValue<'a>>> {
+fn remove_inner<'a>(value: &mut DeValue<'a>, path: &[String]) -> Option<Spanned<DeValue<'a>>> {
     match (value, path) {
-        (DeValue::Table(table), _) => take(table, path),
+        (DeValue::Table(table), _) => remove_setting(table, path),
         (DeValue::Array(array), [index, rest @ ..]) => {
             let index = index.parse::<usize>().ok()?;
             if !rest.is_empty() {
-                return take_inner(array.get_mut(index)?.get_mut(), rest);
+                return remove_inner(array.get_mut(index)?.get_mut(), rest);
             }
             let taken = array.get(index)?.clone();
             let mut others = DeArray::new();
@@ -209,10 +210,10 @@ fn take_inner<'a>(value: &mut DeValue<'a>, path: &[String]) -> Option<Spanned<De
     }
 }
 
-/// Puts a value back under another name, unless there is one of that name.
-fn put_back<'a>(
+/// Inserts a removed value under another name, unless that name exists.
+fn insert_renamed<'a>(
     document: &mut DeTable<'a>,
-    path: &Setting,
+    path: &SettingPath,
     name: String,
     value: Spanned<DeValue<'a>>,
 ) -> bool {
@@ -235,7 +236,7 @@ fn put_back<'a>(
     true
 }
 
-/// The problem and the remedy of serde's message, and the name that was meant by an unknown one.
+/// Turns serde's message into a problem and a remedy. The third value is the known name nearest to an unknown one.
 fn explain(message: &str) -> (String, String, Option<String>) {
     let Some((unknown, known)) = unknown_field(message) else {
         let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
@@ -253,10 +254,10 @@ fn explain(message: &str) -> (String, String, Option<String>) {
     if let Some(meant) = nearest(&unknown, &known) {
         return (problem, format!("write {meant}"), Some(meant));
     }
-    let remedy = match place_of(&unknown) {
+    let remedy = match section_of(&unknown) {
         Some(section) if section.is_empty() => {
             format!(
-                "move the line to the top of the file, above the first [section]; {unknown} belongs to none"
+                "move the line to the top of the file, above the first [section]; {unknown} belongs to no section"
             )
         }
         Some(section) => format!("move it into [{section}]"),
@@ -265,7 +266,7 @@ fn explain(message: &str) -> (String, String, Option<String>) {
     (problem, remedy, None)
 }
 
-/// The name that serde does not know, and those that it does.
+/// Parses serde's message about an unknown field: the name, and the known names.
 fn unknown_field(message: &str) -> Option<(String, Vec<String>)> {
     let rest = message.strip_prefix("unknown field `")?;
     let (unknown, rest) = rest.split_once('`')?;
@@ -273,15 +274,15 @@ fn unknown_field(message: &str) -> Option<(String, Vec<String>)> {
     Some((unknown.to_owned(), known))
 }
 
-/// The known name that differs by little.
+/// The known name with the smallest edit distance, if it is at most a third of the length.
 fn nearest(unknown: &str, known: &[String]) -> Option<String> {
     let distance = |name: &String| strsim::damerau_levenshtein(unknown, name);
     let best = known.iter().min_by_key(|name| distance(name))?;
     (distance(best) <= (unknown.chars().count() / 3).max(1)).then(|| best.clone())
 }
 
-/// The section that knows the name: empty for the top of the file.
-fn place_of(name: &str) -> Option<String> {
+/// The section that has a setting of this name; empty for the top of the file.
+fn section_of(name: &str) -> Option<String> {
     let mut sections = vec![String::new()];
     while let Some(section) = sections.pop() {
         let known = known_names(&section);
@@ -294,7 +295,7 @@ fn place_of(name: &str) -> Option<String> {
     None
 }
 
-/// The names that a section knows, from the error that another one causes. Empty if it is no section.
+/// The settings of a section, from the error that an unknown one causes. Empty if there is no such section.
 fn known_names(section: &str) -> Vec<String> {
     let header = if section.is_empty() { String::new() } else { format!("[{section}]\n") };
     let error = toml::from_str::<Config>(&format!("{header}'{NO_NAME}' = 0")).err();

@@ -1,5 +1,5 @@
-//! What is counted of requests. A request costs a few atomic additions: each kind of request in each protocol has its
-//! counters in a place of its own.
+//! Counts requests by kind, protocol and result. Each combination has its own counters, so that a request costs a few atomic
+//! additions.
 
 use std::array;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::context::{Context, WireProtocol};
 use crate::error::{Error, ErrorKind};
 use crate::histogram::{Histogram, HistogramCounts};
 
-/// The codes of requests that did not fail, beside the names of [`ErrorKind`].
+/// The result codes of requests that did not fail. Those of failed ones are the names of [`ErrorKind`].
 const OK: &str = "ok";
 const CANCELLED: &str = "cancelled";
 const KINDS: usize = ErrorKind::VARIANTS.len();
@@ -46,40 +46,41 @@ struct Amount {
     bytes: AtomicU64,
 }
 
-/// A request that is under way. Dropping it means that the request was cancelled.
+/// A request in flight. Dropping it without [`Counted::finish`] counts it as cancelled.
 pub(super) struct Counted<'a> {
     counters: &'a Counters,
     carries: Size,
     done: bool,
 }
 
-/// What was counted of one kind of request in one protocol.
+/// The counts of one kind of request in one protocol.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OperationCounts {
-    /// What the requests do.
+    /// The kind of request.
     pub operation: &'static str,
-    /// The protocol that they came by.
+    /// The protocol.
     pub protocol: &'static str,
-    /// Those that are not answered yet.
+    /// The number of requests that are not answered yet.
     pub in_flight: u64,
-    /// Those that have ended, by code: `ok`, `cancelled`, or the name of an [`ErrorKind`]. Codes that never occurred are left out.
+    /// The number of ended requests by code: `ok`, `cancelled`, or the name of an [`ErrorKind`]. Codes that never occurred are
+    /// left out.
     pub ended: Vec<(&'static str, u64)>,
-    /// From when they came in until their answers were ready.
+    /// The time from receiving a request until its answer is ready.
     pub duration: HistogramCounts,
-    /// What the successful ones carried.
+    /// The messages that successful requests carried.
     pub carried: Size,
-    /// What their answers carried.
+    /// The messages that their answers carried.
     pub answered: Size,
 }
 
 impl RequestMetrics {
-    /// Nothing counted yet.
+    /// Creates counters that are zero.
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    /// Counts a request that has come in.
+    /// Counts the begin of a request.
     pub(super) fn begin(&self, operation: &Operation<'_>) -> Counted<'_> {
         let counters = &self.counters[operation.context.protocol as usize][operation.kind as usize];
         counters.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -91,13 +92,14 @@ impl RequestMetrics {
         self.refused.add(error.kind);
     }
 
-    /// The requests that layers have refused, by the name of the [`ErrorKind`]. Kinds that never occurred are left out.
+    /// The number of requests that layers have refused, by the name of the [`ErrorKind`]. Kinds that never occurred are
+    /// left out.
     #[must_use]
     pub fn refusals(&self) -> Vec<(&'static str, u64)> {
         self.refused.counts().collect()
     }
 
-    /// What was counted, for each kind of request in each protocol that there was a request of.
+    /// The counts of each kind of request in each protocol, if there was any such request.
     #[must_use]
     pub fn operations(&self) -> Vec<OperationCounts> {
         let by_protocol = WireProtocol::VARIANTS.iter().zip(&self.counters);
@@ -110,7 +112,7 @@ impl RequestMetrics {
 }
 
 impl Counted<'_> {
-    /// Counts how the request has ended.
+    /// Counts the end of the request.
     pub(super) fn finish(mut self, context: &Context, result: Result<Size, &Error>) {
         let counters = self.counters;
         match result {
@@ -187,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_counted_by_how_it_ends() {
+    fn a_request_is_counted_by_its_result() {
         let metrics = RequestMetrics::new();
         let context = Context::of_client("c");
         let size = Size { messages: 2, bytes: 10, ..Size::default() };

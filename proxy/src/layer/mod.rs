@@ -1,16 +1,17 @@
-//! What every request of a client passes before the rules handle it, whatever its protocol.
+//! Layers around the processing of requests: access control, limits, logs, metrics and traces, the same for every protocol.
 //!
-//! [`crate::processor::Processor::run`] runs each of them through [`Layers`]. Administration bypasses them.
+//! [`crate::processor::Processor::run`] passes each request of a client through [`Layers`]. Administration bypasses all of them
+//! except access control.
 
 mod access;
 mod access_log;
 mod limit;
+mod log_failures;
 mod message_trace;
 mod metrics;
 mod observe;
 mod operation;
-mod text;
-mod trace;
+mod truncate;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,28 +23,27 @@ use crate::context::Context;
 use crate::error::Error;
 use access::Grant;
 pub use access::{
-    AccessConfig, AccessControl, AccessError, AccessFile, Action, Asked, Decision, Effect, Explanation,
+    AccessConfig, AccessControl, AccessError, AccessFile, AccessQuery, Action, Decision, Effect, Explanation,
     FirstUser, IssuerConfig, IssuerMistake, ListedUser, NewUser, Pattern, PolicyEntry, ResourceKind, Right,
     Rules, Secret, SecretKey, Tables, UserEntry, UserKind, UserUpdate,
 };
 pub use access_log::{AccessLog, AccessLogConfig, AccessLogError};
-use limit::{Held, Slot};
 pub use limit::{InFlight, OnExcess, Per, Quota, QuotaStatus, Quotas};
+use limit::{QuotaPermit, Slot};
 pub use message_trace::{
-    CLIENT_PROPERTY, MessageTrace, MessageTraceConfig, TRACE_OK, TraceClient, TraceEvent, TraceStep, Traced,
-    TracedSend, trace_word,
+    CLIENT_PROPERTY, MessageTrace, MessageTraceConfig, RequestTrace, TRACE_OK, TraceClient, TraceEvent,
+    TraceStep, TracedSend, sanitize_for_trace,
 };
 pub use metrics::{OperationCounts, RequestMetrics};
 use observe::Observed;
 pub use observe::Observers;
 pub use operation::{Names, Operation, OperationKind, Size};
 
-/// The layers, in this order: `access` refuses whom it does not know, and what they may not do; `limit` protects the rules
-/// and the backend from what may be done; `trace` logs what failed, `metrics` counts what
-/// came in, and `access_log` writes it down, refusals of the other layers included. `message_trace` records what becomes of
-/// messages.
+/// The layers, in this order: `access` refuses requests of unknown users, and requests without the necessary rights; `limit`
+/// bounds the load on the processor and the backend; `log_failures` logs failed requests; `metrics` counts requests; and
+/// `access_log` logs them, including those that other layers refuse. `message_trace` records the steps of messages.
 ///
-/// A new layer is a step in [`Layers::enter`], and in [`Passage::finish`] if it wants to see the result.
+/// A new layer is a step in [`Layers::admit`], and in [`AdmittedRequest::finish`] if it needs the result.
 pub struct Layers {
     access: Option<Arc<AccessControl>>,
     in_flight: InFlight,
@@ -51,89 +51,97 @@ pub struct Layers {
     observers: Observers,
 }
 
-/// A request that all layers let in. Dropping it without [`Passage::finish`] means that the request was cancelled.
+/// A request that all layers have admitted. Dropping it without [`AdmittedRequest::finish`] means that the request was
+/// cancelled.
 ///
-/// It outlives the request's command. What a layer needs of the operation when the request is done, it keeps here.
+/// It outlives the request's command, and holds the state that layers need when the request ends.
 #[must_use]
-pub struct Passage<'a> {
+pub struct AdmittedRequest<'a> {
     kind: OperationKind,
     in_flight: &'a InFlight,
     slot: Slot<'a>,
-    held: Option<Box<Held>>,
-    grant: Granted,
+    permit: Option<Box<QuotaPermit>>,
+    grant: AccessGrant,
     observed: Observed<'a>,
-    // In a box: what is not traced must not take more memory.
-    traced: Option<Box<Traced<'a>>>,
+    // Boxed, so that requests without a trace take no more memory.
+    traced: Option<Box<RequestTrace<'a>>>,
 }
 
 impl Layers {
-    /// The layers, with at most this many requests in flight. Everybody may do everything without access control.
+    /// Layers that allow `max_in_flight` concurrent requests. Without access control, all requests are authorized.
     #[must_use]
     pub fn new(max_in_flight: usize, quotas: Quotas, access: Option<Arc<AccessControl>>) -> Self {
         let observers = Observers::default();
         Self { access, in_flight: InFlight::new(max_in_flight), quotas, observers }
     }
 
-    /// The same with these observers.
+    /// Sets the observers of requests. There are none by default.
     #[must_use]
-    pub fn observed_by(self, observers: Observers) -> Self {
+    pub fn with_observers(self, observers: Observers) -> Self {
         Self { observers, ..self }
     }
 
-    /// Lets a request in, or refuses it.
+    /// Admits a request, or refuses it.
     ///
     /// # Errors
     /// The refusal of the first layer that refuses.
-    pub fn enter(&self, operation: &Operation<'_>) -> Result<Passage<'_>, Error> {
-        // Layers are steps, not futures around futures: each wrapper would make every request's future larger.
+    pub fn admit(&self, operation: &Operation<'_>) -> Result<AdmittedRequest<'_>, Error> {
+        // Layers are steps, not nested futures: each wrapper would enlarge the future of every request.
         let Operation { kind, context, .. } = *operation;
-        let entered = || {
-            let (user, grant) = match self.access_of(context) {
+        let admit = || {
+            let (user, grant) = match self.access_for(context) {
                 Some(access) => {
-                    let (user, grant) = access.enter(operation)?;
-                    (Some(user), Granted(grant))
+                    let (user, grant) = access.authorize(operation)?;
+                    (Some(user), AccessGrant(grant))
                 }
-                None => (None, Granted::default()),
+                None => (None, AccessGrant::default()),
             };
-            let mut slot = self.in_flight.enter(kind)?;
-            let held = self.quotas.enter(operation, user.as_deref(), true)?;
-            if held.as_ref().is_some_and(|held| held.turn.is_some()) {
+            let mut slot = self.in_flight.acquire(kind)?;
+            let permit = self.quotas.acquire(operation, user.as_deref(), true)?;
+            if permit.as_ref().is_some_and(|permit| permit.starts_at.is_some()) {
                 slot = Slot::default();
             }
             let trace = self.observers.message_trace.as_ref();
             let traced = trace.and_then(|trace| trace.begin(operation, user.as_deref()));
-            Ok((slot, held, grant, traced))
+            Ok((slot, permit, grant, traced))
         };
         let observed = self.observers.begin(operation, || self.claimed_user(context));
-        match entered() {
-            Ok((slot, held, grant, traced)) => {
-                Ok(Passage { kind, in_flight: &self.in_flight, slot, held, grant, observed, traced })
-            }
+        match admit() {
+            Ok((slot, permit, grant, traced)) => Ok(AdmittedRequest {
+                kind,
+                in_flight: &self.in_flight,
+                slot,
+                permit,
+                grant,
+                observed,
+                traced,
+            }),
             Err(refused) => {
-                trace::failed(context, kind, &refused);
+                log_failures::log_failure(context, kind, &refused);
                 observed.refused(context, &refused);
                 Err(refused)
             }
         }
     }
 
-    /// Lets an administrator's request in if they have this right.
+    /// Checks that the user of an administrative request has this right.
     ///
     /// # Errors
     /// `Unauthorized`, `AccessDenied`.
     pub fn administer(&self, context: &Context, right: Right) -> Result<(), Error> {
-        self.access_of(context).map_or(Ok(()), |access| access.administer(context, right))
+        self.access_for(context).map_or(Ok(()), |access| access.administer(context, right))
     }
 
-    /// Lets a request in that no command carries out, or refuses it. It is never delayed.
+    /// Checks a request that is not processed by a command. Quotas never delay it.
     ///
     /// # Errors
     /// `Unauthorized`, `AccessDenied`, or `Busy`.
     pub fn check(&self, operation: &Operation<'_>) -> Result<(), Error> {
         let check = || {
-            let user = self.access_of(operation.context).map(|access| access.enter(operation)).transpose()?;
+            let user =
+                self.access_for(operation.context).map(|access| access.authorize(operation)).transpose()?;
             let user = user.as_ref().map(|(user, _)| &**user);
-            self.quotas.enter(operation, user, false).map(drop)
+            self.quotas.acquire(operation, user, false).map(drop)
         };
         let observed = self.observers.begin(operation, || self.claimed_user(operation.context));
         let checked = check();
@@ -144,92 +152,93 @@ impl Layers {
         checked
     }
 
-    /// What decides whether this client may do what it asks for; nobody does if it may do everything.
-    fn access_of(&self, context: &Context) -> Option<&AccessControl> {
+    /// Access control for this request. `None` if the request needs no authorization.
+    fn access_for(&self, context: &Context) -> Option<&AccessControl> {
         self.access.as_deref().filter(|_| !context.is_admitted && !context.is_trusted())
     }
 
-    /// Who is said to send a request, if access control looks at it.
+    /// The user that the request claims to come from, not necessarily verified. `None` without access control.
     fn claimed_user(&self, context: &Context) -> Option<String> {
-        self.access_of(context)?.claimed_user(context)
+        self.access_for(context)?.claimed_user(context)
     }
 
-    /// What records what happens to messages.
+    /// Message trace, if it is configured.
     #[must_use]
     pub fn message_trace(&self) -> Option<&Arc<MessageTrace>> {
         self.observers.message_trace.as_ref()
     }
 
-    /// Access control, if there is some.
+    /// Access control, if it is configured.
     #[must_use]
     pub fn access(&self) -> Option<&Arc<AccessControl>> {
         self.access.as_ref()
     }
 
-    /// The quotas, for an administrator.
+    /// The quotas in force, which administrators read and change.
     #[must_use]
     pub fn quotas(&self) -> &Quotas {
         &self.quotas
     }
 }
 
-impl<'a> Passage<'a> {
-    /// What to wait for before the request is carried out, if a quota delays it. Once `draining` is cancelled, nobody waits
-    /// any more. Only then it is in flight: those that wait must not take the place of others.
+impl<'a> AdmittedRequest<'a> {
+    /// Returns a future that delays the request as a quota demands, or `None` if no quota delays it. The delay ends early when
+    /// `draining` is cancelled. The request takes its slot among those in flight after the delay, so that delayed requests
+    /// don't take slots from others.
     ///
     /// # Errors
-    /// Its client loses the right to it, or too many others are in flight.
-    // In a box of its own: few requests wait, and every request's future would be larger.
-    pub fn turn<'b>(
+    /// The client's access is revoked meanwhile, or all slots are taken after the delay.
+    // Boxed, because few requests are delayed, and the future of every request would be larger.
+    pub fn wait_for_quota<'b>(
         &'b mut self,
         draining: &'b CancellationToken,
     ) -> Option<BoxFuture<'b, Result<(), Error>>> {
-        let turn: Instant = self.held.as_ref()?.turn?;
+        let starts_at: Instant = self.permit.as_ref()?.starts_at?;
         Some(Box::pin(async move {
             tokio::select! {
                 biased;
                 revoked = self.revoked() => return Err(revoked),
-                () = tokio::time::sleep_until(turn.into()) => {}
+                () = tokio::time::sleep_until(starts_at.into()) => {}
                 () = draining.cancelled() => {}
             }
-            self.slot = self.in_flight.enter(self.kind).inspect_err(|refused| {
-                self.held.iter().for_each(|held| held.give_back());
+            self.slot = self.in_flight.acquire(self.kind).inspect_err(|refused| {
+                self.permit.iter().for_each(|permit| permit.give_back());
                 self.observed.count_refusal(refused);
             })?;
             Ok(())
         }))
     }
 
-    /// Completes if the client loses the right to what the request waits for.
+    /// Completes when the client's access is revoked.
     pub async fn revoked(&mut self) -> Error {
         self.grant.revoked().await
     }
 
-    /// What records what happens to the request's messages, if they are traced.
-    pub fn traced(&mut self) -> Option<&mut Traced<'a>> {
+    /// The trace of the request's messages, if they are traced.
+    pub fn traced(&mut self) -> Option<&mut RequestTrace<'a>> {
         self.traced.as_deref_mut()
     }
 
-    /// Reports how the request ended: what was answered, by messages and bytes, or why it failed.
+    /// Reports the end of the request: the size of the answer, or the error.
     ///
-    /// Returns what stays granted beyond the request, if it opened a stream.
-    pub fn finish(self, context: &Context, result: Result<Size, &Error>) -> Granted {
+    /// Returns the access grant, which a stream that the request opened holds further.
+    pub fn finish(self, context: &Context, result: Result<Size, &Error>) -> AccessGrant {
         drop(self.slot);
         self.observed.finish(context, result);
         match result {
-            Ok(answered) => self.held.iter().for_each(|held| held.charge(answered)),
-            Err(error) => trace::failed(context, self.kind, error),
+            Ok(answered) => self.permit.iter().for_each(|permit| permit.charge(answered)),
+            Err(error) => log_failures::log_failure(context, self.kind, error),
         }
         self.grant
     }
 }
 
-/// What access control has granted for a while.
+/// An access grant of a request that waits or opens a stream. Without access control, it is never revoked.
 #[derive(Default)]
-pub struct Granted(Option<Box<Grant>>);
+pub struct AccessGrant(Option<Box<Grant>>);
 
-impl Granted {
-    /// Completes if it is revoked.
+impl AccessGrant {
+    /// Completes with the reason when the grant is revoked.
     pub async fn revoked(&mut self) -> Error {
         match &mut self.0 {
             Some(grant) => grant.revoked().await,
@@ -257,15 +266,15 @@ mod tests {
             groups: &(),
             size: Size::default(),
         };
-        let first = layers.enter(&operation).expect("room");
-        assert_eq!(layers.enter(&operation).err().map(|error| error.kind), Some(ErrorKind::Busy));
+        let first = layers.admit(&operation).expect("room");
+        assert_eq!(layers.admit(&operation).err().map(|error| error.kind), Some(ErrorKind::Busy));
         drop(first);
-        drop(layers.enter(&operation).expect("room").finish(&context, Ok(Size::default())));
-        assert!(layers.enter(&operation).is_ok());
+        drop(layers.admit(&operation).expect("room").finish(&context, Ok(Size::default())));
+        assert!(layers.admit(&operation).is_ok());
     }
 
     #[tokio::test]
-    async fn delayed_requests_are_in_flight_once_their_turn_has_come() {
+    async fn delayed_requests_take_a_slot_only_after_their_delay() {
         let quota = Quota {
             send_messages_per_second: NonZeroU64::new(1),
             on_excess: OnExcess::Delay,
@@ -277,18 +286,18 @@ mod tests {
         let (noisy, quiet) = (Context::of_client("noisy"), Context::of_client("quiet"));
         let send = |context| {
             let size = Size { messages: 1, bytes: 1, largest: 1 };
-            layers.enter(&Operation { kind: OperationKind::Send, context, topics: &(), groups: &(), size })
+            layers.admit(&Operation { kind: OperationKind::Send, context, topics: &(), groups: &(), size })
         };
         drop(send(&noisy).expect("room"));
-        let mut delayed = [send(&noisy).expect("a turn"), send(&noisy).expect("a turn")];
+        let mut delayed = [send(&noisy).expect("a delay"), send(&noisy).expect("a delay")];
         let in_flight = send(&quiet).expect("delayed requests leave room");
         let draining = CancellationToken::new();
         draining.cancel();
         let [one, other] = &mut delayed;
-        let refused = one.turn(&draining).expect("a turn").await;
+        let refused = one.wait_for_quota(&draining).expect("a delay").await;
         assert_eq!(refused.err().map(|error| error.kind), Some(ErrorKind::Busy));
         drop(in_flight);
-        assert!(other.turn(&draining).expect("a turn").await.is_ok());
+        assert!(other.wait_for_quota(&draining).expect("a delay").await.is_ok());
         assert_eq!(send(&quiet).err().map(|error| error.kind), Some(ErrorKind::Busy));
     }
 }

@@ -1,42 +1,42 @@
-//! What sees how requests end: metrics, and the access log.
+//! Reports the begin and the end of requests to metrics and to the access log.
 
 use std::sync::Arc;
 
-use super::access_log::{AccessLog, Entry};
+use super::access_log::{AccessLog, LogEntry};
 use super::message_trace::MessageTrace;
 use super::metrics::{Counted, RequestMetrics};
 use super::{Operation, Size};
 use crate::context::Context;
 use crate::error::Error;
 
-/// Who observes requests. Nobody by default.
+/// The observers of requests. There are none by default.
 #[derive(Clone, Default)]
 pub struct Observers {
-    /// Counts them.
+    /// Counts requests.
     pub metrics: Option<Arc<RequestMetrics>>,
-    /// Logs them.
+    /// Logs requests.
     pub access_log: Option<Arc<AccessLog>>,
-    /// Records what happens to messages.
+    /// Records the steps of messages.
     pub message_trace: Option<Arc<MessageTrace>>,
 }
 
-/// A request that is observed. Dropping it means that the request was cancelled.
+/// An observed request. Dropping it means that the request was cancelled.
 pub(super) struct Observed<'a> {
     observers: &'a Observers,
     counted: Option<Counted<'a>>,
-    entry: Option<Entry<'a>>,
+    entry: Option<LogEntry<'a>>,
 }
 
 impl Observers {
-    /// Observes a request that has come in. `user` tells who is said to send it.
+    /// Begins to observe a request. `user` returns the user that the request claims to come from; the access log calls it.
     pub(super) fn begin(
         &self,
         operation: &Operation<'_>,
         user: impl FnOnce() -> Option<String>,
     ) -> Observed<'_> {
-        let is_seen = is_request(operation);
-        let metrics = self.metrics.as_deref().filter(|_| is_seen);
-        let access_log = self.access_log.as_deref().filter(|_| is_seen);
+        let is_observed = is_client_request(operation);
+        let metrics = self.metrics.as_deref().filter(|_| is_observed);
+        let access_log = self.access_log.as_deref().filter(|_| is_observed);
         Observed {
             observers: self,
             counted: metrics.map(|metrics| metrics.begin(operation)),
@@ -46,20 +46,20 @@ impl Observers {
 }
 
 impl Observed<'_> {
-    /// A layer has refused the request.
+    /// Reports that a layer has refused the request.
     pub(super) fn refused(self, context: &Context, error: &Error) {
         self.count_refusal(error);
         self.finish(context, Err(error));
     }
 
-    /// A layer has refused the request. It is finished as any other.
+    /// Counts a refusal by a layer. The caller then finishes the request as any other.
     pub(super) fn count_refusal(&self, error: &Error) {
         if let Some(metrics) = &self.observers.metrics {
             metrics.refused(error);
         }
     }
 
-    /// The request has ended.
+    /// Reports the end of the request.
     pub(super) fn finish(self, context: &Context, result: Result<Size, &Error>) {
         if let Some(counted) = self.counted {
             counted.finish(context, result);
@@ -70,8 +70,8 @@ impl Observed<'_> {
     }
 }
 
-/// Whether a client has asked for this, and whether it is not a further part of what is observed already.
-fn is_request(operation: &Operation<'_>) -> bool {
+/// Whether the operation is a client's request, and the first operation of that request.
+fn is_client_request(operation: &Operation<'_>) -> bool {
     operation.is_of_client() && !operation.context.is_continued
 }
 
@@ -81,7 +81,7 @@ mod tests {
     use crate::layer::OperationKind;
 
     #[test]
-    fn a_request_is_seen_once_and_what_the_proxy_does_on_its_own_is_not() {
+    fn a_request_is_observed_once_and_the_proxys_own_operations_are_not() {
         let metrics = RequestMetrics::new();
         let observers = Observers { metrics: Some(metrics.clone()), ..Observers::default() };
         let seen = |kind, context: &Context| {

@@ -1,43 +1,45 @@
+//! The view that layers have of a request.
+
 use std::fmt;
 
 use strum::{IntoStaticStr, VariantArray};
 
 use crate::context::Context;
 
-/// A request as the layers see it. Borrows from the request: making one allocates nothing.
+/// The properties of a request that layers use. It borrows from the request, so that creating it allocates nothing.
 #[derive(Clone, Copy)]
 pub struct Operation<'a> {
-    /// What the request does.
+    /// The kind of the request.
     pub kind: OperationKind,
-    /// The client: its id, address, namespace, deadline, and the credentials it sent.
+    /// The client's id, address, namespace, deadline and credentials.
     pub context: &'a Context,
     /// The topics that the request names.
     pub topics: &'a dyn Names,
     /// The consumer groups that the request names.
     pub groups: &'a dyn Names,
-    /// What the request carries.
+    /// The messages that the request carries.
     pub size: Size,
 }
 
 impl Operation<'_> {
-    /// Whether a client has asked for it. What a classic client has consumed, it tells by its next pull: the proxy acknowledges
-    /// it in the client's name.
+    /// Whether the request comes from a client, and not from the proxy itself. The proxy acknowledges on behalf of classic
+    /// clients, which report consumed messages with their next pull; these acknowledgements count as the client's.
     pub(super) fn is_of_client(&self) -> bool {
         !self.context.is_admitted || self.kind == OperationKind::Acknowledge
     }
 }
 
-/// What a request does. Its name is the text of metrics and logs.
+/// The kind of a request. Metrics and logs use its name in snake case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum OperationKind {
-    /// Asks for the route of a topic.
+    /// Queries the route of a topic.
     QueryRoute,
-    /// Asks for the queues to receive from.
+    /// Queries the queues to receive from.
     QueryAssignment,
     /// Stores messages.
     Send,
-    /// Waits for messages.
+    /// Receives messages by long polling.
     Receive,
     /// Acknowledges deliveries.
     Acknowledge,
@@ -45,25 +47,25 @@ pub enum OperationKind {
     ChangeInvisible,
     /// Moves a delivery to the dead-letter topic.
     ForwardToDeadLetter,
-    /// Has a message that was read by offset read again.
+    /// Schedules the redelivery of a message that was read by offset.
     SendBack,
-    /// Commits a half message, or rolls it back.
+    /// Commits or rolls back a half message.
     EndTransaction,
     /// Recalls a delayed message.
     Recall,
     /// Changes the lite topics of a client.
     SyncLite,
-    /// Reads a queue by offset, and waits.
+    /// Reads a queue by offset, with long polling.
     Pull,
     /// Stores a group's offset.
     UpdateOffset,
-    /// Asks for a group's offset.
+    /// Reads a group's offset.
     GetOffset,
-    /// Asks for an offset of a queue.
+    /// Reads an offset of a queue: the first, the last, or that of a time.
     QueryOffset,
     /// Locks queues for one client.
     LockQueues,
-    /// Ends such locks.
+    /// Unlocks queues.
     UnlockQueues,
     /// Reports that a client is alive.
     Heartbeat,
@@ -74,20 +76,20 @@ pub enum OperationKind {
 }
 
 impl OperationKind {
-    /// Whether it waits for messages.
+    /// Whether such a request may wait for messages.
     pub(super) fn waits(self) -> bool {
         matches!(self, Self::Receive | Self::Pull)
     }
 }
 
-/// An amount of messages.
+/// A number of messages and the size of their bodies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Size {
-    /// How many messages, or deliveries to settle.
+    /// The number of messages, or of deliveries to settle.
     pub messages: usize,
-    /// The bytes of their bodies.
+    /// The size of all bodies in bytes.
     pub bytes: usize,
-    /// The bytes of the largest body.
+    /// The size of the largest body in bytes.
     pub largest: usize,
 }
 
@@ -102,14 +104,14 @@ impl Size {
         bodies.fold(Self::default(), add)
     }
 
-    /// So many messages whose bodies do not travel.
+    /// A number of messages without their bodies.
     #[must_use]
     pub fn of_messages(messages: usize) -> Self {
         Self { messages, ..Self::default() }
     }
 }
 
-/// Something that names topics, or groups.
+/// A list of names of topics or groups.
 pub trait Names: Sync {
     /// Calls `visit` with each name, in the request's order. Names may be empty or malformed, and may repeat.
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a str));
@@ -121,7 +123,7 @@ impl Names for String {
     }
 }
 
-/// Names nothing.
+/// An empty list.
 impl Names for () {
     fn each<'a>(&'a self, _: &mut dyn FnMut(&'a str)) {}
 }

@@ -3,7 +3,7 @@
 use super::environment::Environment;
 use crate::context::Context;
 use crate::error::Error;
-use crate::layer::{Names, OperationKind, Size, Traced};
+use crate::layer::{Names, OperationKind, RequestTrace, Size};
 
 /// A request, independent of the protocol. Front ends decode it, and [`super::Processor::run`] carries it out.
 ///
@@ -34,10 +34,10 @@ pub trait Command: Send + Sync {
     }
 
     /// Reports to message trace which messages the request is about to process, and how.
-    fn trace(&self, _: &mut Traced<'_>) {}
+    fn trace(&self, _: &mut RequestTrace<'_>) {}
 
     /// Reports to message trace the outcome for these messages, and the messages in the answer.
-    fn trace_end(_: Result<&Self::Answer, &Error>, _: &mut Traced<'_>) {}
+    fn trace_end(_: Result<&Self::Answer, &Error>, _: &mut RequestTrace<'_>) {}
 
     /// Carries the request out.
     fn handle(

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::Processor;
 use crate::error::{Error, ErrorKind};
-use crate::layer::{CLIENT_PROPERTY, TraceClient, TraceEvent, TraceStep, trace_word};
+use crate::layer::{CLIENT_PROPERTY, TraceClient, TraceEvent, TraceStep, sanitize_for_trace};
 use crate::service::names::TRACE_TOPIC;
 use crate::service::{ReadMessage, ReadQueue, WantedMessage, millis};
 
@@ -51,7 +51,7 @@ impl Processor {
             None => true,
         };
         let started = Instant::now();
-        let wanted = trace_word(&search.message_id);
+        let wanted = sanitize_for_trace(&search.message_id);
         let stats = self.topic_stats(TRACE_TOPIC, None).await.map_err(|error| match error.kind {
             ErrorKind::TopicNotFound => {
                 let text = format!("no message was ever traced: topic {TRACE_TOPIC} does not exist");
@@ -106,8 +106,10 @@ impl Processor {
 fn events_of(read: &ReadMessage, message_id: &str) -> impl Iterator<Item = TraceEvent> {
     let message = &read.delivery.message;
     let id = message.properties.iter().find(|(name, _)| name == CLIENT_PROPERTY);
-    let client =
-        TraceClient { id: trace_word(id.map_or("", |(_, id)| id)), address: trace_word(&message.born_host) };
+    let client = TraceClient {
+        id: sanitize_for_trace(id.map_or("", |(_, id)| id)),
+        address: sanitize_for_trace(&message.born_host),
+    };
     let recorded = millis(message.born_at.unwrap_or(read.delivery.stored_at));
     let body = String::from_utf8_lossy(&message.body);
     let mut events: Vec<_> =

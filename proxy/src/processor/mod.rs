@@ -90,7 +90,7 @@ pub use validate::is_blank;
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::layer::{Granted, Layers, Operation, Quotas, Right};
+use crate::layer::{AccessGrant, Layers, Operation, Quotas, Right};
 use crate::service::{Capabilities, GroupConfig, GroupUpdate, TopicConfig, TopicUpdate};
 use administration::AdministrationPermits;
 use clients::Clients;
@@ -150,34 +150,34 @@ impl Processor {
         &self,
         context: &Context,
         command: C,
-    ) -> Result<(C::Answer, Granted), Error> {
-        let mut passage = self.layers.enter(&Operation {
+    ) -> Result<(C::Answer, AccessGrant), Error> {
+        let mut request = self.layers.admit(&Operation {
             kind: C::KIND,
             context,
             topics: command.topics(),
             groups: command.groups(),
             size: command.size(),
         })?;
-        if let Some(traced) = passage.traced() {
+        if let Some(traced) = request.traced() {
             command.trace(traced);
         }
-        let turn = match passage.turn(&self.environment.draining) {
-            Some(turn) => turn.await,
+        let waited = match request.wait_for_quota(&self.environment.draining) {
+            Some(wait) => wait.await,
             None => Ok(()),
         };
-        if let Err(refused) = turn {
-            drop(passage.finish(context, Err(&refused)));
+        if let Err(refused) = waited {
+            drop(request.finish(context, Err(&refused)));
             return Err(refused);
         }
         let result = tokio::select! {
             biased;
             result = command.handle(&self.environment, context) => result,
-            revoked = passage.revoked() => Err(revoked),
+            revoked = request.revoked() => Err(revoked),
         };
-        if let Some(traced) = passage.traced() {
+        if let Some(traced) = request.traced() {
             C::trace_end(result.as_ref(), traced);
         }
-        let granted = passage.finish(context, result.as_ref().map(C::answer_size));
+        let granted = request.finish(context, result.as_ref().map(C::answer_size));
         result.map(|answer| (answer, granted))
     }
 

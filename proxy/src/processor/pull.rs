@@ -7,7 +7,7 @@ use super::environment::Environment;
 use super::{Expression, filter, group, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::layer::{Names, OperationKind, Size, Traced};
+use crate::layer::{Names, OperationKind, RequestTrace, Size};
 use crate::service::{Pull, PullOutcome, Pulled, QueueRef, Whence};
 
 /// A queue as a client names it.
@@ -100,9 +100,9 @@ impl Command for PullCommand {
         Size::of_bodies(messages.iter().map(|delivery| &*delivery.message.body))
     }
 
-    fn trace_end(result: Result<&Pulled, &Error>, traced: &mut Traced<'_>) {
+    fn trace_end(result: Result<&Pulled, &Error>, traced: &mut RequestTrace<'_>) {
         if let Ok(Pulled { outcome: PullOutcome::Messages(messages), .. }) = result {
-            messages.iter().for_each(|delivery| traced.delivered(delivery, None));
+            messages.iter().for_each(|delivery| traced.record_delivery(delivery, None));
         }
     }
 

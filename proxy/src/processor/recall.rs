@@ -5,7 +5,7 @@ use super::environment::Environment;
 use super::{message_type, validate};
 use crate::context::Context;
 use crate::error::Error;
-use crate::layer::{Names, OperationKind, TraceStep, Traced};
+use crate::layer::{Names, OperationKind, RequestTrace, TraceStep};
 use crate::service::TopicKind;
 
 /// Recalls a DELAY message that was not delivered yet. Returns the message's id.
@@ -31,10 +31,10 @@ impl Command for RecallCommand {
         &self.topic
     }
 
-    fn trace_end(result: Result<&String, &Error>, traced: &mut Traced<'_>) {
+    fn trace_end(result: Result<&String, &Error>, traced: &mut RequestTrace<'_>) {
         if let Ok(message_id) = result {
-            traced.decides(TraceStep::Recalled, message_id);
-            traced.all_ended(Ok(()));
+            traced.begin_decision(TraceStep::Recalled, message_id);
+            traced.end_all(Ok(()));
         }
     }
 

@@ -14,7 +14,7 @@ use super::limits::Limits;
 use super::{Expression, filter, group, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::layer::{Names, OperationKind, Size, Traced};
+use crate::layer::{Names, OperationKind, RequestTrace, Size};
 use crate::service::{
     ChangeInvisible, Delivered, Delivery, Forward, GroupConfig, Receive, ServiceErrorKind, Services, Settle,
 };
@@ -97,10 +97,10 @@ impl Command for ReceiveCommand {
         Size::of_bodies(leased.iter().map(|leased| &*leased.delivery.message.body))
     }
 
-    fn trace_end(result: Result<&Received, &Error>, traced: &mut Traced<'_>) {
+    fn trace_end(result: Result<&Received, &Error>, traced: &mut RequestTrace<'_>) {
         let Ok(Received::Messages(leased)) = result else { return };
         for LeasedDelivery { delivery, handle } in leased {
-            traced.delivered(delivery, Some(handle));
+            traced.record_delivery(delivery, Some(handle));
         }
     }
 
@@ -304,7 +304,7 @@ impl DeliverySource<'_> {
                 environment
                     .message_trace
                     .iter()
-                    .for_each(|trace| trace.dead_lettered(topic, group, &delivery.message));
+                    .for_each(|trace| trace.record_dead_letter(topic, group, &delivery.message));
             }
             // The message is delivered again when its lease ends, and then moved again.
             Err(error) => {

@@ -10,7 +10,7 @@ use super::limits::Limits;
 use super::{message_type, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::layer::{Names, OperationKind, Size, Traced, TracedSend};
+use crate::layer::{Names, OperationKind, RequestTrace, Size, TracedSend};
 use crate::service::names::{self, properties};
 use crate::service::{Delay, Message, Persistence, SentBack, TopicKind, millis, time};
 
@@ -59,9 +59,9 @@ impl Command for SendCommand {
         self
     }
 
-    fn trace(&self, traced: &mut Traced<'_>) {
+    fn trace(&self, traced: &mut RequestTrace<'_>) {
         for draft in &self.messages {
-            traced.sends(&TracedSend {
+            traced.begin_send(&TracedSend {
                 id: &draft.id,
                 tag: draft.tag.as_deref(),
                 keys: &draft.keys,
@@ -72,14 +72,14 @@ impl Command for SendCommand {
         }
     }
 
-    fn trace_end(result: Result<&Self::Answer, &Error>, traced: &mut Traced<'_>) {
+    fn trace_end(result: Result<&Self::Answer, &Error>, traced: &mut RequestTrace<'_>) {
         match result {
             Ok(stored) => {
                 for (index, stored) in stored.iter().enumerate() {
-                    traced.ended(index, stored.as_ref().map(drop));
+                    traced.end(index, stored.as_ref().map(drop));
                 }
             }
-            Err(error) => traced.all_ended(Err(error)),
+            Err(error) => traced.end_all(Err(error)),
         }
     }
 

@@ -6,7 +6,7 @@ use super::pull::{QueueName, check_queue};
 use super::validate;
 use crate::context::Context;
 use crate::error::Error;
-use crate::layer::{Names, OperationKind, Size, TraceStep, Traced};
+use crate::layer::{Names, OperationKind, RequestTrace, Size, TraceStep};
 use crate::service::{SendBack, ServiceErrorKind, TopicConfig, TopicKind, names};
 
 /// Copies a message to its group's retry topic, from which the group reads it again later. After the last attempt, the
@@ -58,13 +58,13 @@ impl Command for SendBackCommand {
         Size::of_messages(1)
     }
 
-    fn trace(&self, traced: &mut Traced<'_>) {
+    fn trace(&self, traced: &mut RequestTrace<'_>) {
         let step = if self.level < 0 { TraceStep::DeadLettered } else { TraceStep::Retried };
-        traced.decides(step, &self.message_id);
+        traced.begin_decision(step, &self.message_id);
     }
 
-    fn trace_end(result: Result<&(), &Error>, traced: &mut Traced<'_>) {
-        traced.all_ended(result.copied());
+    fn trace_end(result: Result<&(), &Error>, traced: &mut RequestTrace<'_>) {
+        traced.end_all(result.copied());
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {

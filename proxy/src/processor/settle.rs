@@ -10,7 +10,7 @@ use super::receive::invisible_time;
 use super::validate;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::layer::{Names, OperationKind, Size, TraceStep, Traced};
+use crate::layer::{Names, OperationKind, RequestTrace, Size, TraceStep};
 use crate::service::{
     AckOutcome, Acknowledge, ChangeInvisible, Forward, InvisibleOutcome, NextAttempt, Settle,
 };
@@ -93,20 +93,20 @@ impl Command for AckCommand {
         Size::of_messages(self.entries.len())
     }
 
-    fn trace(&self, traced: &mut Traced<'_>) {
+    fn trace(&self, traced: &mut RequestTrace<'_>) {
         for entry in &self.entries {
-            traced.settles(TraceStep::Acknowledged, &entry.handle, &entry.message_id);
+            traced.begin_settlement(TraceStep::Acknowledged, &entry.handle, &entry.message_id);
         }
     }
 
-    fn trace_end(result: Result<&Self::Answer, &Error>, traced: &mut Traced<'_>) {
+    fn trace_end(result: Result<&Self::Answer, &Error>, traced: &mut RequestTrace<'_>) {
         match result {
             Ok(results) => {
                 for (index, result) in results.iter().enumerate() {
-                    traced.ended(index, result.as_ref().copied());
+                    traced.end(index, result.as_ref().copied());
                 }
             }
-            Err(error) => traced.all_ended(Err(error)),
+            Err(error) => traced.end_all(Err(error)),
         }
     }
 
@@ -176,15 +176,15 @@ impl Command for ChangeCommand {
         Size::of_messages(1)
     }
 
-    fn trace(&self, traced: &mut Traced<'_>) {
-        traced.settles(TraceStep::Retried, &self.entry.handle, &self.entry.message_id);
+    fn trace(&self, traced: &mut RequestTrace<'_>) {
+        traced.begin_settlement(TraceStep::Retried, &self.entry.handle, &self.entry.message_id);
     }
 
-    fn trace_end(result: Result<&String, &Error>, traced: &mut Traced<'_>) {
+    fn trace_end(result: Result<&String, &Error>, traced: &mut RequestTrace<'_>) {
         if let Ok(handle) = result {
-            traced.renamed(0, handle);
+            traced.replace_handle(0, handle);
         }
-        traced.all_ended(result.map(drop));
+        traced.end_all(result.map(drop));
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<String, Error> {
@@ -238,12 +238,12 @@ impl Command for ForwardCommand {
         Size::of_messages(1)
     }
 
-    fn trace(&self, traced: &mut Traced<'_>) {
-        traced.settles(TraceStep::DeadLettered, &self.entry.handle, &self.entry.message_id);
+    fn trace(&self, traced: &mut RequestTrace<'_>) {
+        traced.begin_settlement(TraceStep::DeadLettered, &self.entry.handle, &self.entry.message_id);
     }
 
-    fn trace_end(result: Result<&(), &Error>, traced: &mut Traced<'_>) {
-        traced.all_ended(result.copied());
+    fn trace_end(result: Result<&(), &Error>, traced: &mut RequestTrace<'_>) {
+        traced.end_all(result.copied());
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {

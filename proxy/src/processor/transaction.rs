@@ -14,7 +14,7 @@ use super::handle::TransactionRef;
 use super::validate;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::layer::{Names, OperationKind, Size, TraceStep, Traced};
+use crate::layer::{Names, OperationKind, RequestTrace, Size, TraceStep};
 use crate::service::{EndTransaction, Resolution, ServiceError, ServiceErrorKind};
 
 /// Commits a half message, or rolls it back. The first decision counts. As long as this proxy remembers it, a later
@@ -49,17 +49,17 @@ impl Command for EndTransactionCommand {
         Size::of_messages(1)
     }
 
-    fn trace(&self, traced: &mut Traced<'_>) {
+    fn trace(&self, traced: &mut RequestTrace<'_>) {
         let step = match self.resolution {
             Some(Resolution::Commit) => TraceStep::Committed,
             Some(Resolution::Rollback) => TraceStep::RolledBack,
             None => TraceStep::Undecided,
         };
-        traced.decides(step, &self.message_id);
+        traced.begin_decision(step, &self.message_id);
     }
 
-    fn trace_end(result: Result<&(), &Error>, traced: &mut Traced<'_>) {
-        traced.all_ended(result.copied());
+    fn trace_end(result: Result<&(), &Error>, traced: &mut RequestTrace<'_>) {
+        traced.end_all(result.copied());
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {

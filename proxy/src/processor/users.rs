@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::Processor;
 use crate::error::{Error, ErrorKind};
-use crate::layer::{AccessControl, Asked, Explanation, ListedUser, NewUser, PolicyEntry, Secret, UserUpdate};
+use crate::layer::{
+    AccessControl, AccessQuery, Explanation, ListedUser, NewUser, PolicyEntry, Secret, UserUpdate,
+};
 
 /// Administration of access control. Without access control, all requests return `UserNotFound`.
 impl Processor {
@@ -26,8 +28,8 @@ impl Processor {
     ///
     /// # Errors
     /// As [`AccessControl::explain`].
-    pub async fn explain_access(&self, user: &str, asked: Asked) -> Result<Explanation, Error> {
-        self.access()?.explain(user, asked).await
+    pub async fn explain_access(&self, user: &str, query: AccessQuery) -> Result<Explanation, Error> {
+        self.access()?.explain(user, query).await
     }
 
     /// Adds a user. Returns the secret if it was generated.

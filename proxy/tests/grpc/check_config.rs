@@ -147,7 +147,7 @@ long_polls = 1
         (13, "above limits.max_polling", "raise limits.max_polling"),
         (19, "`smtp`", ""),
         (22, "there is no cluster payments", "add [backend.clusters.payments]"),
-        (24, "no users whom the tokens could name", "set access.file"),
+        (24, "no users that tokens could name", "set access.file"),
         (27, "nowhere.json: No such file", "JSON Web Key Set"),
         (28, "HS256 is not allowed", "RS256"),
         (28, "none is not allowed", "RS256"),
@@ -178,7 +178,7 @@ async fn warnings_let_a_proxy_start_and_flags_count() {
     assert!(console.printed.contains("proxy.toml:2: warning: http.console: "), "{}", console.printed);
     let merged = checked("[access]\nbrokers = true\n", &[]).await;
     assert!(
-        !merged.succeeds && merged.printed.contains("no brokers of Apache's to ask"),
+        !merged.succeeds && merged.printed.contains("no Apache brokers are configured"),
         "{}",
         merged.printed
     );

@@ -1,4 +1,4 @@
-//! Dead letters: listed, read, and sent again.
+//! Dead letters: listing, reading and resending them.
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ async fn each_dead_letter_is_sent_again_once() {
     let mut client = proxy.client().await;
     let rest = run(&proxy, &["dlq", "resend", "g", "--all"], "").await;
     assert!(rest.status.success(), "{}", text(&rest.stderr));
-    assert!(text(&rest.stdout).ends_with("3 dead letters were sent again\n"), "{}", text(&rest.stdout));
+    assert!(text(&rest.stdout).ends_with("3 dead letters were resent\n"), "{}", text(&rest.stdout));
     assert_eq!(received(&mut client).await, ["m2", "m3", "m4"]);
     let nothing = run(&proxy, &["dlq", "resend", "g", "--all"], "").await;
     assert!(text(&nothing.stdout).contains("0 dead letters"), "{}", text(&nothing.stdout));
@@ -99,7 +99,7 @@ async fn a_dead_letter_whose_topic_is_gone_stays() {
     let refused = run(&proxy, &["dlq", "resend", "g", "--all"], "").await;
     assert!(!refused.status.success());
     assert!(
-        text(&refused.stdout).contains("not sent: topic t does not exist any more"),
+        text(&refused.stdout).contains("not resent: topic t does not exist any more"),
         "{}",
         text(&refused.stdout)
     );

@@ -177,10 +177,10 @@ async fn forged_stale_and_foreign_tokens_are_refused() {
         (format!("{}.{content}.{signature}", part(r#"{"alg":"None","kid":"k1"}"#)), "can't be read"),
         (symmetric, "is signed with an algorithm that is not allowed"),
         (stranger.token(&claims()), "has a wrong signature"),
-        (Signer::new("k2").token(&claims()), "is signed with a key that is not known"),
+        (Signer::new("k2").token(&claims()), "is signed with an unknown key"),
         (
             signer.token(&but("iss", json!("https://evil.example/"))),
-            "the issuer of the session token is not known",
+            "the issuer of the session token is unknown",
         ),
         (signer.token(&but("iss", json!([ISSUER]))), "can't be read"),
         (signer.token(&but("aud", json!("other"))), "is for another audience"),
@@ -191,12 +191,12 @@ async fn forged_stale_and_foreign_tokens_are_refused() {
         (signer.token(&but("exp", json!("tomorrow"))), "has no exp"),
         (signer.token(&but("nbf", json!(seconds_from_now(60)))), "is not valid yet"),
         (signer.token(&but("sub", json!("root"))), "User:root is not found."),
-        (signer.token(&but("sub", json!(7))), "has no text as sub"),
+        (signer.token(&but("sub", json!(7))), "has no user name in the claim sub"),
         (with_header(r#"{"alg":"ES256","kid":"k1","crit":["exp"]}"#), "can't be read"),
         (with_header(r#"{"alg":"ES256","kid":"k1","crit":[]}"#), "can't be read"),
         (with_header(r#"{"alg":"ES256","kid":"k1","alg":"ES256"}"#), "can't be read"),
         (with_header(r#"{"alg":"ES256","kid":"k1","b64":false,"crit":["b64"]}"#), "can't be read"),
-        (with_header(r#"{"alg":"ES384","kid":"k1"}"#), "is signed with a key that is not known"),
+        (with_header(r#"{"alg":"ES384","kid":"k1"}"#), "is signed with an unknown key"),
         (signer.sign(r#"{"alg":"ES256","kid":"k1"}"#, &twice), "can't be read"),
         (good[..good.len() - 2].to_owned(), "has a wrong signature"),
         (signed.to_owned(), "can't be read"),
@@ -259,8 +259,8 @@ async fn keys_are_rotated_and_users_disabled_without_a_restart() {
     let (ended, ()) = tokio::join!(waits(&token), async {
         std::fs::write(&trusting.keys, json!({"keys": [new.jwk()]}).to_string()).expect("written");
     });
-    assert_eq!(ended, "the key of the session token is not known any more.");
-    assert!(trusting.send(&token).await.message.contains("a key that is not known"));
+    assert_eq!(ended, "the key of the session token was withdrawn.");
+    assert!(trusting.send(&token).await.message.contains("an unknown key"));
     let token = new.token(&claims());
     let (ended, ()) = tokio::join!(waits(&token), async {
         assert_eq!(trusting.send(&token).await.code(), pb::Code::Ok);
@@ -292,11 +292,8 @@ async fn keys_that_an_issuer_publishes_are_fetched_again_when_one_is_missing() {
     *published.lock().expect("not poisoned") = json!({"keys": [new.jwk()]});
     let other = new.token(&claims());
     let (ended, ()) = tokio::join!(receive(), trusting.send_until_accepted(&other));
-    assert!(
-        ["OK", "the key of the session token is not known any more."].contains(&ended.as_str()),
-        "{ended}"
-    );
-    assert!(trusting.send(&token).await.message.contains("a key that is not known"));
+    assert!(["OK", "the key of the session token was withdrawn."].contains(&ended.as_str()), "{ended}");
+    assert!(trusting.send(&token).await.message.contains("an unknown key"));
     site.abort();
     // What is known stays when the issuer is away.
     assert_eq!(trusting.send(&other).await.code(), pb::Code::Ok);

@@ -240,7 +240,7 @@ async fn the_subcommands_change_the_users_of_a_running_proxy() {
     let refused = command(&proxy, admin, &["user", "remove", "billing"], "").await;
     assert_eq!(
         text(&refused.stderr).trim_end(),
-        "error: user billing does not exist; `user list` shows who does"
+        "error: user billing does not exist; `user list` lists the users"
     );
     let refused = command(&proxy, ("admin", "guess"), &["user", "list"], "").await;
     assert!(text(&refused.stderr).starts_with("error: check signature failed."), "{}", text(&refused.stderr));

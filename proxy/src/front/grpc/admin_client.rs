@@ -19,7 +19,9 @@ use super::{
     admin_users,
 };
 use crate::error::causes;
-use crate::layer::{Asked, Explanation, ListedUser, NewUser, PolicyEntry, Quota, QuotaStatus, UserUpdate};
+use crate::layer::{
+    AccessQuery, Explanation, ListedUser, NewUser, PolicyEntry, Quota, QuotaStatus, UserUpdate,
+};
 use crate::log_level::LogLevel;
 use crate::processor::{
     ClientFilter, ConnectedClient, FoundTrace, GroupSummary, Page, ResendSelection, ResentPage, TopicSummary,
@@ -440,8 +442,12 @@ impl RemoteAdmin {
     ///
     /// # Errors
     /// The proxy's refusal.
-    pub async fn explain_access(&mut self, user: String, asked: &Asked) -> Result<Explanation, RemoteError> {
-        let answer = self.client.explain_access(admin_users::asked_to_wire(user, asked)).await?;
+    pub async fn explain_access(
+        &mut self,
+        user: String,
+        query: &AccessQuery,
+    ) -> Result<Explanation, RemoteError> {
+        let answer = self.client.explain_access(admin_users::asked_to_wire(user, query)).await?;
         Ok(admin_users::explanation(answer.into_inner())?)
     }
 

@@ -6,7 +6,7 @@ use rocketmq_thin_proto::thin as pb;
 use tonic::Status;
 
 use crate::layer::{
-    Action, Asked, Effect, Explanation, ListedUser, NewUser, PolicyEntry, Secret, UserKind, UserUpdate,
+    AccessQuery, Action, Effect, Explanation, ListedUser, NewUser, PolicyEntry, Secret, UserKind, UserUpdate,
 };
 
 fn kind(is_super: bool) -> UserKind {
@@ -90,15 +90,15 @@ pub(super) fn policy(policy: pb::Policy) -> Result<PolicyEntry, Status> {
     })
 }
 
-pub(super) fn asked(request: pb::ExplainAccessRequest) -> Result<(String, Asked), Status> {
+pub(super) fn asked(request: pb::ExplainAccessRequest) -> Result<(String, AccessQuery), Status> {
     let pb::ExplainAccessRequest { user, resource, action: word, from } = request;
     let resource = resource.parse().map_err(Status::invalid_argument)?;
-    let asked = Asked { resource, action: action(&word)?, from: Some(parsed(&from, "address")?) };
-    Ok((user, asked))
+    let query = AccessQuery { resource, action: action(&word)?, from: Some(parsed(&from, "address")?) };
+    Ok((user, query))
 }
 
-pub(super) fn asked_to_wire(user: String, asked: &Asked) -> pb::ExplainAccessRequest {
-    let Asked { resource, action, from } = asked;
+pub(super) fn asked_to_wire(user: String, query: &AccessQuery) -> pb::ExplainAccessRequest {
+    let AccessQuery { resource, action, from } = query;
     pb::ExplainAccessRequest {
         user,
         resource: resource.to_string(),

@@ -20,7 +20,7 @@ use super::wire::{self, Body, Refusal};
 use super::{Shared, convert, message, status};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::layer::Granted;
+use crate::layer::AccessGrant;
 use crate::processor::{
     ClientKind, ClientPolicy, ClientSettings, Limits, ProducerPolicy, Push, PushReceiver, PushStream,
     RegisterCommand, Role, Subscription,
@@ -34,7 +34,7 @@ struct Telemetry {
     reader: Reader,
     stream: PushStream,
     pushed: PushReceiver,
-    granted: Granted,
+    granted: AccessGrant,
     state: StreamState,
 }
 
@@ -54,7 +54,7 @@ pub(super) fn serve(shared: Arc<Shared>, context: Result<Context, Error>, reader
         reader,
         stream,
         pushed,
-        granted: Granted::default(),
+        granted: AccessGrant::default(),
         state: StreamState::Open,
     };
     wire::streaming(futures::stream::unfold(telemetry, async |mut telemetry| {

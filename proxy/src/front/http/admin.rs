@@ -1,4 +1,5 @@
-//! Administration: what the subcommands do over gRPC, by the same calls and with the same rights.
+//! The routes of administration, and the handlers for clients and the store. They make the same calls as the subcommands make
+//! over gRPC, with the same rights.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::call::{Caller, Parameters};
+use super::call::{Caller, QueryParams};
 use super::problem::Problem;
 use super::{
     Shared, admin_dead_letters, admin_groups, admin_messages, admin_quotas, admin_topics, admin_trace,
@@ -46,7 +47,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(store))
 }
 
-/// The number of bytes, and whether it is an estimate.
+/// A number of bytes, and whether it is an estimate.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Bytes {
     count: u64,
@@ -59,14 +60,14 @@ impl From<StoredBytes> for Bytes {
     }
 }
 
-/// Which clients to list.
+/// The clients to list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Which {
-    /// Those of this group.
+pub(super) struct ClientParams {
+    /// Only clients of this group.
     group: Option<String>,
-    /// Those that name this topic.
+    /// Only clients of this topic.
     topic: Option<String>,
 }
 
@@ -74,7 +75,7 @@ pub(super) struct Which {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Clients {
     clients: Vec<Client>,
-    /// Whether some were left out.
+    /// Whether the list is incomplete.
     truncated: bool,
 }
 
@@ -86,7 +87,7 @@ struct Client {
     language: String,
     version: String,
     namespace: String,
-    /// `PRODUCER` and so on.
+    /// The client type of the protocol, such as `PRODUCER`.
     kind: String,
     group: String,
     topics: Vec<String>,
@@ -105,7 +106,7 @@ impl From<ConnectedClient> for Client {
             kind: client.kind,
             group: client.group,
             topics: client.topics,
-            since: times::text(client.since),
+            since: times::format_time(client.since),
             connected: client.connected,
         }
     }
@@ -113,37 +114,37 @@ impl From<ConnectedClient> for Client {
 
 /// List the clients with a session at this proxy
 ///
-/// HTTP clients have none.
+/// HTTP clients have no session.
 #[utoipa::path(
-    get, path = "/v1/clients", operation_id = "listClients", tag = "administration", params(Which),
+    get, path = "/v1/clients", operation_id = "listClients", tag = "administration", params(ClientParams),
     responses(
         (status = 200, description = "The clients", body = Clients),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 async fn clients(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Parameters(Which { group, topic }): Parameters<Which>,
+    QueryParams(ClientParams { group, topic }): QueryParams<ClientParams>,
 ) -> Result<JsonAnswer<Clients>, Problem> {
-    caller.may(&shared, "ListClients")?;
+    caller.authorize(&shared, "ListClients")?;
     let (clients, truncated) = shared.processor.connected_clients(&ClientFilter { group, topic });
     Ok(JsonAnswer(Clients { clients: clients.into_iter().map(Client::from).collect(), truncated }))
 }
 
-/// What the store takes on the disk.
+/// The disk usage of the store.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Store {
     directory: String,
     usage: Vec<DiskUsage>,
     free_bytes: u64,
     total_bytes: u64,
-    /// Why nothing can be stored now, if so.
+    /// Why sends are currently refused, if they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
-    /// The topics with messages, the biggest first.
+    /// The topics with messages, the largest first.
     topics: Vec<TopicUsage>,
-    /// Whether topics were left out.
+    /// Whether the list of topics is incomplete.
     truncated: bool,
 }
 
@@ -160,16 +161,16 @@ struct TopicUsage {
     bytes: Bytes,
 }
 
-/// What the store takes on the disk
+/// Show the disk usage of the store
 #[utoipa::path(
     get, path = "/v1/store", operation_id = "storeStats", tag = "administration",
     responses(
         (status = 200, description = "The usage", body = Store),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 async fn store(State(shared): State<Arc<Shared>>, caller: Caller) -> Result<JsonAnswer<Store>, Problem> {
-    caller.may(&shared, "StoreStats")?;
+    caller.authorize(&shared, "StoreStats")?;
     let stats = shared.processor.store_stats().await?;
     let usage = stats.disk.usage.into_iter().map(|(kind, bytes)| DiskUsage { kind, bytes });
     let topics = stats.topics.into_iter();

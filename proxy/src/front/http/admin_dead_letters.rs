@@ -1,4 +1,4 @@
-//! Administration of dead letters. They are read like other messages, in the topic of their group.
+//! Resending dead letters. They are read as other messages, from the dead-letter topic of their group.
 
 use std::sync::Arc;
 
@@ -8,30 +8,30 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Shared;
-use super::call::{Caller, Json, Named};
+use super::call::{Caller, Json, PathParams};
 use super::problem::Problem;
 use crate::processor::{LetterPosition, ResendSelection};
 
-/// Dead letters of one call.
+/// The most dead letters of one call.
 const MAX_LETTERS: usize = 100;
 
-/// Which dead letters to send again: the next ones, or one by its id.
+/// The dead letters to resend: the next ones, or one by its id.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Resend {
-    /// How many of the next ones.
+    /// The most dead letters to resend.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 100)]
     next: Option<usize>,
-    /// The id of one.
+    /// The id of a single dead letter.
     #[serde(default)]
     id: Option<String>,
-    /// Where to look for the id first: where the letter is stored, or `searched_to` of the call before.
+    /// The position at which to start the search for the id: that of the dead letter, or `searched_to` of the previous call.
     #[serde(default)]
     from: Option<LetterPlace>,
 }
 
-/// A place in the dead letters of a group.
+/// A position in the dead letters of a group.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct LetterPlace {
@@ -40,47 +40,47 @@ struct LetterPlace {
     offset: i64,
 }
 
-/// What was sent again.
+/// The result of resending.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Resent {
     letters: Vec<ResentLetter>,
-    /// Whether there are no others.
+    /// Whether there are no further dead letters to resend.
     finished: bool,
-    /// How far the search for the id has got, if it did not end in time.
+    /// The position that the search for the id has reached, if it did not end in time. Repeat the call with it as `from`.
     #[serde(skip_serializing_if = "Option::is_none")]
     searched_to: Option<LetterPlace>,
-    /// Why it did not go on, if so.
+    /// Why resending ended early, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
 }
 
-/// A dead letter.
+/// A dead letter, with its result.
 #[derive(Debug, Serialize, ToSchema)]
 struct ResentLetter {
     message_id: String,
-    /// The topic that it was sent to again.
+    /// The topic to which it was resent.
     topic: String,
-    /// Why it was not sent, if so.
+    /// Why it was not resent, if it was not.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
 }
 
-/// Send dead letters of a group again
+/// Resend dead letters of a group
 #[utoipa::path(
     post, path = "/v1/groups/{group}/dead-letters/resend", operation_id = "resendDeadLetters", tag = "administration",
     params(("group" = String, Path)), request_body = Resend,
     responses(
-        (status = 200, description = "What was sent", body = Resent),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The resent dead letters", body = Resent),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn resend(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named(group): Named<String>,
+    PathParams(group): PathParams<String>,
     Json(Resend { next, id, from }): Json<Resend>,
 ) -> Result<JsonAnswer<Resent>, Problem> {
-    caller.may(&shared, "ResendDeadLetters")?;
+    caller.authorize(&shared, "ResendDeadLetters")?;
     let from = from.map(|LetterPlace { broker, queue_id, offset }| LetterPosition {
         broker,
         queue: queue_id,
@@ -89,7 +89,7 @@ pub(super) async fn resend(
     let selection = match (next, id) {
         (Some(max @ 1..=MAX_LETTERS), None) if from.is_none() => ResendSelection::Next(max),
         (None, Some(id)) => ResendSelection::Id { id, from },
-        _ => return Err(Problem::bad_request("say which dead letters: the next 1 to 100, or an id")),
+        _ => return Err(Problem::bad_request("expected next from 1 to 100, or an id")),
     };
     let page = shared.processor.resend_dead_letters(&group, selection).await?;
     let letters = page.letters.into_iter().map(|letter| ResentLetter {

@@ -8,8 +8,8 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::admin_topics::After;
-use super::call::{Caller, Json, Named, Parameters};
+use super::admin_topics::PageParams;
+use super::call::{Caller, Json, PathParams, QueryParams};
 use super::problem::Problem;
 use super::{Shared, times};
 use crate::catalog::{GroupSpec, RetrySpec, StartSpec};
@@ -20,7 +20,7 @@ use crate::service::{
     ResetGroup, ResetTarget,
 };
 
-/// All consumer groups, by name.
+/// All consumer groups, sorted by name.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Groups {
     groups: Vec<GroupSpec>,
@@ -31,14 +31,14 @@ pub(super) struct Groups {
     get, path = "/v1/groups", operation_id = "listGroups", tag = "administration",
     responses(
         (status = 200, description = "The groups", body = Groups),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
 ) -> Result<JsonAnswer<Groups>, Problem> {
-    caller.may(&shared, "ListGroups")?;
+    caller.authorize(&shared, "ListGroups")?;
     let groups = shared.processor.groups().await?;
     Ok(JsonAnswer(Groups { groups: groups.into_iter().map(GroupSpec::from).collect() }))
 }
@@ -47,8 +47,8 @@ pub(super) async fn list(
 #[utoipa::path(
     post, path = "/v1/groups", operation_id = "createGroup", tag = "administration", request_body = GroupSpec,
     responses(
-        (status = 201, description = "It was created", body = GroupSpec),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = 201, description = "The group was created", body = GroupSpec),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn create(
@@ -56,7 +56,7 @@ pub(super) async fn create(
     caller: Caller,
     Json(group): Json<GroupSpec>,
 ) -> Result<(StatusCode, JsonAnswer<GroupSpec>), Problem> {
-    caller.may(&shared, "Apply")?;
+    caller.authorize(&shared, "Apply")?;
     let config = GroupConfig::from(group);
     shared.processor.apply(Vec::new(), vec![config.clone()], false).await?;
     Ok((StatusCode::CREATED, JsonAnswer(config.into())))
@@ -67,40 +67,40 @@ pub(super) async fn create(
     get, path = "/v1/groups/{group}", operation_id = "describeGroup", tag = "administration",
     params(("group" = String, Path)),
     responses(
-        (status = 200, description = "Its settings", body = GroupSpec),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The settings of the group", body = GroupSpec),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn describe(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named(name): Named<String>,
+    PathParams(name): PathParams<String>,
 ) -> Result<JsonAnswer<GroupSpec>, Problem> {
-    caller.may(&shared, "ListGroups")?;
+    caller.authorize(&shared, "ListGroups")?;
     let group = shared.processor.groups().await?.into_iter().find(|group| group.name == name);
     let unknown = || Error::new(ErrorKind::GroupNotFound, format!("no consumer group {name}"));
     Ok(JsonAnswer(group.ok_or_else(unknown)?.into()))
 }
 
-/// Settings of a group that change. Others stay as they are.
+/// The settings of a group to change. Settings that are left out stay unchanged.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct GroupChange {
-    /// Whether it consumes in order.
+    /// Whether messages of a message group are consumed in order.
     fifo: Option<bool>,
-    /// Whether it may consume.
+    /// Whether the group may consume.
     consume: Option<bool>,
-    /// Deliveries after the first, before a message becomes a dead letter.
+    /// The number of redeliveries before a message becomes a dead letter.
     max_retries: Option<i32>,
-    /// The pauses between deliveries.
+    /// The delays between deliveries.
     retry: Option<RetrySpec>,
-    /// The topic of type `lite` that it is bound to.
+    /// The topic of type `lite` that the group is bound to.
     lite_bind_topic: Option<String>,
     /// The most lite topics that a client may subscribe to.
     lite_quota: Option<i32>,
-    /// Whether a lite topic has one subscriber at a time.
+    /// Whether a lite topic has at most one subscriber at a time.
     lite_exclusive: Option<bool>,
-    /// Where it begins in a topic that it has not received from.
+    /// Where the group starts in a topic from which it has not received yet.
     start: Option<StartSpec>,
 }
 
@@ -137,17 +137,17 @@ impl GroupChange {
     patch, path = "/v1/groups/{group}", operation_id = "updateGroup", tag = "administration",
     params(("group" = String, Path)), request_body = GroupChange,
     responses(
-        (status = 204, description = "They were changed"),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = 204, description = "The settings were changed"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn update(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named(name): Named<String>,
+    PathParams(name): PathParams<String>,
     Json(change): Json<GroupChange>,
 ) -> Result<StatusCode, Problem> {
-    caller.may(&shared, "UpdateGroup")?;
+    caller.authorize(&shared, "UpdateGroup")?;
     shared.processor.update_group(change.update(name)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -157,43 +157,43 @@ pub(super) async fn update(
     delete, path = "/v1/groups/{group}", operation_id = "deleteGroup", tag = "administration",
     params(("group" = String, Path)),
     responses(
-        (status = 204, description = "It was deleted"),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = 204, description = "The group was deleted"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn delete(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named(name): Named<String>,
+    PathParams(name): PathParams<String>,
 ) -> Result<StatusCode, Problem> {
-    caller.may(&shared, "DeleteGroup")?;
+    caller.authorize(&shared, "DeleteGroup")?;
     shared.processor.delete_group(&name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// How far the groups have got, by name.
+/// A page of the progress of all groups, sorted by name.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct GroupSummaries {
     groups: Vec<GroupLine>,
-    /// The name after which the next part begins, if there is one.
+    /// The parameter `after` of the next page, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
 
-/// How far a group has got, in all topics together.
+/// The progress of a group in all topics together.
 #[derive(Debug, Serialize, ToSchema)]
 struct GroupLine {
     name: String,
     topics: usize,
-    /// Messages that are not settled.
+    /// The number of unsettled messages.
     lag: i64,
-    /// Deliveries under a lease.
+    /// The number of deliveries with a lease.
     #[serde(skip_serializing_if = "Option::is_none")]
     in_flight: Option<i64>,
-    /// Messages that are delivered again next.
+    /// The number of messages that are ready for redelivery.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry: Option<i64>,
-    /// Messages that wait behind unsettled ones of their message group.
+    /// The number of messages that wait for earlier ones of their message group.
     #[serde(skip_serializing_if = "Option::is_none")]
     blocked: Option<i64>,
     /// When the oldest unsettled message was stored.
@@ -203,24 +203,24 @@ struct GroupLine {
     rate_delivered: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_settled: Option<f64>,
-    /// Whether there are more topics, or lite topics, than were looked at.
+    /// Whether the group has more topics or lite topics than were counted.
     truncated: bool,
 }
 
-/// How far all groups have got
+/// Show the progress of all groups
 #[utoipa::path(
-    get, path = "/v1/group-stats", operation_id = "listGroupStats", tag = "administration", params(After),
+    get, path = "/v1/group-stats", operation_id = "listGroupStats", tag = "administration", params(PageParams),
     responses(
-        (status = 200, description = "A part of the groups", body = GroupSummaries),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "A page of groups", body = GroupSummaries),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn summaries(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Parameters(After { after }): Parameters<After>,
+    QueryParams(PageParams { after }): QueryParams<PageParams>,
 ) -> Result<JsonAnswer<GroupSummaries>, Problem> {
-    caller.may(&shared, "ListGroupStats")?;
+    caller.authorize(&shared, "ListGroupStats")?;
     let Page { lines, next } = shared.processor.group_summaries(after.as_deref()).await?;
     let line = |group: GroupSummary| GroupLine {
         name: group.name,
@@ -229,7 +229,7 @@ pub(super) async fn summaries(
         in_flight: group.in_flight,
         retry: group.retry,
         blocked: group.blocked,
-        oldest_unsettled: group.oldest.map(times::text),
+        oldest_unsettled: group.oldest.map(times::format_time),
         rate_delivered: group.rate_delivered,
         rate_settled: group.rate_settled,
         truncated: group.truncated,
@@ -237,24 +237,24 @@ pub(super) async fn summaries(
     Ok(JsonAnswer(GroupSummaries { groups: lines.into_iter().map(line).collect(), next }))
 }
 
-/// Where to look.
+/// The part of the progress to show.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct InTopic {
+pub(super) struct GroupStatsParams {
     /// Only this topic.
     topic: Option<String>,
 }
 
-/// How far a group has got, by topic.
+/// The progress of a group by topic.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct GroupDetails {
     topics: Vec<TopicProgress>,
-    /// Whether topics, or lite topics, were left out.
+    /// Whether topics or lite topics were left out.
     truncated: bool,
 }
 
-/// How far a group has got in a topic. That of a LITE topic has one queue for all its lite topics together, with sums.
+/// The progress of a group in a topic. A topic of type `lite` has one queue with the sums of all of its lite topics.
 #[derive(Debug, Serialize, ToSchema)]
 struct TopicProgress {
     topic: String,
@@ -265,14 +265,14 @@ struct TopicProgress {
     rate_settled: Option<f64>,
 }
 
-/// How far a group has got in a queue.
+/// The progress of a group in a queue.
 #[derive(Debug, Serialize, ToSchema)]
 struct QueueProgress {
     broker: String,
     queue_id: i32,
-    /// Every message before this offset is settled.
+    /// All messages before this offset are settled.
     settled_offset: i64,
-    /// The first message that was never delivered to the group.
+    /// The offset of the first message that was never delivered to the group.
     next_offset: i64,
     /// The offset after the last message.
     end_offset: i64,
@@ -287,22 +287,22 @@ struct QueueProgress {
     oldest_unsettled: Option<String>,
 }
 
-/// How far a group has got
+/// Show the progress of a group
 #[utoipa::path(
     get, path = "/v1/groups/{group}/stats", operation_id = "groupStats", tag = "administration",
-    params(("group" = String, Path), InTopic),
+    params(("group" = String, Path), GroupStatsParams),
     responses(
-        (status = 200, description = "Its progress", body = GroupDetails),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The progress of the group", body = GroupDetails),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn stats(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named(name): Named<String>,
-    Parameters(InTopic { topic }): Parameters<InTopic>,
+    PathParams(name): PathParams<String>,
+    QueryParams(GroupStatsParams { topic }): QueryParams<GroupStatsParams>,
 ) -> Result<JsonAnswer<GroupDetails>, Problem> {
-    caller.may(&shared, "GroupStats")?;
+    caller.authorize(&shared, "GroupStats")?;
     let GroupStats { topics, truncated } = shared.processor.group_stats(&name, topic.as_deref()).await?;
     let queue = |queue: GroupQueueStats| QueueProgress {
         broker: queue.broker,
@@ -314,7 +314,7 @@ pub(super) async fn stats(
         in_flight: queue.in_flight,
         retry: queue.retry,
         blocked: queue.blocked,
-        oldest_unsettled: queue.oldest.map(times::text),
+        oldest_unsettled: queue.oldest.map(times::format_time),
     };
     let topic = |topic: GroupTopicStats| TopicProgress {
         topic: topic.topic,
@@ -325,7 +325,7 @@ pub(super) async fn stats(
     Ok(JsonAnswer(GroupDetails { topics: topics.into_iter().map(topic).collect(), truncated }))
 }
 
-/// Where a group goes on in a topic.
+/// The new position of a group in a topic.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Reset {
@@ -334,15 +334,15 @@ pub(super) struct Reset {
     to: Target,
 }
 
-/// A place in a topic.
+/// A position in a topic.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
 enum Target {
     /// `earliest`, `latest`, or a time.
     Place(String),
-    /// An offset of one queue; the others stay as they are.
+    /// An offset of one queue. The other queues stay unchanged.
     Offset {
-        /// The broker that holds the queue; it may be left out where one broker has such a queue.
+        /// The broker that has the queue. Optional if only one broker has a queue with this id.
         broker: Option<String>,
         queue_id: i32,
         offset: i64,
@@ -350,11 +350,11 @@ enum Target {
 }
 
 impl Target {
-    fn target(self) -> Result<ResetTarget, Problem> {
+    fn into_target(self) -> Result<ResetTarget, Problem> {
         Ok(match self {
             Self::Place(place) if place == "earliest" => ResetTarget::Earliest,
             Self::Place(place) if place == "latest" => ResetTarget::Latest,
-            Self::Place(time) => ResetTarget::Time(times::parse("to", &time)?),
+            Self::Place(time) => ResetTarget::Time(times::parse_time("to", &time)?),
             Self::Offset { broker, queue_id, offset } => {
                 ResetTarget::Offset { broker, queue: queue_id, offset }
             }
@@ -362,21 +362,21 @@ impl Target {
     }
 }
 
-/// Where a group goes on, by queue.
+/// The new positions of a group by queue.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Positions {
     queues: Vec<Position>,
 }
 
-/// Where a group goes on in a queue.
+/// The new position of a group in a queue.
 #[derive(Debug, Serialize, ToSchema)]
 struct Position {
     broker: String,
     queue_id: i32,
-    /// Up to where all was settled before.
+    /// The offset before which all messages were settled before the reset, if known.
     #[serde(skip_serializing_if = "Option::is_none")]
     before: Option<i64>,
-    /// The offset of the next message.
+    /// The offset of the next message to deliver.
     offset: i64,
 }
 
@@ -386,17 +386,17 @@ struct Position {
     params(("group" = String, Path)), request_body = Reset,
     responses(
         (status = 200, description = "The new positions", body = Positions),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn reset(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named(group): Named<String>,
+    PathParams(group): PathParams<String>,
     Json(Reset { topic, to }): Json<Reset>,
 ) -> Result<JsonAnswer<Positions>, Problem> {
-    caller.may(&shared, "ResetGroup")?;
-    let reset = ResetGroup { group, topic, target: to.target()? };
+    caller.authorize(&shared, "ResetGroup")?;
+    let reset = ResetGroup { group, topic, target: to.into_target()? };
     let queues = shared.processor.reset_group(reset).await?.into_iter();
     let position =
         |QueueReset { broker, queue, before, offset }| Position { broker, queue_id: queue, before, offset };

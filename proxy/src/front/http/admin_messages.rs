@@ -1,4 +1,4 @@
-//! Looking at stored messages.
+//! Reading stored messages without consuming them.
 
 use std::sync::Arc;
 
@@ -7,30 +7,30 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::call::{Caller, Named, Parameters};
+use super::call::{Caller, PathParams, QueryParams};
 use super::message::{self, BodyFormat, StoredMessage};
 use super::problem::Problem;
 use super::{Shared, times};
 use crate::service::{ReadMessage, ReadQueue, WantedMessage};
 
-/// Messages of one page, if the client does not say how many.
-const MAX: u32 = 20;
-/// The most bytes of messages' bodies in one page.
+/// The default of the most messages of one page.
+const DEFAULT_MAX: u32 = 20;
+/// The most bytes of bodies in one page.
 const PAGE_BYTES: usize = 16 << 20;
 
-/// Which messages of a queue to look at.
+/// The messages of a queue to read.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Search {
+pub(super) struct ReadParams {
     /// The queue's id. 0 by default.
     #[param(minimum = 0)]
     queue: i32,
-    /// The broker that holds the queue; it may be left out where one broker has such a queue.
+    /// The broker that has the queue. Optional if only one broker has a queue with this id.
     broker: Option<String>,
-    /// The lite topic, in a topic of type lite.
+    /// The lite topic, in a topic of type `lite`.
     lite_topic: Option<String>,
-    /// The offset to begin at. 0 by default.
+    /// The offset at which to start. 0 by default.
     offset: i64,
     /// The most messages that are returned. 20 by default.
     #[param(minimum = 1, maximum = 100)]
@@ -45,87 +45,87 @@ pub(super) struct Search {
     /// Only messages that were stored at this time or earlier.
     #[param(example = "2026-11-29T10:05:00Z")]
     to: Option<String>,
-    /// How bodies are written.
+    /// How bodies are returned.
     #[param(inline)]
     bodies: BodyFormat,
-    /// The most bytes of each body that are returned; a longer body is cut. As many as the page has room for by default.
+    /// The most bytes of each body that are returned; longer bodies are truncated. By default, as many as fit in the page.
     max_body: Option<usize>,
 }
 
-/// What was found.
+/// A page of messages.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Found {
     messages: Vec<FoundMessage>,
-    /// The offset to go on from.
+    /// The offset at which to continue.
     next_offset: i64,
-    /// How many messages were looked at.
+    /// The number of messages that were searched.
     looked_at: u64,
-    /// Whether there is nothing more to find now.
+    /// Whether the end of the queue was reached.
     finished: bool,
 }
 
-/// A message that was found.
+/// A stored message.
 #[derive(Debug, Serialize, ToSchema)]
 struct FoundMessage {
-    /// The broker that holds it.
+    /// The broker that stores the message.
     broker: String,
-    /// How long its body is, also if it was cut.
+    /// The length of the whole body in bytes, even if it is truncated here.
     body_bytes: usize,
     #[serde(flatten)]
     message: StoredMessage,
 }
 
-/// Look at the messages of a queue
+/// Read the messages of a queue
 ///
-/// Nothing is consumed. A call looks at a bounded number of messages: go on at `next_offset` until it is `finished`.
+/// Nothing is consumed. A call searches a bounded number of messages: continue at `next_offset` until it is `finished`.
 #[utoipa::path(
     get, path = "/v1/topics/{topic}/messages", operation_id = "readMessages", tag = "administration",
-    params(("topic" = String, Path), Search),
+    params(("topic" = String, Path), ReadParams),
     responses(
         (status = 200, description = "The messages", body = Found),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn read(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named(topic): Named<String>,
-    Parameters(search): Parameters<Search>,
+    PathParams(topic): PathParams<String>,
+    QueryParams(params): QueryParams<ReadParams>,
 ) -> Result<JsonAnswer<Found>, Problem> {
-    caller.may(&shared, "ReadMessages")?;
-    let time = |name, text: Option<String>| text.map(|text| times::parse(name, &text)).transpose();
-    let wanted = match (search.id, search.key) {
+    caller.authorize(&shared, "ReadMessages")?;
+    let time = |name, text: Option<String>| text.map(|text| times::parse_time(name, &text)).transpose();
+    let wanted = match (params.id, params.key) {
         (None, None) => WantedMessage::Any,
         (Some(id), None) => WantedMessage::Id(id),
         (None, Some(key)) => WantedMessage::Key(key),
         (Some(_), Some(_)) => {
-            return Err(Problem::bad_request("a search is for an id or for a key, not for both"));
+            return Err(Problem::bad_request("a search has an id or a key, not both"));
         }
     };
-    let max = search.max.unwrap_or(MAX) as usize;
+    let max = params.max.unwrap_or(DEFAULT_MAX) as usize;
     if max == 0 {
-        return Err(Problem::bad_request("max must be positive"));
+        return Err(Problem::bad_request("max must be at least 1"));
     }
-    let broker = match search.broker {
+    let broker = match params.broker {
         Some(broker) => broker,
-        None => broker_of(&shared, &topic, search.lite_topic.as_deref(), search.queue).await?,
+        None => find_broker(&shared, &topic, params.lite_topic.as_deref(), params.queue).await?,
     };
     let read = ReadQueue {
         topic,
-        lite_topic: search.lite_topic,
+        lite_topic: params.lite_topic,
         broker,
-        queue_id: search.queue,
-        offset: search.offset,
+        queue_id: params.queue,
+        offset: params.offset,
         max,
-        max_body: search.max_body.map_or(PAGE_BYTES / max, |bytes| bytes.min(PAGE_BYTES / max)),
-        from: time("from", search.from)?,
-        to: time("to", search.to)?,
+        max_body: params.max_body.map_or(PAGE_BYTES / max, |bytes| bytes.min(PAGE_BYTES / max)),
+        from: time("from", params.from)?,
+        to: time("to", params.to)?,
         wanted,
     };
     let page = shared.processor.read(read).await?;
     let found = |ReadMessage { delivery, broker, body_bytes }| {
-        let (message, place) = message::place(delivery);
-        FoundMessage { broker, body_bytes, message: StoredMessage::new(message, place, search.bodies) }
+        let (message, position) = message::split_delivery(delivery);
+        FoundMessage { broker, body_bytes, message: StoredMessage::new(message, position, params.bodies) }
     };
     Ok(JsonAnswer(Found {
         messages: page.messages.into_iter().map(found).collect(),
@@ -135,8 +135,8 @@ pub(super) async fn read(
     }))
 }
 
-/// The only broker that has such a queue.
-async fn broker_of(
+/// Finds the only broker that has a queue with this id.
+async fn find_broker(
     shared: &Shared,
     topic: &str,
     lite_topic: Option<&str>,
@@ -147,8 +147,8 @@ async fn broker_of(
     match (brokers.next(), brokers.next()) {
         (Some(broker), None) => Ok(broker),
         (None, _) => Err(Problem::bad_request(format!("{topic} has no queue {queue}"))),
-        (Some(_), Some(_)) => {
-            Err(Problem::bad_request(format!("several brokers have a queue {queue}: name one")))
-        }
+        (Some(_), Some(_)) => Err(Problem::bad_request(format!(
+            "several brokers have a queue {queue}: set the parameter broker"
+        ))),
     }
 }

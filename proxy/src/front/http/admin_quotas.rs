@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Shared;
-use super::call::{Caller, Json, Named};
+use super::call::{Caller, Json, PathParams};
 use super::problem::Problem;
 use crate::layer::{Quota, QuotaStatus};
 
@@ -19,30 +19,30 @@ pub(super) struct QuotaList {
     quotas: Vec<QuotaInForce>,
 }
 
-/// A quota, and what it has done.
+/// A quota, with its counts since it was set.
 #[derive(Debug, Serialize, ToSchema)]
 struct QuotaInForce {
     #[serde(flatten)]
     quota: Quota,
-    /// Requests that it has refused.
+    /// The number of refused requests.
     refused: u64,
-    /// Requests that it has delayed.
+    /// The number of delayed requests.
     delayed: u64,
 }
 
-/// List the quotas of this proxy, and what they have refused
+/// List the quotas of this proxy, with the numbers of refused and delayed requests
 #[utoipa::path(
     get, path = "/v1/quotas", operation_id = "listQuotas", tag = "administration",
     responses(
         (status = 200, description = "The quotas", body = QuotaList),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
 ) -> Result<JsonAnswer<QuotaList>, Problem> {
-    caller.may(&shared, "ListQuotas")?;
+    caller.authorize(&shared, "ListQuotas")?;
     let quotas = shared.processor.quotas().list().into_iter();
     let quotas =
         quotas.map(|QuotaStatus { quota, refused, delayed }| QuotaInForce { quota, refused, delayed });
@@ -51,12 +51,12 @@ pub(super) async fn list(
 
 /// Set a quota of this proxy, until its next start
 ///
-/// It takes the place of the one that has its name.
+/// It replaces the quota of the same name.
 #[utoipa::path(
     post, path = "/v1/quotas", operation_id = "setQuota", tag = "administration", request_body = Quota,
     responses(
-        (status = 204, description = "It is in force"),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = 204, description = "The quota is in force"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn set(
@@ -64,7 +64,7 @@ pub(super) async fn set(
     caller: Caller,
     Json(quota): Json<Quota>,
 ) -> Result<StatusCode, Problem> {
-    caller.may(&shared, "SetQuota")?;
+    caller.authorize(&shared, "SetQuota")?;
     shared.processor.quotas().set(quota).map_err(Problem::bad_request)?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -74,16 +74,16 @@ pub(super) async fn set(
     delete, path = "/v1/quotas/{quota}", operation_id = "removeQuota", tag = "administration",
     params(("quota" = String, Path)),
     responses(
-        (status = 204, description = "It was removed"),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = 204, description = "The quota was removed"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn remove(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named(name): Named<String>,
+    PathParams(name): PathParams<String>,
 ) -> Result<StatusCode, Problem> {
-    caller.may(&shared, "RemoveQuota")?;
+    caller.authorize(&shared, "RemoveQuota")?;
     match shared.processor.quotas().remove(&name) {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(Problem::http(StatusCode::NOT_FOUND, format!("there is no quota {name}"))),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::admin::Bytes;
-use super::call::{Caller, Json, Named, Parameters};
+use super::call::{Caller, Json, PathParams, QueryParams};
 use super::problem::Problem;
 use super::{Shared, times};
 use crate::catalog::{Perm, TopicSpec, TopicType};
@@ -21,10 +21,10 @@ use crate::service::{
     LiteTopicStats, Permission, QueueStats, TopicConfig, TopicField, TopicStats, TopicUpdate,
 };
 
-/// Lite topics of one answer.
+/// The most lite topics of one page.
 const MAX_LITE_TOPICS: usize = 500;
 
-/// All topics that clients may name, by name.
+/// All topics that clients can use, sorted by name.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Topics {
     topics: Vec<TopicSpec>,
@@ -35,14 +35,14 @@ pub(super) struct Topics {
     get, path = "/v1/topics", operation_id = "listTopics", tag = "administration",
     responses(
         (status = 200, description = "The topics", body = Topics),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
 ) -> Result<JsonAnswer<Topics>, Problem> {
-    caller.may(&shared, "ListTopics")?;
+    caller.authorize(&shared, "ListTopics")?;
     let topics = shared.processor.topics().await?;
     Ok(JsonAnswer(Topics { topics: topics.into_iter().map(TopicSpec::from).collect() }))
 }
@@ -51,8 +51,8 @@ pub(super) async fn list(
 #[utoipa::path(
     post, path = "/v1/topics", operation_id = "createTopic", tag = "administration", request_body = TopicSpec,
     responses(
-        (status = 201, description = "It was created", body = TopicSpec),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = 201, description = "The topic was created", body = TopicSpec),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn create(
@@ -60,7 +60,7 @@ pub(super) async fn create(
     caller: Caller,
     Json(topic): Json<TopicSpec>,
 ) -> Result<(StatusCode, JsonAnswer<TopicSpec>), Problem> {
-    caller.may(&shared, "Apply")?;
+    caller.authorize(&shared, "Apply")?;
     let config = TopicConfig::from(topic);
     shared.processor.apply(vec![config.clone()], Vec::new(), false).await?;
     Ok((StatusCode::CREATED, JsonAnswer(config.into())))
@@ -71,50 +71,50 @@ pub(super) async fn create(
     get, path = "/v1/topics/{topic}", operation_id = "describeTopic", tag = "administration",
     params(("topic" = String, Path)),
     responses(
-        (status = 200, description = "Its settings", body = TopicSpec),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The settings of the topic", body = TopicSpec),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn describe(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named(name): Named<String>,
+    PathParams(name): PathParams<String>,
 ) -> Result<JsonAnswer<TopicSpec>, Problem> {
-    caller.may(&shared, "ListTopics")?;
+    caller.authorize(&shared, "ListTopics")?;
     let topic = shared.processor.topics().await?.into_iter().find(|topic| topic.name == name);
     Ok(JsonAnswer(topic.ok_or_else(|| Error::topic_not_found(&name))?.into()))
 }
 
-/// Settings of a topic that change. Others stay as they are.
+/// The settings of a topic to change. Settings that are left out stay unchanged.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct TopicChange {
-    /// The type of its messages.
+    /// The message type.
     r#type: Option<TopicType>,
     /// The number of queues.
     queues: Option<i32>,
-    /// The number of queues for reading, if it differs.
+    /// The number of queues for reading, if it differs from `queues`.
     read_queues: Option<i32>,
-    /// The number of queues for writing, if it differs.
+    /// The number of queues for writing, if it differs from `queues`.
     write_queues: Option<i32>,
-    /// What clients may do with it.
+    /// Whether clients may read and write.
     perm: Option<Perm>,
-    /// How long a lite topic is kept after its last use, such as `7d`; null: for ever.
-    #[serde(deserialize_with = "given")]
+    /// How long a lite topic is kept after its last use, such as `7d`; null: forever.
+    #[serde(deserialize_with = "nullable")]
     #[schema(value_type = Option<String>, example = "7d")]
     lite_expiration: Option<Option<Serde<Duration>>>,
-    /// How long its messages are kept, such as `7d`; null: as the proxy's configuration says.
-    #[serde(deserialize_with = "given")]
+    /// How long messages are retained, such as `7d`; null: as the proxy's configuration says.
+    #[serde(deserialize_with = "nullable")]
     #[schema(value_type = Option<String>, example = "7d")]
     retention: Option<Option<Serde<Duration>>>,
-    /// How many bytes of messages it keeps, 0 for any number; null: as the proxy's configuration says.
-    #[serde(deserialize_with = "given")]
+    /// How many bytes of messages are retained, 0 without a limit; null: as the proxy's configuration says.
+    #[serde(deserialize_with = "nullable")]
     #[schema(value_type = Option<u64>)]
     retention_bytes: Option<Option<u64>>,
 }
 
-/// Reads a value that may be null, but differs from none.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
+/// Deserializes null as `Some(None)`, which differs from a missing field.
+fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(from).map(Some)
 }
 
@@ -148,17 +148,17 @@ impl TopicChange {
     patch, path = "/v1/topics/{topic}", operation_id = "updateTopic", tag = "administration",
     params(("topic" = String, Path)), request_body = TopicChange,
     responses(
-        (status = 204, description = "They were changed"),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = 204, description = "The settings were changed"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn update(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named(name): Named<String>,
+    PathParams(name): PathParams<String>,
     Json(change): Json<TopicChange>,
 ) -> Result<StatusCode, Problem> {
-    caller.may(&shared, "UpdateTopic")?;
+    caller.authorize(&shared, "UpdateTopic")?;
     shared.processor.update_topic(change.update(name)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -168,30 +168,30 @@ pub(super) async fn update(
     delete, path = "/v1/topics/{topic}", operation_id = "deleteTopic", tag = "administration",
     params(("topic" = String, Path)),
     responses(
-        (status = 204, description = "It was deleted"),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = 204, description = "The topic was deleted"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn delete(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named(name): Named<String>,
+    PathParams(name): PathParams<String>,
 ) -> Result<StatusCode, Problem> {
-    caller.may(&shared, "DeleteTopic")?;
+    caller.authorize(&shared, "DeleteTopic")?;
     shared.processor.delete_topic(&name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Which part of a list to return.
+/// The page of a list to return.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct After {
-    /// The name after which to go on, `next` of the part before.
+pub(super) struct PageParams {
+    /// The name after which the page begins: `next` of the previous page. Without it, the first page is returned.
     pub(super) after: Option<String>,
 }
 
-/// What the topics hold, by name.
+/// A page of the statistics of all topics, sorted by name.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TopicSummaries {
     topics: Vec<TopicLine>,
@@ -200,7 +200,7 @@ pub(super) struct TopicSummaries {
     next: Option<String>,
 }
 
-/// What a topic holds.
+/// The statistics of a topic.
 #[derive(Debug, Serialize, ToSchema)]
 struct TopicLine {
     name: String,
@@ -208,7 +208,7 @@ struct TopicLine {
     messages: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<Bytes>,
-    /// Messages stored per second, over the last minute.
+    /// The messages that were stored per second in the last minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_in: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -219,20 +219,20 @@ struct TopicLine {
     lite_topics: Option<u64>,
 }
 
-/// What all topics hold
+/// Show the statistics of all topics
 #[utoipa::path(
-    get, path = "/v1/topic-stats", operation_id = "listTopicStats", tag = "administration", params(After),
+    get, path = "/v1/topic-stats", operation_id = "listTopicStats", tag = "administration", params(PageParams),
     responses(
-        (status = 200, description = "A part of the topics", body = TopicSummaries),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "A page of topics", body = TopicSummaries),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn summaries(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Parameters(After { after }): Parameters<After>,
+    QueryParams(PageParams { after }): QueryParams<PageParams>,
 ) -> Result<JsonAnswer<TopicSummaries>, Problem> {
-    caller.may(&shared, "ListTopicStats")?;
+    caller.authorize(&shared, "ListTopicStats")?;
     let Page { lines, next } = shared.processor.topic_summaries(after.as_deref()).await?;
     let line = |topic: TopicSummary| TopicLine {
         name: topic.name,
@@ -240,29 +240,29 @@ pub(super) async fn summaries(
         messages: topic.messages,
         bytes: topic.bytes.map(Bytes::from),
         rate_in: topic.rate_in,
-        oldest: topic.oldest.map(times::text),
-        newest: topic.newest.map(times::text),
+        oldest: topic.oldest.map(times::format_time),
+        newest: topic.newest.map(times::format_time),
         lite_topics: topic.lite_topics,
     };
     Ok(JsonAnswer(TopicSummaries { topics: lines.into_iter().map(line).collect(), next }))
 }
 
-/// Which part of a topic to look at.
+/// The part of a topic to show.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct InLiteTopic {
-    /// Only this lite topic, in a topic of type lite.
+pub(super) struct TopicStatsParams {
+    /// Only this lite topic, in a topic of type `lite`.
     lite_topic: Option<String>,
 }
 
-/// What a topic holds, by queue.
+/// The statistics of a topic by queue.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TopicDetails {
     queues: Vec<Queue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<Bytes>,
-    /// Messages stored per second, over the last minute.
+    /// The messages that were stored per second in the last minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_in: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -284,22 +284,22 @@ struct Queue {
     newest: Option<String>,
 }
 
-/// What a topic holds
+/// Show the statistics of a topic
 #[utoipa::path(
     get, path = "/v1/topics/{topic}/stats", operation_id = "topicStats", tag = "administration",
-    params(("topic" = String, Path), InLiteTopic),
+    params(("topic" = String, Path), TopicStatsParams),
     responses(
-        (status = 200, description = "Its queues", body = TopicDetails),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The queues of the topic", body = TopicDetails),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn stats(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named(name): Named<String>,
-    Parameters(InLiteTopic { lite_topic }): Parameters<InLiteTopic>,
+    PathParams(name): PathParams<String>,
+    QueryParams(TopicStatsParams { lite_topic }): QueryParams<TopicStatsParams>,
 ) -> Result<JsonAnswer<TopicDetails>, Problem> {
-    caller.may(&shared, "TopicStats")?;
+    caller.authorize(&shared, "TopicStats")?;
     let TopicStats { queues, bytes, rate_in, lite_topics } =
         shared.processor.topic_stats(&name, lite_topic.as_deref()).await?;
     let queue = |queue: QueueStats| Queue {
@@ -307,14 +307,14 @@ pub(super) async fn stats(
         queue_id: queue.id,
         first_offset: queue.first,
         next_offset: queue.next,
-        oldest: queue.oldest.map(times::text),
-        newest: queue.newest.map(times::text),
+        oldest: queue.oldest.map(times::format_time),
+        newest: queue.newest.map(times::format_time),
     };
     let queues = queues.into_iter().map(queue).collect();
     Ok(JsonAnswer(TopicDetails { queues, bytes: bytes.map(Bytes::from), rate_in, lite_topics }))
 }
 
-/// Lite topics of a topic of type lite, by name.
+/// A page of the lite topics of a topic, sorted by name.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct LiteTopics {
     lite_topics: Vec<LiteTopic>,
@@ -332,33 +332,33 @@ struct LiteTopic {
     oldest: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     newest: Option<String>,
-    /// Whether a client is subscribed to it.
+    /// Whether a client has subscribed to it.
     subscribed: bool,
 }
 
-/// List the lite topics of a topic of type lite
+/// List the lite topics of a topic
 #[utoipa::path(
     get, path = "/v1/topics/{topic}/lite-topics", operation_id = "listLiteTopics", tag = "administration",
-    params(("topic" = String, Path), After),
+    params(("topic" = String, Path), PageParams),
     responses(
-        (status = 200, description = "A part of the lite topics", body = LiteTopics),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "A page of lite topics", body = LiteTopics),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn lite_topics(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named(name): Named<String>,
-    Parameters(After { after }): Parameters<After>,
+    PathParams(name): PathParams<String>,
+    QueryParams(PageParams { after }): QueryParams<PageParams>,
 ) -> Result<JsonAnswer<LiteTopics>, Problem> {
-    caller.may(&shared, "ListLiteTopics")?;
+    caller.authorize(&shared, "ListLiteTopics")?;
     let page = shared.processor.lite_topics(&name, after.as_deref(), MAX_LITE_TOPICS).await?;
     let last = page.lite_topics.last().map(|lite_topic| lite_topic.name.clone());
     let lite_topic = |lite_topic: LiteTopicStats| LiteTopic {
         name: lite_topic.name,
         messages: lite_topic.next - lite_topic.first,
-        oldest: lite_topic.oldest.map(times::text),
-        newest: lite_topic.newest.map(times::text),
+        oldest: lite_topic.oldest.map(times::format_time),
+        newest: lite_topic.newest.map(times::format_time),
         subscribed: lite_topic.subscribed,
     };
     let lite_topics = page.lite_topics.into_iter().map(lite_topic).collect();

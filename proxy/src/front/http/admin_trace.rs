@@ -1,4 +1,4 @@
-//! What message trace has recorded of a message.
+//! Searching the recorded steps of a message.
 
 use std::sync::Arc;
 
@@ -7,41 +7,41 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::call::{Caller, Named, Parameters};
+use super::call::{Caller, PathParams, QueryParams};
 use super::problem::Problem;
 use super::{Shared, times};
 use crate::layer::{TraceEvent, TraceStep};
 use crate::processor::TraceSearch;
 use crate::service;
 
-/// Which records to look at.
+/// The records to search.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Recorded {
-    /// Only what was recorded at this time or later.
+pub(super) struct TraceParams {
+    /// Only steps that were recorded at this time or later.
     #[param(example = "2026-11-29T10:00:00Z")]
     from: Option<String>,
-    /// Only what was recorded at this time or earlier.
+    /// Only steps that were recorded at this time or earlier.
     #[param(example = "2026-11-29T10:05:00Z")]
     to: Option<String>,
 }
 
-/// What was found.
+/// The recorded steps of a message.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Trace {
-    /// By time.
+    /// The steps, sorted by time.
     events: Vec<Event>,
-    /// Whether all records were searched. If not, `from` and `to` shorten the search.
+    /// Whether all records were searched. If not, narrow the search with `from` and `to`.
     complete: bool,
 }
 
 /// A step in the life of a message.
 #[derive(Debug, Serialize, ToSchema)]
 struct Event {
-    /// When.
+    /// The time of the step.
     at: String,
-    /// What has happened.
+    /// The kind of the step.
     step: TraceStep,
     #[serde(skip_serializing_if = "String::is_empty")]
     topic: String,
@@ -50,44 +50,44 @@ struct Event {
     #[serde(skip_serializing_if = "String::is_empty")]
     tag: String,
     keys: Vec<String>,
-    /// The client's name for itself.
+    /// The client id.
     #[serde(skip_serializing_if = "String::is_empty")]
     client: String,
     /// The client's address.
     #[serde(skip_serializing_if = "String::is_empty")]
     address: String,
-    /// How long it took: a send until it was answered, a settled delivery since it was delivered.
+    /// The duration in milliseconds: of a send, until it was answered; of a settlement, since the delivery.
     cost_ms: i64,
-    /// `ok`, or why it failed.
+    /// `ok`, or the reason of the failure.
     result: String,
-    /// The number of a delivery, beginning with 1; else 0.
+    /// The number of the delivery attempt, from 1; 0 for other steps.
     attempt: i32,
-    /// The same for a delivery and what settles it.
+    /// Identifies a delivery: a delivery and its settlement have the same id.
     #[serde(skip_serializing_if = "String::is_empty")]
     delivery_id: String,
 }
 
-/// Look at what has happened to a message
+/// Show the recorded steps of a message
 ///
-/// Only messages that are traced have records: those of topics and users in `[message_trace]` of the configuration, and those
-/// that classic clients trace themselves.
+/// Only traced messages have records: messages of the topics and users in `[message_trace]` of the configuration, and
+/// messages that classic clients trace themselves.
 #[utoipa::path(
     get, path = "/v1/messages/{id}/trace", operation_id = "traceMessage", tag = "administration",
-    params(("id" = String, Path, description = "The message's id"), Recorded),
+    params(("id" = String, Path, description = "The message's id"), TraceParams),
     responses(
         (status = 200, description = "The steps", body = Trace),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn trace(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named(message_id): Named<String>,
-    Parameters(recorded): Parameters<Recorded>,
+    PathParams(message_id): PathParams<String>,
+    QueryParams(params): QueryParams<TraceParams>,
 ) -> Result<JsonAnswer<Trace>, Problem> {
-    caller.may(&shared, "TraceMessage")?;
-    let time = |name, text: Option<String>| text.map(|text| times::parse(name, &text)).transpose();
-    let (from, to) = (time("from", recorded.from)?, time("to", recorded.to)?);
+    caller.authorize(&shared, "TraceMessage")?;
+    let time = |name, text: Option<String>| text.map(|text| times::parse_time(name, &text)).transpose();
+    let (from, to) = (time("from", params.from)?, time("to", params.to)?);
     let found = shared.processor.message_trace(TraceSearch { message_id, from, to }).await?;
     let events = found.events.into_iter().map(event).collect();
     Ok(JsonAnswer(Trace { events, complete: found.complete }))
@@ -95,7 +95,7 @@ pub(super) async fn trace(
 
 fn event(event: TraceEvent) -> Event {
     Event {
-        at: times::text(service::time(event.at_ms)),
+        at: times::format_time(service::time(event.at_ms)),
         step: event.step,
         keys: event.keys().map(str::to_owned).collect(),
         topic: event.topic,

@@ -1,4 +1,5 @@
-//! Users and policies of access control. Secrets are told once, where they are made, and never listed.
+//! Administration of the users and policies of access control. A generated secret is returned once, and secrets are never
+//! listed.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,48 +12,48 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Shared;
-use super::call::{Caller, Json, Named, Parameters};
+use super::call::{Caller, Json, PathParams, QueryParams};
 use super::problem::Problem;
 use crate::layer::{
-    Action, Asked, Effect, Explanation, ListedUser, NewUser, PolicyEntry, Secret, UserKind, UserUpdate,
+    AccessQuery, Action, Effect, Explanation, ListedUser, NewUser, PolicyEntry, Secret, UserKind, UserUpdate,
 };
 
 /// The users of access control.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Users {
-    /// Where they are kept: `catalog`, where they can be changed here, or `file`.
+    /// Where users are stored: `catalog`, whose users can be changed with this API, or `file`.
     source: &'static str,
     users: Vec<User>,
 }
 
-/// A user. The secret is never shown.
+/// A user, without the secret.
 #[derive(Debug, Serialize, ToSchema)]
 struct User {
     /// The access key.
     name: String,
-    /// `normal`, or `super`, who may do everything.
+    /// `normal`, or `super` for a user who may do everything.
     #[schema(value_type = String)]
     r#type: UserKind,
     enabled: bool,
-    /// Names in client certificates by which the user is known.
+    /// Names in client certificates that identify the user.
     certificates: Vec<String>,
     policies: Vec<Policy>,
 }
 
-/// What a user may do, or may not.
+/// A policy, which allows or denies actions of a user.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Policy {
-    /// By which it is removed. No other policy in the catalog gets it while the proxy runs.
+    /// The number that identifies the policy. In the catalog, it is not reused while the proxy runs.
     number: u32,
     user: String,
-    /// Such as `Topic:orders`.
+    /// The resource, such as `Topic:orders`.
     resource: String,
     #[schema(value_type = Vec<String>)]
     actions: Vec<Action>,
     /// `allow` or `deny`.
     #[schema(value_type = String)]
     effect: Effect,
-    /// The networks that requests come from; everywhere if there are none.
+    /// The networks of clients to which the policy applies. Empty for all networks.
     #[schema(value_type = Vec<String>)]
     from: Vec<IpNet>,
 }
@@ -70,16 +71,16 @@ pub(super) struct UserToAdd {
     /// The access key, without spaces and `/ , = :`.
     #[schema(min_length = 1, max_length = 255)]
     name: String,
-    /// The secret key. Without it, a random one is made.
+    /// The secret key. Without it, a random one is generated.
     #[schema(min_length = 1, max_length = 255)]
     secret: Option<String>,
-    /// `normal`, or `super`, who may do everything.
+    /// `normal`, or `super` for a user who may do everything.
     #[serde(default)]
     #[schema(value_type = String, pattern = "^(normal|super)$")]
     r#type: UserKind,
     #[serde(default = "yes")]
     enabled: bool,
-    /// Names in client certificates by which the user is known, too.
+    /// Names in client certificates that identify the user.
     #[serde(default)]
     certificates: Vec<String>,
 }
@@ -88,7 +89,7 @@ fn yes() -> bool {
     true
 }
 
-/// What is to be changed of a user. What is left out stays as it is.
+/// A change of a user. Fields that are left out stay unchanged.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UserChanges {
@@ -96,7 +97,7 @@ pub(super) struct UserChanges {
     #[schema(value_type = Option<String>, pattern = "^(normal|super)$")]
     r#type: Option<UserKind>,
     enabled: Option<bool>,
-    /// In place of the earlier ones.
+    /// Names in client certificates, which replace the earlier ones.
     certificates: Option<Vec<String>>,
 }
 
@@ -104,12 +105,12 @@ pub(super) struct UserChanges {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SecretToSet {
-    /// Without it, a random one is made.
+    /// The secret key. Without it, a random one is generated.
     #[schema(min_length = 1, max_length = 255)]
     secret: Option<String>,
 }
 
-/// A user and their secret, if the proxy has made it. It is not told again.
+/// A user, and the secret if the proxy has generated it. It is not returned again.
 #[derive(Serialize, ToSchema)]
 pub(super) struct UserSecret {
     name: String,
@@ -132,53 +133,53 @@ pub(super) struct PolicyToAdd {
     #[serde(default)]
     #[schema(value_type = String, pattern = "^(allow|deny)$")]
     effect: Effect,
-    /// The networks that requests come from, such as `10.0.0.0/8`; everywhere if there are none.
+    /// The networks of clients to which the policy applies, such as `10.0.0.0/8`. Empty for all networks.
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     from: Vec<IpNet>,
 }
 
-/// A request to be explained.
+/// The request to explain.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Question {
+pub(super) struct AccessParams {
     /// `Topic:NAME`, `Group:NAME` or `Cluster:*`.
     resource: String,
-    /// What the request does, such as `pub`.
+    /// The action of the request, such as `pub`.
     #[param(value_type = String)]
     action: Action,
-    /// The address that it comes from.
+    /// The client's address.
     #[serde(default)]
     #[param(value_type = Option<String>)]
     from: Option<IpAddr>,
 }
 
-/// What is decided about a request, and why.
+/// A decision about a request, with the reason.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Verdict {
     allowed: bool,
     why: String,
-    /// The policy that decides, if one does and it is known.
+    /// The policy that decides, if a known policy does.
     #[serde(skip_serializing_if = "Option::is_none")]
     policy: Option<Policy>,
 }
 
 /// List users and policies
 ///
-/// It needs all rights of administration. Without access control there are none, and the answer is 404.
+/// The call needs all rights of administration. Without access control, there are no users, and the answer is 404.
 #[utoipa::path(
     get, path = "/v1/users", operation_id = "listUsers", tag = "administration",
     responses(
         (status = 200, description = "The users", body = Users),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn list(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
 ) -> Result<JsonAnswer<Users>, Problem> {
-    caller.may(&shared, "ListUsers")?;
+    caller.authorize(&shared, "ListUsers")?;
     let users = shared.processor.users().await?.into_iter();
     let user = |ListedUser { name, kind, enabled, certificates, policies }| {
         let policies = policies.into_iter().map(Policy::from).collect();
@@ -190,13 +191,13 @@ pub(super) async fn list(
 
 /// Add a user
 ///
-/// Only super users may. It is on the disk and in force when the answer comes. Where users are in a file or are those of Apache's
-/// brokers, the answer is 501.
+/// Only super users may add users. The user is stored durably and in force when the call is answered. If users are in a file
+/// or are those of Apache's brokers, the answer is 501.
 #[utoipa::path(
     post, path = "/v1/users", operation_id = "addUser", tag = "administration", request_body = UserToAdd,
     responses(
-        (status = 201, description = "The user, and their secret if it was made", body = UserSecret),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = 201, description = "The user, and the secret if it was generated", body = UserSecret),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn add(
@@ -204,7 +205,7 @@ pub(super) async fn add(
     caller: Caller,
     Json(user): Json<UserToAdd>,
 ) -> Result<(StatusCode, JsonAnswer<UserSecret>), Problem> {
-    caller.may(&shared, "AddUser")?;
+    caller.authorize(&shared, "AddUser")?;
     let UserToAdd { name, secret, r#type: kind, enabled, certificates } = user;
     let secret = secret.as_deref().map(Secret::new);
     let new = NewUser { name: name.clone(), secret, kind, enabled, certificates };
@@ -214,45 +215,45 @@ pub(super) async fn add(
 
 /// Change a user
 ///
-/// Only super users may. What the user may no longer do ends at once, waiting receives and streams included.
+/// Only super users may change users. Waiting receives and streams that the user is no longer authorized for end immediately.
 #[utoipa::path(
     patch, path = "/v1/users/{user}", operation_id = "updateUser", tag = "administration",
     params(("user" = String, Path)), request_body = UserChanges,
     responses(
-        (status = 204, description = "It is in force"),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = 204, description = "The change is in force"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn update(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named(name): Named<String>,
+    PathParams(name): PathParams<String>,
     Json(changes): Json<UserChanges>,
 ) -> Result<StatusCode, Problem> {
-    caller.may(&shared, "UpdateUser")?;
+    caller.authorize(&shared, "UpdateUser")?;
     let UserChanges { r#type: kind, enabled, certificates } = changes;
     shared.processor.update_user(name, UserUpdate { secret: None, kind, enabled, certificates }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Give a user a new secret
+/// Replace the secret of a user
 ///
-/// Only super users may. The old one is refused at once.
+/// Only super users may replace secrets. The old secret is refused immediately.
 #[utoipa::path(
     post, path = "/v1/users/{user}/secret", operation_id = "setUserSecret", tag = "administration",
     params(("user" = String, Path)), request_body = SecretToSet,
     responses(
-        (status = 200, description = "The user, and their secret if it was made", body = UserSecret),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The user, and the secret if it was generated", body = UserSecret),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn set_secret(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named(name): Named<String>,
+    PathParams(name): PathParams<String>,
     Json(SecretToSet { secret }): Json<SecretToSet>,
 ) -> Result<JsonAnswer<UserSecret>, Problem> {
-    caller.may(&shared, "SetUserSecret")?;
+    caller.authorize(&shared, "SetUserSecret")?;
     let secret = secret.as_deref().map(Secret::new);
     let secret = shared.processor.set_user_secret(name.clone(), secret).await?;
     Ok(JsonAnswer(UserSecret { name, secret }))
@@ -260,57 +261,57 @@ pub(super) async fn set_secret(
 
 /// Remove a user and their policies
 ///
-/// Only super users may.
+/// Only super users may remove users.
 #[utoipa::path(
     delete, path = "/v1/users/{user}", operation_id = "removeUser", tag = "administration",
     params(("user" = String, Path)),
     responses(
         (status = 204, description = "The user was removed"),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn remove(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named(name): Named<String>,
+    PathParams(name): PathParams<String>,
 ) -> Result<StatusCode, Problem> {
-    caller.may(&shared, "RemoveUser")?;
+    caller.authorize(&shared, "RemoveUser")?;
     shared.processor.remove_user(name).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Explain what a user may do
 ///
-/// It says which policy decides about a request. It needs all rights of administration.
+/// Shows which policy decides about a request. The call needs all rights of administration.
 #[utoipa::path(
     get, path = "/v1/users/{user}/access", operation_id = "explainAccess", tag = "administration",
-    params(("user" = String, Path), Question),
+    params(("user" = String, Path), AccessParams),
     responses(
-        (status = 200, description = "What is decided", body = Verdict),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The decision", body = Verdict),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn explain(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named(name): Named<String>,
-    Parameters(Question { resource, action, from }): Parameters<Question>,
+    PathParams(name): PathParams<String>,
+    QueryParams(AccessParams { resource, action, from }): QueryParams<AccessParams>,
 ) -> Result<JsonAnswer<Verdict>, Problem> {
-    caller.may(&shared, "ExplainAccess")?;
-    let resource = resource.parse().map_err(|wrong: String| Problem::bad_request(wrong))?;
-    let asked = Asked { resource, action, from };
-    let Explanation { allowed, why, policy } = shared.processor.explain_access(&name, asked).await?;
+    caller.authorize(&shared, "ExplainAccess")?;
+    let resource = resource.parse().map_err(|problem: String| Problem::bad_request(problem))?;
+    let query = AccessQuery { resource, action, from };
+    let Explanation { allowed, why, policy } = shared.processor.explain_access(&name, query).await?;
     Ok(JsonAnswer(Verdict { allowed, why, policy: policy.map(Policy::from) }))
 }
 
 /// Add a policy
 ///
-/// Only super users may. It is on the disk and in force when the answer comes.
+/// Only super users may add policies. The policy is stored durably and in force when the call is answered.
 #[utoipa::path(
     post, path = "/v1/policies", operation_id = "addPolicy", tag = "administration", request_body = PolicyToAdd,
     responses(
         (status = 201, description = "The policy", body = Policy),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn add_policy(
@@ -318,7 +319,7 @@ pub(super) async fn add_policy(
     caller: Caller,
     Json(policy): Json<PolicyToAdd>,
 ) -> Result<(StatusCode, JsonAnswer<Policy>), Problem> {
-    caller.may(&shared, "AddPolicy")?;
+    caller.authorize(&shared, "AddPolicy")?;
     let PolicyToAdd { user, resource, actions, effect, from } = policy;
     let policy = PolicyEntry { number: 0, user, resource, actions, from, effect };
     let added = shared.processor.add_policy(policy).await?;
@@ -327,21 +328,22 @@ pub(super) async fn add_policy(
 
 /// Remove a policy
 ///
-/// Only super users may. What the user may no longer do ends at once.
+/// Only super users may remove policies. Waiting receives and streams that the user is no longer authorized for end
+/// immediately.
 #[utoipa::path(
     delete, path = "/v1/policies/{number}", operation_id = "removePolicy", tag = "administration",
     params(("number" = u32, Path)),
     responses(
         (status = 204, description = "The policy was removed"),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn remove_policy(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named(number): Named<u32>,
+    PathParams(number): PathParams<u32>,
 ) -> Result<StatusCode, Problem> {
-    caller.may(&shared, "RemovePolicy")?;
+    caller.authorize(&shared, "RemovePolicy")?;
     shared.processor.remove_policy(number).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,4 +1,4 @@
-//! What a handler knows of a request: who sends it, its parameters, and its body.
+//! The extractors of handlers: the caller of a request, its parameters, and its body.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,47 +24,47 @@ use crate::processor::is_blank;
 
 const CLIENT_ID: HeaderName = HeaderName::from_static("x-rocketmq-client-id");
 const NAMESPACE: HeaderName = HeaderName::from_static("x-rocketmq-namespace");
-/// The largest body of a request that carries no messages.
-const OTHER_BODY_BYTES: usize = 4 << 20;
+/// The most bytes of a body with JSON that is not a message.
+const MAX_JSON_BYTES: usize = 4 << 20;
 
-/// A request below the level of its handler.
+/// The transport's information about a request. It is an extension of the request, which the extractors read.
 #[derive(Clone)]
-pub(super) struct Call {
+pub(super) struct RequestInfo {
     pub(super) peer: WebPeer,
     pub(super) received: Instant,
     /// The memory that the request and its answer hold.
     pub(super) charge: Arc<Mutex<Charge>>,
 }
 
-/// Who sends a request.
+/// The sender of a request.
 pub(super) struct Caller {
     pub(super) context: Context,
-    /// The media types that it wants.
+    /// The `accept` header in lower case.
     accept: String,
     pub(super) charge: Arc<Mutex<Charge>>,
 }
 
 impl Caller {
-    /// Whether it names this media type among those that it wants.
+    /// Whether the `accept` header contains this media type.
     pub(super) fn accepts(&self, media_type: &str) -> bool {
         self.accept.contains(media_type)
     }
 
-    /// Checks that the sender may administer the proxy by this call, which has the name that it has in gRPC.
-    pub(super) fn may(&self, shared: &Shared, call: &str) -> Result<(), Problem> {
+    /// Checks that the caller may make an administrative call. `call` is the name of the call in gRPC.
+    pub(super) fn authorize(&self, shared: &Shared, call: &str) -> Result<(), Problem> {
         Ok(shared.processor.administer(&self.context, grpc::rights_of(call))?)
     }
 }
 
-fn call(parts: &Parts) -> Call {
-    parts.extensions.get::<Call>().expect("every request has one, see Entry::answer").clone()
+fn request_info(parts: &Parts) -> RequestInfo {
+    parts.extensions.get::<RequestInfo>().expect("every request has one, see Entry::answer").clone()
 }
 
 impl FromRequestParts<Arc<Shared>> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
-        let Call { peer, received, charge } = call(parts);
+        let RequestInfo { peer, received, charge } = request_info(parts);
         origin::check(&parts.headers, &parts.uri, &shared.config)?;
         let credentials = credentials::read(&parts.headers, &peer, &shared.config)?;
         let client_id = text(&parts.headers, &CLIENT_ID)?.filter(|id| !is_blank(id));
@@ -88,17 +88,17 @@ impl FromRequestParts<Arc<Shared>> for Caller {
     }
 }
 
-/// A header as text.
+/// The text of a header. `None` if the request has no such header.
 pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
     let Some(value) = headers.get(name) else { return Ok(None) };
     let text = std::str::from_utf8(value.as_bytes());
     text.map(Some).map_err(|_| Problem::bad_request(format!("the header {name} is not UTF-8")))
 }
 
-/// The names in the path.
-pub(super) struct Named<T>(pub(super) T);
+/// The parameters in the path.
+pub(super) struct PathParams<T>(pub(super) T);
 
-impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Shared>> for Named<T> {
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Shared>> for PathParams<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
@@ -107,10 +107,10 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Shared>> for Named<T> {
     }
 }
 
-/// The parameters behind the path.
-pub(super) struct Parameters<T>(pub(super) T);
+/// The parameters in the query.
+pub(super) struct QueryParams<T>(pub(super) T);
 
-impl<T: DeserializeOwned> FromRequestParts<Arc<Shared>> for Parameters<T> {
+impl<T: DeserializeOwned> FromRequestParts<Arc<Shared>> for QueryParams<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
@@ -119,7 +119,7 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<Shared>> for Parameters<T> {
     }
 }
 
-/// A body as it is, with what the headers say of it.
+/// A raw body with the headers that describe it.
 pub(super) struct Payload {
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
@@ -130,12 +130,12 @@ impl FromRequest<Arc<Shared>> for Payload {
 
     async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let body = read(body, call(&parts), shared, shared.transport.request_bytes).await?;
+        let body = read_body(body, request_info(&parts), shared, shared.transport.request_bytes).await?;
         Ok(Self { headers: parts.headers, body })
     }
 }
 
-/// A body of JSON.
+/// A body with a JSON object.
 pub(super) struct Json<T>(pub(super) T);
 
 impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Json<T> {
@@ -148,9 +148,9 @@ impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Json<T> {
             let detail = format!("the body must be application/json, not {content_type:?}");
             return Err(Problem::http(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
         }
-        let limit = shared.transport.request_bytes.min(OTHER_BODY_BYTES);
-        let body = read(body, call(&parts), shared, limit).await?;
-        // serde would take an array for an object, too.
+        let limit = shared.transport.request_bytes.min(MAX_JSON_BYTES);
+        let body = read_body(body, request_info(&parts), shared, limit).await?;
+        // serde would also accept an array in place of an object.
         if !body.trim_ascii_start().starts_with(b"{") {
             return Err(Problem::bad_request("the body must be a JSON object"));
         }
@@ -158,24 +158,24 @@ impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Json<T> {
     }
 }
 
-/// The type and subtype in a content type, without parameters.
+/// The media type in a content type, without parameters, in lower case.
 pub(super) fn media_type(content_type: &str) -> String {
     content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// Reads JSON. The number of its values is bounded first, which bounds its size in memory.
+/// Parses JSON. Checks the number of values first, which bounds the size in memory.
 pub(super) fn parse<'a, T: Deserialize<'a>>(json: &'a [u8], shared: &Shared) -> Result<T, Problem> {
-    let most = shared.transport.request_fields;
-    if values(json) > most {
-        let detail = format!("the body has more than {most} values (transport.request_fields)");
+    let max = shared.transport.request_fields;
+    if count_values(json) > max {
+        let detail = format!("the body has more than {max} values (transport.request_fields)");
         return Err(Problem::http(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
     serde_json::from_slice(json)
         .map_err(|error| Problem::bad_request(format!("the body is not valid: {error}")))
 }
 
-/// About how many values a JSON text has, at all levels.
-fn values(json: &[u8]) -> usize {
+/// The approximate number of values in a JSON text, at all levels.
+fn count_values(json: &[u8]) -> usize {
     let (mut count, mut in_text, mut escaped) = (0, false, false);
     for byte in json {
         match (in_text, byte) {
@@ -189,8 +189,13 @@ fn values(json: &[u8]) -> usize {
     count
 }
 
-/// Reads a body, bounded in size, memory and time.
-async fn read(mut body: Body, call: Call, shared: &Shared, limit: usize) -> Result<Bytes, Problem> {
+/// Reads a body within the limits of size, memory and time.
+async fn read_body(
+    mut body: Body,
+    info: RequestInfo,
+    shared: &Shared,
+    limit: usize,
+) -> Result<Bytes, Problem> {
     let too_large = || {
         let detail = format!("the body is longer than {limit} bytes");
         Problem::http(StatusCode::PAYLOAD_TOO_LARGE, detail)
@@ -198,8 +203,8 @@ async fn read(mut body: Body, call: Call, shared: &Shared, limit: usize) -> Resu
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large());
     }
-    let evicted = call.charge.lock().incomplete();
-    let until = call.received + shared.transport.request_timeout;
+    let evicted = info.charge.lock().incomplete();
+    let until = info.received + shared.transport.request_timeout;
     let mut read = BytesMut::new();
     loop {
         let frame = tokio::select! {
@@ -217,10 +222,10 @@ async fn read(mut body: Body, call: Call, shared: &Shared, limit: usize) -> Resu
         if read.len() + data.len() > limit {
             return Err(too_large());
         }
-        call.charge.lock().set(read.len() + data.len())?;
+        info.charge.lock().set(read.len() + data.len())?;
         read.extend_from_slice(&data);
     }
-    call.charge.lock().completed()?;
+    info.charge.lock().completed()?;
     Ok(read.freeze())
 }
 
@@ -229,11 +234,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_counted_outside_of_texts() {
+    fn values_are_counted_outside_of_strings() {
         for (json, expected) in
             [(r#"{"a": 1, "b": [2, 3]}"#, 4), (r#"{"a": ",[{\",,"}"#, 1), (r#""\\","#, 1), ("", 0)]
         {
-            assert_eq!(values(json.as_bytes()), expected, "{json}");
+            assert_eq!(count_values(json.as_bytes()), expected, "{json}");
         }
     }
 }

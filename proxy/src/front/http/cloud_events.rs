@@ -1,5 +1,5 @@
-//! CloudEvents 1.0. An attribute of an event is a property of the message, with `CE_` before its name, as in the RocketMQ
-//! binding of the CloudEvents SDK for Java.
+//! Converts CloudEvents 1.0 to messages and back. The attributes of an event are user properties with the prefix `CE_`, as in
+//! the RocketMQ binding of the CloudEvents SDK for Java.
 
 use std::collections::BTreeMap;
 
@@ -21,24 +21,24 @@ use super::times;
 use crate::processor::{Draft, LeasedDelivery};
 use crate::service::{BodyEncoding, Delivery};
 
-/// One event in structured mode.
+/// The media type of one event in structured mode.
 pub(super) const JSON: &str = "application/cloudevents+json";
-/// A batch of events.
+/// The media type of a batch of events.
 pub(super) const BATCH_JSON: &str = "application/cloudevents-batch+json";
 
-/// What headers of the binary mode begin with.
+/// The prefix of headers in binary mode.
 const HEADER: &str = "ce-";
-/// What the properties of attributes begin with.
+/// The prefix of properties with attributes.
 const PROPERTY: &str = "CE_";
-/// The property for the attribute `datacontenttype`.
+/// The property of the attribute `datacontenttype`.
 const CONTENT_TYPE_PROPERTY: &str = "CE_contenttype";
 const VERSION: &str = "1.0";
-/// The body of a message whose event has no data: a message can't be empty.
+/// The body of a message whose event has no data: the body of a message can't be empty.
 const NO_DATA: &[u8] = b"\0";
 
 /// A CloudEvent in structured mode.
 #[derive(ToSchema)]
-#[allow(dead_code)] // Describes what is read by hand.
+#[allow(dead_code)] // Only for the schema: events are parsed by hand.
 pub(super) struct CloudEvent {
     /// `1.0`
     #[schema(pattern = "^1\\.0$")]
@@ -57,12 +57,12 @@ pub(super) struct CloudEvent {
     data_base64: Option<String>,
 }
 
-/// Reads one event.
+/// Parses one event in structured mode.
 pub(super) fn structured(topic: &str, json: &[u8], shared: &Shared) -> Result<Draft, Problem> {
     draft(topic, parse(json, shared)?)
 }
 
-/// Reads a batch of events.
+/// Parses a batch of events.
 pub(super) fn batch(topic: &str, json: &[u8], shared: &Shared) -> Result<Vec<Draft>, Problem> {
     let events: Vec<BTreeMap<String, &RawValue>> = parse(json, shared)?;
     events.into_iter().map(|event| draft(topic, event)).collect()
@@ -72,6 +72,7 @@ fn invalid(error: serde_json::Error) -> Problem {
     Problem::bad_request(format!("the event is not valid: {error}"))
 }
 
+/// Converts an event in structured mode.
 fn draft(topic: &str, mut event: BTreeMap<String, &RawValue>) -> Result<Draft, Problem> {
     let content_type =
         event.get("datacontenttype").map(|value| attribute("datacontenttype", value)).transpose()?;
@@ -79,7 +80,7 @@ fn draft(topic: &str, mut event: BTreeMap<String, &RawValue>) -> Result<Draft, P
         (None, None) => Bytes::from_static(NO_DATA),
         (Some(data), None) => match content_type.as_deref().is_none_or(is_json) {
             true => data.get().to_owned().into(),
-            // Data of other types is text in JSON.
+            // Data of other content types is a JSON string with the text.
             false => match serde_json::from_str::<String>(data.get()) {
                 Ok(text) => text.into(),
                 Err(_) => data.get().to_owned().into(),
@@ -102,7 +103,7 @@ fn draft(topic: &str, mut event: BTreeMap<String, &RawValue>) -> Result<Draft, P
     message(topic, attributes, body)
 }
 
-/// An attribute as text: texts, numbers and booleans are written the same.
+/// The value of an attribute as text. Numbers and booleans are written as in JSON.
 fn attribute(name: &str, value: &RawValue) -> Result<String, Problem> {
     match value.get().as_bytes().first() {
         Some(b'"') => serde_json::from_str(value.get()).map_err(invalid),
@@ -111,7 +112,7 @@ fn attribute(name: &str, value: &RawValue) -> Result<String, Problem> {
     }
 }
 
-/// Reads an event in binary mode, if the headers are those of one.
+/// Parses an event in binary mode. Returns `None` if the headers are not those of an event.
 pub(super) fn binary(topic: &str, headers: &HeaderMap, body: &Bytes) -> Result<Option<Draft>, Problem> {
     if !headers.contains_key("ce-specversion") {
         return Ok(None);
@@ -130,7 +131,7 @@ pub(super) fn binary(topic: &str, headers: &HeaderMap, body: &Bytes) -> Result<O
     message(topic, attributes, body).map(Some)
 }
 
-/// Headers carry what is not printable ASCII percent-encoded. What is malformed stays as it is.
+/// Decodes a header value, in which characters other than printable ASCII are percent-encoded. Malformed parts stay unchanged.
 fn percent_decoded(value: &str) -> String {
     let mut decoded = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();
@@ -151,6 +152,7 @@ fn percent_decoded(value: &str) -> String {
     String::from_utf8(decoded).unwrap_or_else(|_| value.to_owned())
 }
 
+/// Checks the attributes of an event, and creates its message.
 fn message(topic: &str, attributes: Vec<(String, String)>, body: Bytes) -> Result<Draft, Problem> {
     for required in ["id", "source", "type"] {
         if !attributes.iter().any(|(name, value)| name == required && !value.is_empty()) {
@@ -164,7 +166,9 @@ fn message(topic: &str, attributes: Vec<(String, String)>, body: Bytes) -> Resul
     let mut properties = Vec::with_capacity(attributes.len());
     for (name, value) in attributes {
         if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) {
-            return Err(Problem::bad_request(format!("{name:?} can't be the name of an attribute")));
+            return Err(Problem::bad_request(format!(
+                "{name:?} is not a valid attribute name: expected lower-case letters and digits"
+            )));
         }
         let property = match name.as_str() {
             "datacontenttype" => CONTENT_TYPE_PROPERTY.to_owned(),
@@ -181,8 +185,8 @@ fn is_json(content_type: &str) -> bool {
     media_type.ends_with("/json") || media_type.ends_with("+json")
 }
 
-/// A delivery as an event in structured mode. Its handle and its attempt are extensions. A message that was not sent as an
-/// event becomes one of the type `rocketmq.message`.
+/// A delivery as an event in structured mode, with extensions for the receipt handle and the attempt. A message that was not
+/// sent as an event becomes one with the type `rocketmq.message`.
 pub(super) struct ReceivedEvent(pub(super) LeasedDelivery);
 
 impl ReceivedEvent {
@@ -212,7 +216,7 @@ impl Serialize for ReceivedEvent {
             map.serialize_entry("id", &message.id)?;
             map.serialize_entry("source", &format!("/v1/topics/{topic}"))?;
             map.serialize_entry("type", "rocketmq.message")?;
-            map.serialize_entry("time", &times::text(*stored_at))?;
+            map.serialize_entry("time", &times::format_time(*stored_at))?;
         }
         map.serialize_entry("rocketmqhandle", handle)?;
         map.serialize_entry("rocketmqattempt", attempt)?;
@@ -253,12 +257,12 @@ mod tests {
         ];
         let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
         assert_eq!(draft.properties, expected);
-        // The bytes of the sender, not a number that is written differently.
+        // The sender's bytes, with numbers in their original form.
         assert_eq!(&draft.body[..], br#"{"z": 1.50, "a": 2}"#);
     }
 
     #[test]
-    fn what_is_no_event_is_refused() {
+    fn invalid_events_are_refused() {
         for event in [
             r#"{"specversion": "0.3", "id": "1", "source": "/s", "type": "t"}"#,
             r#"{"specversion": "1.0", "id": "", "source": "/s", "type": "t"}"#,

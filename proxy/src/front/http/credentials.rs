@@ -1,4 +1,4 @@
-//! Who a request says it is from: the users of access control, with their secrets.
+//! Reads the credentials of a request from its headers.
 
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, StatusCode};
@@ -11,8 +11,8 @@ use super::problem::Problem;
 use crate::context::{Credentials, Signed};
 use crate::front::port::WebPeer;
 
-/// The credentials in the headers, if there are any. `Bearer` has a session token, or the same text as `Basic`: access key and
-/// secret key, joined by a colon, in base64.
+/// Reads the credentials in the headers, if there are any. `Basic` has the access key and the secret key, joined by a colon, in
+/// base64. `Bearer` has the same, or a session token.
 pub(super) fn read(
     headers: &HeaderMap,
     peer: &WebPeer,
@@ -21,13 +21,13 @@ pub(super) fn read(
     let Some(authorization) = text(headers, &AUTHORIZATION)? else { return Ok(None) };
     let private = peer.encrypted || peer.address.ip().to_canonical().is_loopback();
     if !private && !config.plaintext_credentials {
-        return refuse("secrets are accepted over TLS only (http.plaintext_credentials)");
+        return refuse("credentials are accepted over TLS only (http.plaintext_credentials)");
     }
     let (scheme, encoded) = authorization.split_once(' ').unwrap_or((authorization, ""));
     if !["Basic", "Bearer"].iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
         return refuse("the authorization must be Basic or Bearer");
     }
-    // A JWT has dots, which base64 has not.
+    // A JWT contains dots, and base64 does not.
     if scheme.eq_ignore_ascii_case("Bearer") && encoded.contains('.') {
         return Ok(Some(Credentials {
             authorization: String::new(),

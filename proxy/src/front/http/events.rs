@@ -1,4 +1,4 @@
-//! Receiving as a stream of server-sent events.
+//! Receiving messages as a stream of server-sent events.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,92 +11,94 @@ use axum::response::{IntoResponse, Response};
 use futures::future::BoxFuture;
 
 use super::Shared;
-use super::call::{Caller, Named, Parameters};
+use super::call::{Caller, PathParams, QueryParams};
 use super::message::{self, BodyFormat, ReceivedMessage};
 use super::problem::Problem;
-use super::receive::Wanted;
-use super::unsettled::{Lease, Unsettled};
+use super::receive::ReceiveParams;
+use super::stream_deliveries::{Lease, StreamDeliveries};
 use crate::context::{Context, WireProtocol};
 use crate::error::Error;
 use crate::front::outgoing::Outgoing;
 use crate::processor::{AckEntry, ChangeCommand, LeasedDelivery, ReceiveCommand, Received, Undelivered};
 
 const EVENT_STREAM: &str = "text/event-stream";
-/// How often a stream without messages shows that it is alive.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// The pause after messages that are for others: such a receive does not wait.
-const NO_MATCH_PAUSE: Duration = Duration::from_millis(250);
-/// How long the first receive may take to be refused with a status of HTTP. After that, the stream has begun.
-const REFUSED_WITHIN: Duration = Duration::from_millis(500);
-/// How long a browser waits before it connects again.
-const RECONNECT: Duration = Duration::from_secs(1);
+/// The interval of keep-alive comments in a stream without messages.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// The delay before the next receive if the filter has rejected all messages: such a receive returns immediately.
+const NO_MATCH_DELAY: Duration = Duration::from_millis(250);
+/// How long the answer waits for the first receive, whose refusal becomes an HTTP status. Later refusals are sent in the
+/// stream.
+const FIRST_RECEIVE_TIMEOUT: Duration = Duration::from_millis(500);
+/// The delay after which browsers reconnect.
+const RECONNECT_DELAY: Duration = Duration::from_secs(1);
 
 /// Receive messages as server-sent events
 ///
-/// Each event `message` is a message with its handle, as in a receive. At most `max` messages are open: settle them by their
-/// handles to get more. When the client goes away, what it has not settled is delivered to others at once. An event `problem`
-/// says why the stream ends.
+/// Each event `message` is a message with its receipt handle, as in a receive. At most `max` messages are unsettled: settle
+/// them by their handles to receive more. When the client disconnects, unsettled messages are immediately delivered to other
+/// consumers. An event `problem` says why the stream ends.
 #[utoipa::path(
     get, path = "/v1/groups/{group}/topics/{topic}/receive", operation_id = "streamMessages", tag = "messages",
     params(
         ("group" = String, Path, pattern = "^[%|a-zA-Z0-9_-]+$", max_length = 120),
         ("topic" = String, Path, pattern = "^[%|a-zA-Z0-9_-]+$", max_length = 127),
-        Wanted,
+        ReceiveParams,
     ),
     responses(
         (status = 200, description = "The stream", body = String, content_type = "text/event-stream"),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn stream(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named((group, topic)): Named<(String, String)>,
-    Parameters(wanted): Parameters<Wanted>,
+    PathParams((group, topic)): PathParams<(String, String)>,
+    QueryParams(params): QueryParams<ReceiveParams>,
 ) -> Result<Response, Problem> {
     if !caller.accepts(EVENT_STREAM) {
-        let detail = "this is a stream of events: accept text/event-stream, or POST for a receive";
+        let detail =
+            "this is a stream of events: send accept: text/event-stream, or use POST to receive once";
         return Err(Problem::http(StatusCode::NOT_ACCEPTABLE, detail));
     }
-    let command = wanted.command(&group, &topic)?;
-    let unsettled = shared.streams.open();
+    let command = params.command(&group, &topic)?;
+    let deliveries = shared.streams.open();
     let mut events = Events {
         shared,
         caller,
         command,
-        format: wanted.bodies,
-        unsettled,
+        format: params.bodies,
+        deliveries,
         receiving: None,
         outgoing: None,
         ended: false,
     };
-    // What is refused at once has a status of its own.
-    if let Ok(received) = tokio::time::timeout(REFUSED_WITHIN, events.receive()).await {
+    // An early refusal becomes the HTTP status of the answer.
+    if let Ok(received) = tokio::time::timeout(FIRST_RECEIVE_TIMEOUT, events.receive()).await {
         received?;
     }
     let stream = futures::stream::unfold(events, |mut events| async move {
         let event = events.next().await?;
         Some((Ok::<_, Infallible>(event), events))
     });
-    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE_INTERVAL)).into_response())
 }
 
-/// A stream of events. Dropping it ends the leases of what it has delivered.
+/// A stream of events. Dropping it ends the leases of its unsettled deliveries.
 struct Events {
     shared: Arc<Shared>,
     caller: Caller,
     command: ReceiveCommand,
     format: BodyFormat,
-    unsettled: Arc<Unsettled>,
-    /// The receive under way.
+    deliveries: Arc<StreamDeliveries>,
+    /// The receive in progress.
     receiving: Option<BoxFuture<'static, Result<Received, Error>>>,
-    /// What was received and is not yet taken by the connection.
+    /// Received messages that were not yet passed to the connection.
     outgoing: Option<Outgoing>,
     ended: bool,
 }
 
 impl Events {
-    /// The next event. None: the proxy drains, or a problem was told.
+    /// The next event. `None` at the end of the stream: the proxy drains, or a problem was sent.
     async fn next(&mut self) -> Option<Event> {
         let draining = self.shared.processor.draining().clone();
         while !self.ended {
@@ -114,15 +116,15 @@ impl Events {
         None
     }
 
-    /// Waits until there is room, and then for messages. Dropping the future loses nothing.
+    /// Waits until a further message may be delivered, and then receives. Cancel safe.
     async fn receive(&mut self) -> Result<(), Problem> {
         if self.receiving.is_none() {
             self.outgoing = None;
             let _ = self.caller.charge.lock().set(0);
             let room = loop {
-                let open = i32::try_from(self.unsettled.count()).unwrap_or(i32::MAX);
+                let open = i32::try_from(self.deliveries.count()).unwrap_or(i32::MAX);
                 match self.command.batch_size.saturating_sub(open) {
-                    ..=0 => self.unsettled.changed().await,
+                    ..=0 => self.deliveries.wait_for_change().await,
                     room => break room,
                 }
             };
@@ -142,12 +144,13 @@ impl Events {
                 let processor = &self.shared.processor;
                 self.outgoing = Some(Outgoing::new(processor, undelivered, &mut charge, message::size_hint));
             }
-            Received::NoMatch => tokio::time::sleep(NO_MATCH_PAUSE).await,
+            Received::NoMatch => tokio::time::sleep(NO_MATCH_DELAY).await,
             Received::Nothing => {}
         }
         Ok(())
     }
 
+    /// Registers a delivery, and converts it to an event.
     fn event(&self, leased: LeasedDelivery) -> Event {
         let delivery = &leased.delivery;
         let left = (delivery.received_at + delivery.invisible).duration_since(SystemTime::now());
@@ -156,11 +159,11 @@ impl Events {
             lite_topic: delivery.message.lite_topic.clone(),
             until: Instant::now() + left.unwrap_or_default(),
         };
-        let mut event = Event::default().event("message").retry(RECONNECT);
+        let mut event = Event::default().event("message").retry(RECONNECT_DELAY);
         if !lease.message_id.contains(['\n', '\r', '\0']) {
             event = event.id(&lease.message_id);
         }
-        self.unsettled.delivered(leased.handle.clone(), lease);
+        self.deliveries.insert(leased.handle.clone(), lease);
         event.json_data(ReceivedMessage::new(leased, self.format)).unwrap_or_default()
     }
 }
@@ -168,7 +171,7 @@ impl Events {
 impl Drop for Events {
     fn drop(&mut self) {
         let now = Instant::now();
-        let mut left = self.unsettled.take_all();
+        let mut left = self.deliveries.drain();
         left.retain(|(_, lease)| lease.until > now);
         if left.is_empty() {
             return;
@@ -186,7 +189,7 @@ impl Drop for Events {
                 let (topic, group) = (topic.clone(), group.clone());
                 let command = ChangeCommand { topic, group, entry, invisible_ms: 0, suspend: false };
                 if let Err(error) = shared.processor.run(&context, command).await {
-                    tracing::debug!(%error, "a message of a stream that ended stays invisible until its lease ends");
+                    tracing::debug!(%error, "failed to give back a message of an ended stream, which stays invisible until its lease ends");
                 }
             }
         });

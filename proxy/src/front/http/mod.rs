@@ -1,10 +1,10 @@
 //! The HTTP front end: sending, receiving, settling and administration as REST with JSON, and CloudEvents.
 //!
-//! Decodes requests to the processor's commands and encodes its answers. It speaks HTTP/1.1 on connections of its own, and
-//! HTTP/2 on those of gRPC, where it gets the requests that are not gRPC calls.
+//! It decodes requests to the processor's commands and encodes their results. It serves HTTP/1.1 on its own connections, and
+//! HTTP/2 on connections of gRPC, for requests that are not gRPC calls.
 //!
 //! ```text
-//! connection -> router (axum) -> call (who, parameters, body) -> one file per family of requests -> answer or problem
+//! connection -> router (axum) -> call (caller, parameters, body) -> one file per family of requests -> answer or problem
 //! ```
 
 mod admin;
@@ -29,8 +29,8 @@ mod problem;
 mod receive;
 mod send;
 mod settle;
+mod stream_deliveries;
 mod times;
-mod unsettled;
 
 use std::convert::Infallible;
 use std::io;
@@ -60,27 +60,27 @@ use crate::front::port::{
     TransportConfig, Web, WebBody, WebPeer, drained,
 };
 use crate::processor::Processor;
-use call::Call;
+use call::RequestInfo;
 pub use config::HttpConfig;
 use problem::Problem;
-use unsettled::Streams;
+use stream_deliveries::EventStreams;
 
 const ALPN: &[u8] = b"http/1.1";
 /// The longest name of a method.
-const METHOD: usize = 16;
-/// The method of the preface of HTTP/2.
-const PREFACE: &[u8] = b"PRI";
-/// The smallest buffer that hyper takes for a connection. It bounds the headers of a request.
+const MAX_METHOD: usize = 16;
+/// The method in the connection preface of HTTP/2.
+const HTTP2_PREFACE: &[u8] = b"PRI";
+/// The smallest buffer that hyper accepts for a connection. The buffer bounds the headers of a request.
 const MIN_BUFFER: usize = 8192;
 
-/// The front end. [`Server::at`] makes that of a port.
+/// The HTTP front end. [`Server::at`] creates the front end of a port.
 pub struct Server {
     processor: Arc<Processor>,
     config: HttpConfig,
-    streams: Streams,
+    streams: EventStreams,
 }
 
-/// Serves the connections of one port. Cheap to clone.
+/// The front end of one port. Cheap to clone.
 #[derive(Clone)]
 pub struct Entry {
     router: Router,
@@ -88,23 +88,23 @@ pub struct Entry {
     transport: TransportConfig,
 }
 
-/// What all requests of a port share.
+/// The state that all requests of a port share.
 struct Shared {
     processor: Arc<Processor>,
     config: HttpConfig,
     transport: TransportConfig,
     entry: Arc<EntryPoint>,
-    streams: Streams,
+    streams: EventStreams,
 }
 
 impl Server {
-    /// A front end over these rules.
+    /// Creates a front end that passes requests to `processor`.
     #[must_use]
     pub fn new(processor: Arc<Processor>, config: &HttpConfig) -> Self {
-        Self { processor, config: config.clone(), streams: Streams::default() }
+        Self { processor, config: config.clone(), streams: EventStreams::default() }
     }
 
-    /// The front end of a port.
+    /// Creates the front end of a port.
     #[must_use]
     pub fn at(&self, face: &Face, (transport, budget): (TransportConfig, Arc<Budget>)) -> Entry {
         let shared = Shared {
@@ -128,16 +128,21 @@ impl Entry {
     ) -> Response<WebBody> {
         let charge = Arc::new(Mutex::new(charge));
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(Call { peer, received: Instant::now(), charge: charge.clone() });
+        request.extensions_mut().insert(RequestInfo {
+            peer,
+            received: Instant::now(),
+            charge: charge.clone(),
+        });
         let response = match router.call(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         };
-        // The memory is released once the answer has been sent, or given up.
+        // The memory is released when the answer was sent or abandoned.
         response.map(|body| boxed(body, charge))
     }
 }
 
+/// Boxes a body, which holds `held` until it is dropped.
 fn boxed(body: Body, held: impl Send + 'static) -> WebBody {
     let body = body.map_err(Into::into);
     BodyExt::boxed_unsync(body.map_frame(move |frame| {
@@ -187,14 +192,14 @@ impl Protocol for Entry {
         let peer = WebPeer::from(&connection);
         let service = service_fn(|request| {
             connection.touch();
-            // Until the answer is sent, the connection is not idle.
-            let under_way = calls.token();
+            // The connection is not idle until the answer is sent.
+            let call_token = calls.token();
             let answer = self.answer(request, peer.clone(), &budget);
             async move {
                 let answer = answer.await;
                 Ok::<_, Infallible>(answer.map(|body| {
                     body.map_frame(move |frame| {
-                        let _ = &under_way;
+                        let _ = &call_token;
                         frame
                     })
                 }))
@@ -221,15 +226,17 @@ impl Protocol for Entry {
     }
 }
 
-// Requests begin with a method and a space.
+// A request begins with a method and a space.
 fn recognize(Greeting { first, alpn, .. }: Greeting<'_>) -> Recognition {
     if alpn.is_some_and(|protocol| protocol != ALPN) {
         return Recognition::No;
     }
     let length = first.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
     match first.get(length) {
-        None if length <= METHOD => Recognition::Undecided,
-        Some(b' ') if (1..=METHOD).contains(&length) && first[..length] != *PREFACE => Recognition::Yes,
+        None if length <= MAX_METHOD => Recognition::Undecided,
+        Some(b' ') if (1..=MAX_METHOD).contains(&length) && first[..length] != *HTTP2_PREFACE => {
+            Recognition::Yes
+        }
         _ => Recognition::No,
     }
 }

@@ -1,4 +1,4 @@
-//! The routes, and their description in OpenAPI, which is made of the handlers.
+//! The routes, and their description in OpenAPI, which is generated from the handlers.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::front::face::Face;
 #[derive(ToSchema)]
 #[schema(as = OneOrMany)]
 #[serde(untagged)]
-#[allow(dead_code)] // Describes what is read by its first byte.
+#[allow(dead_code)] // Only for the schema: the first byte of a request decides.
 pub(super) enum OneOrMany {
     One(Box<NewMessage>),
     Many(Vec<NewMessage>),
@@ -46,12 +46,12 @@ pub(super) enum ReceiptOrResults {
     ),
     tags(
         (name = "messages", description = "Sending, receiving and settling messages"),
-        (name = "administration", description = "Topics, groups, and what is stored"),
+        (name = "administration", description = "Administering topics, groups, messages, clients, users and quotas"),
     )
 )]
 struct Description;
 
-/// The routes of a port. The description contains no other ones.
+/// The routes of a port, with a description of these routes.
 pub(super) fn router(face: &Face, config: &HttpConfig) -> Router<Arc<Shared>> {
     let (router, description) = routes(face).split_for_parts();
     let description = Arc::new(description.to_json().unwrap_or_default());
@@ -63,10 +63,10 @@ pub(super) fn router(face: &Face, config: &HttpConfig) -> Router<Arc<Shared>> {
             }),
         )
         .fallback(async |uri: Uri| {
-            Problem::http(StatusCode::NOT_FOUND, format!("there is no {}", uri.path()))
+            Problem::http(StatusCode::NOT_FOUND, format!("there is no resource {}", uri.path()))
         })
         .method_not_allowed_fallback(async |method: Method, uri: Uri| {
-            Problem::http(StatusCode::METHOD_NOT_ALLOWED, format!("{} has no {method}", uri.path()))
+            Problem::http(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not support {method}", uri.path()))
         });
     #[cfg(feature = "console")]
     let router = match face.administration && config.console {
@@ -83,7 +83,7 @@ fn routes(face: &Face) -> OpenApiRouter<Arc<Shared>> {
     let mut description = Description::openapi();
     let basic = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Basic).build());
     description.components.get_or_insert_default().add_security_scheme("basic", basic);
-    // Without access control, nobody needs credentials.
+    // Credentials are optional: without access control, they are not needed.
     description.security =
         Some(vec![SecurityRequirement::default(), SecurityRequirement::new("basic", [""; 0])]);
     let mut router = OpenApiRouter::with_openapi(description);

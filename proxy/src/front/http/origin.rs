@@ -1,5 +1,5 @@
-//! Which web pages may use the front end. Browsers send simple requests, such as a POST of plain text, for pages of any
-//! origin, and only keep the answer from them. They name the origin.
+//! Checks the origin of requests from web pages. Browsers send simple requests, such as a POST of plain text, for pages of any
+//! origin, and only withhold the answer from the page. They send the origin in a header.
 
 use axum::http::header::{HOST, ORIGIN};
 use axum::http::{HeaderMap, StatusCode, Uri};
@@ -7,21 +7,21 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use super::config::HttpConfig;
 use super::problem::Problem;
 
-/// Refuses requests of pages that neither come from here nor are allowed.
+/// Refuses requests from pages of another origin, unless the configuration allows it.
 pub(super) fn check(headers: &HeaderMap, uri: &Uri, config: &HttpConfig) -> Result<(), Problem> {
     let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
     let allowed =
         config.cors_origins.iter().any(|allowed| allowed == "*" || allowed.as_bytes() == origin.as_bytes());
     let own = |origin: &str| {
         let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-        // HTTP/2 has it here.
+        // HTTP/2 has the host in the URI.
         let host = host.or_else(|| uri.authority().map(|authority| authority.as_str()));
         origin.split_once("://").is_some_and(|(_, authority)| Some(authority) == host)
     };
     if allowed || origin.to_str().is_ok_and(own) {
         return Ok(());
     }
-    let detail = "web pages of this origin may not use the proxy (http.cors_origins)";
+    let detail = "requests from web pages of this origin are not allowed (http.cors_origins)";
     Err(Problem::http(StatusCode::FORBIDDEN, detail))
 }
 

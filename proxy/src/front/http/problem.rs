@@ -1,4 +1,4 @@
-//! Refusals as problem details (RFC 9457). This is the one place that turns them into statuses of HTTP.
+//! Converts errors to problem details (RFC 9457) and HTTP statuses.
 
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -14,29 +14,29 @@ use crate::front::port::Exhausted;
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"rocketmq\", charset=\"UTF-8\"");
-/// Seconds after which a client that is asked to slow down may try again, if nothing else is known.
+/// The default of `retry-after`, in seconds.
 const RETRY_SECONDS: u64 = 1;
 
 /// Why a request, or a part of it, is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(super) struct Problem {
-    /// `about:blank`: `title` and `status` say what kind of problem it is.
+    /// Always `about:blank`: `title` and `status` identify the kind of problem.
     r#type: &'static str,
-    /// The status in words.
+    /// The reason phrase of the status.
     title: &'static str,
     /// The HTTP status.
     #[serde(serialize_with = "status_number")]
     #[schema(value_type = u16, minimum = 400, maximum = 599)]
     status: StatusCode,
-    /// What is wrong with this request.
+    /// What is wrong with the request.
     detail: String,
-    /// What went wrong, in the words of RocketMQ thin clients, such as `TopicNotFound`.
+    /// The kind of error, with the name that RocketMQ thin clients use, such as `TopicNotFound`.
     kind: &'static str,
     /// The code of `apache.rocketmq.v2`, such as 40402.
     code: i32,
-    /// Whether the same request may succeed when it is sent again.
+    /// Whether the same request may succeed if it is repeated.
     retryable: bool,
-    /// Seconds until then, for a header.
+    /// The value of the header `retry-after`, in seconds.
     #[serde(skip)]
     #[schema(ignore)]
     retry_after: u64,
@@ -46,7 +46,7 @@ fn status_number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::
     to.serialize_u16(status.as_u16())
 }
 
-/// The status of each kind of refusal.
+/// The HTTP status of each kind of error.
 fn status(kind: ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::BadRequest
@@ -93,7 +93,7 @@ impl Problem {
     fn new(status: StatusCode, code: i32, detail: String) -> Self {
         let (kind, retryable) = match classify(code) {
             Class::Failure { kind, retryable } => (kind.name(), retryable),
-            // No code of a refusal.
+            // These classes are not codes of errors.
             Class::Success | Class::PerEntry => ("Protocol", false),
         };
         let title = status.canonical_reason().unwrap_or_default();
@@ -101,17 +101,17 @@ impl Problem {
         Self { r#type: "about:blank", title, status, detail, kind, code, retryable, retry_after }
     }
 
-    /// A request that HTTP itself refuses. Its code is that of the status.
+    /// A request that is invalid as HTTP. The code is derived from the status.
     pub(super) fn http(status: StatusCode, detail: impl Into<String>) -> Self {
         Self::new(status, i32::from(status.as_u16()) * 100, detail.into())
     }
 
-    /// A request that can't be understood.
+    /// A request with invalid content.
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
         Self::from(Error::new(ErrorKind::BadRequest, detail))
     }
 
-    /// The answer as bytes, for a client that is not served.
+    /// The whole HTTP/1.1 answer as bytes, for a connection that is not served.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let body = serde_json::to_string(self).unwrap_or_default();
         format!(
@@ -129,7 +129,7 @@ impl Problem {
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let code = grpc::wire_code(error.kind);
-        // Whole seconds, rounded up: who comes too early is refused again.
+        // Rounded up to seconds: a client that retries too early is refused again.
         let wait = error.retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
         let retry_after = wait.unwrap_or_default().max(RETRY_SECONDS);
         Self { retry_after, ..Self::new(status(error.kind), code, error.message) }
@@ -139,7 +139,7 @@ impl From<Error> for Problem {
 impl From<Exhausted> for Problem {
     fn from(exhausted: Exhausted) -> Self {
         match exhausted {
-            // It took too long to arrive.
+            // The request has arrived too slowly.
             Exhausted::Evicted => Self::http(StatusCode::REQUEST_TIMEOUT, exhausted.reason()),
             _ => Self::from(Error::new(ErrorKind::Busy, exhausted.reason())),
         }
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_says_what_it_is() {
+    fn a_problem_has_the_status_code_and_kind_of_its_error() {
         for (kind, expected) in [
             (ErrorKind::TopicNotFound, (404, 40402, "TopicNotFound", false)),
             (ErrorKind::InvalidHandle, (400, 40013, "InvalidReceipt", false)),

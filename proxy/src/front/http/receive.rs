@@ -1,4 +1,4 @@
-//! Receiving by long poll.
+//! Receiving messages by long polling.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use futures::Stream;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::call::{Caller, Named, Parameters};
+use super::call::{Caller, PathParams, QueryParams};
 use super::cloud_events::{self, ReceivedEvent};
 use super::message::{self, BodyFormat, ReceivedMessage};
 use super::problem::Problem;
@@ -23,42 +23,42 @@ use super::{Shared, times};
 use crate::front::outgoing::Outgoing;
 use crate::processor::{Expression, ReceiveCommand, Received, Undelivered};
 
-/// The lease of a delivery, if the client asks for none.
-const INVISIBLE: &str = "30s";
-/// Messages of one receive, if the client does not say how many.
-const MAX: i32 = 16;
+/// The default lease of a delivery.
+const DEFAULT_INVISIBLE: &str = "30s";
+/// The default of the most messages of one receive.
+const DEFAULT_MAX: i32 = 16;
 
-/// What to receive.
+/// The parameters of a receive.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Wanted {
-    /// The most messages that are returned, or that a stream of events has open. 16 by default.
+pub(super) struct ReceiveParams {
+    /// The most messages that are returned, or that are unsettled in a stream of events. 16 by default.
     #[param(minimum = 1)]
     pub(super) max: i32,
-    /// How long to wait for a first message, such as `20s`; from 5 s to 20 s by default, the proxy's `limits` say.
+    /// How long to wait for the first message, such as `20s`. The proxy's `limits` bound it, by default from 5 s to 20 s.
     #[param(example = "5s", pattern = "^[0-9]{1,6}(ms|s)$")]
     pub(super) wait: Option<String>,
-    /// How long the messages stay invisible to others unless they are settled, such as `30s`, the default.
+    /// The lease: how long unsettled messages stay invisible to other consumers. `30s` by default.
     #[param(example = "30s", pattern = "^[1-9][0-9]{1,3}s$")]
     pub(super) invisible: String,
-    /// Tags, separated by `||`. All messages by default.
+    /// Receive only messages with these tags, separated by `||`. All messages by default.
     #[param(example = "*")]
     pub(super) filter: Option<String>,
-    /// A condition in SQL over the properties, instead of tags.
+    /// Receive only messages whose properties satisfy this SQL condition. Excludes `filter`.
     #[param(example = "price > 10")]
     pub(super) sql: Option<String>,
-    /// How bodies are written.
+    /// How bodies are returned.
     #[param(inline)]
     pub(super) bodies: BodyFormat,
 }
 
-impl Default for Wanted {
+impl Default for ReceiveParams {
     fn default() -> Self {
         Self {
-            max: MAX,
+            max: DEFAULT_MAX,
             wait: None,
-            invisible: INVISIBLE.to_owned(),
+            invisible: DEFAULT_INVISIBLE.to_owned(),
             filter: None,
             sql: None,
             bodies: BodyFormat::default(),
@@ -66,8 +66,8 @@ impl Default for Wanted {
     }
 }
 
-impl Wanted {
-    /// The command that receives.
+impl ReceiveParams {
+    /// Creates the command that receives.
     pub(super) fn command(&self, group: &str, topic: &str) -> Result<ReceiveCommand, Problem> {
         if self.max < 1 {
             return Err(Problem::bad_request("max must be at least 1"));
@@ -83,49 +83,49 @@ impl Wanted {
             broker: None,
             expression,
             batch_size: self.max,
-            invisible_ms: times::millis("invisible", &self.invisible)?,
+            invisible_ms: times::parse_millis("invisible", &self.invisible)?,
             auto_renew: false,
-            polling_ms: self.wait.as_deref().map(|wait| times::millis("wait", wait)).transpose()?,
+            polling_ms: self.wait.as_deref().map(|wait| times::parse_millis("wait", wait)).transpose()?,
             attempt_id: None,
         })
     }
 }
 
-/// The messages of one receive; empty if none came.
+/// The messages of one receive; empty if there are none.
 #[derive(Debug, Serialize, ToSchema)]
-#[allow(dead_code)] // Describes what is written message by message.
+#[allow(dead_code)] // Only for the schema: the answer is written message by message.
 pub(super) struct Messages {
     messages: Vec<ReceivedMessage>,
 }
 
 /// Receive messages
 ///
-/// Waits for a first message, and returns those that are there, each under a lease: settle it by its handle before the lease
-/// ends, or it is delivered again. A client that goes away while it waits loses nothing. With
-/// `accept: application/cloudevents-batch+json` the messages are CloudEvents, with the extensions `rocketmqhandle` and
+/// Waits for the first message, and returns the available messages, each with a lease. A message that is not settled by its
+/// handle before the lease ends is delivered again. No message is lost if the client disconnects while it waits. With
+/// `accept: application/cloudevents-batch+json`, the messages are CloudEvents with the extensions `rocketmqhandle` and
 /// `rocketmqattempt`.
 #[utoipa::path(
     post, path = "/v1/groups/{group}/topics/{topic}/receive", operation_id = "receiveMessages", tag = "messages",
     params(
         ("group" = String, Path, pattern = "^[%|a-zA-Z0-9_-]+$", max_length = 120),
         ("topic" = String, Path, pattern = "^[%|a-zA-Z0-9_-]+$", max_length = 127),
-        Wanted,
+        ReceiveParams,
     ),
     responses(
         (status = 200, description = "The messages", content(
             (Messages = "application/json"),
             (Vec<super::cloud_events::CloudEvent> = "application/cloudevents-batch+json"),
         )),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn receive(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named((group, topic)): Named<(String, String)>,
-    Parameters(wanted): Parameters<Wanted>,
+    PathParams((group, topic)): PathParams<(String, String)>,
+    QueryParams(params): QueryParams<ReceiveParams>,
 ) -> Result<Response, Problem> {
-    let command = wanted.command(&group, &topic)?;
+    let command = params.command(&group, &topic)?;
     let as_events = caller.accepts(cloud_events::BATCH_JSON);
     let received = shared.processor.run(&caller.context, command).await?;
     let deliveries = match received {
@@ -135,64 +135,66 @@ pub(super) async fn receive(
     let undelivered = Undelivered { topic, group, deliveries };
     let outgoing =
         Outgoing::new(&shared.processor, undelivered, &mut caller.charge.lock(), message::size_hint);
-    let format = if as_events { Format::Events } else { Format::Messages(wanted.bodies) };
+    let format = if as_events { AnswerFormat::Events } else { AnswerFormat::Messages(params.bodies) };
     let content_type = if as_events { cloud_events::BATCH_JSON } else { "application/json" };
-    let mut response = Body::from_stream(Answer { outgoing, format, part: Part::First }).into_response();
+    let mut response =
+        Body::from_stream(ReceiveBody { outgoing, format, part: NextPart::First }).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
+/// The format of the messages in the answer.
 #[derive(Clone, Copy)]
-enum Format {
+enum AnswerFormat {
     Messages(BodyFormat),
     Events,
 }
 
-/// Which part of the answer is next.
+/// The part of the answer to write next.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum NextPart {
     First,
     Later,
     None,
 }
 
-/// The answer, made message by message as the connection takes it.
-struct Answer {
+/// The body of the answer. Each message is written when the connection is ready for it.
+struct ReceiveBody {
     outgoing: Outgoing,
-    format: Format,
-    part: Part,
+    format: AnswerFormat,
+    part: NextPart,
 }
 
-impl Answer {
+impl ReceiveBody {
     fn next(&mut self) -> Option<Bytes> {
         let mut part = BytesMut::new();
         match (self.part, self.format) {
-            (Part::None, _) => return None,
-            (Part::First, Format::Messages(_)) => part.put_slice(b"{\"messages\":["),
-            (Part::First, Format::Events) => part.put_slice(b"["),
-            (Part::Later, _) => part.put_slice(b","),
+            (NextPart::None, _) => return None,
+            (NextPart::First, AnswerFormat::Messages(_)) => part.put_slice(b"{\"messages\":["),
+            (NextPart::First, AnswerFormat::Events) => part.put_slice(b"["),
+            (NextPart::Later, _) => part.put_slice(b","),
         }
-        self.part = Part::Later;
+        self.part = NextPart::Later;
         if let Some(leased) = self.outgoing.next() {
             part.put(match self.format {
-                Format::Messages(format) => ReceivedMessage::new(leased, format).to_json(),
-                Format::Events => ReceivedEvent(leased).to_json(),
+                AnswerFormat::Messages(format) => ReceivedMessage::new(leased, format).to_json(),
+                AnswerFormat::Events => ReceivedEvent(leased).to_json(),
             });
         }
         if self.outgoing.is_empty() {
-            self.part = Part::None;
+            self.part = NextPart::None;
             part.put_slice(match self.format {
-                Format::Messages(_) => b"]}",
-                Format::Events => b"]",
+                AnswerFormat::Messages(_) => b"]}",
+                AnswerFormat::Events => b"]",
             });
         }
         Some(part.freeze())
     }
 }
 
-impl Stream for Answer {
+impl Stream for ReceiveBody {
     type Item = Result<Bytes, Infallible>;
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {

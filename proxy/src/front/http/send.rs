@@ -1,4 +1,4 @@
-//! Sending messages, recalling delayed ones, and ending transactions.
+//! Sending messages, recalling delayed messages, and ending transactions.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::call::{Caller, Json, Named, Payload, media_type, parse, text};
+use super::call::{Caller, Json, PathParams, Payload, media_type, parse, text};
 use super::message::NewMessage;
 use super::problem::Problem;
 use super::{Shared, cloud_events};
@@ -27,25 +27,25 @@ const PRIORITY: HeaderName = HeaderName::from_static("x-rocketmq-priority");
 const LITE_TOPIC: HeaderName = HeaderName::from_static("x-rocketmq-lite-topic");
 const TRANSACTION: HeaderName = HeaderName::from_static("x-rocketmq-transaction");
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
-/// What the names of headers with properties begin with.
+/// The prefix of headers with user properties.
 const PROPERTY: &str = "x-rocketmq-property-";
 
 /// A message that was stored.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Receipt {
-    /// The sender's id for it, or the one that was made for it.
+    /// The message id, given by the sender or generated.
     message_id: String,
-    /// Its queue.
+    /// The queue's id.
     queue_id: i32,
-    /// Its position in its queue.
+    /// The offset in the queue.
     offset: i64,
-    /// What recalls it, if it waits for its delivery time.
+    /// The handle that recalls the message, if it has a delivery time.
     #[serde(skip_serializing_if = "Option::is_none")]
     recall_handle: Option<String>,
-    /// What commits it or rolls it back, if it is part of a transaction.
+    /// The id that commits or rolls back the message, if it is part of a transaction.
     #[serde(skip_serializing_if = "Option::is_none")]
     transaction_id: Option<String>,
-    /// Why it is stored less durably than configured, if so.
+    /// Why the message is stored less durably than configured, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     durability: Option<Durability>,
 }
@@ -54,9 +54,9 @@ pub(super) struct Receipt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Durability {
-    /// The disk took too long.
+    /// The disk did not confirm in time.
     FlushTimeout,
-    /// The replica took too long.
+    /// The replica did not confirm in time.
     ReplicaTimeout,
     /// There is no replica.
     NoReplica,
@@ -66,26 +66,26 @@ enum Durability {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum SendResult {
-    /// It was stored.
+    /// The message was stored.
     Receipt(Receipt),
-    /// It was not.
+    /// The message was refused.
     Error(Problem),
 }
 
-/// The results of a batch, in its order.
+/// The results of a batch, in the order of its messages.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SendResults {
     results: Vec<SendResult>,
 }
 
-/// What is sent.
-struct Sent {
+/// The messages of a request.
+struct SendRequest {
     messages: Vec<Draft>,
-    /// Whether it is an array, even if of one message.
+    /// Whether the request is an array, even of one message.
     is_batch: bool,
 }
 
-impl Sent {
+impl SendRequest {
     fn one(draft: Draft) -> Self {
         Self { messages: vec![draft], is_batch: false }
     }
@@ -97,10 +97,10 @@ impl Sent {
 
 /// Send messages
 ///
-/// One message, or an array of messages of one topic. With `application/octet-stream` or `text/plain` the body is the payload
-/// of one message, and headers carry the rest: `x-rocketmq-tag`, `-keys` (separated by spaces), `-message-id`,
+/// Sends one message, or an array of messages of one topic. With `application/octet-stream` or `text/plain`, the body is the
+/// payload of one message, and headers have its other fields: `x-rocketmq-tag`, `-keys` (separated by spaces), `-message-id`,
 /// `-message-group`, `-deliver-at`, `-delay`, `-priority`, `-lite-topic`, `-transaction`, and `-property-NAME`. CloudEvents 1.0
-/// are taken in binary mode (`ce-` headers) and in structured mode. Messages of a batch may fail one by one.
+/// are accepted in binary mode (`ce-` headers) and in structured mode. Each message of a batch has its own result.
 #[utoipa::path(
     post, path = "/v1/topics/{topic}/messages", operation_id = "sendMessages", tag = "messages",
     params(("topic" = String, Path, pattern = "^[%|a-zA-Z0-9_-]+$", max_length = 127)),
@@ -113,16 +113,16 @@ impl Sent {
     )),
     responses(
         (status = 200, description = "The receipt of the message, or the results of the batch", body = super::openapi::ReceiptOrResults),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn send(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named(topic): Named<String>,
+    PathParams(topic): PathParams<String>,
     payload: Payload,
 ) -> Result<Response, Problem> {
-    let Sent { messages, is_batch } = sent(&topic, payload, &shared)?;
+    let SendRequest { messages, is_batch } = parse_request(&topic, payload, &shared)?;
     let transactional: Vec<bool> = messages.iter().map(|draft| draft.transaction).collect();
     let stored =
         shared.processor.run(&caller.context, SendCommand { messages, types_unknown: false }).await?;
@@ -153,43 +153,48 @@ fn receipt(stored: Stored, transactional: bool) -> Receipt {
     }
 }
 
-fn sent(topic: &str, Payload { headers, body }: Payload, shared: &Shared) -> Result<Sent, Problem> {
+/// Parses a request by its content type.
+fn parse_request(
+    topic: &str,
+    Payload { headers, body }: Payload,
+    shared: &Shared,
+) -> Result<SendRequest, Problem> {
     let content_type = text(&headers, &CONTENT_TYPE)?.unwrap_or_default();
     let media_type = media_type(content_type);
     if media_type == cloud_events::JSON {
-        return Ok(Sent::one(cloud_events::structured(topic, &body, shared)?));
+        return Ok(SendRequest::one(cloud_events::structured(topic, &body, shared)?));
     }
     if media_type == cloud_events::BATCH_JSON {
-        return Ok(Sent::batch(cloud_events::batch(topic, &body, shared)?));
+        return Ok(SendRequest::batch(cloud_events::batch(topic, &body, shared)?));
     }
     if let Some(mut draft) = cloud_events::binary(topic, &headers, &body)? {
-        let extra = of_headers(&headers)?.into_draft(topic)?;
+        let extra = message_of_headers(&headers)?.into_draft(topic)?;
         let properties = [draft.properties, extra.properties].concat();
         draft = Draft { properties, body: draft.body, ..extra };
-        return Ok(Sent::one(draft));
+        return Ok(SendRequest::one(draft));
     }
     match media_type.as_str() {
         "application/json" if body.trim_ascii_start().starts_with(b"[") => {
             let messages: Vec<NewMessage> = parse(&body, shared)?;
             let drafts = messages.into_iter().map(|message| message.into_draft(topic));
-            Ok(Sent::batch(drafts.collect::<Result<_, _>>()?))
+            Ok(SendRequest::batch(drafts.collect::<Result<_, _>>()?))
         }
-        "application/json" => Ok(Sent::one(parse::<NewMessage>(&body, shared)?.into_draft(topic)?)),
+        "application/json" => Ok(SendRequest::one(parse::<NewMessage>(&body, shared)?.into_draft(topic)?)),
         "application/octet-stream" | "text/plain" => {
-            Ok(Sent::one(Draft { body, ..of_headers(&headers)?.into_draft(topic)? }))
+            Ok(SendRequest::one(Draft { body, ..message_of_headers(&headers)?.into_draft(topic)? }))
         }
         _ => {
             let detail = format!(
-                "the content type must be application/json, application/octet-stream, text/plain or that of a \
-                 CloudEvent, not {content_type:?}"
+                "the content type must be application/json, application/octet-stream, text/plain, or a content type of \
+                CloudEvents, not {content_type:?}"
             );
             Err(Problem::http(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail))
         }
     }
 }
 
-/// What the headers say of a message. Its body is empty.
-fn of_headers(headers: &HeaderMap) -> Result<NewMessage, Problem> {
+/// Reads the fields of a message from headers. The body is empty.
+fn message_of_headers(headers: &HeaderMap) -> Result<NewMessage, Problem> {
     let owned = |name: &HeaderName| Ok::<_, Problem>(text(headers, name)?.map(str::to_owned));
     let priority = text(headers, &PRIORITY)?.map(|priority| {
         priority
@@ -220,7 +225,7 @@ fn of_headers(headers: &HeaderMap) -> Result<NewMessage, Problem> {
     })
 }
 
-/// A delayed message that shall not be delivered.
+/// The delayed message to recall.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Recall {
@@ -228,10 +233,10 @@ pub(super) struct Recall {
     recall_handle: String,
 }
 
-/// A message that was recalled.
+/// The recalled message.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Recalled {
-    /// Its id.
+    /// The message id.
     message_id: String,
 }
 
@@ -241,14 +246,14 @@ pub(super) struct Recalled {
     params(("topic" = String, Path, pattern = "^[%|a-zA-Z0-9_-]+$", max_length = 127)),
     request_body = Recall,
     responses(
-        (status = 200, description = "It will not be delivered", body = Recalled),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The message will not be delivered", body = Recalled),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn recall(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named(topic): Named<String>,
+    PathParams(topic): PathParams<String>,
     Json(Recall { recall_handle }): Json<Recall>,
 ) -> Result<JsonAnswer<Recalled>, Problem> {
     let command = RecallCommand { topic, handle: recall_handle, types_unknown: false };
@@ -256,13 +261,13 @@ pub(super) async fn recall(
     Ok(JsonAnswer(Recalled { message_id }))
 }
 
-/// What becomes of the message of a transaction.
+/// The outcome of a transaction.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Decision {
-    /// It is delivered.
+    /// The message is delivered.
     Commit,
-    /// It is dropped.
+    /// The message is discarded.
     Rollback,
 }
 
@@ -279,21 +284,21 @@ pub(super) struct EndTransaction {
 
 /// Commit a transaction, or roll it back
 ///
-/// The first decision counts. Nobody asks an HTTP client about a transaction that it has not ended: the message is dropped after
-/// the last question that nobody answers.
+/// The first decision is final. HTTP clients receive no orphan checks: the message of a transaction that is not ended is
+/// discarded after the last unanswered check.
 #[utoipa::path(
     post, path = "/v1/topics/{topic}/transactions", operation_id = "endTransaction", tag = "messages",
     params(("topic" = String, Path, pattern = "^[%|a-zA-Z0-9_-]+$", max_length = 127)),
     request_body = EndTransaction,
     responses(
-        (status = 204, description = "It is decided"),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = 204, description = "The transaction was ended"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn end_transaction(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named(topic): Named<String>,
+    PathParams(topic): PathParams<String>,
     Json(EndTransaction { transaction_id, message_id, decision }): Json<EndTransaction>,
 ) -> Result<StatusCode, Problem> {
     let resolution = match decision {

@@ -9,23 +9,23 @@ use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::call::{Caller, Json, Named};
+use super::call::{Caller, Json, PathParams};
 use super::problem::Problem;
 use super::{Shared, times};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::processor::{AckCommand, AckEntry, ChangeCommand, ForwardCommand};
 
-/// Handles of one request.
+/// The most handles of one request.
 const MAX_HANDLES: usize = 1000;
-/// Handles of one request that are settled at a time, where the domain's calls take one.
-const CONCURRENT: usize = 16;
+/// The most handles of one request that are settled concurrently, where a command settles one.
+const MAX_CONCURRENT: usize = 16;
 
 /// Deliveries to settle.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Handles {
-    /// Their handles.
+    /// The receipt handles of the deliveries.
     #[schema(min_items = 1, max_items = 1000)]
     handles: Vec<String>,
     /// The lite topic of their messages, if they have one.
@@ -37,13 +37,13 @@ pub(super) struct Handles {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Nack {
-    /// Their handles.
+    /// The receipt handles of the deliveries.
     #[schema(min_items = 1, max_items = 1000)]
     handles: Vec<String>,
     /// The lite topic of their messages, if they have one.
     #[serde(default)]
     lite_topic: Option<String>,
-    /// After how long they are delivered again, such as `10s`; at once by default.
+    /// The delay before the messages are delivered again, such as `10s`; immediately by default.
     #[serde(default)]
     #[schema(example = "10s", pattern = "^[0-9]{1,4}(ms|s)$")]
     after: Option<String>,
@@ -53,13 +53,13 @@ pub(super) struct Nack {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Extend {
-    /// The handles of the deliveries.
+    /// The receipt handles of the deliveries.
     #[schema(min_items = 1, max_items = 1000)]
     handles: Vec<String>,
     /// The lite topic of their messages, if they have one.
     #[serde(default)]
     lite_topic: Option<String>,
-    /// How long the messages stay invisible from now on, such as `60s`.
+    /// The new lease: how long the messages stay invisible from now on, such as `60s`.
     #[schema(example = "60s", pattern = "^[0-9]{1,4}(ms|s)$")]
     invisible: String,
 }
@@ -73,14 +73,14 @@ pub(super) struct Settled {
 /// The result for one delivery.
 #[derive(Debug, Serialize, ToSchema)]
 struct SettleResult {
-    /// The handle in the request.
+    /// The receipt handle in the request.
     handle: String,
-    /// Whether it was done.
+    /// Whether the operation succeeded.
     done: bool,
-    /// The handle from now on, after a lease was extended.
+    /// The new receipt handle, after a lease was extended.
     #[serde(skip_serializing_if = "Option::is_none")]
     new_handle: Option<String>,
-    /// Why it was not done.
+    /// Why the operation failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Problem>,
 }
@@ -113,20 +113,20 @@ fn entries(handles: Vec<String>, lite_topic: &Option<String>) -> Result<Vec<AckE
     request_body = Handles,
     responses(
         (status = 200, description = "A result for each handle", body = Settled),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn ack(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named((group, topic)): Named<(String, String)>,
+    PathParams((group, topic)): PathParams<(String, String)>,
     Json(Handles { handles, lite_topic }): Json<Handles>,
 ) -> Result<JsonAnswer<Settled>, Problem> {
     let entries = entries(handles.clone(), &lite_topic)?;
     let results = shared.processor.run(&caller.context, AckCommand { topic, group, entries }).await?;
     let results = handles.into_iter().zip(results).map(|(handle, result)| {
         if result.is_ok() {
-            shared.streams.settled(&handle);
+            shared.streams.remove(&handle);
         }
         SettleResult::new(handle, result.map(|()| None))
     });
@@ -135,7 +135,7 @@ pub(super) async fn ack(
 
 /// Give messages back
 ///
-/// They are delivered again, to this consumer or another one. It counts as an attempt.
+/// The messages are delivered again, to this or another consumer. The delivery counts as an attempt.
 #[utoipa::path(
     post, path = "/v1/groups/{group}/topics/{topic}/nack", operation_id = "nackMessages", tag = "messages",
     params(
@@ -145,23 +145,23 @@ pub(super) async fn ack(
     request_body = Nack,
     responses(
         (status = 200, description = "A result for each handle", body = Settled),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn nack(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named((group, topic)): Named<(String, String)>,
+    PathParams((group, topic)): PathParams<(String, String)>,
     Json(Nack { handles, lite_topic, after }): Json<Nack>,
 ) -> Result<JsonAnswer<Settled>, Problem> {
-    let invisible_ms = after.map_or(Ok(0), |after| times::millis("after", &after))?;
-    let settling = Settling { shared: &shared, context: &caller.context, topic, group };
-    settling.each(handles, &lite_topic, How::Nack { invisible_ms }).await
+    let invisible_ms = after.map_or(Ok(0), |after| times::parse_millis("after", &after))?;
+    let settler = DeliverySettler { shared: &shared, context: &caller.context, topic, group };
+    settler.settle_all(handles, &lite_topic, SettleAction::Nack { invisible_ms }).await
 }
 
 /// Extend leases
 ///
-/// Each delivery has a new handle afterwards.
+/// Each delivery gets a new receipt handle.
 #[utoipa::path(
     post, path = "/v1/groups/{group}/topics/{topic}/extend", operation_id = "extendLeases", tag = "messages",
     params(
@@ -171,18 +171,18 @@ pub(super) async fn nack(
     request_body = Extend,
     responses(
         (status = 200, description = "A result for each handle", body = Settled),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn extend(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named((group, topic)): Named<(String, String)>,
+    PathParams((group, topic)): PathParams<(String, String)>,
     Json(Extend { handles, lite_topic, invisible }): Json<Extend>,
 ) -> Result<JsonAnswer<Settled>, Problem> {
-    let invisible_ms = times::millis("invisible", &invisible)?;
-    let settling = Settling { shared: &shared, context: &caller.context, topic, group };
-    settling.each(handles, &lite_topic, How::Extend { invisible_ms }).await
+    let invisible_ms = times::parse_millis("invisible", &invisible)?;
+    let settler = DeliverySettler { shared: &shared, context: &caller.context, topic, group };
+    settler.settle_all(handles, &lite_topic, SettleAction::Extend { invisible_ms }).await
 }
 
 /// Move messages to the dead letters of the group
@@ -195,21 +195,21 @@ pub(super) async fn extend(
     request_body = Handles,
     responses(
         (status = 200, description = "A result for each handle", body = Settled),
-        (status = "default", description = "It was refused", body = Problem, content_type = "application/problem+json"),
+        (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn dead_letter(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
-    Named((group, topic)): Named<(String, String)>,
+    PathParams((group, topic)): PathParams<(String, String)>,
     Json(Handles { handles, lite_topic }): Json<Handles>,
 ) -> Result<JsonAnswer<Settled>, Problem> {
-    let settling = Settling { shared: &shared, context: &caller.context, topic, group };
-    settling.each(handles, &lite_topic, How::DeadLetter).await
+    let settler = DeliverySettler { shared: &shared, context: &caller.context, topic, group };
+    settler.settle_all(handles, &lite_topic, SettleAction::DeadLetter).await
 }
 
-/// Whether this is wrong for any handle.
-fn is_of_request(kind: ErrorKind) -> bool {
+/// Whether an error of one handle refuses the whole request, because it would occur for every handle.
+fn refuses_request(kind: ErrorKind) -> bool {
     matches!(
         kind,
         ErrorKind::IllegalTopic
@@ -220,63 +220,65 @@ fn is_of_request(kind: ErrorKind) -> bool {
     )
 }
 
-/// What happens to a delivery.
+/// What to do with a delivery.
 #[derive(Clone, Copy)]
-enum How {
+enum SettleAction {
     Nack { invisible_ms: i64 },
     Extend { invisible_ms: i64 },
     DeadLetter,
 }
 
-/// Deliveries of one topic and group that are settled one by one.
-struct Settling<'a> {
+/// Settles deliveries of one topic and group with one command each.
+struct DeliverySettler<'a> {
     shared: &'a Shared,
     context: &'a Context,
     topic: String,
     group: String,
 }
 
-impl Settling<'_> {
-    /// Settles some at a time. The results are in order. What is wrong with all of them refuses the request.
-    async fn each(
+impl DeliverySettler<'_> {
+    /// Settles deliveries concurrently. The results are in the order of the handles. An error that applies to all of them
+    /// refuses the request.
+    async fn settle_all(
         &self,
         handles: Vec<String>,
         lite_topic: &Option<String>,
-        how: How,
+        action: SettleAction,
     ) -> Result<JsonAnswer<Settled>, Problem> {
         let settling = entries(handles, lite_topic)?.into_iter().map(|entry| async move {
             let handle = entry.handle.clone();
-            match self.one(entry, how).await {
-                Err(error) if is_of_request(error.kind) => Err(Problem::from(error)),
+            match self.settle_one(entry, action).await {
+                Err(error) if refuses_request(error.kind) => Err(Problem::from(error)),
                 result => Ok(SettleResult::new(handle, result)),
             }
         });
         let settling: Vec<_> = settling.collect();
-        let results = futures::stream::iter(settling).buffered(CONCURRENT).try_collect().await?;
+        let results = futures::stream::iter(settling).buffered(MAX_CONCURRENT).try_collect().await?;
         Ok(JsonAnswer(Settled { results }))
     }
 
-    async fn one(&self, entry: AckEntry, how: How) -> Result<Option<String>, Error> {
+    /// Settles one delivery. Returns its new receipt handle if the lease was extended.
+    async fn settle_one(&self, entry: AckEntry, action: SettleAction) -> Result<Option<String>, Error> {
         let Self { shared, context, .. } = self;
         let (topic, group, handle) = (self.topic.clone(), self.group.clone(), entry.handle.clone());
-        match how {
-            How::Nack { invisible_ms } => {
+        match action {
+            SettleAction::Nack { invisible_ms } => {
                 let command = ChangeCommand { topic, group, entry, invisible_ms, suspend: false };
                 shared.processor.run(context, command).await?;
             }
-            How::Extend { invisible_ms } => {
+            SettleAction::Extend { invisible_ms } => {
                 let command = ChangeCommand { topic, group, entry, invisible_ms, suspend: false };
                 let new_handle = shared.processor.run(context, command).await?;
-                // The command has checked that it is not too long.
+                // Does not overflow: the command has checked the limit.
                 let until = Instant::now() + Duration::from_millis(invisible_ms.cast_unsigned());
-                shared.streams.extended(&handle, &new_handle, until);
+                shared.streams.replace_handle(&handle, &new_handle, until);
                 return Ok(Some(new_handle));
             }
-            How::DeadLetter => {
+            SettleAction::DeadLetter => {
                 shared.processor.run(context, ForwardCommand { topic, group, entry }).await?;
             }
         }
-        shared.streams.settled(&handle);
+        shared.streams.remove(&handle);
         Ok(None)
     }
 }

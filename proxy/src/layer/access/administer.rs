@@ -1,47 +1,47 @@
-//! What administrators see and change of users and policies.
+//! Administration of users and policies: listing, explaining and changing them.
 
 use std::sync::Arc;
 
 use super::policy::Decision;
-use super::rules::Asked;
+use super::rules::AccessQuery;
 use super::seal::{Secret, SecretKey};
 use super::tables::{Explanation, ListedUser, NewUser, PolicyEntry, Tables, UserUpdate};
-use super::{AccessControl, Source};
+use super::{AccessControl, UserSource};
 use crate::error::{Error, ErrorKind};
 
 impl AccessControl {
-    /// The users and their policies, by name.
+    /// Lists the users with their policies, sorted by name.
     ///
     /// # Errors
-    /// `Internal` if their file can't be read, `NotImplemented` if brokers have them.
+    /// `Internal` if the file can't be read, `NotImplemented` if the users are those of brokers.
     pub async fn users(self: &Arc<Self>) -> Result<Vec<ListedUser>, Error> {
-        self.tables().await.map(Tables::listed)
+        self.tables().await.map(Tables::into_list)
     }
 
     /// Whether the users are in the catalog of the embedded broker.
     #[must_use]
     pub fn has_catalog(&self) -> bool {
-        matches!(self.source, Source::Catalog(_))
+        matches!(self.source, UserSource::Catalog(_))
     }
 
-    /// What is decided about a request, and why.
+    /// Explains which decision a request would get, and why.
     ///
     /// # Errors
     /// `Internal` if the file can't be read.
-    pub async fn explain(self: &Arc<Self>, user: &str, asked: Asked) -> Result<Explanation, Error> {
-        let decide = || self.in_force.borrow().rules.explain(user, &asked);
+    pub async fn explain(self: &Arc<Self>, user: &str, query: AccessQuery) -> Result<Explanation, Error> {
+        let decide = || self.in_force.borrow().rules.explain(user, &query);
         match &self.source {
-            // As the file is now: it may have changed a moment ago.
-            Source::File(file, _) => {
+            // Read again, because a change may not be in force yet.
+            UserSource::File(file, _) => {
                 let (file, user) = (file.clone(), user.to_owned());
-                let explained = tokio::task::spawn_blocking(move || file.explain(&user, &asked)).await;
+                let explained = tokio::task::spawn_blocking(move || file.explain(&user, &query)).await;
                 explained.map_err(|error| internal(&error))?.map_err(|error| internal(&error))
             }
-            Source::Catalog(catalog) => {
+            UserSource::Catalog(catalog) => {
                 let tables = catalog.tables.lock().await;
                 Ok(Explanation::of(decide(), user, &tables.policies))
             }
-            Source::Brokers(_) => {
+            UserSource::Brokers(_) => {
                 let decision = decide();
                 let is_policy = matches!(decision, Ok(Some(Decision::Policy(..))));
                 let explained = Explanation::of(decision, user, &[]);
@@ -51,11 +51,11 @@ impl AccessControl {
         }
     }
 
-    /// Adds a user. Returns the secret if it was made here.
+    /// Adds a user. Returns the secret if it was generated here.
     ///
     /// # Errors
-    /// What [`Tables::add_user`] refuses, a certificate that another user has, `NotImplemented` if users are elsewhere, or the
-    /// store's failure.
+    /// The errors of [`Tables::add_user`], `BadRequest` if another user has one of the certificates, `NotImplemented` if users
+    /// are not in the catalog, or a failure of the store.
     pub async fn add_user(self: &Arc<Self>, new: NewUser) -> Result<Option<String>, Error> {
         self.change(move |tables, key| Ok((new.name.clone(), tables.add_user(new, key)?))).await
     }
@@ -63,12 +63,12 @@ impl AccessControl {
     /// Changes a user.
     ///
     /// # Errors
-    /// As [`Self::add_user`]; `UserNotFound`, or `BadRequest` if nobody could administer users any more.
+    /// As [`Self::add_user`]; `UserNotFound`, or `BadRequest` if no enabled super user would remain.
     pub async fn update_user(self: &Arc<Self>, name: String, update: UserUpdate) -> Result<(), Error> {
         self.change(move |tables, key| tables.update_user(&name, update, key).map(|()| (name, ()))).await
     }
 
-    /// Gives a user a new secret: this one, or a random one, which is returned.
+    /// Replaces a user's secret. Without a new one, generates a random secret and returns it.
     ///
     /// # Errors
     /// As [`Self::update_user`].
@@ -78,8 +78,8 @@ impl AccessControl {
         secret: Option<Secret>,
     ) -> Result<Option<String>, Error> {
         self.change(move |tables, key| {
-            let told = tables.set_secret(&name, secret, key)?;
-            Ok((name, told))
+            let generated = tables.set_secret(&name, secret, key)?;
+            Ok((name, generated))
         })
         .await
     }
@@ -92,10 +92,10 @@ impl AccessControl {
         self.change(move |tables, _| tables.remove_user(&name).map(|()| (name, ()))).await
     }
 
-    /// Adds a policy. Returns it with its number.
+    /// Adds a policy, and returns it with its number.
     ///
     /// # Errors
-    /// What [`Tables::add_policy`] refuses, `NotImplemented` if policies are elsewhere, or the store's failure.
+    /// The errors of [`Tables::add_policy`], `NotImplemented` if policies are not in the catalog, or a failure of the store.
     pub async fn add_policy(self: &Arc<Self>, policy: PolicyEntry) -> Result<PolicyEntry, Error> {
         self.change(move |tables, _| tables.add_policy(policy).map(|added| (added.user.clone(), added))).await
     }
@@ -103,12 +103,12 @@ impl AccessControl {
     /// Removes a policy by its number.
     ///
     /// # Errors
-    /// `PolicyNotFound`, `NotImplemented` if policies are elsewhere, or the store's failure.
+    /// `PolicyNotFound`, `NotImplemented` if policies are not in the catalog, or a failure of the store.
     pub async fn remove_policy(self: &Arc<Self>, number: u32) -> Result<(), Error> {
         self.change(move |tables, _| tables.remove_policy(number).map(|removed| (removed.user, ()))).await
     }
 
-    /// Adds policies of a user, in place of the user's policies for the same resources.
+    /// Adds policies of a user, which replace the user's policies for the same resources.
     ///
     /// # Errors
     /// As [`Self::add_policy`].
@@ -123,7 +123,7 @@ impl AccessControl {
     /// Removes a user's policies for a resource, or all of them.
     ///
     /// # Errors
-    /// `PolicyNotFound` if there are none; `BadRequest` for what is no resource; as [`Self::add_policy`].
+    /// `PolicyNotFound` if there are none; `BadRequest` if the resource is invalid; as [`Self::add_policy`].
     pub async fn remove_policies(
         self: &Arc<Self>,
         user: String,
@@ -133,40 +133,42 @@ impl AccessControl {
             .await
     }
 
+    /// Applies a change to the catalog. `change` returns the name of the changed user.
     async fn change<T: Send + 'static>(
         self: &Arc<Self>,
         change: impl FnOnce(&mut Tables, &SecretKey) -> Result<(String, T), Error> + Send + 'static,
     ) -> Result<T, Error> {
         let this = self.clone();
-        // What is stored is put in force, also if the caller goes away meanwhile.
+        // Spawned, so that a stored change is put in force even if the caller is cancelled.
         let changed = tokio::spawn(async move {
-            let elsewhere = match &this.source {
-                Source::Catalog(catalog) => {
+            let unsupported = match &this.source {
+                UserSource::Catalog(catalog) => {
                     return catalog.change(change, |rules| this.put(Some(rules), Vec::new())).await;
                 }
-                Source::File(..) => {
-                    "the users of this proxy are in a file (access.file); `user` and `acl` change it where it is, without --server"
+                UserSource::File(..) => {
+                    "the users of this proxy are in a file (access.file): change it on its machine with `user` and `acl`, without --server"
                 }
-                Source::Brokers(_) => {
-                    "the users are those of Apache's brokers (access.brokers): mqadmin changes them"
+                UserSource::Brokers(_) => {
+                    "the users are those of Apache's brokers (access.brokers): change them with mqadmin"
                 }
             };
-            Err(Error::new(ErrorKind::NotImplemented, elsewhere))
+            Err(Error::new(ErrorKind::NotImplemented, unsupported))
         });
         changed.await.map_err(|error| internal(&error))?
     }
 
+    /// The users and policies, of a file or of the catalog.
     async fn tables(self: &Arc<Self>) -> Result<Tables, Error> {
         match &self.source {
-            Source::File(file, _) => {
+            UserSource::File(file, _) => {
                 let file = file.clone();
                 let read = tokio::task::spawn_blocking(move || file.read()).await;
                 read.map_err(|error| internal(&error))?.map_err(|error| internal(&error))
             }
-            Source::Catalog(catalog) => Ok(catalog.tables.lock().await.clone()),
-            Source::Brokers(_) => {
-                let elsewhere = "the users are those of Apache's brokers: mqadmin lists them";
-                Err(Error::new(ErrorKind::NotImplemented, elsewhere))
+            UserSource::Catalog(catalog) => Ok(catalog.tables.lock().await.clone()),
+            UserSource::Brokers(_) => {
+                let unsupported = "the users are those of Apache's brokers: list them with mqadmin";
+                Err(Error::new(ErrorKind::NotImplemented, unsupported))
             }
         }
     }

@@ -1,22 +1,23 @@
-//! The users and ACLs of Apache's brokers as rules. What can't be read is understood in the way that allows less.
+//! Converts the users and ACLs of Apache's brokers to rules. A part that can't be parsed is interpreted in the way that
+//! allows less.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::policy::{Action, Actions, Effect, Entry, Pattern, Policies, ResourceKind};
+use super::policy::{Action, Actions, Effect, Pattern, Policies, PolicyRule, ResourceKind};
 use super::rules::{Rules, User};
 use super::seal::Secret;
 use super::tables::UserKind;
 use crate::service::{BrokerPolicy, BrokerRights, BrokerUser};
 
-/// These users and policies for lookups.
+/// The rules of these users and policies.
 pub(super) fn rules(rights: &BrokerRights) -> Rules {
     let mut rules = Rules::default();
     for BrokerUser { name, secret, is_super, is_enabled } in &rights.users {
         let user = User {
             kind: if *is_super { UserKind::Super } else { UserKind::Normal },
-            // Without a secret, everybody could sign.
+            // With an empty secret, everybody could sign.
             enabled: *is_enabled && !secret.is_empty(),
             secret: Secret::new(secret).into(),
             policies: Policies::default(),
@@ -25,29 +26,30 @@ pub(super) fn rules(rights: &BrokerRights) -> Rules {
         rules.add_user(name.clone(), user);
     }
     for (index, policy) in rights.policies.iter().enumerate() {
-        let Some((pattern, entry)) = entry(policy, index) else {
+        let Some((pattern, rule)) = policy_rule(policy, index) else {
             tracing::debug!(
                 user = policy.user,
                 resource = policy.resource,
-                "a policy of the brokers means nothing here"
+                "ignored a policy of the brokers that can't be applied"
             );
             continue;
         };
-        // That of a user who does not exist counts for nobody.
+        // Policies of unknown users are ignored.
         match policy.is_default {
-            true => rules.add_default(&policy.user, pattern, entry),
-            false => rules.add_policy(&policy.user, pattern, entry),
+            true => rules.add_default(&policy.user, pattern, rule),
+            false => rules.add_policy(&policy.user, pattern, rule),
         };
     }
     rules
 }
 
-fn entry(policy: &BrokerPolicy, index: usize) -> Option<(Pattern, Entry)> {
+/// Converts a policy. `None` if it has no effect.
+fn policy_rule(policy: &BrokerPolicy, index: usize) -> Option<(Pattern, PolicyRule)> {
     let effect = if policy.allows { Effect::Allow } else { Effect::Deny };
     let networks: Option<Vec<_>> = policy.from.iter().map(|text| network(text)).collect();
     let from = match networks {
         Some(networks) => networks,
-        // A network that can't be read: denied everywhere, and allowed in the others.
+        // A network can't be parsed: a denial applies everywhere, and a permission only in the other networks.
         None if effect == Effect::Deny => Vec::new(),
         None => {
             let others: Vec<_> = policy.from.iter().filter_map(|text| network(text)).collect();
@@ -70,7 +72,7 @@ fn entry(policy: &BrokerPolicy, index: usize) -> Option<(Pattern, Entry)> {
         None if effect == Effect::Deny && !names_namespace(&policy.resource) => Pattern::Everything,
         pattern => pattern?,
     };
-    Some((pattern, Entry { actions: Actions::of(&actions), from, effect, index }))
+    Some((pattern, PolicyRule { actions: Actions::of(&actions), from, effect, index }))
 }
 
 fn network(text: &str) -> Option<IpNet> {
@@ -81,14 +83,14 @@ fn action(word: &str) -> Option<Action> {
     clap::ValueEnum::from_str(word, true).ok()
 }
 
-/// Whether it is about a namespace, which says nothing about what is asked for here.
+/// Whether the resource is a namespace, which no request names here.
 fn names_namespace(resource: &str) -> bool {
     resource.split_once(':').is_some_and(|(kind, _)| kind.eq_ignore_ascii_case("Namespace"))
 }
 
 fn pattern(resource: &str) -> Option<Pattern> {
     match resource.split_once(':') {
-        // A proxy serves one cluster by these rules, whatever its name.
+        // The proxy serves one cluster with these rules, so that the name does not matter.
         Some((kind, _)) if kind.eq_ignore_ascii_case("Cluster") => Some(Pattern::All(ResourceKind::Cluster)),
         _ => resource.parse().ok(),
     }
@@ -97,7 +99,7 @@ fn pattern(resource: &str) -> Option<Pattern> {
 #[cfg(test)]
 mod tests {
     use super::super::policy::Decision;
-    use super::super::rules::Asked;
+    use super::super::rules::AccessQuery;
     use super::*;
 
     fn policy(resource: &str, action: &str, from: &[&str], allows: bool) -> BrokerPolicy {
@@ -115,17 +117,17 @@ mod tests {
         let shop =
             BrokerUser { name: "shop".to_owned(), secret: "s".to_owned(), is_super: false, is_enabled: true };
         let rules = rules(&BrokerRights { users: vec![shop], policies });
-        let asked = Asked {
+        let query = AccessQuery {
             resource: resource.parse().expect("a resource"),
             action,
             from: Some(from.parse().expect("an address")),
         };
-        let decision = rules.explain("shop", &asked).expect("a user");
+        let decision = rules.explain("shop", &query).expect("a user");
         matches!(decision, Some(Decision::Policy(Effect::Allow, _)))
     }
 
     #[test]
-    fn policies_mean_what_they_mean_to_brokers() {
+    fn policies_are_interpreted_as_by_brokers() {
         let sends = |policies, resource, from| decide(policies, resource, Action::Pub, from);
         let home = "10.0.0.1";
         for (policies, allowed) in [
@@ -136,7 +138,7 @@ mod tests {
             (vec![policy("Topic:orders", "Pub", &["10.0.0.1"], true)], true),
             (vec![policy("Topic:orders", "Pub", &["10.0.0.2"], true)], false),
             (vec![policy("*", "All", &[], true), policy("Topic:orders", "Pub", &[], false)], false),
-            // What can't be read allows nothing.
+            // Policies that can't be parsed allow nothing.
             (vec![policy("Topic:orders", "Pub", &["home"], true)], false),
             (vec![policy("*", "All", &[], true), policy("Topic:orders", "Pub", &["home"], false)], false),
             (vec![policy("Topic:orders", "Fly", &[], true)], false),
@@ -152,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn default_policies_count_only_without_others() {
+    fn default_policies_apply_only_if_no_other_policy_does() {
         let default = |policy: BrokerPolicy| BrokerPolicy { is_default: true, ..policy };
         let sends = |policies| decide(policies, "Topic:orders", Action::Pub, "10.0.0.1");
         let allowed = default(policy("Topic:orders", "Pub", &[], true));

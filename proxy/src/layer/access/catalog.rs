@@ -1,4 +1,4 @@
-//! Users and policies in the catalog of the embedded broker. Administrators change them while the proxy runs.
+//! Stores users and policies in the catalog of the embedded broker, where administrators change them while the proxy runs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,16 +14,16 @@ use super::tables::{NewUser, PolicyEntry, Tables, UserEntry};
 use crate::error::{Error, ErrorKind};
 use crate::service::{Administration, StoredUser};
 
-/// The users and policies of a catalog.
+/// The users and policies in a catalog.
 pub(super) struct Catalog {
     store: Arc<dyn Administration>,
     key: Arc<SecretKey>,
     key_path: PathBuf,
-    /// Locked while something is changed, so that there is one change at a time.
+    /// Locked during a change, so that changes are made one at a time.
     pub(super) tables: Mutex<Tables>,
 }
 
-/// The first super user of a new catalog, to be told once.
+/// The first super user, with the secret in plain text. It is created in a catalog without users, and printed once.
 pub struct FirstUser {
     /// The access key.
     pub name: String,
@@ -31,14 +31,14 @@ pub struct FirstUser {
     pub secret: String,
 }
 
-/// What was read of a catalog.
+/// The result of opening a catalog.
 pub(super) struct OpenCatalog {
     pub(super) catalog: Catalog,
     pub(super) rules: Rules,
     pub(super) first_user: Option<FirstUser>,
 }
 
-/// A user with their policies, as it is stored: JSON.
+/// A user with their policies, stored as JSON.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
@@ -57,12 +57,12 @@ struct NumberedPolicy {
 }
 
 impl Catalog {
-    /// Reads all users. If there are none, makes one who may do everything. `tell` gets that one before it is stored: nobody
-    /// could tell its secret after a start that failed later.
+    /// Reads all users. If there are none, creates a super user. `announce` is called with that user before it is stored:
+    /// otherwise its secret would be lost if the start failed afterwards.
     pub(super) async fn open(
         store: Arc<dyn Administration>,
         key_path: &Path,
-        tell: impl FnOnce(&FirstUser),
+        announce: impl FnOnce(&FirstUser),
     ) -> Result<OpenCatalog, AccessError> {
         let stored = store.stored_users().await?;
         let system = |source| AccessError::System { path: key_path.to_owned(), source };
@@ -76,11 +76,11 @@ impl Catalog {
         if tables.users.is_empty() {
             let admin = NewUser::admin();
             let name = admin.name.clone();
-            let told = tables.add_user(admin, &key);
-            let told = told.map_err(|error| AccessError::CatalogContent(error.message))?;
+            let secret = tables.add_user(admin, &key);
+            let secret = secret.map_err(|error| AccessError::CatalogContent(error.message))?;
             let stored = record(&tables, &name);
-            first_user = told.map(|secret| FirstUser { name, secret });
-            first_user.as_ref().map(tell);
+            first_user = secret.map(|secret| FirstUser { name, secret });
+            first_user.as_ref().map(announce);
             store.put_user(stored).await?;
         }
         let rules = tables.rules(&key, key_path).map_err(AccessError::CatalogContent)?;
@@ -89,7 +89,8 @@ impl Catalog {
         Ok(OpenCatalog { catalog, rules, first_user })
     }
 
-    /// Changes something of a user, whose name `change` returns, and stores it. The rules are put in force by `put`.
+    /// Applies `change`, which returns the name of the changed user and a result, and stores that user. `put` puts the new
+    /// rules in force.
     pub(super) async fn change<T: Send + 'static>(
         &self,
         change: impl FnOnce(&mut Tables, &SecretKey) -> Result<(String, T), Error> + Send + 'static,
@@ -97,22 +98,22 @@ impl Catalog {
     ) -> Result<T, Error> {
         let mut tables = self.tables.lock().await;
         let (mut changed, key, key_path) = (tables.clone(), self.key.clone(), self.key_path.clone());
-        // It looks at all users.
+        // Blocking, because it processes all users.
         let work = tokio::task::spawn_blocking(move || {
-            let (name, told) = change(&mut changed, &key)?;
+            let (name, result) = change(&mut changed, &key)?;
             if !changed.has_super_user() {
                 let text = format!(
-                    "{name} is the last enabled super user, without whom nobody could change users; make another one first"
+                    "{name} is the last enabled super user, without whom users can't be changed; create another one first"
                 );
                 return Err(Error::new(ErrorKind::BadRequest, text));
             }
             let bad = |reason| Error::new(ErrorKind::BadRequest, reason);
             let rules = changed.rules(&key, &key_path).map_err(bad)?;
             let record = changed.users.iter().any(|user| user.name == name).then(|| record(&changed, &name));
-            Ok((changed, rules, name, record, told))
+            Ok((changed, rules, name, record, result))
         });
         let done = work.await.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
-        let (changed, rules, name, record, told) = done?;
+        let (changed, rules, name, record, result) = done?;
         match record {
             Some(record) => self.store.put_user(record).await?,
             None => self.store.remove_user(&name).await?,
@@ -120,10 +121,11 @@ impl Catalog {
         tracing::info!(user = name, users = rules.users(), "users and policies have changed");
         put(rules);
         *tables = changed;
-        Ok(told)
+        Ok(result)
     }
 }
 
+/// The stored form of a user with their policies.
 fn record(tables: &Tables, name: &str) -> StoredUser {
     let user = tables.users.iter().find(|user| user.name == name);
     let user = user.cloned().expect("only users that exist are stored");
@@ -136,18 +138,22 @@ fn record(tables: &Tables, name: &str) -> StoredUser {
         effect: policy.effect,
     });
     let record = Record { user, policies: policies.collect() };
-    let record = serde_json::to_vec(&record).expect("it has only names, lists and numbers");
+    let record = serde_json::to_vec(&record).expect("a record has only names, lists and numbers");
     StoredUser { name: name.to_owned(), record }
 }
 
+/// Parses the stored users.
 fn read(stored: &[StoredUser]) -> Result<Tables, String> {
     let mut tables = Tables::default();
     for StoredUser { name, record } in stored {
-        // The text of the error is not told: it could show a part of the record.
+        // The parser's message is left out: it could contain a part of the record.
         let record: Record = serde_json::from_slice(record)
-            .map_err(|_| format!("the record of user {name} can't be read by this version"))?;
+            .map_err(|_| format!("the record of user {name} can't be parsed by this version"))?;
         if record.user.name != *name {
-            return Err(format!("the record of user {name} is another one's"));
+            return Err(format!(
+                "the record of user {name} has the name of another user, {}",
+                record.user.name
+            ));
         }
         tables.users.push(record.user);
         for NumberedPolicy { number, resource, actions, from, effect } in record.policies {

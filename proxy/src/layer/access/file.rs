@@ -1,4 +1,4 @@
-//! The file of users and policies: TOML, with sealed secrets. `rocketmq-thin-proxy user` and `acl` change it.
+//! The file of users and policies, in TOML with sealed secrets. `rocketmq-thin-proxy user` and `acl` change it.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,30 +8,30 @@ use std::time::SystemTime;
 
 use thiserror::Error;
 
-use super::rules::{Asked, Rules};
+use super::rules::{AccessQuery, Rules};
 use super::seal::SecretKey;
 use super::tables::{Explanation, Tables};
 use crate::durable_file;
 use crate::service::ServiceError;
 
-/// What stands above the tables of a file that is written here.
+/// The comment at the top of a written file.
 const HEADER: &str = "\
-# Users and policies of rocketmq-thin-proxy. `rocketmq-thin-proxy user` and `rocketmq-thin-proxy acl` change this file, and
-# do not keep comments. A running proxy takes changes over within seconds.
+# Users and policies of rocketmq-thin-proxy. Change this file with `rocketmq-thin-proxy user` and `rocketmq-thin-proxy acl`,
+# which drop comments. A running proxy applies changes within seconds.
 
 ";
 
-/// Where users and policies are, and the key of their secrets.
+/// The paths of the file of users and policies, and of the key that seals its secrets.
 #[derive(Clone, Debug)]
 pub struct AccessFile {
     path: PathBuf,
     key_path: PathBuf,
 }
 
-/// What is wrong with the files of access control.
+/// Why users and policies can't be read or written.
 #[derive(Debug, Error)]
 pub enum AccessError {
-    /// The system refuses.
+    /// A file can't be read or written.
     #[error("access control: {}: {source}", path.display())]
     System {
         /// The file.
@@ -39,7 +39,7 @@ pub enum AccessError {
         /// The reason.
         source: io::Error,
     },
-    /// It is no TOML of this form.
+    /// A file is not TOML of the expected form.
     #[error("access control: {}: {source}", path.display())]
     Parse {
         /// The file.
@@ -47,7 +47,7 @@ pub enum AccessError {
         /// The position and the reason.
         source: Box<toml::de::Error>,
     },
-    /// What it says makes no sense.
+    /// The content of a file is invalid.
     #[error("access control: {}: {reason}", path.display())]
     Content {
         /// The file.
@@ -58,23 +58,23 @@ pub enum AccessError {
     /// The catalog can't be read or written.
     #[error("access control: {0}")]
     Catalog(#[from] ServiceError),
-    /// What the catalog contains makes no sense.
+    /// The content of the catalog is invalid.
     #[error("access control: the catalog: {0}")]
     CatalogContent(String),
 }
 
-/// Tells one version of the file from another.
+/// Identifies a version of a file: its modification time, length and inode. `None` if the file can't be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp(Option<(SystemTime, u64, u64)>);
+pub(super) struct FileVersion(Option<(SystemTime, u64, u64)>);
 
-/// A file that was read.
-pub(super) struct Loaded {
+/// The rules of a file, and the version that they were loaded from.
+pub(super) struct LoadedRules {
     pub(super) rules: Rules,
-    pub(super) stamp: Stamp,
+    pub(super) version: FileVersion,
 }
 
-impl Stamp {
-    /// That of the file now.
+impl FileVersion {
+    /// The current version of a file.
     pub(super) fn of(path: &Path) -> Self {
         let found = fs::metadata(path).ok();
         Self(found.and_then(|found| Some((found.modified().ok()?, found.len(), found.ino()))))
@@ -82,7 +82,7 @@ impl Stamp {
 }
 
 impl AccessFile {
-    /// The file at this path. Its key is by default beside it.
+    /// The file at this path. By default, the path of its key is the same with `.key` appended.
     #[must_use]
     pub fn new(path: &Path, key_path: Option<&Path>) -> Self {
         let beside = || {
@@ -93,25 +93,25 @@ impl AccessFile {
         Self { path: path.to_owned(), key_path: key_path.map_or_else(beside, Path::to_owned) }
     }
 
-    /// Whether it exists.
+    /// Whether the file exists.
     #[must_use]
     pub fn exists(&self) -> bool {
         self.path.exists()
     }
 
-    /// The file with the key of its secrets.
+    /// The path of the key that seals the secrets.
     #[must_use]
     pub fn key_path(&self) -> &Path {
         &self.key_path
     }
 
-    /// Its path.
+    /// The path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The key of its secrets.
+    /// Reads the key that seals the secrets, or creates it.
     ///
     /// # Errors
     /// `System`.
@@ -120,7 +120,7 @@ impl AccessFile {
             .map_err(|source| AccessError::System { path: self.key_path.clone(), source })
     }
 
-    /// Its content.
+    /// Reads the content.
     ///
     /// # Errors
     /// `System`, `Parse`.
@@ -128,13 +128,13 @@ impl AccessFile {
         let text = fs::read_to_string(&self.path).map_err(|source| self.system(source))?;
         let parsed: Tables = toml::from_str(&text)
             .map_err(|error| AccessError::Parse { path: self.path.clone(), source: Box::new(error) })?;
-        Ok(parsed.numbered())
+        Ok(parsed.with_numbers())
     }
 
-    /// Replaces its content, in one step and durably. It is readable only by its owner.
+    /// Replaces the content, atomically and durably. Only the owner can read the file.
     ///
     /// # Errors
-    /// `Content` if it makes no sense; `System`.
+    /// `Content` if the content is invalid; `System`.
     pub fn write(&self, tables: &Tables) -> Result<(), AccessError> {
         self.rules(tables)?;
         let text = toml::to_string(tables).map_err(|error| self.content(error.to_string()))?;
@@ -142,12 +142,12 @@ impl AccessFile {
             .map_err(|source| self.system(source))
     }
 
-    /// Keeps other processes from changing the content until the result is dropped. Waits for one that does.
+    /// Locks the content against changes by other processes until the result is dropped. Waits for the lock.
     ///
     /// # Errors
     /// `System`.
     pub fn lock(&self) -> Result<File, AccessError> {
-        // The file itself is replaced. The key stays, and is made if it is missing.
+        // The lock is on the key, because the file itself is replaced.
         self.key()?;
         let lock = || {
             let key = File::open(&self.key_path)?;
@@ -157,36 +157,36 @@ impl AccessFile {
         lock().map_err(|source| AccessError::System { path: self.key_path.clone(), source })
     }
 
-    /// Reads it, and checks it.
+    /// Loads the rules, with the version of the file.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub(super) fn load(&self) -> Result<Loaded, AccessError> {
-        // A change after this is seen at the next look.
-        let stamp = self.stamp();
-        Ok(Loaded { rules: self.rules(&self.read()?)?, stamp })
+    /// The file can't be read, or is invalid.
+    pub(super) fn load(&self) -> Result<LoadedRules, AccessError> {
+        // Taken before reading, so that a later change is noticed by the next reload.
+        let version = self.version();
+        Ok(LoadedRules { rules: self.rules(&self.read()?)?, version })
     }
 
-    /// Users and policies for lookups.
+    /// The rules of these users and policies.
     ///
     /// # Errors
-    /// `Content` if they make no sense; `System` if there is no key.
+    /// `Content` if they are invalid; `System` if the key can't be read.
     pub fn rules(&self, tables: &Tables) -> Result<Rules, AccessError> {
         tables.rules(&self.key()?, &self.key_path).map_err(|reason| self.content(reason))
     }
 
-    /// What it decides about a request, and why.
+    /// Explains which decision a request would get, and why.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub fn explain(&self, user: &str, asked: &Asked) -> Result<Explanation, AccessError> {
+    /// The file can't be read, or is invalid.
+    pub fn explain(&self, user: &str, query: &AccessQuery) -> Result<Explanation, AccessError> {
         let tables = self.read()?;
-        Ok(Explanation::of(self.rules(&tables)?.explain(user, asked), user, &tables.policies))
+        Ok(Explanation::of(self.rules(&tables)?.explain(user, query), user, &tables.policies))
     }
 
-    /// Changes when the file does.
-    pub(super) fn stamp(&self) -> Stamp {
-        Stamp::of(&self.path)
+    /// The current version of the file.
+    pub(super) fn version(&self) -> FileVersion {
+        FileVersion::of(&self.path)
     }
 
     fn system(&self, source: io::Error) -> AccessError {

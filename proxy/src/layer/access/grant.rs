@@ -1,4 +1,4 @@
-//! What a user was granted for a while: for a request that waits, or a stream.
+//! The access grant of a request that waits or opens a stream. It is checked again when rules or keys change.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,42 +7,42 @@ use std::time::{Duration, SystemTime};
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::rights::Needs;
+use super::rights::RequiredRights;
 use super::seal::Secret;
-use super::token::Verified;
-use super::{InForce, unauthorized};
+use super::token::VerifiedToken;
+use super::{AccessState, unauthorized};
 use crate::error::Error;
 
-/// The clock is looked at this often, because it may be set.
-const CLOCK_LOOK: Duration = Duration::from_secs(3);
+/// The longest sleep until a token expires: the wall clock may be set meanwhile.
+const MAX_CLOCK_WAIT: Duration = Duration::from_secs(3);
 
-/// What was granted. It is checked again whenever the rules or the keys of issuers change, and when a token expires.
+/// An access grant. It is checked again whenever the rules or the keys of issuers change, and when a token expires.
 pub(in crate::layer) struct Grant {
-    pub(super) changes: watch::Receiver<Arc<InForce>>,
+    pub(super) changes: watch::Receiver<Arc<AccessState>>,
     pub(super) user: String,
     pub(super) proof: Proof,
     pub(super) from: Option<IpAddr>,
-    pub(super) needs: Needs<String>,
+    pub(super) needs: RequiredRights<String>,
 }
 
-/// How a user has proved who they are.
+/// How a user was authenticated.
 pub(super) enum Proof {
-    /// By this secret.
+    /// By a signature with this secret.
     Secret(Arc<Secret>),
     /// By a certificate with these names.
     Certificate(Arc<[String]>),
     /// By a session token.
-    Token(Arc<Verified>),
+    Token(Arc<VerifiedToken>),
 }
 
 impl Grant {
-    /// Completes when the user may no longer do what was granted.
+    /// Completes with the reason when the grant no longer holds.
     pub(in crate::layer) async fn revoked(&mut self) -> Error {
         loop {
             tokio::select! {
                 expired = self.proof.expired() => return expired,
                 changed = self.changes.changed() => if changed.is_err() {
-                    // Only while the proxy ends.
+                    // The sender is dropped only when the proxy stops.
                     return std::future::pending().await;
                 },
             }
@@ -53,30 +53,31 @@ impl Grant {
         }
     }
 
-    fn check(&self, InForce { rules, issuers }: &InForce) -> Result<(), Error> {
+    /// Authenticates and authorizes again.
+    fn check(&self, AccessState { rules, issuers }: &AccessState) -> Result<(), Error> {
         match &self.proof {
-            Proof::Secret(secret) => rules.unchanged(&self.user, secret)?,
-            Proof::Certificate(names) if rules.certified(names) == Some(&self.user) => {}
+            Proof::Secret(secret) => rules.check_secret(&self.user, secret)?,
+            Proof::Certificate(names) if rules.user_of_certificate(names) == Some(&self.user) => {}
             Proof::Certificate(_) => {
                 let user = &self.user;
-                return Err(unauthorized(format!("User:{user} is not known by this certificate any more.")));
+                return Err(unauthorized(format!("User:{user} is no longer known by this certificate.")));
             }
-            Proof::Token(token) => issuers.still_signs(token)?,
+            Proof::Token(token) => issuers.check_signing_key(token)?,
         }
         rules.check(&self.user, &self.needs.as_refs(), self.from)
     }
 }
 
 impl Proof {
-    /// Completes when a token expires, and never if there is none.
-    // In a box of its own if there is one: every request's future would be larger.
+    /// Completes when the session token expires, and never if the user was authenticated otherwise.
+    // Boxed, so that the future of every request is smaller.
     fn expired(&self) -> BoxFuture<'static, Error> {
         let Self::Token(token) = self else { return Box::pin(std::future::pending()) };
         let token = token.clone();
         Box::pin(async move {
             loop {
-                match token.left(SystemTime::now()) {
-                    Ok(left) => tokio::time::sleep(left.min(CLOCK_LOOK)).await,
+                match token.remaining(SystemTime::now()) {
+                    Ok(left) => tokio::time::sleep(left.min(MAX_CLOCK_WAIT)).await,
                     Err(expired) => return expired,
                 }
             }

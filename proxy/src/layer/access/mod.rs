@@ -1,11 +1,11 @@
-//! Access control: who sends a request, and what that user may do.
+//! Access control: authenticates the user of a request, and checks that the user is authorized.
 //!
-//! It is off unless the configuration says where users and policies are ([`tables`]): in a file ([`mod@file`]), which is read again
-//! when it changes; in the catalog of the embedded broker ([`catalog`]), where administrators change them; or with Apache's
-//! brokers ([`brokers`]), which are asked for them again and again.
-//! A user proves who they are by the signatures that RocketMQ's clients make ([`signature`]), by a certificate, or by a session
-//! token ([`token`]). What they may do follows the rules of Apache's ACL 2.0 ([`policy`]). What each request needs is in
-//! [`rights`].
+//! It is off unless the configuration has a source of users and policies ([`tables`]): a file ([`mod@file`]), which is reloaded
+//! when it changes; the catalog of the embedded broker ([`catalog`]), which administrators change; or Apache's brokers
+//! ([`brokers`]), which are polled.
+//! Users authenticate by the signatures of RocketMQ's clients ([`signature`]), by a certificate, or by a session token
+//! ([`token`]). Policies follow the rules of Apache's ACL 2.0 ([`policy`]). [`rights`] lists the rights that each request
+//! needs.
 
 mod administer;
 mod brokers;
@@ -16,10 +16,10 @@ mod policy;
 mod rights;
 mod rules;
 mod seal;
-mod seen_signatures;
 mod signature;
 mod tables;
 mod token;
+mod verified_signatures;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -37,49 +37,49 @@ use crate::service::Administration;
 pub use catalog::FirstUser;
 use catalog::{Catalog, OpenCatalog};
 pub use file::{AccessError, AccessFile};
-use file::{Loaded, Stamp};
+use file::{FileVersion, LoadedRules};
 pub(super) use grant::Grant;
 use grant::Proof;
 #[cfg(test)]
 use policy::Actions;
 pub use policy::{Action, Decision, Effect, Pattern, ResourceKind};
-use rights::Needs;
+use rights::RequiredRights;
 pub use rights::Right;
-pub use rules::{Asked, Rules};
+pub use rules::{AccessQuery, Rules};
 pub use seal::{Secret, SecretKey};
 use signature::Signature;
 pub use tables::{Explanation, ListedUser, NewUser, PolicyEntry, Tables, UserEntry, UserKind, UserUpdate};
 use token::{ChangedIssuer, Issuers};
 pub use token::{IssuerConfig, IssuerMistake};
 
-/// How often the files are looked at. A change takes effect within this time.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often brokers are asked for their users and policies.
-const ASK_EVERY: Duration = Duration::from_secs(2);
+/// How often the files are checked for changes, which take effect within this time.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
+/// How often brokers are polled for their users and policies.
+const BROKER_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Access control.
+/// The configuration of access control.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccessConfig {
-    /// The file of users and policies. Without it, `catalog` and `brokers`, access control is off. If it does not exist it is created, with a user
-    /// `admin` who may do everything and whose secret is printed once.
+    /// The file of users and policies. A file that does not exist is created with a super user `admin`, whose secret is printed
+    /// once. Access control is off without `file`, `catalog` and `brokers`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
     /// Whether users and policies are in the catalog of the embedded broker, where administrators change them while the proxy
-    /// runs. A catalog without users gets a user `admin` who may do everything and whose secret is printed once.
+    /// runs. In a catalog without users, a super user `admin` is created, whose secret is printed once.
     pub catalog: bool,
-    /// The file with the key that secrets are sealed with. By default it is beside `file`, with `.key` at the end of its
-    /// name; that of the catalog is `access.key` in the data directory.
+    /// The file with the key that seals secrets. By default, its name is that of `file` with `.key` appended, or for a catalog
+    /// `access.key` in the data directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
-    /// Whether the users and ACLs of Apache's brokers hold, instead of a file. `backend.remote.credentials` must be those of a
-    /// super user there.
+    /// Whether users and policies are those of Apache's brokers. `backend.remote.credentials` must belong to a super user
+    /// there.
     pub brokers: bool,
-    /// How far the time in a signature may be from the time here. Apache's Java client signs local time as if it were
-    /// UTC, so that up to 14 hours can be honest.
+    /// The largest difference between the time in a signature and the proxy's clock. Apache's Java client signs local time as
+    /// if it were UTC, which differs by up to 14 hours.
     #[serde(with = "humantime_serde")]
     pub signature_lifetime: Duration,
-    /// The issuers of session tokens that are trusted. Their tokens name users of `file`, of the catalog, or of the brokers.
+    /// The trusted issuers of session tokens. Their tokens name users of the configured source.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub issuers: Vec<IssuerConfig>,
 }
@@ -99,42 +99,42 @@ impl Default for AccessConfig {
 }
 
 impl AccessConfig {
-    /// Whether there is access control.
+    /// Whether access control is on.
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.file.is_some() || self.catalog || self.brokers
     }
 }
 
-/// Users and policies, and who may enter.
+/// Authenticates and authorizes requests.
 pub struct AccessControl {
-    in_force: watch::Sender<Arc<InForce>>,
-    source: Source,
+    in_force: watch::Sender<Arc<AccessState>>,
+    source: UserSource,
     signature_lifetime: Duration,
 }
 
-/// Where users and policies come from.
-enum Source {
-    /// A file, and what it looked like.
-    File(AccessFile, parking_lot::Mutex<Stamp>),
+/// The source of users and policies.
+enum UserSource {
+    /// A file, and the version of it that was loaded last.
+    File(AccessFile, parking_lot::Mutex<FileVersion>),
     /// The catalog of the embedded broker.
     Catalog(Box<Catalog>),
     /// Apache's brokers.
     Brokers(Arc<dyn Administration>),
 }
 
-/// What decides now.
-struct InForce {
+/// The users, policies and issuers in force.
+struct AccessState {
     rules: Arc<Rules>,
     issuers: Arc<Issuers>,
 }
 
 impl AccessControl {
-    /// Reads the users and policies of a file. `None` if access control is off. Those of brokers are not known before
-    /// [`Self::run`], and those of the catalog are read by [`Self::open_catalog`].
+    /// Opens access control with users of a file or of brokers; those of brokers are unknown until [`Self::run`] has read them.
+    /// Returns `None` if neither is configured. For users of the catalog, see [`Self::open_catalog`].
     ///
     /// # Errors
-    /// What is wrong with the files.
+    /// A file can't be read, or is invalid.
     pub fn open(
         config: &AccessConfig,
         brokers: &Arc<dyn Administration>,
@@ -142,54 +142,54 @@ impl AccessControl {
         let (rules, source) = match &config.file {
             Some(path) => {
                 let file = AccessFile::new(path, config.key_file.as_deref());
-                let Loaded { rules, stamp } = file.load()?;
-                (rules, Source::File(file, parking_lot::Mutex::new(stamp)))
+                let LoadedRules { rules, version } = file.load()?;
+                (rules, UserSource::File(file, parking_lot::Mutex::new(version)))
             }
-            None if config.brokers => (Rules::unknown(), Source::Brokers(brokers.clone())),
+            None if config.brokers => (Rules::pending(), UserSource::Brokers(brokers.clone())),
             None => return Ok(None),
         };
         Self::new(config, rules, source).map(Some)
     }
 
-    /// Reads the users and policies of the embedded broker's catalog. Returns the first user, too, if the catalog is new; `tell`
-    /// gets it before it is stored.
+    /// Opens access control with the users and policies in the embedded broker's catalog. If the catalog has no users, creates
+    /// the first one and returns it; `announce` is called with it before it is stored.
     ///
     /// # Errors
-    /// What is wrong with the catalog, or with the files.
+    /// The catalog or a file can't be read, or is invalid.
     pub async fn open_catalog(
         config: &AccessConfig,
         store: &Arc<dyn Administration>,
         key_file: &Path,
-        tell: impl FnOnce(&FirstUser),
+        announce: impl FnOnce(&FirstUser),
     ) -> Result<(Self, Option<FirstUser>), AccessError> {
-        let OpenCatalog { catalog, rules, first_user } = Catalog::open(store.clone(), key_file, tell).await?;
-        Ok((Self::new(config, rules, Source::Catalog(Box::new(catalog)))?, first_user))
+        let OpenCatalog { catalog, rules, first_user } =
+            Catalog::open(store.clone(), key_file, announce).await?;
+        Ok((Self::new(config, rules, UserSource::Catalog(Box::new(catalog)))?, first_user))
     }
 
-    fn new(config: &AccessConfig, rules: Rules, source: Source) -> Result<Self, AccessError> {
+    fn new(config: &AccessConfig, rules: Rules, source: UserSource) -> Result<Self, AccessError> {
         let issuers = Arc::new(Issuers::open(&config.issuers)?);
-        let in_force = watch::Sender::new(Arc::new(InForce { rules: Arc::new(rules), issuers }));
+        let in_force = watch::Sender::new(Arc::new(AccessState { rules: Arc::new(rules), issuers }));
         Ok(Self { in_force, source, signature_lifetime: config.signature_lifetime })
     }
 
-    /// Lets a request in if its sender is known and may do what it asks. Returns who that is, and a grant if the request
-    /// waits, or opens a stream.
+    /// Authenticates and authorizes a request. Returns the user, and a grant if the request waits or opens a stream.
     ///
     /// # Errors
     /// `Unauthorized`, `AccessDenied`.
-    pub(super) fn enter<'a>(
+    pub(super) fn authorize<'a>(
         &self,
         operation: &Operation<'a>,
     ) -> Result<(Cow<'a, str>, Option<Box<Grant>>), Error> {
         let context = operation.context;
         let lasts =
             matches!(operation.kind, OperationKind::Receive | OperationKind::Pull | OperationKind::Register);
-        // Before the rules are read, so that no change after that is missed.
+        // Subscribed before the rules are read, so that no later change is missed.
         let changes = lasts.then(|| self.in_force.subscribe());
         let in_force = self.in_force.borrow().clone();
         let (name, proof) = self.authenticate(&in_force, context)?;
         let from = address(context);
-        let needs = Needs::of(operation);
+        let needs = RequiredRights::of(operation);
         in_force.rules.check(&name, &needs, from)?;
         let grant = changes.map(|changes| {
             let user = name.clone().into_owned();
@@ -198,7 +198,7 @@ impl AccessControl {
         Ok((name, grant))
     }
 
-    /// Lets a request of an administrator in: a super user, or somebody with the right.
+    /// Authenticates and authorizes an administrative request. Super users have all rights.
     ///
     /// # Errors
     /// `Unauthorized`, `AccessDenied`.
@@ -207,39 +207,40 @@ impl AccessControl {
         let (name, _) = self.authenticate(&in_force, context)?;
         match right {
             Right::Cluster(actions) => {
-                in_force.rules.check(&name, &Needs::of_administration(actions), address(context))
+                in_force.rules.check(&name, &RequiredRights::of_administration(actions), address(context))
             }
             Right::SuperUser => in_force.rules.check_super(&name),
         }
     }
 
-    /// The user who sends a request, by a session token if there is one, then by a signature, then by a certificate.
+    /// Authenticates the user of a request: by its session token, else by its signature, else by its certificate.
     fn authenticate<'c>(
         &self,
-        InForce { rules, issuers }: &InForce,
+        AccessState { rules, issuers }: &AccessState,
         context: &'c Context,
     ) -> Result<(Cow<'c, str>, Proof), Error> {
         let now = SystemTime::now();
         if let Some(token) = context.credentials.as_deref().and_then(|sent| issuers.token(sent)) {
             let token = issuers.verify(token, now)?;
-            rules.known(&token.user)?;
+            rules.active_user(&token.user)?;
             return Ok((Cow::Owned(token.user.clone()), Proof::Token(token)));
         }
         let signed = context.credentials.as_deref().filter(|sent| !sent.is_token_only());
         if let (None, Some(names)) = (signed, &context.certificate) {
-            // The names may be long: they are not repeated.
-            let Some(user) = rules.certified(names) else {
+            // The names may be long, so the error does not contain them.
+            let Some(user) = rules.user_of_certificate(names) else {
                 return Err(unauthorized("no user is known by this certificate.".to_owned()));
             };
-            rules.known(user)?;
+            rules.active_user(user)?;
             return Ok((Cow::Owned(user.to_owned()), Proof::Certificate(names.clone())));
         }
-        let (name, user) = rules.signer(context.credentials.as_deref(), now, self.signature_lifetime)?;
+        let (name, user) =
+            rules.verify_signature(context.credentials.as_deref(), now, self.signature_lifetime)?;
         Ok((Cow::Borrowed(name), Proof::Secret(user.secret.clone())))
     }
 
-    /// Who is said to have signed a request, which nobody has checked, or whom a valid token names, or the first name of the
-    /// certificate.
+    /// The user of a request for logs: the name in the signature, which is not verified here, the user of a valid session
+    /// token, or the first name in the certificate.
     pub(super) fn claimed_user(&self, context: &Context) -> Option<String> {
         let Some(credentials) = &context.credentials else {
             return context.certificate.as_ref()?.first().cloned();
@@ -252,28 +253,29 @@ impl AccessControl {
         Some(signature.user.to_owned())
     }
 
-    /// Takes changes of users, policies and keys over. What has a mistake, or can't be read, is reported, and stays as it was.
+    /// Applies changes of users, policies and keys until access control is dropped. If a source can't be read or is invalid,
+    /// that is logged, and the previous state stays in force.
     pub async fn run(self: Arc<Self>) {
         let this = Arc::downgrade(&self);
         let files = async {
             loop {
-                tokio::time::sleep(LOOK_EVERY).await;
+                tokio::time::sleep(RELOAD_INTERVAL).await;
                 let Some(this) = this.upgrade() else { return };
-                // A disk may be slow.
+                // Blocking, because a disk may be slow.
                 let _ = tokio::task::spawn_blocking(move || this.reload()).await;
             }
         };
         let keys = Self::fetch_keys(this.clone());
-        if let Source::Brokers(brokers) = &self.source {
+        if let UserSource::Brokers(brokers) = &self.source {
             tokio::join!(files, keys, self.follow(&**brokers));
         } else {
-            // Between looks it is not kept: the embedded broker is closed when nobody holds it any more.
+            // Held only while it reloads: the embedded broker closes when its last reference is dropped.
             drop(self);
             tokio::join!(files, keys);
         }
     }
 
-    /// Fetches keys of issuers that publish them.
+    /// Fetches the keys of issuers that publish them, and puts changes in force.
     async fn fetch_keys(this: Weak<Self>) {
         let Some(issuers) = this.upgrade().map(|this| this.in_force.borrow().issuers.clone()) else { return };
         let put = |changed| {
@@ -284,7 +286,7 @@ impl AccessControl {
         issuers.fetch(put).await;
     }
 
-    /// Asks brokers for their users and policies, again and again.
+    /// Polls brokers for their users and policies, and puts changes in force.
     async fn follow(&self, brokers: &dyn Administration) {
         let (mut known, mut failing) = (None, false);
         loop {
@@ -298,28 +300,29 @@ impl AccessControl {
                         known = Some(rights);
                     }
                 }
-                // Once: brokers may be away for long.
+                // Logged once: brokers may be unreachable for a long time.
                 Err(error) if !failing => {
                     failing = true;
-                    tracing::error!(%error, "the brokers don't tell their users and policies, which stay as they were");
+                    tracing::error!(%error, "failed to read the users and policies of the brokers, keeping the previous ones");
                 }
                 Err(_) => {}
             }
-            tokio::time::sleep(ASK_EVERY).await;
+            tokio::time::sleep(BROKER_POLL_INTERVAL).await;
         }
     }
 
+    /// Reloads the files that have changed.
     fn reload(&self) {
         let rules = match &self.source {
-            Source::File(file, seen) => reloaded(file, &mut seen.lock()),
-            Source::Catalog(_) | Source::Brokers(_) => None,
+            UserSource::File(file, seen) => reload_file(file, &mut seen.lock()),
+            UserSource::Catalog(_) | UserSource::Brokers(_) => None,
         };
-        // The keys are read while nothing is borrowed.
+        // Not borrowed while files are read, which would block changes.
         let issuers = self.in_force.borrow().issuers.clone();
-        self.put(rules, issuers.reloaded());
+        self.put(rules, issuers.reload());
     }
 
-    /// Puts what has changed in force.
+    /// Puts new rules and changed issuers in force.
     fn put(&self, rules: Option<Rules>, issuers: Vec<ChangedIssuer>) {
         if rules.is_none() && issuers.is_empty() {
             return;
@@ -330,31 +333,32 @@ impl AccessControl {
                 true => in_force.issuers.clone(),
                 false => Arc::new(in_force.issuers.with(issuers)),
             };
-            *in_force = Arc::new(InForce { rules, issuers });
+            *in_force = Arc::new(AccessState { rules, issuers });
         });
     }
 }
 
-/// The users and policies, if the file has changed and makes sense.
-fn reloaded(file: &AccessFile, seen: &mut Stamp) -> Option<Rules> {
-    let stamp = file.stamp();
-    if stamp == *seen {
+/// Loads the file if it has changed since version `seen`. `None` if it has not, or is invalid, which is logged.
+fn reload_file(file: &AccessFile, seen: &mut FileVersion) -> Option<Rules> {
+    let version = file.version();
+    if version == *seen {
         return None;
     }
-    *seen = stamp;
+    *seen = version;
     match file.load() {
-        Ok(Loaded { rules, stamp }) => {
-            *seen = stamp;
+        Ok(LoadedRules { rules, version }) => {
+            *seen = version;
             tracing::info!(users = rules.users(), "users and policies have changed");
             Some(rules)
         }
         Err(error) => {
-            tracing::error!(%error, "users and policies stay as they were");
+            tracing::error!(%error, "failed to reload users and policies, keeping the previous ones");
             None
         }
     }
 }
 
+/// The client's IP address. `None` if its host is not an IP address.
 fn address(context: &Context) -> Option<IpAddr> {
     match context.host() {
         Host::Ip(address) => Some(address),

@@ -1,5 +1,5 @@
-//! Policies as in Apache's ACL 2.0: the most specific one that applies decides, a denial wins among equals, and nothing is
-//! allowed without one.
+//! Policies as in Apache's ACL 2.0: the most specific policy that applies decides, a denial wins among equally specific ones,
+//! and a request without an applicable policy is denied.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,14 +12,14 @@ use serde::{Deserialize, Serialize};
 
 use super::rights::Resource;
 
-/// What a right is about.
+/// The kind of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ResourceKind {
     /// A topic.
     Topic,
     /// A consumer group.
     Group,
-    /// The cluster: administration.
+    /// The cluster, for administration.
     Cluster,
 }
 
@@ -35,11 +35,11 @@ impl fmt::Display for ResourceKind {
     }
 }
 
-/// What somebody does with a resource.
+/// An action on a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
-    /// Everything.
+    /// All actions.
     All,
     /// Sends messages to a topic.
     Pub,
@@ -47,13 +47,13 @@ pub enum Action {
     Sub,
     /// Creates topics and groups.
     Create,
-    /// Changes them, resets offsets, sends dead letters again, sets the log level.
+    /// Changes topics and groups, resets offsets, resends dead letters, and sets the log level.
     Update,
-    /// Deletes them.
+    /// Deletes topics and groups.
     Delete,
-    /// Looks at one, or at messages.
+    /// Reads a topic, a group, or messages.
     Get,
-    /// Lists them.
+    /// Lists topics, groups, clients and users.
     List,
 }
 
@@ -68,13 +68,14 @@ impl fmt::Display for Action {
 pub(super) struct Actions(u8);
 
 impl Actions {
-    /// These actions.
+    /// The set of these actions.
     pub(super) fn of(actions: &[Action]) -> Self {
         let bits = |action: &Action| if *action == Action::All { u8::MAX } else { 1 << (*action as u8) };
         Self(actions.iter().map(bits).fold(0, |all, one| all | one))
     }
 
-    fn meets(self, other: Self) -> bool {
+    /// Whether the sets have an action in common.
+    fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 }
@@ -90,16 +91,16 @@ pub enum Effect {
     Deny,
 }
 
-/// The resources of a policy: `Topic:orders`, `Topic:orders*`, `Group:*`, or `*` for everything.
+/// The resources of a policy: `Topic:orders`, `Topic:orders*`, `Group:*`, or `*` for all resources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pattern {
     /// `*`.
     Everything,
-    /// A kind, and `*`.
+    /// All resources of a kind: `KIND:*`.
     All(ResourceKind),
-    /// A kind, and the beginning of a name before `*`.
+    /// The resources of a kind whose names begin with a prefix: `KIND:PREFIX*`.
     Prefix(ResourceKind, String),
-    /// A kind, and a name.
+    /// A single resource: `KIND:NAME`.
     Literal(ResourceKind, String),
 }
 
@@ -112,7 +113,7 @@ impl FromStr for Pattern {
         }
         let wrong = || {
             format!(
-                "{text:?} is no resource: write Topic:NAME, Group:NAME or Cluster:*, where NAME may end with *, or *"
+                "{text:?} is not a resource: expected Topic:NAME, Group:NAME or Cluster:*, where NAME may end with *, or *"
             )
         };
         let (kind, name) = text.split_once(':').ok_or_else(wrong)?;
@@ -143,17 +144,18 @@ impl fmt::Display for Pattern {
 
 /// A policy without its pattern.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(super) struct PolicyRule {
     pub(super) actions: Actions,
-    /// Empty for everywhere.
+    /// The networks of clients to which the policy applies. Empty for all networks.
     pub(super) from: Vec<IpNet>,
     pub(super) effect: Effect,
-    /// The policy's place among all, from 0.
+    /// The index of the policy among all policies, from 0.
     pub(super) index: usize,
 }
 
-impl Entry {
-    // An unknown address is in no network. It must not escape a denial for that.
+impl PolicyRule {
+    /// Whether the policy applies to this address. A client with an unknown address must not evade denials, which apply in any
+    /// case.
     fn covers(&self, address: Option<IpAddr>) -> bool {
         match address {
             Some(address) => {
@@ -164,31 +166,32 @@ impl Entry {
     }
 }
 
-/// What the policies say about a request.
+/// The decision of a user's policies about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// The policy with this place among all decides.
+    /// Decided by the policy with this index among all policies.
     Policy(Effect, usize),
-    /// No policy applies: it is denied.
+    /// No policy applies: the request is denied.
     None,
 }
 
-/// The names are the operator's, so that nobody can choose them to be slow to look up.
-type ByName = FxHashMap<ResourceKind, FxHashMap<String, Vec<Entry>>>;
+/// Rules by kind and name. A fast hash without a secret is safe, because operators choose the names.
+type ByName = FxHashMap<ResourceKind, FxHashMap<String, Vec<PolicyRule>>>;
 
-/// The policies of one user, by how specific they are. A lookup does not depend on how many there are for other names.
+/// The policies of one user, by specificity. The time of a lookup does not depend on the number of policies for other names.
 #[derive(Debug, Default)]
 pub(super) struct Policies {
     literal: ByName,
     /// By the length of the prefix.
     prefixes: BTreeMap<usize, ByName>,
-    all: FxHashMap<ResourceKind, Vec<Entry>>,
-    everything: Vec<Entry>,
+    all: FxHashMap<ResourceKind, Vec<PolicyRule>>,
+    everything: Vec<PolicyRule>,
 }
 
 impl Policies {
-    pub(super) fn add(&mut self, pattern: Pattern, entry: Entry) {
-        fn named(by_name: &mut ByName, kind: ResourceKind, name: String) -> &mut Vec<Entry> {
+    /// Adds a policy.
+    pub(super) fn add(&mut self, pattern: Pattern, entry: PolicyRule) {
+        fn named(by_name: &mut ByName, kind: ResourceKind, name: String) -> &mut Vec<PolicyRule> {
             by_name.entry(kind).or_default().entry(name).or_default()
         }
         let entries = match pattern {
@@ -202,7 +205,7 @@ impl Policies {
         entries.push(entry);
     }
 
-    /// What they say about one of these actions on a resource, from this address.
+    /// Decides whether one of these actions on a resource is allowed from this address.
     pub(super) fn decide(
         &self,
         resource: Resource<&str>,
@@ -219,7 +222,7 @@ impl Policies {
         let levels = literal.into_iter().chain(prefixes).chain(self.all.get(&kind)).chain([&self.everything]);
         for level in levels {
             let applies =
-                || level.iter().filter(|entry| entry.actions.meets(actions) && entry.covers(address));
+                || level.iter().filter(|entry| entry.actions.intersects(actions) && entry.covers(address));
             let denial = applies().find(|entry| entry.effect == Effect::Deny);
             if let Some(entry) = denial.or_else(|| applies().next()) {
                 return Decision::Policy(entry.effect, entry.index);

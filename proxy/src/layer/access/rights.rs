@@ -1,4 +1,4 @@
-//! The rights that each request needs.
+//! The rights that each kind of request needs.
 
 use std::fmt;
 
@@ -6,27 +6,28 @@ use super::policy::{Action, Actions, ResourceKind};
 use crate::layer::{Names, Operation, OperationKind};
 use crate::service::names::{DEAD_LETTER_PREFIX, RETRY_PREFIX};
 
-/// What an administrator needs for a request.
+/// The right that an administrative request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Right {
-    /// All of these actions on `Cluster:*`.
+    /// All of these actions, on `Cluster:*`.
     Cluster(&'static [Action]),
-    /// To be a super user: whoever changes users could make one.
+    /// To be a super user. Changes of users need it, because they could create super users.
     SuperUser,
 }
 
-/// Something that a user needs a right on.
+/// A resource that a request uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Resource<T> {
     pub(super) kind: ResourceKind,
     pub(super) name: T,
 }
 
-/// What a request needs: for each resource one of these actions.
+/// The rights that a request needs: for each resource, at least one of the actions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Needs<T>(pub(super) Vec<(Resource<T>, Actions)>);
+pub(super) struct RequiredRights<T>(pub(super) Vec<(Resource<T>, Actions)>);
 
-impl<'a> Needs<&'a str> {
+impl<'a> RequiredRights<&'a str> {
+    /// The rights that a client's request needs.
     pub(super) fn of(operation: &Operation<'a>) -> Self {
         let publish = Actions::of(&[Action::Pub]);
         let subscribe = Actions::of(&[Action::Sub]);
@@ -54,7 +55,7 @@ impl<'a> Needs<&'a str> {
                 needs.topics(operation.topics, subscribe);
             }
             OperationKind::QueryOffset => needs.topics(operation.topics, subscribe),
-            // What counts is what a client names. It is not believed which kind of client it is.
+            // Decided by the names in the request, not by the kind of client that it claims to be.
             OperationKind::Heartbeat | OperationKind::Register | OperationKind::Terminate => {
                 let mut named = Self::default();
                 named.groups(operation.groups, subscribe);
@@ -67,7 +68,7 @@ impl<'a> Needs<&'a str> {
         needs
     }
 
-    /// All of these actions, on the cluster.
+    /// The rights that an administrative request needs: each of these actions on the cluster.
     pub(super) fn of_administration(actions: &[Action]) -> Self {
         let cluster = Resource { kind: ResourceKind::Cluster, name: "" };
         Self(actions.iter().map(|action| (cluster, Actions::of(&[*action]))).collect())
@@ -77,7 +78,7 @@ impl<'a> Needs<&'a str> {
         names.each(&mut |name| self.add(ResourceKind::Group, name, actions));
     }
 
-    /// Retry and dead-letter topics belong to their groups: whoever may consume in a group may use them.
+    /// Adds topics. Retry and dead-letter topics belong to their groups: users who may consume in a group may use them.
     fn topics(&mut self, names: &'a dyn Names, actions: Actions) {
         names.each(&mut |name| {
             let group =
@@ -91,26 +92,26 @@ impl<'a> Needs<&'a str> {
 
     fn add(&mut self, kind: ResourceKind, name: &'a str, actions: Actions) {
         let need = (Resource { kind, name }, actions);
-        // The messages of a send mostly have one topic.
+        // Skips repetitions: the messages of a send usually have the same topic.
         if self.0.last() != Some(&need) {
             self.0.push(need);
         }
     }
 
-    pub(super) fn to_owned(&self) -> Needs<String> {
+    pub(super) fn to_owned(&self) -> RequiredRights<String> {
         let own = |(Resource { kind, name }, actions): &(Resource<&str>, Actions)| {
             (Resource { kind: *kind, name: (*name).to_owned() }, *actions)
         };
-        Needs(self.0.iter().map(own).collect())
+        RequiredRights(self.0.iter().map(own).collect())
     }
 }
 
-impl Needs<String> {
-    pub(super) fn as_refs(&self) -> Needs<&str> {
+impl RequiredRights<String> {
+    pub(super) fn as_refs(&self) -> RequiredRights<&str> {
         let needs = self.0.iter().map(|(Resource { kind, name }, actions)| {
             (Resource { kind: *kind, name: name.as_str() }, *actions)
         });
-        Needs(needs.collect())
+        RequiredRights(needs.collect())
     }
 }
 

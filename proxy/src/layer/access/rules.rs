@@ -1,4 +1,4 @@
-//! Users and their policies, as they are looked up.
+//! The rules in force: users and their policies, indexed for lookups.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,45 +6,46 @@ use std::time::{Duration, SystemTime};
 
 use rustc_hash::FxHashMap;
 
-use super::policy::{Action, Actions, Decision, Effect, Entry, Pattern, Policies};
-use super::rights::{Needs, Resource};
+use super::policy::{Action, Actions, Decision, Effect, Pattern, Policies, PolicyRule};
+use super::rights::{RequiredRights, Resource};
 use super::seal::Secret;
-use super::seen_signatures::SeenSignatures;
 use super::signature::{self, Signature};
 use super::tables::UserKind;
 use super::unauthorized;
+use super::verified_signatures::VerifiedSignatures;
 use crate::context::Credentials;
 use crate::error::{Error, ErrorKind};
 
-/// Users and their policies.
+/// Users and their policies, indexed for lookups.
 #[derive(Debug, Default)]
 pub struct Rules {
     users: FxHashMap<String, User>,
-    /// The users by names in their certificates.
+    /// The names of users by the names in their certificates.
     certified: FxHashMap<String, String>,
-    /// Whether nobody has told yet who the users are.
-    is_unknown: bool,
-    seen: SeenSignatures,
+    /// Whether the users of brokers were not read yet.
+    is_pending: bool,
+    seen: VerifiedSignatures,
 }
 
-/// What somebody might ask for.
+/// A request whose decision is to be explained.
 #[derive(Clone, Debug)]
-pub struct Asked {
-    /// The resource: one by its name, or all of a kind.
+pub struct AccessQuery {
+    /// The resource: a single one, or all of a kind.
     pub resource: Pattern,
-    /// What is done with it.
+    /// The action on the resource.
     pub action: Action,
-    /// Where the request comes from.
+    /// The client's address. `None` if it is unknown.
     pub from: Option<IpAddr>,
 }
 
+/// A user with their policies.
 #[derive(Debug)]
 pub(super) struct User {
     pub(super) kind: UserKind,
     pub(super) enabled: bool,
     pub(super) secret: Arc<Secret>,
     pub(super) policies: Policies,
-    /// Those that count only if none of the others applies.
+    /// Policies that are used only if none of `policies` applies.
     pub(super) defaults: Policies,
 }
 
@@ -58,43 +59,44 @@ impl User {
 }
 
 impl Rules {
-    /// The rules before anybody has told who the users are: nobody gets in.
-    pub(super) fn unknown() -> Self {
-        Self { is_unknown: true, ..Self::default() }
+    /// Rules before the users of brokers were read: every request is refused.
+    pub(super) fn pending() -> Self {
+        Self { is_pending: true, ..Self::default() }
     }
 
-    /// Adds a user. Returns whether the name was free.
+    /// Adds a user. Returns `false` if a user of this name existed.
     pub(super) fn add_user(&mut self, name: String, user: User) -> bool {
         self.users.insert(name, user).is_none()
     }
 
-    /// Adds a name in a user's certificates. Returns whether the name was free.
+    /// Adds a name in a user's certificates. Returns `false` if a user had this name already.
     pub(super) fn add_certificate(&mut self, certificate: String, user: String) -> bool {
         self.certified.insert(certificate, user).is_none()
     }
 
-    /// Adds a policy. Returns whether the user exists.
-    pub(super) fn add_policy(&mut self, user: &str, pattern: Pattern, entry: Entry) -> bool {
+    /// Adds a policy. Returns `false` if the user does not exist.
+    pub(super) fn add_policy(&mut self, user: &str, pattern: Pattern, entry: PolicyRule) -> bool {
         let Some(user) = self.users.get_mut(user) else { return false };
         user.policies.add(pattern, entry);
         true
     }
 
-    /// Adds a policy that counts only if none of the others applies. Returns whether the user exists.
-    pub(super) fn add_default(&mut self, user: &str, pattern: Pattern, entry: Entry) -> bool {
+    /// Adds a policy that is used only if no other policy of the user applies. Returns `false` if the user does not exist.
+    pub(super) fn add_default(&mut self, user: &str, pattern: Pattern, entry: PolicyRule) -> bool {
         let Some(user) = self.users.get_mut(user) else { return false };
         user.defaults.add(pattern, entry);
         true
     }
 
-    /// How many users there are.
+    /// The number of users.
     #[must_use]
     pub fn users(&self) -> usize {
         self.users.len()
     }
 
-    /// The user who signed a request.
-    pub(super) fn signer<'c>(
+    /// Verifies the signature of a request, and returns its user. `lifetime` is the largest allowed difference between the time
+    /// in the signature and `now`.
+    pub(super) fn verify_signature<'c>(
         &self,
         credentials: Option<&'c Credentials>,
         now: SystemTime,
@@ -103,23 +105,23 @@ impl Rules {
         let known = credentials.and_then(|credentials| self.seen.get(credentials));
         let (name, signed) = match known {
             Some((name, signed)) => (name, Some(signed)),
-            None => self.verify(credentials)?,
+            None => self.verify_uncached(credentials)?,
         };
         let apart = |signed| now.duration_since(signed).unwrap_or_else(|early| early.duration());
         if signed.is_some_and(|signed| apart(signed) > lifetime) {
             return Err(signature::stale());
         }
-        Ok((name, self.known(name)?))
+        Ok((name, self.active_user(name)?))
     }
 
-    /// Who has signed a request, and when, if the signature tells.
-    fn verify<'c>(
+    /// Verifies a signature that is not in the cache. Returns its user and its time, if the protocol signs a time.
+    fn verify_uncached<'c>(
         &self,
         credentials: Option<&'c Credentials>,
     ) -> Result<(&'c str, Option<SystemTime>), Error> {
         let signature = Signature::read(credentials)?;
         let name = signature.user;
-        if !signature.is_made_with(&self.known(name)?.secret) {
+        if !signature.is_made_with(&self.active_user(name)?.secret) {
             return Err(unauthorized("check signature failed.".to_owned()));
         }
         let signed = signature.time()?;
@@ -129,35 +131,43 @@ impl Rules {
         Ok((name, signed))
     }
 
-    /// The user whose certificate has one of these names. The first name that is known decides.
-    pub(super) fn certified(&self, names: &[String]) -> Option<&str> {
+    /// The user whose certificate has one of these names. The first known name decides.
+    pub(super) fn user_of_certificate(&self, names: &[String]) -> Option<&str> {
         names.iter().find_map(|name| self.certified.get(name)).map(String::as_str)
     }
 
-    /// A user who exists and is enabled.
-    pub(super) fn known(&self, name: &str) -> Result<&User, Error> {
+    /// The user with this name.
+    ///
+    /// # Errors
+    /// `Unauthorized` if the user does not exist or is disabled; `Internal` if users were not read yet.
+    pub(super) fn active_user(&self, name: &str) -> Result<&User, Error> {
         match self.users.get(name) {
             Some(user) if user.enabled => Ok(user),
             Some(_) => Err(unauthorized(format!("User:{name} is disabled."))),
-            None if self.is_unknown => {
-                let text = "the brokers have not told yet who their users are";
+            None if self.is_pending => {
+                let text = "the users of the brokers were not read yet";
                 Err(Error::new(ErrorKind::Internal, text))
             }
             None => Err(unauthorized(format!("User:{name} is not found."))),
         }
     }
 
-    /// Whether a user exists, is enabled, and has still this secret.
-    pub(super) fn unchanged(&self, name: &str, secret: &Secret) -> Result<(), Error> {
-        if *self.known(name)?.secret == *secret {
+    /// Checks that a user exists, is enabled, and still has this secret.
+    pub(super) fn check_secret(&self, name: &str, secret: &Secret) -> Result<(), Error> {
+        if *self.active_user(name)?.secret == *secret {
             return Ok(());
         }
         Err(unauthorized("check signature failed.".to_owned()))
     }
 
     /// Checks that a user has all of these rights.
-    pub(super) fn check(&self, name: &str, needs: &Needs<&str>, from: Option<IpAddr>) -> Result<(), Error> {
-        let user = self.known(name)?;
+    pub(super) fn check(
+        &self,
+        name: &str,
+        needs: &RequiredRights<&str>,
+        from: Option<IpAddr>,
+    ) -> Result<(), Error> {
+        let user = self.active_user(name)?;
         if user.kind == UserKind::Super {
             return Ok(());
         }
@@ -174,22 +184,22 @@ impl Rules {
         Ok(())
     }
 
-    /// Checks that a user may do everything.
+    /// Checks that a user is a super user.
     pub(super) fn check_super(&self, name: &str) -> Result<(), Error> {
-        if self.known(name)?.kind == UserKind::Super {
+        if self.active_user(name)?.kind == UserKind::Super {
             return Ok(());
         }
-        let message = format!("User:{name} is no super user, and only super users may do this.");
+        let message = format!("User:{name} is not a super user, and only super users may do this.");
         Err(Error::new(ErrorKind::AccessDenied, message))
     }
 
-    /// What the policies say about an action of a user, and whether they need one.
+    /// The decision about an action of a user. `None` for a super user, who needs no policy.
     ///
     /// # Errors
     /// The user does not exist, or is disabled.
-    pub fn explain(&self, name: &str, asked: &Asked) -> Result<Option<Decision>, Error> {
-        let Asked { resource, action, from } = asked;
-        let user = self.known(name)?;
+    pub fn explain(&self, name: &str, query: &AccessQuery) -> Result<Option<Decision>, Error> {
+        let AccessQuery { resource, action, from } = query;
+        let user = self.active_user(name)?;
         if user.kind == UserKind::Super {
             return Ok(None);
         }

@@ -1,5 +1,5 @@
-//! Secrets are kept sealed with a key from a file of its own. A signature can only be checked with the
-//! secret itself, so that a hash of it would not do.
+//! Seals (encrypts) the secrets of users with a key in a separate file. Verifying a signature needs the secret itself, so
+//! that a hash of it is not sufficient.
 
 use std::fs;
 use std::io;
@@ -13,26 +13,26 @@ use crate::durable_file;
 
 const KEY_BYTES: usize = 32;
 const SECRET_BYTES: usize = 24;
-/// The version of the format, in front of a sealed secret.
+/// The version of the format, the prefix of a sealed secret.
 const VERSION: &str = "v1.";
 
-/// A user's secret. It is never shown.
+/// A user's secret. Its debug output is redacted.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
 
 impl Secret {
-    /// This text.
+    /// The secret with this text.
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self(text.as_bytes().to_vec())
     }
 
-    /// A random secret, and its text to be told once.
+    /// Generates a random secret. Also returns its text, to be shown once.
     #[must_use]
     pub fn random() -> (Self, String) {
         loop {
             let text = URL_SAFE_NO_PAD.encode(rand::random::<[u8; SECRET_BYTES]>());
-            // Programs that get it as an argument would take it for an option.
+            // Commands would treat such an argument as an option.
             if !text.starts_with('-') {
                 return (Self::new(&text), text);
             }
@@ -50,11 +50,11 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// The key that secrets are sealed with.
+/// The key that seals secrets.
 pub struct SecretKey(LessSafeKey);
 
 impl SecretKey {
-    /// The key in a file. A file that does not exist is created, readable only by its owner.
+    /// Reads the key in a file. A file that does not exist is created with a random key, readable only by its owner.
     ///
     /// # Errors
     /// Errors of the system, and `InvalidData` if the file is not 32 bytes in base64.
@@ -64,7 +64,7 @@ impl SecretKey {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let text = STANDARD.encode(rand::random::<[u8; KEY_BYTES]>());
                 match durable_file::create(path, text.as_bytes()) {
-                    // Another process was faster.
+                    // Another process has created the file.
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::read_to_string(path)?,
                     created => created.map(|()| text)?,
                 }
@@ -76,7 +76,7 @@ impl SecretKey {
         Ok(Self(LessSafeKey::new(key)))
     }
 
-    /// Seals a secret. It can be opened only for this user.
+    /// Seals a secret of a user. It can be opened only for the same user.
     #[must_use]
     pub fn seal(&self, user: &str, secret: &Secret) -> String {
         let nonce: [u8; NONCE_LEN] = rand::random();
@@ -87,7 +87,7 @@ impl SecretKey {
         format!("{VERSION}{}", STANDARD.encode([&nonce[..], &bytes].concat()))
     }
 
-    /// Opens a sealed secret of this user. `None` if another key sealed it, or for another user.
+    /// Opens a sealed secret of a user. `None` if it was sealed with another key or for another user, or is malformed.
     #[must_use]
     pub fn open(&self, user: &str, sealed: &str) -> Option<Secret> {
         let bytes = STANDARD.decode(sealed.strip_prefix(VERSION)?).ok()?;
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_owner_reads_the_key() {
+    fn only_the_owner_can_read_the_key() {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("key");

@@ -1,7 +1,7 @@
-//! The signatures of RocketMQ's clients: HMAC-SHA1 with the user's secret over what the protocol says.
+//! The signatures of RocketMQ's clients: an HMAC-SHA1 with the user's secret.
 //!
-//! In gRPC `MQv2-HMAC-SHA1 Credential=KEY[/…], SignedHeaders=…, Signature=HEX` signs the text of `x-mq-date-time`. In the
-//! remoting protocol the fields and the body are signed, without a time. HTTP clients sign nothing: they send the secret.
+//! In gRPC, `MQv2-HMAC-SHA1 Credential=KEY[/…], SignedHeaders=…, Signature=HEX` signs the text of `x-mq-date-time`. In the
+//! remoting protocol, the fields and the body are signed, without a time. HTTP clients send the secret itself.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,16 +17,16 @@ use super::unauthorized;
 use crate::context::{Credentials, Signed};
 use crate::error::Error;
 
-/// A signature, not verified yet.
+/// A parsed signature that is not verified yet.
 pub(super) struct Signature<'a> {
-    /// Who is said to have signed.
+    /// The user that the request claims to come from.
     pub(super) user: &'a str,
     signature: Vec<u8>,
     signed: &'a Signed,
 }
 
 impl<'a> Signature<'a> {
-    /// Reads a signature, in any of the forms that official clients send.
+    /// Parses a signature in any of the forms that official clients send. The texts of refusals are those of Apache's proxy.
     pub(super) fn read(credentials: Option<&'a Credentials>) -> Result<Self, Error> {
         let refuse = |text: &str| Err(unauthorized(text.to_owned()));
         if let Some(Credentials { signed: signed @ Signed::Nothing { user, secret }, .. }) = credentials {
@@ -63,10 +63,10 @@ impl<'a> Signature<'a> {
         Ok(Self { user, signature, signed: &credentials.signed })
     }
 
-    /// Whether this secret made it, in constant time.
+    /// Whether the signature was created with this secret. Compares in constant time.
     pub(super) fn is_made_with(&self, secret: &Secret) -> bool {
         if let Signed::Nothing { secret: sent, .. } = self.signed {
-            // Digests have one length, so that the time does not tell that of the secret.
+            // Digests have the same length, so that the time of the comparison does not reveal the length of the secret.
             return Sha256::digest(sent).ct_eq(&Sha256::digest(secret.bytes())).into();
         }
         let Ok(mac) = Hmac::<Sha1>::new_from_slice(secret.bytes()) else { return false };
@@ -78,19 +78,19 @@ impl<'a> Signature<'a> {
         mac.verify_slice(&self.signature).is_ok()
     }
 
-    /// When it was made, in protocols that sign a time.
+    /// The time in the signature. `None` in protocols that sign no time.
     pub(super) fn time(&self) -> Result<Option<SystemTime>, Error> {
         let Signed::Time(text) = self.signed else { return Ok(None) };
         time(text).map(Some).ok_or_else(stale)
     }
 }
 
-/// The refusal of a signature that was made at another time, or at one that can't be read.
+/// The refusal of a signature whose time is too far from the proxy's clock or can't be parsed.
 pub(super) fn stale() -> Error {
     unauthorized("the time in the signature is too far from the server's.".to_owned())
 }
 
-/// The time that a client signed: `20260131T235959Z`, or RFC 3339 with or without fractions and an offset.
+/// Parses the time in a signature: `20260131T235959Z`, or RFC 3339 with or without fractions and an offset.
 fn time(text: &str) -> Option<SystemTime> {
     let (date, rest) = text.split_once(['T', ' '])?;
     let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_times_of_official_clients_are_read() {
+    fn the_times_of_official_clients_are_parsed() {
         let expected = humantime::parse_rfc3339("2026-01-31T23:59:59Z").ok();
         for text in [
             "20260131T235959Z",

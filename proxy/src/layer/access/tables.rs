@@ -1,24 +1,24 @@
-//! Users and policies as they are kept, in a file or in the catalog, and what changes them.
+//! Users and policies as they are stored in a file or in the catalog, and the changes that can be made to them.
 
 use std::path::Path;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::policy::{Action, Actions, Decision, Effect, Entry, Pattern, Policies};
+use super::policy::{Action, Actions, Decision, Effect, Pattern, Policies, PolicyRule};
 use super::rules::{Rules, User};
 use super::seal::{Secret, SecretKey};
 use crate::error::{Error, ErrorKind};
 
 const MAX_USERS: usize = 10_000;
 const MAX_POLICIES: usize = 100_000;
-/// Policies of one user: a change writes all of them.
+/// The most policies of one user. A change writes all of them.
 const MAX_POLICIES_OF_USER: usize = 1_000;
-/// Bytes of a user's name, a name in a certificate, and a resource.
+/// The most bytes of a user's name, a name in a certificate, and a resource.
 const MAX_NAME: usize = 255;
-/// Bytes of a secret.
+/// The most bytes of a secret.
 const MAX_SECRET: usize = 255;
-/// Names in certificates of one user, networks of one policy, and policies in one request.
+/// The most names in certificates of one user, networks of one policy, and policies in one request.
 const MAX_LIST: usize = 100;
 
 /// Users and policies.
@@ -31,12 +31,12 @@ pub struct Tables {
     /// The policies.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<PolicyEntry>,
-    /// The highest number that a policy has had.
+    /// The highest number that was assigned to a policy.
     #[serde(skip)]
     pub(super) last_number: u32,
 }
 
-/// A user.
+/// A user as it is stored, with a sealed secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UserEntry {
@@ -44,10 +44,10 @@ pub struct UserEntry {
     pub name: String,
     /// The sealed secret.
     pub secret: String,
-    /// Whether the user needs policies.
+    /// Whether the user is authorized by policies.
     #[serde(default, rename = "type")]
     pub kind: UserKind,
-    /// Whether the user may do anything at all.
+    /// Whether requests of the user are accepted.
     #[serde(default = "yes")]
     pub enabled: bool,
     /// Names in client certificates. A connection with one of them needs no signature.
@@ -59,14 +59,14 @@ fn yes() -> bool {
     true
 }
 
-/// Whether a user needs policies.
+/// Whether a user is authorized by policies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UserKind {
-    /// May do what policies allow.
+    /// The user may do what policies allow.
     #[default]
     Normal,
-    /// May do everything.
+    /// The user may do everything.
     Super,
 }
 
@@ -74,19 +74,20 @@ pub enum UserKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyEntry {
-    /// Its number: in a file its place, from 1 on; in the catalog one that no other policy gets while the proxy runs.
+    /// The number of the policy. In a file, its position, from 1. In the catalog, a number that is not reused while the proxy
+    /// runs.
     #[serde(skip)]
     pub number: u32,
-    /// The user whom it concerns.
+    /// The user to whom the policy applies.
     pub user: String,
-    /// The resources, as [`Pattern`] reads them.
+    /// The resources, in the form that [`Pattern`] parses.
     pub resource: String,
-    /// What it is about.
+    /// The actions that the policy allows or denies.
     pub actions: Vec<Action>,
-    /// The networks that requests come from. Everywhere if it is empty.
+    /// The networks of clients to which the policy applies. Empty for all networks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<IpNet>,
-    /// Whether it allows or denies.
+    /// Whether the policy allows or denies the actions.
     #[serde(default)]
     pub effect: Effect,
 }
@@ -96,18 +97,18 @@ pub struct PolicyEntry {
 pub struct NewUser {
     /// The name, which is also the access key.
     pub name: String,
-    /// The secret. Without one, a random one is made.
+    /// The secret. Without one, a random secret is generated.
     pub secret: Option<Secret>,
-    /// Whether the user needs policies.
+    /// Whether the user is authorized by policies.
     pub kind: UserKind,
-    /// Whether the user may do anything at all.
+    /// Whether requests of the user are accepted.
     pub enabled: bool,
     /// Names in client certificates.
     pub certificates: Vec<String>,
 }
 
 impl NewUser {
-    /// The first user, who may do everything.
+    /// The first user, a super user named `admin`.
     #[must_use]
     pub fn admin() -> Self {
         let name = "admin".to_owned();
@@ -115,47 +116,47 @@ impl NewUser {
     }
 }
 
-/// What is to be changed of a user.
+/// A change of a user. Fields that are `None` stay unchanged.
 #[derive(Clone, Debug, Default)]
 pub struct UserUpdate {
     /// The secret.
     pub secret: Option<Secret>,
-    /// Whether the user needs policies.
+    /// Whether the user is authorized by policies.
     pub kind: Option<UserKind>,
-    /// Whether the user may do anything at all.
+    /// Whether requests of the user are accepted.
     pub enabled: Option<bool>,
-    /// Names in client certificates, in place of the earlier ones.
+    /// Names in client certificates, which replace the earlier ones.
     pub certificates: Option<Vec<String>>,
 }
 
-/// A user with their policies, and without the secret.
+/// A user with their policies, without the secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedUser {
     /// The name, which is also the access key.
     pub name: String,
-    /// Whether the user needs policies.
+    /// Whether the user is authorized by policies.
     pub kind: UserKind,
-    /// Whether the user may do anything at all.
+    /// Whether requests of the user are accepted.
     pub enabled: bool,
     /// Names in client certificates.
     pub certificates: Vec<String>,
-    /// The user's policies, by their numbers.
+    /// The user's policies, sorted by number.
     pub policies: Vec<PolicyEntry>,
 }
 
-/// What is decided about a request, and why.
+/// A decision about a request, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
-    /// Whether it is allowed.
+    /// Whether the request is allowed.
     pub allowed: bool,
-    /// The reason, as a part of a sentence.
+    /// The reason, without a capital and a full stop.
     pub why: String,
-    /// The policy that decides, if one does and it is known.
+    /// The policy that decides. `None` if no policy decides, or if it is a policy of brokers.
     pub policy: Option<PolicyEntry>,
 }
 
 impl Explanation {
-    /// What a decision of these rules means. The policies are those that the rules were made of.
+    /// Explains a decision about a request of `user`. `policies` are those from which the rules were created.
     #[must_use]
     pub fn of(decision: Result<Option<Decision>, Error>, user: &str, policies: &[PolicyEntry]) -> Self {
         let (allowed, why, policy) = match decision {
@@ -171,8 +172,8 @@ impl Explanation {
 }
 
 impl Tables {
-    /// The same, with policies that have their places as numbers.
-    pub(super) fn numbered(mut self) -> Self {
+    /// Numbers the policies by their positions.
+    pub(super) fn with_numbers(mut self) -> Self {
         for (number, policy) in (1..).zip(&mut self.policies) {
             policy.number = number;
             self.last_number = number;
@@ -180,9 +181,9 @@ impl Tables {
         self
     }
 
-    /// The users and their policies, by name.
+    /// The users with their policies, sorted by name.
     #[must_use]
-    pub fn listed(self) -> Vec<ListedUser> {
+    pub fn into_list(self) -> Vec<ListedUser> {
         let mut users: Vec<_> = self
             .users
             .into_iter()
@@ -204,36 +205,36 @@ impl Tables {
         users
     }
 
-    /// Whether somebody may do everything.
+    /// Whether there is an enabled super user.
     pub(super) fn has_super_user(&self) -> bool {
         self.users.iter().any(|user| user.kind == UserKind::Super && user.enabled)
     }
 
-    /// Adds a user. Returns the secret if it was made here.
+    /// Adds a user. Returns the secret if it was generated here.
     ///
     /// # Errors
-    /// `AlreadyExists`; `BadRequest` for what can't be in a name, a secret or a certificate, or if there are too many.
+    /// `AlreadyExists`; `BadRequest` if the name, the secret or a certificate is invalid, or if there are too many users.
     pub fn add_user(&mut self, new: NewUser, key: &SecretKey) -> Result<Option<String>, Error> {
         let NewUser { name, secret, kind, enabled, certificates } = new;
         check_name(&name)?;
         check_certificates(&certificates)?;
         if self.users.iter().any(|user| user.name == name) {
-            let text = format!("user {name} exists; `user secret {name}` makes a new secret");
+            let text = format!("user {name} exists; `user secret {name}` replaces the secret");
             return Err(Error::new(ErrorKind::AlreadyExists, text));
         }
         if self.users.len() >= MAX_USERS {
-            return Err(bad(format!("there are {MAX_USERS} users, and no more are possible")));
+            return Err(bad(format!("there are {MAX_USERS} users, which is the maximum")));
         }
-        let (secret, told) = given_or_random(secret)?;
+        let (secret, generated) = given_or_random(secret)?;
         let secret = key.seal(&name, &secret);
         self.users.push(UserEntry { name, secret, kind, enabled, certificates });
-        Ok(told)
+        Ok(generated)
     }
 
     /// Changes a user.
     ///
     /// # Errors
-    /// `UserNotFound`; `BadRequest` for what can't be in a secret or a certificate.
+    /// `UserNotFound`; `BadRequest` if the secret or a certificate is invalid.
     pub fn update_user(&mut self, name: &str, update: UserUpdate, key: &SecretKey) -> Result<(), Error> {
         let UserUpdate { secret, kind, enabled, certificates } = update;
         if let Some(certificates) = &certificates {
@@ -251,10 +252,10 @@ impl Tables {
         Ok(())
     }
 
-    /// Gives a user a new secret: this one, or a random one, which is returned.
+    /// Replaces a user's secret. Without a new one, generates a random secret and returns it.
     ///
     /// # Errors
-    /// `UserNotFound`; `BadRequest` if the secret can't be one.
+    /// `UserNotFound`; `BadRequest` if the secret is invalid.
     pub fn set_secret(
         &mut self,
         name: &str,
@@ -262,9 +263,9 @@ impl Tables {
         key: &SecretKey,
     ) -> Result<Option<String>, Error> {
         let user = self.user(name)?;
-        let (secret, told) = given_or_random(secret)?;
+        let (secret, generated) = given_or_random(secret)?;
         user.secret = key.seal(name, &secret);
-        Ok(told)
+        Ok(generated)
     }
 
     /// Removes a user and their policies.
@@ -278,27 +279,27 @@ impl Tables {
         Ok(())
     }
 
-    /// Adds a policy, whatever its number is. Returns it with the number that it gets.
+    /// Adds a policy, and returns it with the number that it was assigned. The number in `policy` is ignored.
     ///
     /// # Errors
-    /// `UserNotFound`; `BadRequest` for what is no resource, without an action, or if there are too many.
+    /// `UserNotFound`; `BadRequest` if the resource is invalid, there is no action, or there are too many policies.
     pub fn add_policy(&mut self, policy: PolicyEntry) -> Result<PolicyEntry, Error> {
         self.user(&policy.user)?;
         let pattern: Pattern = policy.resource.parse().map_err(bad)?;
         if policy.resource.len() > MAX_NAME || policy.from.len() > MAX_LIST {
             return Err(bad(format!(
-                "a resource has at most {MAX_NAME} bytes, a policy {MAX_LIST} networks"
+                "a resource has at most {MAX_NAME} bytes, and a policy at most {MAX_LIST} networks"
             )));
         }
         if policy.actions.is_empty() {
-            return Err(bad("a policy needs an action".to_owned()));
+            return Err(bad("a policy needs at least one action".to_owned()));
         }
         if self.policies.len() >= MAX_POLICIES {
-            return Err(bad(format!("there are {MAX_POLICIES} policies, and no more are possible")));
+            return Err(bad(format!("there are {MAX_POLICIES} policies, which is the maximum")));
         }
         if self.policies.iter().filter(|other| other.user == policy.user).count() >= MAX_POLICIES_OF_USER {
             return Err(bad(format!(
-                "{} has {MAX_POLICIES_OF_USER} policies, and no more are possible",
+                "{} has {MAX_POLICIES_OF_USER} policies, which is the maximum",
                 policy.user
             )));
         }
@@ -317,7 +318,7 @@ impl Tables {
         Ok(added)
     }
 
-    /// Removes the policy with this number. Returns it.
+    /// Removes the policy with this number, and returns it.
     ///
     /// # Errors
     /// `PolicyNotFound`.
@@ -327,7 +328,7 @@ impl Tables {
         Ok(self.policies.remove(index.ok_or_else(missing)?))
     }
 
-    /// Adds policies of a user, in place of the user's policies for the same resources.
+    /// Adds policies of a user, which replace the user's policies for the same resources.
     ///
     /// # Errors
     /// As [`Self::add_policy`].
@@ -337,7 +338,7 @@ impl Tables {
         }
         for policy in policies {
             let resource = policy.resource.parse::<Pattern>().map_err(bad)?.to_string();
-            // Before the other is added: who has all policies that are possible may still change one.
+            // Removed first, so that a user with the maximum number of policies can still change one.
             self.policies.retain(|other| other.user != policy.user || other.resource != resource);
             self.add_policy(policy)?;
         }
@@ -347,7 +348,7 @@ impl Tables {
     /// Removes a user's policies for a resource, or all of them.
     ///
     /// # Errors
-    /// `PolicyNotFound` if there are none; `BadRequest` for what is no resource.
+    /// `PolicyNotFound` if there are none; `BadRequest` if the resource is invalid.
     pub(super) fn remove_policies(&mut self, user: &str, resource: Option<&str>) -> Result<(), Error> {
         let resource = resource.map(|text| text.parse::<Pattern>().map_err(bad)).transpose()?;
         let resource = resource.map(|pattern| pattern.to_string());
@@ -356,7 +357,7 @@ impl Tables {
             policy.user != user || resource.as_ref().is_some_and(|resource| policy.resource != *resource)
         });
         if self.policies.len() == before {
-            let text = format!("user {user} has no such policies");
+            let text = format!("user {user} has no such policy");
             return Err(Error::new(ErrorKind::PolicyNotFound, text));
         }
         Ok(())
@@ -365,21 +366,21 @@ impl Tables {
     fn user(&mut self, name: &str) -> Result<&mut UserEntry, Error> {
         let found = self.users.iter_mut().find(|user| user.name == name);
         found.ok_or_else(|| {
-            let text = format!("user {name} does not exist; `user list` shows who does");
+            let text = format!("user {name} does not exist; `user list` lists the users");
             Error::new(ErrorKind::UserNotFound, text)
         })
     }
 
-    /// Users and policies for lookups.
+    /// The rules of these users and policies. `key_path` is for the text of errors.
     ///
     /// # Errors
-    /// What makes no sense. The path of the key is for this text.
+    /// A user or a policy is invalid.
     pub(super) fn rules(&self, key: &SecretKey, key_path: &Path) -> Result<Rules, String> {
         let mut rules = Rules::default();
         for UserEntry { name, secret, kind, enabled, certificates } in &self.users {
-            // Signatures name their user in a list with these separators.
+            // Signatures contain the name of their user between these separators.
             if name.is_empty() || name.contains(SEPARATORS) {
-                return Err(format!("{name:?} can't be a user's name"));
+                return Err(format!("{name:?} is not a valid user name"));
             }
             let Some(secret) = key.open(name, secret) else {
                 let key = key_path.display();
@@ -406,11 +407,12 @@ impl Tables {
         {
             let pattern: Pattern = resource.parse()?;
             if actions.is_empty() {
-                return Err(format!("a policy of {user} for {resource} names no action"));
+                return Err(format!("a policy of {user} for {resource} has no action"));
             }
-            let entry = Entry { actions: Actions::of(actions), from: from.clone(), effect: *effect, index };
+            let entry =
+                PolicyRule { actions: Actions::of(actions), from: from.clone(), effect: *effect, index };
             if !rules.add_policy(user, pattern, entry) {
-                return Err(format!("a policy for {resource} names the user {user}, who does not exist"));
+                return Err(format!("a policy for {resource} is for the user {user}, who does not exist"));
             }
         }
         Ok(rules)
@@ -420,11 +422,11 @@ impl Tables {
 const SEPARATORS: [char; 4] = ['/', ',', '=', ' '];
 
 fn check_name(name: &str) -> Result<(), Error> {
-    // A colon ends the name in HTTP's Basic authorization.
+    // A colon terminates the name in HTTP's Basic authorization.
     let is_wrong = |c: char| SEPARATORS.contains(&c) || c == ':' || c.is_control() || c.is_whitespace();
     if name.is_empty() || name.len() > MAX_NAME || name.contains(is_wrong) || matches!(name, "." | "..") {
         let text = format!(
-            "{:?} can't be a user's name: it has 1 to {MAX_NAME} bytes, without spaces and / , = :",
+            "{:?} is not a valid user name: expected 1 to {MAX_NAME} bytes, without spaces and / , = :",
             name.chars().take(MAX_NAME).collect::<String>()
         );
         return Err(bad(text));
@@ -434,13 +436,14 @@ fn check_name(name: &str) -> Result<(), Error> {
 
 fn check_certificates(names: &[String]) -> Result<(), Error> {
     if names.len() > MAX_LIST || names.iter().any(|name| name.is_empty() || name.len() > MAX_NAME) {
-        let text = format!("a user has at most {MAX_LIST} names in certificates, of 1 to {MAX_NAME} bytes");
+        let text =
+            format!("a user has at most {MAX_LIST} names in certificates, of 1 to {MAX_NAME} bytes each");
         return Err(bad(text));
     }
     Ok(())
 }
 
-/// A secret, and its text if it was made here.
+/// The given secret, or a random one with its text.
 fn given_or_random(secret: Option<Secret>) -> Result<(Secret, Option<String>), Error> {
     match secret {
         Some(secret) if (1..=MAX_SECRET).contains(&secret.bytes().len()) => Ok((secret, None)),

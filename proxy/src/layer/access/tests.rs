@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use sha1::Sha1;
 use tempfile::TempDir;
 
-use super::policy::{Entry, Policies};
+use super::policy::{Policies, PolicyRule};
 use super::rights::Resource;
 use super::*;
 use crate::context::{Credentials, Signed, WireProtocol};
@@ -36,7 +36,7 @@ const KINDS: [OperationKind; 20] = [
     OperationKind::Terminate,
 ];
 
-/// A file with the user `alice` and these policies of hers, each as `RESOURCE ACTION,ACTION [deny] [NETWORK]`.
+/// Access control with a file that has the user `alice` with some policies.
 struct Access {
     control: Arc<AccessControl>,
     file: AccessFile,
@@ -44,6 +44,7 @@ struct Access {
     _folder: TempDir,
 }
 
+/// A policy of alice, written as `RESOURCE ACTION,ACTION [deny] [NETWORK]`.
 fn policy(text: &str) -> PolicyEntry {
     let words: Vec<_> = text.split(' ').collect();
     let action = |word: &str| clap::ValueEnum::from_str(word, true).expect("an action");
@@ -58,11 +59,11 @@ fn policy(text: &str) -> PolicyEntry {
     }
 }
 
-/// Brokers that tell nothing.
-fn nobody() -> Arc<dyn Administration> {
-    struct Nobody;
-    impl Administration for Nobody {}
-    Arc::new(Nobody)
+/// Brokers that support no administration.
+fn no_brokers() -> Arc<dyn Administration> {
+    struct NoBrokers;
+    impl Administration for NoBrokers {}
+    Arc::new(NoBrokers)
 }
 
 impl Access {
@@ -81,13 +82,13 @@ impl Access {
         let tables = Tables { users: vec![alice], policies, ..Tables::default() };
         file.write(&tables).expect("written");
         let config = AccessConfig { file: Some(file.path().to_owned()), ..AccessConfig::default() };
-        let control = AccessControl::open(&config, &nobody()).expect("rules").expect("access control");
+        let control = AccessControl::open(&config, &no_brokers()).expect("rules").expect("access control");
         Self { control: Arc::new(control), file, tables, _folder: folder }
     }
 
-    fn enter(&self, kind: OperationKind, topics: &dyn Names, groups: &dyn Names) -> Result<(), Error> {
+    fn authorize(&self, kind: OperationKind, topics: &dyn Names, groups: &dyn Names) -> Result<(), Error> {
         let context = signed_by("alice", SECRET);
-        self.control.enter(&operation(&context, kind, topics, groups)).map(drop)
+        self.control.authorize(&operation(&context, kind, topics, groups)).map(drop)
     }
 }
 
@@ -124,7 +125,7 @@ fn with(authorization: String, time: String) -> Context {
 }
 
 #[test]
-fn each_request_needs_each_of_its_rights() {
+fn each_request_needs_all_of_its_rights() {
     let (topic, group) = ("orders".to_owned(), "billing".to_owned());
     for kind in KINDS {
         let none = ();
@@ -144,12 +145,12 @@ fn each_request_needs_each_of_its_rights() {
             OperationKind::QueryRoute | OperationKind::QueryOffset => &["Topic:orders sub"],
             _ => &["Topic:orders sub", "Group:billing sub"],
         };
-        assert!(Access::new(needed).enter(kind, &topic, groups).is_ok(), "{kind:?}");
-        assert!(Access::new(&["* all"]).enter(kind, &topic, groups).is_ok(), "{kind:?}");
+        assert!(Access::new(needed).authorize(kind, &topic, groups).is_ok(), "{kind:?}");
+        assert!(Access::new(&["* all"]).authorize(kind, &topic, groups).is_ok(), "{kind:?}");
         for missing in 0..needed.len() {
             let others = needed.iter().enumerate().filter(|(index, _)| *index != missing);
             let others: Vec<_> = others.map(|(_, policy)| *policy).collect();
-            let refused = Access::new(&others).enter(kind, &topic, groups);
+            let refused = Access::new(&others).authorize(kind, &topic, groups);
             assert_eq!(
                 refused.err().map(|error| error.kind),
                 Some(ErrorKind::AccessDenied),
@@ -160,7 +161,7 @@ fn each_request_needs_each_of_its_rights() {
 }
 
 #[test]
-fn every_topic_and_group_of_a_request_counts() {
+fn every_topic_and_group_of_a_request_is_checked() {
     struct Many(&'static [&'static str]);
     impl Names for Many {
         fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a str)) {
@@ -168,14 +169,14 @@ fn every_topic_and_group_of_a_request_counts() {
         }
     }
     let access = Access::new(&["Topic:a pub,sub", "Group:g sub"]);
-    assert!(access.enter(OperationKind::Send, &Many(&["a", "a"]), &()).is_ok());
-    assert!(access.enter(OperationKind::Send, &Many(&["a", "b"]), &()).is_err());
-    assert!(access.enter(OperationKind::Heartbeat, &Many(&["a"]), &Many(&["g", "h"])).is_err());
+    assert!(access.authorize(OperationKind::Send, &Many(&["a", "a"]), &()).is_ok());
+    assert!(access.authorize(OperationKind::Send, &Many(&["a", "b"]), &()).is_err());
+    assert!(access.authorize(OperationKind::Heartbeat, &Many(&["a"]), &Many(&["g", "h"])).is_err());
     // A consumer that names no group needs the rights of a producer, and a group is never left out.
-    assert!(access.enter(OperationKind::Register, &Many(&["b"]), &()).is_err());
-    assert!(access.enter(OperationKind::Receive, &Many(&["a"]), &Many(&[""])).is_err());
+    assert!(access.authorize(OperationKind::Register, &Many(&["b"]), &()).is_err());
+    assert!(access.authorize(OperationKind::Receive, &Many(&["a"]), &Many(&[""])).is_err());
     // A producer's heartbeat has no group.
-    assert!(access.enter(OperationKind::Heartbeat, &(), &Many(&[""])).is_ok());
+    assert!(access.authorize(OperationKind::Heartbeat, &(), &Many(&[""])).is_ok());
 }
 
 #[test]
@@ -184,8 +185,8 @@ fn retry_and_dead_letter_topics_belong_to_their_group() {
     for prefix in ["%RETRY%", "%DLQ%"] {
         let (own, other) = (format!("{prefix}g"), format!("{prefix}h"));
         for kind in [OperationKind::Send, OperationKind::QueryRoute, OperationKind::QueryOffset] {
-            assert!(access.enter(kind, &own, &()).is_ok(), "{kind:?} {own}");
-            assert!(access.enter(kind, &other, &()).is_err(), "{kind:?} {other}");
+            assert!(access.authorize(kind, &own, &()).is_ok(), "{kind:?} {own}");
+            assert!(access.authorize(kind, &other, &()).is_err(), "{kind:?} {other}");
         }
     }
 }
@@ -210,12 +211,12 @@ fn administration_has_rights_of_its_own() {
 }
 
 #[test]
-fn only_true_and_fresh_signatures_are_believed() {
+fn only_valid_and_recent_signatures_are_accepted() {
     let access = Access::new(&["* all"]);
     let refusal = |context: &Context| {
         let topic = "t".to_owned();
-        let entered = access.control.enter(&operation(context, OperationKind::Send, &topic, &()));
-        entered.err().map(|error| error.message)
+        let authorized = access.control.authorize(&operation(context, OperationKind::Send, &topic, &()));
+        authorized.err().map(|error| error.message)
     };
     assert_eq!(refusal(&signed_by("alice", SECRET)), None);
     let Some(credentials) = signed_by("alice", SECRET).credentials else { panic!("signed") };
@@ -237,10 +238,10 @@ fn only_true_and_fresh_signatures_are_believed() {
     assert_eq!(refusal(&signed_at("alice", SECRET, now - 16 * hour)), stale);
     assert_eq!(refusal(&signed_at("alice", SECRET, now + 16 * hour)), stale);
 
-    // What was right once is verified no more, and grows old all the same.
+    // A cached signature is not verified again, but expires all the same.
     let context = signed_at("alice", SECRET, now);
     let rules = access.control.in_force.borrow().rules.clone();
-    let at = |time| rules.signer(context.credentials.as_deref(), time, hour).map(|(name, _)| name);
+    let at = |time| rules.verify_signature(context.credentials.as_deref(), time, hour).map(|(name, _)| name);
     assert_eq!([at(now), at(now + hour / 2)], [Ok("alice"), Ok("alice")]);
     assert_eq!(at(now + 2 * hour).err().map(|error| error.message), stale);
 
@@ -286,40 +287,41 @@ fn the_remoting_protocol_signs_its_requests() {
         ..Context::of_client("c")
     };
     let topic = "t".to_owned();
-    let enter = |context: &Context| {
-        access.control.enter(&operation(context, OperationKind::Send, &topic, &())).is_ok()
+    let is_allowed = |context: &Context| {
+        access.control.authorize(&operation(context, OperationKind::Send, &topic, &())).is_ok()
     };
-    assert!(enter(&context("body")));
-    assert!(!enter(&context("another body")));
+    assert!(is_allowed(&context("body")));
+    assert!(!is_allowed(&context("another body")));
 }
 
 #[test]
-fn what_the_proxy_does_on_its_own_for_a_client_needs_no_signature() {
+fn operations_of_the_proxy_on_behalf_of_a_client_need_no_signature() {
     let layers = crate::layer::Layers::new(10, Quotas::default(), Some(Access::new(&[]).control));
     let topic = "t".to_owned();
-    let enter = |context: &Context| {
-        let entered = layers.enter(&operation(context, OperationKind::ChangeInvisible, &topic, &topic));
-        entered.map(drop).map_err(|error| error.kind)
+    let admit = |context: &Context| {
+        let authorized = layers.admit(&operation(context, OperationKind::ChangeInvisible, &topic, &topic));
+        authorized.map(drop).map_err(|error| error.kind)
     };
-    assert_eq!(enter(&Context::of_connection(WireProtocol::Grpc, "c", &"127.0.0.1:1".into())), Ok(()));
-    assert_eq!(enter(&Context::of_client("c")), Err(ErrorKind::Unauthorized));
+    assert_eq!(admit(&Context::of_connection(WireProtocol::Grpc, "c", &"127.0.0.1:1".into())), Ok(()));
+    assert_eq!(admit(&Context::of_client("c")), Err(ErrorKind::Unauthorized));
 }
 
 #[tokio::test]
-async fn a_changed_file_takes_effect_and_ends_what_was_granted() {
+async fn a_changed_file_takes_effect_and_revokes_grants() {
     let mut access = Access::new(&["Topic:t sub", "Group:g sub"]);
     let (topic, group) = ("t".to_owned(), "g".to_owned());
     let context = signed_by("alice", SECRET);
     let grant = |access: &Access| {
-        let entered = access.control.enter(&operation(&context, OperationKind::Receive, &topic, &group));
-        entered.map(|(_, grant)| grant.expect("a receive waits"))
+        let authorized =
+            access.control.authorize(&operation(&context, OperationKind::Receive, &topic, &group));
+        authorized.map(|(_, grant)| grant.expect("a receive waits"))
     };
     let change = |access: &Access| {
         access.file.write(&access.tables).expect("written");
         access.control.reload();
     };
     let mut granted = grant(&access).expect("allowed");
-    // Another policy of hers ends nothing.
+    // A further policy revokes nothing.
     access.tables.policies.push(policy("Topic:u sub"));
     change(&access);
     let waiting = tokio::time::timeout(Duration::from_millis(1), granted.revoked()).await;
@@ -343,7 +345,7 @@ async fn a_changed_file_takes_effect_and_ends_what_was_granted() {
     change(&access);
     assert_eq!(granted.revoked().await.message, "check signature failed.");
 
-    // A mistake in the file changes nothing.
+    // An invalid file changes nothing.
     access.tables.users[0].secret = access.file.key().expect("a key").seal("alice", &Secret::new(SECRET));
     change(&access);
     std::fs::write(access.file.path(), "users = 1").expect("written");
@@ -352,7 +354,7 @@ async fn a_changed_file_takes_effect_and_ends_what_was_granted() {
 }
 
 #[test]
-fn a_certificate_counts_beside_a_token_that_nobody_reads() {
+fn a_certificate_authenticates_beside_an_ignored_token() {
     let mut access = Access::new(&["Topic:t pub"]);
     access.tables.users[0].certificates = vec!["alice.example.com".to_owned()];
     access.file.write(&access.tables).expect("written");
@@ -364,16 +366,16 @@ fn a_certificate_counts_beside_a_token_that_nobody_reads() {
         credentials.session_token = "T0KEN".to_owned();
         let certificate = Some([name.to_owned()].into());
         let context = Context { credentials: Some(credentials), certificate, ..Context::of_client("c") };
-        access.control.enter(&operation(&context, OperationKind::Send, &"t".to_owned(), &())).is_ok()
+        access.control.authorize(&operation(&context, OperationKind::Send, &"t".to_owned(), &())).is_ok()
     };
     assert!(send("", "alice.example.com"));
     assert!(!send("", "bob.example.com"));
-    // What is signed decides, also if it is wrong.
+    // A signature takes precedence, even an invalid one.
     assert!(!send("MQv2-HMAC-SHA1 Credential=alice, Signature=00", "alice.example.com"));
 }
 
 #[tokio::test]
-async fn what_brokers_no_longer_allow_ends() {
+async fn a_grant_ends_when_brokers_remove_its_user() {
     /// Brokers whose users can be changed.
     struct Brokers(parking_lot::Mutex<Result<BrokerRights, ServiceError>>);
     #[async_trait::async_trait]
@@ -384,35 +386,35 @@ async fn what_brokers_no_longer_allow_ends() {
     }
     let user =
         BrokerUser { name: "alice".to_owned(), secret: SECRET.to_owned(), is_super: true, is_enabled: true };
-    let away = || Err(ServiceError::new(ServiceErrorKind::Unavailable, "away"));
-    let brokers = Arc::new(Brokers(parking_lot::Mutex::new(away())));
+    let unavailable = || Err(ServiceError::new(ServiceErrorKind::Unavailable, "unreachable"));
+    let brokers = Arc::new(Brokers(parking_lot::Mutex::new(unavailable())));
     let config = AccessConfig { brokers: true, ..AccessConfig::default() };
     let administration: Arc<dyn Administration> = brokers.clone();
     let control = AccessControl::open(&config, &administration).expect("rules").expect("access control");
     let (topic, group) = ("t".to_owned(), "g".to_owned());
     let context = signed_by("alice", SECRET);
-    let enter = || {
-        let entered = control.enter(&operation(&context, OperationKind::Receive, &topic, &group));
-        entered.map(|(_, grant)| grant.expect("a receive waits"))
+    let authorize = || {
+        let authorized = control.authorize(&operation(&context, OperationKind::Receive, &topic, &group));
+        authorized.map(|(_, grant)| grant.expect("a receive waits"))
     };
-    assert_eq!(enter().err().map(|error| error.kind), Some(ErrorKind::Internal), "nobody is known yet");
-    let told = |rights| *brokers.0.lock() = rights;
+    assert_eq!(authorize().err().map(|error| error.kind), Some(ErrorKind::Internal), "nobody is known yet");
+    let set = |rights| *brokers.0.lock() = rights;
     let mut changes = control.in_force.subscribe();
-    let story = async {
-        told(Ok(BrokerRights { users: vec![user.clone()], policies: Vec::new() }));
+    let changes_of_brokers = async {
+        set(Ok(BrokerRights { users: vec![user.clone()], policies: Vec::new() }));
         changes.changed().await.expect("users");
-        let mut granted = enter().expect("a super user");
-        told(Ok(BrokerRights::default()));
+        let mut granted = authorize().expect("a super user");
+        set(Ok(BrokerRights::default()));
         assert_eq!(granted.revoked().await.message, "User:alice is not found.");
     };
     tokio::select! {
         () = control.follow(&*brokers) => {}
-        () = story => {}
+        () = changes_of_brokers => {}
     }
 }
 
 #[test]
-fn a_file_that_makes_no_sense_is_refused_with_the_reason() {
+fn an_invalid_file_is_refused_with_the_reason() {
     let access = Access::new(&["Topic:t sub"]);
     let broken = |change: &dyn Fn(&mut Tables)| {
         let mut tables = access.tables.clone();
@@ -422,20 +424,20 @@ fn a_file_that_makes_no_sense_is_refused_with_the_reason() {
     let twice = broken(&|tables| tables.users.push(tables.users[0].clone()));
     assert!(twice.contains("two users alice"), "{twice}");
     let unknown = broken(&|tables| tables.policies[0].user = "bob".to_owned());
-    assert!(unknown.contains("the user bob, who does not exist"), "{unknown}");
+    assert!(unknown.contains("for the user bob, who does not exist"), "{unknown}");
     let resource = broken(&|tables| tables.policies[0].resource = "orders".to_owned());
-    assert!(resource.contains("write Topic:NAME"), "{resource}");
+    assert!(resource.contains("expected Topic:NAME"), "{resource}");
     let moved = broken(&|tables| tables.users[0].name = "bob".to_owned());
     assert!(moved.contains("the secret of user bob can't be opened"), "{moved}");
     let name = broken(&|tables| tables.users[0].name = "a/b".to_owned());
-    assert!(name.contains("can't be a user's name"), "{name}");
-    assert!(broken(&|tables| tables.policies[0].actions.clear()).contains("names no action"));
+    assert!(name.contains("not a valid user name"), "{name}");
+    assert!(broken(&|tables| tables.policies[0].actions.clear()).contains("has no action"));
     let missing = AccessFile::new(Path::new("/nowhere/access.toml"), None).read().expect_err("missing");
     assert!(missing.to_string().contains("/nowhere/access.toml"), "{missing}");
 }
 
-/// The rules once more, as simply as possible: all policies in a list, sorted.
-fn naive(policies: &[(Pattern, Entry)], resource: Resource<&str>, wanted: Action, from: IpAddr) -> bool {
+/// A simple model of the rules: ranks all policies that apply, and takes the highest rank.
+fn naive(policies: &[(Pattern, PolicyRule)], resource: Resource<&str>, wanted: Action, from: IpAddr) -> bool {
     let rank = |pattern: &Pattern| match pattern {
         Pattern::Literal(kind, name) if *kind == resource.kind && name == resource.name => Some(usize::MAX),
         Pattern::Prefix(kind, prefix) if *kind == resource.kind && resource.name.starts_with(&**prefix) => {
@@ -473,7 +475,7 @@ proptest! {
                 _ => Pattern::Literal(kind, name),
             };
             let network = network.map(|bits| ipnet::IpNet::new([10, 0, 0, 0].into(), bits).expect("a network"));
-            let entry = Entry {
+            let entry = PolicyRule {
                 actions: Actions::of(&[ACTIONS[action]]),
                 from: network.into_iter().collect(),
                 effect: if denies { Effect::Deny } else { Effect::Allow },

@@ -1,4 +1,4 @@
-//! A line of the access log.
+//! A line of the access log, collected while its request is in flight.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -7,22 +7,22 @@ use serde::Serialize;
 
 use super::AccessLog;
 use crate::error::Error;
-use crate::layer::text::cut;
+use crate::layer::truncate::truncate;
 use crate::layer::{Names, Operation, OperationKind, Size};
 
-/// Topics, and groups, in a line.
+/// The most topics, and the most groups, in a line.
 const MAX_NAMES: usize = 8;
 
-/// The line of a request that is under way. Dropping it means that the request was cancelled.
-pub(in crate::layer) struct Entry<'a> {
+/// The line of a request in flight. Dropping it without [`LogEntry::finish`] logs the request as cancelled.
+pub(in crate::layer) struct LogEntry<'a> {
     log: &'a AccessLog,
-    // In a box: without an access log, requests must not take more memory.
+    // Boxed, so that requests take no more memory without an access log.
     request: Option<Box<Request>>,
     sampled: bool,
     slow: Option<Duration>,
 }
 
-/// What is known of a request when it comes in.
+/// The fields that are known when the request begins.
 struct Request {
     received: Instant,
     kind: OperationKind,
@@ -35,7 +35,7 @@ struct Request {
     size: Size,
 }
 
-/// As it is written. The order of the fields is that of the line.
+/// The line as it is written, with its fields in this order.
 #[derive(Serialize)]
 struct Line<'a> {
     time: String,
@@ -60,7 +60,7 @@ struct Line<'a> {
     error: Option<&'a str>,
 }
 
-impl<'a> Entry<'a> {
+impl<'a> LogEntry<'a> {
     pub(super) fn new(
         log: &'a AccessLog,
         operation: &Operation<'_>,
@@ -73,10 +73,10 @@ impl<'a> Entry<'a> {
             kind: operation.kind,
             protocol: context.protocol.into(),
             peer: context.peer.clone(),
-            user: user.map(|user| cut(&user).to_owned()),
-            client: cut(&context.client_id).to_owned(),
-            topics: some(operation.topics),
-            groups: some(operation.groups),
+            user: user.map(|user| truncate(&user).to_owned()),
+            client: truncate(&context.client_id).to_owned(),
+            topics: distinct_names(operation.topics),
+            groups: distinct_names(operation.groups),
             size: operation.size,
         };
         Self { log, request: Some(Box::new(request)), sampled, slow }
@@ -113,7 +113,7 @@ impl<'a> Entry<'a> {
             answer_messages: answer.messages,
             answer_bytes: answer.bytes,
             slow,
-            error: error.map(cut),
+            error: error.map(truncate),
         };
         if let Ok(mut line) = serde_json::to_vec(&line) {
             line.push(b'\n');
@@ -122,17 +122,18 @@ impl<'a> Entry<'a> {
     }
 }
 
-impl Drop for Entry<'_> {
+impl Drop for LogEntry<'_> {
     fn drop(&mut self) {
         self.write("cancelled", Size::default(), None);
     }
 }
 
-fn some(names: &dyn Names) -> Vec<String> {
+/// The first [`MAX_NAMES`] names, without immediate repetitions.
+fn distinct_names(names: &dyn Names) -> Vec<String> {
     let mut some: Vec<String> = Vec::new();
     names.each(&mut |name| {
-        if some.len() < MAX_NAMES && some.last().is_none_or(|last| last != cut(name)) {
-            some.push(cut(name).to_owned());
+        if some.len() < MAX_NAMES && some.last().is_none_or(|last| last != truncate(name)) {
+            some.push(truncate(name).to_owned());
         }
     });
     some

@@ -1,4 +1,4 @@
-//! The access log: a JSON object for each request, or for some of them, and for those that take long.
+//! The access log: a JSON object per line for each request, for a sample of requests, or for slow requests.
 
 mod entry;
 mod writer;
@@ -11,19 +11,19 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::Operation;
-pub(super) use entry::Entry;
+pub(super) use entry::LogEntry;
 use writer::Writer;
 
-/// The access log.
+/// The configuration of the access log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AccessLogConfig {
     /// The file that lines are appended to, or `-` for standard error. There is no access log without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
-    /// The share of requests that are logged, from 0 to 1, whatever becomes of them.
+    /// The share of requests that are logged, from 0 to 1, regardless of their results [default: 1].
     pub sample: f64,
-    /// Requests that take longer than this are logged in any case. Those that wait for messages are not meant.
+    /// Requests that take longer than this are logged in any case, except those that wait for messages.
     #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
     pub slow: Option<Duration>,
 }
@@ -35,7 +35,7 @@ impl Default for AccessLogConfig {
 }
 
 impl AccessLogConfig {
-    /// Checks what the types do not say.
+    /// Checks the constraints that the types do not express.
     ///
     /// # Errors
     /// `Sample`.
@@ -45,7 +45,7 @@ impl AccessLogConfig {
     }
 }
 
-/// Why there can't be an access log.
+/// Why the access log can't be opened.
 #[derive(Debug, Error)]
 pub enum AccessLogError {
     /// The file can't be opened.
@@ -56,12 +56,12 @@ pub enum AccessLogError {
         /// The system's error.
         source: io::Error,
     },
-    /// The share of requests is no share.
+    /// The share of requests is not between 0 and 1.
     #[error("the share {0} of requests is not between 0 and 1")]
     Sample(f64),
 }
 
-/// Logs requests. A disk that is slow or full does not hold up requests: lines are dropped, and counted.
+/// Logs requests. A slow or full disk does not delay requests: lines are dropped and counted.
 pub struct AccessLog {
     sample: f64,
     slow: Option<Duration>,
@@ -69,7 +69,7 @@ pub struct AccessLog {
 }
 
 impl AccessLog {
-    /// Opens the log. `None` if none is configured.
+    /// Opens the log. Returns `None` if no file is configured.
     ///
     /// # Errors
     /// [`AccessLogError`].
@@ -81,30 +81,31 @@ impl AccessLog {
         Ok(Some(Self { sample: config.sample, slow: config.slow, writer }))
     }
 
-    /// Opens the file again, as something else has renamed it.
+    /// Reopens the file, after a log rotation has renamed it.
     pub fn reopen(&self) {
         self.writer.reopen();
     }
 
-    /// Completes when all lines so far are written.
+    /// Completes when all earlier lines are written or dropped.
     pub async fn flushed(&self) {
         self.writer.flushed().await;
     }
 
-    /// Lines that were written, and those that were dropped.
+    /// The numbers of written and of dropped lines.
     #[must_use]
     pub fn lines(&self) -> (u64, u64) {
         self.writer.lines()
     }
 
-    /// Begins the line of a request, if there may be one. `user` tells who is said to send it.
+    /// Begins the line of a request. Returns `None` if the request is not logged in any case. `user` returns the user that the
+    /// request claims to come from.
     pub(super) fn begin<'a>(
         &'a self,
         operation: &Operation<'_>,
         user: impl FnOnce() -> Option<String>,
-    ) -> Option<Entry<'a>> {
+    ) -> Option<LogEntry<'a>> {
         let sampled = self.sample >= 1.0 || rand::random::<f64>() < self.sample;
         let slow = self.slow.filter(|_| !operation.kind.waits());
-        (sampled || slow.is_some()).then(|| Entry::new(self, operation, user(), (sampled, slow)))
+        (sampled || slow.is_some()).then(|| LogEntry::new(self, operation, user(), (sampled, slow)))
     }
 }

@@ -1,4 +1,4 @@
-//! Writes lines by a thread of its own, so that nobody else waits for the disk.
+//! Writes the lines of the access log on a separate thread, so that requests don't wait for the disk.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -11,12 +11,12 @@ use std::thread;
 
 use tokio::sync::oneshot;
 
-/// Bytes of lines that wait to be written. Others are dropped.
-const MAX_WAITING: usize = 4 << 20;
-/// Bytes that are written at once.
-const BUFFER: usize = 64 << 10;
-/// A file may be read by its group, as collectors of logs do.
-const MODE: u32 = 0o640;
+/// The most bytes of lines that wait to be written. Further lines are dropped.
+const MAX_QUEUED_BYTES: usize = 4 << 20;
+/// The number of bytes after which a write is not extended by further lines.
+const WRITE_BYTES: usize = 64 << 10;
+/// The mode of a new file. Its group may read it, as log collectors do.
+const FILE_MODE: u32 = 0o640;
 const STANDARD_ERROR: &str = "-";
 
 pub(super) struct Writer {
@@ -26,7 +26,7 @@ pub(super) struct Writer {
 
 #[derive(Default)]
 struct Counts {
-    waiting: AtomicUsize,
+    queued_bytes: AtomicUsize,
     written: AtomicU64,
     dropped: AtomicU64,
 }
@@ -55,18 +55,18 @@ impl Writer {
         Ok(Self { jobs, counts })
     }
 
-    /// Writes a line, or drops it if too many wait.
+    /// Queues a line, or drops it if too many bytes are queued.
     pub(super) fn write(&self, line: Vec<u8>) {
         let length = line.len();
-        let waiting = self.counts.waiting.fetch_add(length, Ordering::Relaxed);
-        if waiting + length > MAX_WAITING || self.jobs.send(Job::Line(line)).is_err() {
-            self.counts.waiting.fetch_sub(length, Ordering::Relaxed);
+        let queued = self.counts.queued_bytes.fetch_add(length, Ordering::Relaxed);
+        if queued + length > MAX_QUEUED_BYTES || self.jobs.send(Job::Line(line)).is_err() {
+            self.counts.queued_bytes.fetch_sub(length, Ordering::Relaxed);
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     pub(super) fn reopen(&self) {
-        // The thread ends with this.
+        // The thread runs as long as this sender exists.
         let _ = self.jobs.send(Job::Reopen);
     }
 
@@ -93,7 +93,7 @@ impl Target {
         if path == Path::new(STANDARD_ERROR) {
             return Ok(Self::StandardError);
         }
-        Ok(Self::File(File::options().append(true).create(true).mode(MODE).open(path)?))
+        Ok(Self::File(File::options().append(true).create(true).mode(FILE_MODE).open(path)?))
     }
 
     fn write(&mut self, lines: &[u8], torn: &mut bool) -> io::Result<()> {
@@ -104,8 +104,8 @@ impl Target {
     }
 }
 
-/// Writes lines. `torn` says whether the last write has stopped within a line: this one is ended first, so that no other
-/// line is lost with it.
+/// Writes lines. `torn` says whether the last write stopped within a line. That line is terminated first, so that it does not
+/// spoil the next one.
 fn write_lines(target: &mut dyn Write, lines: &[u8], torn: &mut bool) -> io::Result<()> {
     if *torn {
         target.write_all(b"\n")?;
@@ -143,8 +143,8 @@ impl Worker {
     fn run(&mut self, jobs: &Receiver<Job>) {
         while let Ok(first) = jobs.recv() {
             self.take(first);
-            // What has come meanwhile shares a write.
-            while self.buffer.len() < BUFFER
+            // Lines that were queued meanwhile are written together.
+            while self.buffer.len() < WRITE_BYTES
                 && let Ok(next) = jobs.try_recv()
             {
                 self.take(next);
@@ -165,7 +165,7 @@ impl Worker {
                     Ok(target) => self.target = target,
                     Err(error) => {
                         let path = self.path.display();
-                        tracing::error!(%error, %path, "the access log can't be opened again, and goes on as it was");
+                        tracing::error!(%error, %path, "failed to reopen the access log, continuing with the previous file");
                     }
                 }
             }
@@ -181,13 +181,13 @@ impl Worker {
             return;
         }
         let written = self.target.write(&self.buffer, &mut self.torn);
-        self.counts.waiting.fetch_sub(self.buffer.len(), Ordering::Relaxed);
+        self.counts.queued_bytes.fetch_sub(self.buffer.len(), Ordering::Relaxed);
         let counter = if written.is_ok() { &self.counts.written } else { &self.counts.dropped };
         counter.fetch_add(self.lines, Ordering::Relaxed);
         if let Err(error) = &written
             && !self.failing
         {
-            tracing::error!(%error, path = %self.path.display(), "the access log can't be written: lines are dropped");
+            tracing::error!(%error, path = %self.path.display(), "failed to write the access log, dropping lines");
         }
         self.failing = written.is_err();
         self.buffer.clear();
@@ -195,7 +195,7 @@ impl Worker {
     }
 }
 
-// Other systems have no such devices.
+// The tests use devices of Linux.
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_file_that_was_renamed_is_replaced() {
+    async fn reopening_creates_a_new_file_after_a_rename() {
         let folder = tempfile::tempdir().expect("a folder");
         let (now, before) = (folder.path().join("log"), folder.path().join("log.1"));
         let writer = Writer::open(&now).expect("a file");
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_stops_within_a_line_costs_no_other_line() {
+    fn a_write_that_stops_within_a_line_spoils_no_other_line() {
         struct Disk(Vec<u8>, usize);
         impl Write for Disk {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_disk_costs_lines() {
+    async fn lines_are_dropped_and_counted_on_a_full_disk() {
         let writer = Writer::open(Path::new("/dev/full")).expect("a device");
         writer.write(b"lost\n".to_vec());
         writer.flushed().await;
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_does_not_answer_holds_up_nobody() {
+    fn a_hanging_disk_does_not_block_writers() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("pipe");
         mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");

@@ -7,25 +7,28 @@ use rustc_hash::FxHashMap;
 
 use super::bucket::{Allowance, Bucket};
 
-/// Buckets of one quota. Names come from clients: who comes when there are so many shares one with the others.
+/// The most buckets of one quota. Names come from clients, so that their number must be bounded: further names use a common
+/// bucket.
 const MAX_BUCKETS: usize = 10_000;
-/// Shares of clients in all buckets of one quota.
+/// The most shares of clients in all buckets of one quota.
 const MAX_SHARES: usize = 10_000;
-/// How often buckets that are full again are looked for, and how often at most if there are too many.
-const SWEEP_EVERY: Duration = Duration::from_secs(10);
-const SWEEP_AT_MOST_EVERY: Duration = Duration::from_secs(1);
+/// How often idle buckets are removed.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// How often idle buckets are removed while there are too many.
+const MIN_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Which bucket: the one of a name, by the name's hash, which has a secret key, or the one that has no name.
-pub(super) type Name = Option<u64>;
+/// The key of a bucket: the keyed hash of a name, or `None` for the common bucket.
+pub(super) type BucketKey = Option<u64>;
 
 /// The buckets of one quota.
 pub(super) struct Buckets {
     allowance: Arc<Allowance>,
     /// Whether several clients share a bucket.
     shared: bool,
-    /// For a quota that has one bucket only, and for all names beyond the bound.
-    nameless: Bucket,
+    /// The bucket of a quota that is not divided by names, and of names for which there is no room.
+    common: Bucket,
     named: FxHashMap<u64, Bucket>,
+    /// The number of shares in all buckets.
     shares: usize,
     swept: Instant,
 }
@@ -33,14 +36,14 @@ pub(super) struct Buckets {
 impl Buckets {
     pub(super) fn new(allowance: Allowance, shared: bool, now: Instant) -> Self {
         let allowance = Arc::new(allowance);
-        let nameless = Bucket::full(&allowance, true, now);
-        Self { allowance, shared, nameless, named: FxHashMap::default(), shares: 0, swept: now }
+        let common = Bucket::full(&allowance, true, now);
+        Self { allowance, shared, common, named: FxHashMap::default(), shares: 0, swept: now }
     }
 
-    /// Which bucket is in use for a name from now on, and the number by which it knows a client.
-    pub(super) fn ask(&mut self, name: Name, client: u64, now: Instant) -> (Name, u64) {
+    /// Selects the bucket of a name, and the key of a client's share in it. Creates both if there is room.
+    pub(super) fn select(&mut self, name: BucketKey, client: u64, now: Instant) -> (BucketKey, u64) {
         let is_full = self.named.len() >= MAX_BUCKETS || self.shares >= MAX_SHARES;
-        let wait = if is_full { SWEEP_AT_MOST_EVERY } else { SWEEP_EVERY };
+        let wait = if is_full { MIN_SWEEP_INTERVAL } else { SWEEP_INTERVAL };
         if now.saturating_duration_since(self.swept) >= wait {
             self.sweep(now);
         }
@@ -48,18 +51,18 @@ impl Buckets {
         let room = self.shares < MAX_SHARES;
         let bucket = self.get(name);
         let before = bucket.clients();
-        let client = bucket.ask(client, room, now);
+        let client = bucket.register(client, room, now);
         let after = bucket.clients();
         self.shares = (self.shares + after).saturating_sub(before);
         (name, client)
     }
 
-    /// The bucket of a name that is in use.
-    pub(super) fn get(&mut self, name: Name) -> &mut Bucket {
-        name.and_then(|name| self.named.get_mut(&name)).unwrap_or(&mut self.nameless)
+    /// The bucket with this key.
+    pub(super) fn get(&mut self, name: BucketKey) -> &mut Bucket {
+        name.and_then(|name| self.named.get_mut(&name)).unwrap_or(&mut self.common)
     }
 
-    /// Adds a full bucket. Returns whether there was room.
+    /// Adds a full bucket. Returns `false` if there is no room.
     fn add(&mut self, name: u64, now: Instant) -> bool {
         if self.named.len() >= MAX_BUCKETS {
             return false;
@@ -68,14 +71,15 @@ impl Buckets {
         true
     }
 
+    /// Removes idle buckets and inactive clients.
     fn sweep(&mut self, now: Instant) {
         self.swept = now;
         self.named.retain(|_, bucket| {
             bucket.forget_clients(now);
             !bucket.is_idle(now)
         });
-        self.nameless.forget_clients(now);
-        self.shares = self.named.values().map(Bucket::clients).sum::<usize>() + self.nameless.clients();
+        self.common.forget_clients(now);
+        self.shares = self.named.values().map(Bucket::clients).sum::<usize>() + self.common.clients();
     }
 }
 
@@ -85,7 +89,7 @@ mod tests {
     use crate::layer::limit::quota::{Per, Quota, Rate};
 
     #[test]
-    fn clients_that_are_gone_make_room_for_shares_in_buckets_that_stay() {
+    fn inactive_clients_make_room_for_shares_in_other_buckets() {
         let quota = Quota {
             send_messages_per_second: std::num::NonZeroU64::new(1),
             ..Quota::new("q".to_owned(), Per::Topic)
@@ -94,17 +98,17 @@ mod tests {
         let mut buckets = Buckets::new(Allowance::new(&quota, std::num::NonZeroU32::MIN), true, now);
         let (busy, left) = (Some(1), Some(2));
         for client in 1..=MAX_SHARES as u64 {
-            buckets.ask(left, client, now);
+            buckets.select(left, client, now);
         }
-        buckets.ask(busy, 1, now);
-        let (_, together) = buckets.ask(busy, 7, now);
-        assert_ne!(together, 7, "there is no room");
+        buckets.select(busy, 1, now);
+        let (_, share) = buckets.select(busy, 7, now);
+        assert_ne!(share, 7, "there is no room");
         now += Duration::from_secs(60);
-        assert_eq!(buckets.ask(busy, 7, now), (busy, 7));
+        assert_eq!(buckets.select(busy, 7, now), (busy, 7));
     }
 
     #[test]
-    fn strangers_names_take_bounded_memory_and_full_buckets_are_forgotten() {
+    fn names_of_clients_take_bounded_memory_and_full_buckets_are_removed() {
         let quota = Quota {
             send_messages_per_second: std::num::NonZeroU64::new(1),
             ..Quota::new("q".to_owned(), Per::Topic)
@@ -115,7 +119,7 @@ mod tests {
         let mut now = Instant::now();
         let mut buckets = Buckets::new(allowance, true, now);
         let send = |buckets: &mut Buckets, name: u64, now: Instant| {
-            let (name, client) = buckets.ask(Some(name), name, now);
+            let (name, client) = buckets.select(Some(name), name, now);
             buckets.get(name).take(client, &take, now);
             name
         };

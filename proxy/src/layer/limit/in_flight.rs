@@ -1,20 +1,22 @@
+//! The bound on concurrent requests of the proxy.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::priority::Priority;
 use crate::error::{Error, ErrorKind};
 use crate::layer::OperationKind;
 
-/// Bounds the requests in flight, by their [`Priority`]: a tenth of the bound is kept for those that settle.
+/// Bounds the requests in flight by their [`Priority`]: a tenth of the bound is reserved for requests that settle messages.
 ///
-/// Receives and pulls are not counted: they wait by nature, and the backend bounds them. They are refused as other new work
-/// even so.
+/// Receives and pulls are not counted, because they wait by design, and the backend bounds them. At the bound, they are
+/// refused as other new work is.
 pub struct InFlight {
     max: usize,
     max_new: usize,
     now: AtomicUsize,
 }
 
-/// A request's place among those in flight. Dropping it gives it back. Empty for requests that are not counted.
+/// The slot of a request in flight, which is released when dropped. Empty for requests that are not counted.
 #[derive(Default)]
 pub(in crate::layer) struct Slot<'a>(Option<&'a AtomicUsize>);
 
@@ -26,8 +28,8 @@ impl InFlight {
     /// Takes a slot.
     ///
     /// # Errors
-    /// `Busy` if all are taken that a request of this kind may have.
-    pub(in crate::layer) fn enter(&self, kind: OperationKind) -> Result<Slot<'_>, Error> {
+    /// `Busy` if all slots that a request of this kind may take are taken.
+    pub(in crate::layer) fn acquire(&self, kind: OperationKind) -> Result<Slot<'_>, Error> {
         let max = match Priority::of(kind) {
             Priority::New => self.max_new,
             Priority::Settling => self.max,
@@ -57,36 +59,37 @@ impl Drop for Slot<'_> {
 mod tests {
     use super::*;
 
-    fn enter(limit: &InFlight, kind: OperationKind) -> Result<Slot<'_>, ErrorKind> {
-        limit.enter(kind).map_err(|error| error.kind)
+    fn acquire(limit: &InFlight, kind: OperationKind) -> Result<Slot<'_>, ErrorKind> {
+        limit.acquire(kind).map_err(|error| error.kind)
     }
 
     #[test]
     fn refuses_above_the_limit_and_recovers() {
         let limit = InFlight::new(1);
-        let slot = enter(&limit, OperationKind::Send).expect("room");
-        assert_eq!(enter(&limit, OperationKind::Send).err(), Some(ErrorKind::Busy));
+        let slot = acquire(&limit, OperationKind::Send).expect("room");
+        assert_eq!(acquire(&limit, OperationKind::Send).err(), Some(ErrorKind::Busy));
         drop(slot);
-        assert!(enter(&limit, OperationKind::Send).is_ok());
+        assert!(acquire(&limit, OperationKind::Send).is_ok());
     }
 
     #[test]
-    fn new_work_is_refused_before_settling_and_sessions_go_on() {
+    fn new_work_is_refused_first_and_sessions_never() {
         use OperationKind::{Acknowledge, EndTransaction, Heartbeat, Pull, QueryRoute, Receive, Send};
         let limit = InFlight::new(10);
-        let _sends: Vec<_> = (0..9).map(|_| enter(&limit, Send).expect("room")).collect();
+        let _sends: Vec<_> = (0..9).map(|_| acquire(&limit, Send).expect("room")).collect();
         for new in [Send, Receive, Pull, QueryRoute] {
-            assert_eq!(enter(&limit, new).err(), Some(ErrorKind::Busy), "{new:?}");
+            assert_eq!(acquire(&limit, new).err(), Some(ErrorKind::Busy), "{new:?}");
         }
-        let _ack = enter(&limit, Acknowledge).expect("room for what settles");
-        assert_eq!(enter(&limit, EndTransaction).err(), Some(ErrorKind::Busy));
-        assert!(enter(&limit, Heartbeat).is_ok());
+        let _ack = acquire(&limit, Acknowledge).expect("room for what settles");
+        assert_eq!(acquire(&limit, EndTransaction).err(), Some(ErrorKind::Busy));
+        assert!(acquire(&limit, Heartbeat).is_ok());
     }
 
     #[test]
     fn waiting_receives_take_no_slots() {
         let limit = InFlight::new(1);
-        let _waiting: Vec<_> = (0..5).map(|_| enter(&limit, OperationKind::Receive).expect("room")).collect();
-        assert!(enter(&limit, OperationKind::Send).is_ok());
+        let _waiting: Vec<_> =
+            (0..5).map(|_| acquire(&limit, OperationKind::Receive).expect("room")).collect();
+        assert!(acquire(&limit, OperationKind::Send).is_ok());
     }
 }

@@ -1,8 +1,7 @@
-//! How much clients may do.
+//! Limits on the load of clients.
 //!
-//! [`in_flight`] bounds what the proxy works on at a time, and [`quotas`] what each client, user, group and so on may do, as
-//! the operator has written it ([`quota`]). [`bucket`] says what may pass now. [`priority`] says which operations go on for
-//! how long when there is too much of something.
+//! [`in_flight`] bounds the concurrent requests of the proxy. [`quotas`] enforces the operator's quotas ([`quota`]) for each
+//! client, user, group and so on, with token buckets ([`bucket`]). [`priority`] says which requests are refused first.
 
 mod bucket;
 mod buckets;
@@ -14,5 +13,5 @@ mod quotas;
 pub use in_flight::InFlight;
 pub(super) use in_flight::Slot;
 pub use quota::{OnExcess, Per, Quota};
-pub(super) use quotas::Held;
+pub(super) use quotas::QuotaPermit;
 pub use quotas::{QuotaStatus, Quotas};

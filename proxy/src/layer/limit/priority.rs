@@ -1,18 +1,20 @@
+//! The priority of requests under overload.
+
 use crate::layer::OperationKind;
 
-/// What goes on for how long while the proxy is overloaded, or a quota is used up.
+/// The priority of a request while the proxy is overloaded or a quota is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Priority {
-    /// New work. It is refused first, and can be done later.
+    /// New work, which is refused first. Clients can repeat it later.
     New,
-    /// What ends or keeps work that was begun. To refuse it would cause redeliveries, and thus more work.
+    /// Requests that finish or retain work in progress. Refusing them would cause redeliveries, and thus more work.
     Settling,
-    /// What keeps a session alive or ends it. It is never refused.
+    /// Requests that keep a session alive or end it. They are never refused.
     Session,
 }
 
 impl Priority {
-    /// The priority of each operation.
+    /// The priority of a kind of request.
     pub(super) fn of(kind: OperationKind) -> Self {
         match kind {
             OperationKind::QueryRoute
@@ -29,7 +31,7 @@ impl Priority {
             | OperationKind::EndTransaction
             | OperationKind::Recall
             | OperationKind::UpdateOffset
-            // Consumers repeat these two to keep what they have.
+            // Consumers repeat these two to retain their locks and subscriptions.
             | OperationKind::LockQueues
             | OperationKind::SyncLite
             | OperationKind::UnlockQueues

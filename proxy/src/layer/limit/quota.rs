@@ -1,40 +1,40 @@
-//! What an operator writes: whom a quota is for, and what it allows.
+//! A quota as an operator configures it: to which requests it applies, and its limits.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// How much some requests may do. Every pattern that is given must match the request; in a pattern, `*` stands for any
+/// Limits on requests. The quota applies to requests that match all given patterns; in a pattern, `*` matches any
 /// characters. A quota has at least one limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Quota {
-    /// The name by which refusals and commands call it.
+    /// The name in refusals and commands.
     pub name: String,
-    /// Who has it each.
+    /// The scope: the limits apply to each client, each user, each topic and so on separately.
     pub per: Per,
-    /// Only requests of these clients, by the id that a client gives itself.
+    /// Only requests of clients whose id matches. Clients choose their ids.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
-    /// Only requests of these users.
+    /// Only requests of users whose name matches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// Only requests that name such a group.
+    /// Only requests with a group whose name matches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// Only requests that name such a topic.
+    /// Only requests with a topic whose name matches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
-    /// Only requests that come in at such an entry; `main` is the proxy's own address.
+    /// Only requests at entries whose name matches; `main` is the proxy's own address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<String>,
     /// Requests of any kind per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "http", schema(value_type = Option<u64>, minimum = 1))]
     pub requests_per_second: Option<NonZeroU64>,
-    /// Messages that are sent, per second.
+    /// Sent messages per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "http", schema(value_type = Option<u64>, minimum = 1))]
     pub send_messages_per_second: Option<NonZeroU64>,
@@ -42,7 +42,7 @@ pub struct Quota {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "http", schema(value_type = Option<u64>, minimum = 1))]
     pub send_bytes_per_second: Option<NonZeroU64>,
-    /// Messages that are delivered, per second. What a receive brings is counted afterwards: the next one waits for it.
+    /// Delivered messages per second. The messages of a receive are charged afterwards, and delay the next receive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "http", schema(value_type = Option<u64>, minimum = 1))]
     pub receive_messages_per_second: Option<NonZeroU64>,
@@ -50,42 +50,42 @@ pub struct Quota {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "http", schema(value_type = Option<u64>, minimum = 1))]
     pub receive_bytes_per_second: Option<NonZeroU64>,
-    /// Receives and pulls at a time, most of which wait.
+    /// Concurrent receives and pulls, most of which wait for messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "http", schema(value_type = Option<u32>, minimum = 1))]
     pub long_polls: Option<NonZeroU32>,
-    /// Other requests at a time.
+    /// Other concurrent requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "http", schema(value_type = Option<u32>, minimum = 1))]
     pub requests_in_flight: Option<NonZeroU32>,
-    /// Bytes of the body of each message that is sent. Larger ones are refused, whatever `on_excess` says.
+    /// The most bytes of the body of a sent message. Larger ones are refused, regardless of `on_excess`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "http", schema(value_type = Option<u64>, minimum = 1))]
     pub message_bytes: Option<NonZeroU64>,
-    /// How much may come at once, as the time for which the limits per second allow as much.
+    /// How much may arrive at once, as the time in which the limits per second allow the same amount.
     #[serde(default = "one_second", with = "humantime_serde")]
     #[cfg_attr(feature = "http", schema(value_type = String, example = "1s"))]
     pub burst: Duration,
-    /// What becomes of a request beyond it.
+    /// What happens to a request that exceeds the quota.
     #[serde(default)]
     pub on_excess: OnExcess,
-    /// How long a request is delayed at most. One that had to wait for longer is refused, and so is one that would use up
-    /// half the time that its client waits.
+    /// The longest delay of a request. A request is refused if it would have to wait longer, or for more than half of the time
+    /// until its client's timeout.
     #[serde(default = "one_second", with = "humantime_serde")]
     #[cfg_attr(feature = "http", schema(value_type = String, example = "1s"))]
     pub max_delay: Duration,
 }
 
-/// Who has a quota each. All but `client` share theirs among several clients.
+/// The scope of a quota: what its limits apply to separately. Except in the scope `client`, clients share the limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Per {
-    /// Each client: the id that it gives itself, and the address it comes from.
+    /// Each client: its id together with its address.
     Client,
-    /// Each IPv4 address that clients come from, and each IPv6 network of 64 bits.
+    /// Each IPv4 address, and each /64 network of IPv6 addresses, of clients.
     Address,
-    /// Each user that access control knows.
+    /// Each user of access control.
     User,
     /// Each consumer group.
     Group,
@@ -97,19 +97,19 @@ pub enum Per {
     Proxy,
 }
 
-/// What becomes of a request that exceeds a quota.
+/// What happens to a request that exceeds a quota.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum OnExcess {
-    /// It is refused, and told how long to wait.
+    /// It is refused, and the answer says how long to wait.
     #[default]
     Refuse,
-    /// It waits for its turn.
+    /// It is delayed until the quota allows it.
     Delay,
 }
 
-/// What is limited per second.
+/// A quantity that is limited per second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rate {
     Requests,
@@ -119,7 +119,7 @@ pub(super) enum Rate {
     ReceiveBytes,
 }
 
-/// What is limited at a time.
+/// A number of concurrent requests that is limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gauge {
     LongPolls,
@@ -155,15 +155,15 @@ impl Quota {
         }
     }
 
-    /// Whether it depends on who the user is.
+    /// Whether the quota needs the user of a request.
     pub(super) fn needs_users(&self) -> bool {
         self.per == Per::User || self.user.is_some()
     }
 
-    /// Checks what the types do not say.
+    /// Checks the constraints that the types do not express.
     ///
     /// # Errors
-    /// What is wrong, in a sentence without the quota's name.
+    /// The problem, as a sentence without the quota's name.
     pub(super) fn check(&self) -> Result<(), String> {
         let named = |char: char| char.is_ascii_alphanumeric() || "-_.".contains(char);
         if self.name.is_empty() || self.name.len() > Self::MAX_NAME || !self.name.chars().all(named) {
@@ -175,7 +175,7 @@ impl Quota {
         let has_rate = Rate::ALL.iter().any(|rate| self.rate(*rate).is_some());
         let has_size = self.message_bytes.is_some();
         if !has_rate && !has_size && Gauge::ALL.iter().all(|gauge| self.gauge(*gauge).is_none()) {
-            return Err("it limits nothing; give it a limit such as send_messages_per_second".to_owned());
+            return Err("it limits nothing; set a limit such as send_messages_per_second".to_owned());
         }
         for (name, time) in [("burst", self.burst), ("max_delay", self.max_delay)] {
             if time.is_zero() || time > Self::MAX_TIME {
@@ -207,7 +207,7 @@ impl Rate {
     pub(super) const ALL: [Self; 5] =
         [Self::Requests, Self::SendMessages, Self::SendBytes, Self::ReceiveMessages, Self::ReceiveBytes];
 
-    /// What it counts, for people.
+    /// The unit, for the text of refusals.
     pub(super) fn unit(self) -> &'static str {
         match self {
             Self::Requests => "requests",
@@ -222,7 +222,7 @@ impl Rate {
 impl Gauge {
     pub(super) const ALL: [Self; 2] = [Self::LongPolls, Self::InFlight];
 
-    /// What it counts, for people.
+    /// The unit, for the text of refusals.
     pub(super) fn unit(self) -> &'static str {
         match self {
             Self::LongPolls => "waiting receives",
@@ -232,8 +232,8 @@ impl Gauge {
 }
 
 impl Per {
-    /// For people, behind an amount.
-    pub(super) fn phrase(self) -> &'static str {
+    /// Says for what an amount is, in the text of a refusal.
+    pub(super) fn description(self) -> &'static str {
         match self {
             Self::Client => "for each client",
             Self::Address => "for each address",

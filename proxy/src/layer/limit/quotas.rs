@@ -1,4 +1,4 @@
-//! The quotas in force, and what requests hold of them.
+//! The quotas in force, and the permits that requests hold.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 
 use super::bucket::{Allowance, Amounts, Demand, Excess};
-use super::buckets::{Buckets, Name};
+use super::buckets::{BucketKey, Buckets};
 use super::priority::Priority;
 use super::quota::{Gauge, OnExcess, Per, Quota, Rate};
 use crate::context::{Context, Host};
@@ -18,31 +18,32 @@ use crate::error::{Error, ErrorKind};
 use crate::layer::{Names, Operation, OperationKind, Size};
 use crate::pattern;
 
-/// The most quotas that a proxy may have: each request is compared with all of them.
+/// The most quotas of a proxy. Each request is compared with all of them.
 const MAX_QUOTAS: usize = 1000;
 
 /// The quotas in force.
 pub struct Quotas {
-    /// Whether there are any. Without quotas, this is all that a request looks at.
+    /// Whether there are any quotas. Without quotas, a request reads only this flag.
     any: AtomicBool,
     rules: RwLock<Arc<[Arc<Rule>]>>,
     fleet: NonZeroU32,
     has_users: bool,
-    /// Names are kept as numbers that nobody outside can choose.
+    /// Hashes names with a secret key, so that clients can't choose the hashes.
     hasher: RandomState,
 }
 
-/// A quota, and what it has done since it was set.
+/// A quota, with its counts since it was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QuotaStatus {
     /// The quota.
     pub quota: Quota,
-    /// Requests that it has refused.
+    /// The number of refused requests.
     pub refused: u64,
-    /// Requests that it has delayed.
+    /// The number of delayed requests.
     pub delayed: u64,
 }
 
+/// A quota in force, with its buckets.
 struct Rule {
     quota: Quota,
     buckets: Mutex<Buckets>,
@@ -50,23 +51,24 @@ struct Rule {
     delayed: AtomicU64,
 }
 
-/// What a request holds of the quotas that apply to it. Dropping it ends the request.
-pub(in crate::layer) struct Held {
-    parts: Vec<Part>,
+/// The permit of a request under the quotas that apply to it. Dropping it ends the request for these quotas.
+pub(in crate::layer) struct QuotaPermit {
+    uses: Vec<BucketUse>,
     demand: Demand,
-    /// When its turn is, if it is delayed.
-    pub(in crate::layer) turn: Option<Instant>,
+    /// When the request may start. `None` if it is not delayed.
+    pub(in crate::layer) starts_at: Option<Instant>,
 }
 
-struct Part {
+/// A bucket that a request has taken tokens from.
+struct BucketUse {
     rule: Arc<Rule>,
-    name: Name,
+    name: BucketKey,
     client: u64,
 }
 
-/// Who asks for what, as far as quotas look at it. A request that names several topics or groups is one for the first: it
-/// sends to and receives from one only.
-struct Asking<'a> {
+/// The attributes of a request that quotas match. If the request names several topics or groups, the first one counts: it
+/// sends to or receives from only one.
+struct RequestAttributes<'a> {
     context: &'a Context,
     user: Option<&'a str>,
     group: Option<&'a str>,
@@ -74,10 +76,10 @@ struct Asking<'a> {
 }
 
 impl Quotas {
-    /// These quotas, for one of a fleet of so many proxies. `has_users` says whether access control tells who a user is.
+    /// Creates quotas for a proxy in a fleet of `fleet` proxies. `has_users` says whether access control is on.
     ///
     /// # Errors
-    /// What is wrong with one of them.
+    /// A quota is invalid; the text says why.
     pub fn new(quotas: &[Quota], fleet: NonZeroU32, has_users: bool) -> Result<Self, String> {
         if let Some((_, problem)) = Self::mistakes(quotas, has_users).into_iter().next() {
             return Err(problem);
@@ -89,26 +91,26 @@ impl Quotas {
         Ok(all)
     }
 
-    /// What is wrong with these, with the index of each that is.
+    /// Checks quotas. Returns the problems, each with the index of its quota.
     #[must_use]
     pub fn mistakes(quotas: &[Quota], has_users: bool) -> Vec<(usize, String)> {
         let mut found = Vec::new();
         for (index, quota) in quotas.iter().enumerate() {
             if quotas[..index].iter().any(|other| other.name == quota.name) {
-                found.push((index, format!("two quotas are called {}", quota.name)));
+                found.push((index, format!("two quotas are named {}", quota.name)));
             }
             found.extend(check(quota, has_users).err().map(|problem| (index, problem)));
         }
         if quotas.len() > MAX_QUOTAS {
-            found.push((MAX_QUOTAS, too_many()));
+            found.push((MAX_QUOTAS, too_many_quotas()));
         }
         found
     }
 
-    /// Adds a quota, or replaces the one of this name. Its buckets are full at first.
+    /// Adds a quota, or replaces the one with this name. Its buckets are full at first.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The quota is invalid, or there are too many; the text says why.
     pub fn set(&self, quota: Quota) -> Result<(), String> {
         check(&quota, self.has_users)?;
         let rule = Arc::new(Rule::new(quota, self.fleet, Instant::now()));
@@ -117,7 +119,7 @@ impl Quotas {
         match changed.iter().position(|other| other.quota.name == rule.quota.name) {
             Some(index) => changed[index] = rule,
             None if changed.len() >= MAX_QUOTAS => {
-                return Err(too_many());
+                return Err(too_many_quotas());
             }
             None => changed.push(rule),
         }
@@ -126,7 +128,7 @@ impl Quotas {
         Ok(())
     }
 
-    /// Removes a quota. Returns whether there was one of this name.
+    /// Removes a quota. Returns `false` if there is none with this name.
     pub fn remove(&self, name: &str) -> bool {
         let mut rules = self.rules.write();
         let rest: Arc<[_]> = rules.iter().filter(|rule| rule.quota.name != name).cloned().collect();
@@ -148,55 +150,61 @@ impl Quotas {
         rules.iter().map(status).collect()
     }
 
-    /// Lets a request of this user in, unless it exceeds a quota. With `may_wait`, it may have to wait for its turn.
+    /// Acquires a permit for a request of this user. With `may_wait`, the permit may demand a delay. Returns `None` if no quota
+    /// applies.
     ///
     /// # Errors
-    /// `Busy`, with the quota and the time to wait, or `BodyTooLarge`.
-    pub(in crate::layer) fn enter(
+    /// `Busy`, with the name of the exceeded quota and the time to wait; `BodyTooLarge`.
+    pub(in crate::layer) fn acquire(
         &self,
         operation: &Operation<'_>,
         user: Option<&str>,
         may_wait: bool,
-    ) -> Result<Option<Box<Held>>, Error> {
+    ) -> Result<Option<Box<QuotaPermit>>, Error> {
         if !self.any.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        self.enter_at(operation, user, (may_wait, Instant::now()))
+        self.acquire_at(operation, user, (may_wait, Instant::now()))
     }
 
-    fn enter_at(
+    fn acquire_at(
         &self,
         operation: &Operation<'_>,
         user: Option<&str>,
         (may_wait, now): (bool, Instant),
-    ) -> Result<Option<Box<Held>>, Error> {
+    ) -> Result<Option<Box<QuotaPermit>>, Error> {
         let Some(demand) = demand(operation) else { return Ok(None) };
         let context = operation.context;
-        let asking = Asking { context, user, group: first(operation.groups), topic: first(operation.topics) };
+        let request = RequestAttributes {
+            context,
+            user,
+            group: first_name(operation.groups),
+            topic: first_name(operation.topics),
+        };
         let client = self.hasher.hash_one((user, &context.client_id, context.host()));
         let rules = self.rules.read().clone();
-        // First: who is told to try again later must be able to succeed then.
+        // Checked first: a client that is asked to retry later must be able to succeed then.
         let too_large =
-            rules.iter().find(|rule| rule.is_exceeded_by(operation.size) && rule.applies_to(&asking));
+            rules.iter().find(|rule| rule.is_too_large(operation.size) && rule.applies_to(&request));
         if let Some(rule) = too_large {
-            return Err(rule.oversized());
+            return Err(rule.refuse_too_large());
         }
-        let mut held = Held { parts: Vec::new(), demand, turn: None };
-        for rule in rules.iter().filter(|rule| rule.applies_to(&asking)) {
-            let Some(name) = rule.name(&asking, client, &self.hasher) else { continue };
-            let patience = if may_wait { rule.patience(context, now) } else { Duration::ZERO };
-            match rule.enter((name, client), &demand, (patience, now)) {
-                Ok((part, delay)) => {
-                    held.turn = held.turn.max(delay.map(|delay| now + delay));
-                    held.parts.push(part);
+        let mut permit = QuotaPermit { uses: Vec::new(), demand, starts_at: None };
+        for rule in rules.iter().filter(|rule| rule.applies_to(&request)) {
+            let Some(name) = rule.bucket_key(&request, client, &self.hasher) else { continue };
+            let max_wait = if may_wait { rule.max_wait(context, now) } else { Duration::ZERO };
+            match rule.acquire((name, client), &demand, (max_wait, now)) {
+                Ok((bucket_use, delay)) => {
+                    permit.starts_at = permit.starts_at.max(delay.map(|delay| now + delay));
+                    permit.uses.push(bucket_use);
                 }
                 Err(excess) => {
-                    held.give_back();
+                    permit.give_back();
                     return Err(rule.refusal(excess));
                 }
             }
         }
-        Ok((!held.parts.is_empty()).then(|| Box::new(held)))
+        Ok((!permit.uses.is_empty()).then(|| Box::new(permit)))
     }
 }
 
@@ -220,24 +228,24 @@ impl Rule {
         Self { quota, buckets, refused: AtomicU64::new(0), delayed: AtomicU64::new(0) }
     }
 
-    fn applies_to(&self, asking: &Asking<'_>) -> bool {
+    fn applies_to(&self, request: &RequestAttributes<'_>) -> bool {
         let Quota { client, user, group, topic, entry, .. } = &self.quota;
         let matches = |pattern: &Option<String>, name: Option<&str>| {
             pattern.as_ref().is_none_or(|pattern| name.is_some_and(|name| pattern::matches(pattern, name)))
         };
-        matches(client, Some(&asking.context.client_id))
-            && matches(user, asking.user)
-            && matches(group, asking.group)
-            && matches(topic, asking.topic)
-            && matches(entry, asking.context.entry_name())
+        matches(client, Some(&request.context.client_id))
+            && matches(user, request.user)
+            && matches(group, request.group)
+            && matches(topic, request.topic)
+            && matches(entry, request.context.entry_name())
     }
 
-    /// Whether one of these bodies is too large.
-    fn is_exceeded_by(&self, size: Size) -> bool {
+    /// Whether a body of the request exceeds `message_bytes`.
+    fn is_too_large(&self, size: Size) -> bool {
         self.quota.message_bytes.is_some_and(|limit| size.largest as u64 > limit.get())
     }
 
-    fn oversized(&self) -> Error {
+    fn refuse_too_large(&self) -> Error {
         self.refused.fetch_add(1, Ordering::Relaxed);
         let Quota { name, message_bytes, .. } = &self.quota;
         let limit = message_bytes.map_or(0, u64::from);
@@ -245,44 +253,49 @@ impl Rule {
         Error::new(ErrorKind::BodyTooLarge, message)
     }
 
-    /// Which bucket a request belongs to; `None` if it names nothing that this quota is for.
-    fn name(&self, asking: &Asking<'_>, client: u64, hasher: &RandomState) -> Option<Name> {
+    /// The bucket of a request; `None` if the request has no such attribute, so that the quota does not apply.
+    fn bucket_key(
+        &self,
+        request: &RequestAttributes<'_>,
+        client: u64,
+        hasher: &RandomState,
+    ) -> Option<BucketKey> {
         let hash = |name: &str| Some(hasher.hash_one(name));
         match self.quota.per {
             Per::Client => Some(Some(client)),
-            Per::Address => Some(Some(hasher.hash_one(network(asking.context.host())))),
-            Per::User => asking.user.map(hash),
-            Per::Group => asking.group.map(hash),
-            Per::Topic => asking.topic.map(hash),
-            Per::Entry => asking.context.entry_name().map(hash),
+            Per::Address => Some(Some(hasher.hash_one(network(request.context.host())))),
+            Per::User => request.user.map(hash),
+            Per::Group => request.group.map(hash),
+            Per::Topic => request.topic.map(hash),
+            Per::Entry => request.context.entry_name().map(hash),
             Per::Proxy => Some(None),
         }
     }
 
-    /// How long a request may be delayed.
-    fn patience(&self, context: &Context, now: Instant) -> Duration {
+    /// The longest delay of a request.
+    fn max_wait(&self, context: &Context, now: Instant) -> Duration {
         match self.quota.on_excess {
             OnExcess::Refuse => Duration::ZERO,
             OnExcess::Delay => {
-                // The rest of the time is for carrying it out.
+                // The other half of the time is for processing the request.
                 let half = context.deadline.map(|deadline| deadline.saturating_duration_since(now) / 2);
                 half.map_or(self.quota.max_delay, |half| half.min(self.quota.max_delay))
             }
         }
     }
 
-    fn enter(
+    fn acquire(
         self: &Arc<Self>,
-        (name, client): (Name, u64),
+        (name, client): (BucketKey, u64),
         demand: &Demand,
-        (patience, now): (Duration, Instant),
-    ) -> Result<(Part, Option<Duration>), Excess> {
+        (max_wait, now): (Duration, Instant),
+    ) -> Result<(BucketUse, Option<Duration>), Excess> {
         let mut buckets = self.buckets.lock();
-        let (name, client) = buckets.ask(name, client, now);
+        let (name, client) = buckets.select(name, client, now);
         let bucket = buckets.get(name);
         let delay = match bucket.excess(client, demand) {
             None => None,
-            Some(Excess::Rate(_, wait)) if wait <= patience => Some(wait),
+            Some(Excess::Rate(_, wait)) if wait <= max_wait => Some(wait),
             Some(excess) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
                 return Err(excess);
@@ -293,12 +306,12 @@ impl Rule {
         if delay.is_some() {
             self.delayed.fetch_add(1, Ordering::Relaxed);
         }
-        Ok((Part { rule: self.clone(), name, client }, delay))
+        Ok((BucketUse { rule: self.clone(), name, client }, delay))
     }
 
     fn refusal(&self, excess: Excess) -> Error {
         let Quota { name, per, .. } = &self.quota;
-        let whom = per.phrase();
+        let scope = per.description();
         let retry_after = match excess {
             Excess::Rate(_, wait) => Some(wait),
             Excess::Gauge(_) => None,
@@ -307,19 +320,21 @@ impl Rule {
             Excess::Rate(rate, wait) => {
                 let (limit, unit) = (self.quota.rate(rate).map_or(0, u64::from), rate.unit());
                 let wait = wait.as_secs_f64();
-                format!("the quota {name} allows {limit} {unit} per second {whom}; try again in {wait} s")
+                format!("the quota {name} allows {limit} {unit} per second {scope}; try again in {wait} s")
             }
             Excess::Gauge(gauge) => {
                 let (limit, unit) = (self.quota.gauge(gauge).map_or(0, u32::from), gauge.unit());
-                format!("the quota {name} allows {limit} {unit} {whom}; try again when one of them has ended")
+                format!(
+                    "the quota {name} allows {limit} {unit} {scope}; try again when one of these requests has ended"
+                )
             }
         };
         Error { retry_after, ..Error::new(ErrorKind::Busy, message) }
     }
 }
 
-impl Held {
-    /// Charges what a receive has brought.
+impl QuotaPermit {
+    /// Charges the messages that a receive has delivered.
     pub(in crate::layer) fn charge(&self, brought: Size) {
         self.charge_at(brought, Instant::now());
     }
@@ -331,59 +346,59 @@ impl Held {
         let mut amounts = Amounts::default();
         amounts[Rate::ReceiveMessages as usize] = brought.messages as f64;
         amounts[Rate::ReceiveBytes as usize] = brought.bytes as f64;
-        for Part { rule, name, client } in &self.parts {
+        for BucketUse { rule, name, client } in &self.uses {
             rule.buckets.lock().get(*name).take(*client, &amounts, now);
         }
     }
 
-    /// For a request that is not carried out.
+    /// Returns the tokens of a request that is not processed.
     pub(in crate::layer) fn give_back(&self) {
-        for Part { rule, name, client } in &self.parts {
+        for BucketUse { rule, name, client } in &self.uses {
             rule.buckets.lock().get(*name).give_back(*client, &self.demand.take);
         }
     }
 }
 
-impl Drop for Held {
+impl Drop for QuotaPermit {
     fn drop(&mut self) {
-        for Part { rule, name, client } in &self.parts {
+        for BucketUse { rule, name, client } in &self.uses {
             rule.buckets.lock().get(*name).end(self.demand.gauge, *client);
         }
     }
 }
 
-/// Checks a quota by itself.
+/// Checks a single quota.
 fn check(quota: &Quota, has_users: bool) -> Result<(), String> {
     let wrong = |why: String| format!("quota {}: {why}", quota.name);
     quota.check().map_err(wrong)?;
     if quota.needs_users() && !has_users {
         return Err(wrong(
-            "without access control (access.file, access.catalog or access.brokers), there are no users"
+            "there are no users without access control (access.file, access.catalog or access.brokers)"
                 .to_owned(),
         ));
     }
     Ok(())
 }
 
-fn too_many() -> String {
-    format!("there are {MAX_QUOTAS} quotas already")
+fn too_many_quotas() -> String {
+    format!("there are {MAX_QUOTAS} quotas, which is the maximum")
 }
 
-/// What a request asks for; `None` if no quota is for it.
+/// The demand of a request; `None` if quotas do not apply to it.
 fn demand(operation: &Operation<'_>) -> Option<Demand> {
     let Operation { kind, context, size, .. } = *operation;
     let priority = Priority::of(kind);
     if context.is_admitted || priority == Priority::Session {
         return None;
     }
-    let (mut take, mut test) = (Amounts::default(), Amounts::default());
+    let (mut take, mut required) = (Amounts::default(), Amounts::default());
     if !context.is_continued {
         take[Rate::Requests as usize] = 1.0;
     }
     let gauge = match kind {
         kind if kind.waits() => {
-            test[Rate::ReceiveMessages as usize] = 1.0;
-            test[Rate::ReceiveBytes as usize] = 1.0;
+            required[Rate::ReceiveMessages as usize] = 1.0;
+            required[Rate::ReceiveBytes as usize] = 1.0;
             Gauge::LongPolls
         }
         OperationKind::Send => {
@@ -393,10 +408,10 @@ fn demand(operation: &Operation<'_>) -> Option<Demand> {
         }
         _ => Gauge::InFlight,
     };
-    Some(Demand { take, test, gauge, priority })
+    Some(Demand { take, required, gauge, priority })
 }
 
-/// Who has an IPv6 address has all of its network of 64 bits.
+/// The /64 network of an IPv6 address, all of which usually belongs to one client; other hosts unchanged.
 fn network(host: Host) -> Host {
     match host {
         Host::Ip(IpAddr::V6(ip)) => {
@@ -406,7 +421,8 @@ fn network(host: Host) -> Host {
     }
 }
 
-fn first(names: &dyn Names) -> Option<&str> {
+/// The first name, unless it is empty.
+fn first_name(names: &dyn Names) -> Option<&str> {
     let mut first = None;
     names.each(&mut |name| {
         first.get_or_insert(name);

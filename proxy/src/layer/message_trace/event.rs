@@ -1,18 +1,18 @@
-//! A step in the life of a message.
+//! A trace event: a step in the life of a message.
 
 use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-use crate::layer::text::cut;
+use crate::layer::truncate::truncate;
 
-/// Stands for what would end a field or a record, or break a line.
+/// Replaces characters that would end a field or a record, or break a line.
 const REPLACEMENT: char = '\u{FFFD}';
-/// Bytes of a message's keys in a record. Keys beyond are left out.
+/// The most bytes of a message's keys in a record. Further keys are left out.
 const MAX_KEYS: usize = 1024;
-/// The result of a step that has not failed.
+/// The result of a successful step.
 pub const TRACE_OK: &str = "ok";
 
-/// What has happened to a message.
+/// The kind of a step.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray, Serialize, Deserialize,
 )]
@@ -20,32 +20,32 @@ pub const TRACE_OK: &str = "ok";
 #[strum(serialize_all = "snake_case")]
 #[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 pub enum TraceStep {
-    /// A producer has sent it.
+    /// A producer has sent the message.
     Sent,
-    /// A consumer has got it.
+    /// The message was delivered to a consumer.
     Delivered,
-    /// A consumer has consumed it.
+    /// A consumer has acknowledged the message.
     Acknowledged,
-    /// It is delivered again later: a consumer could not consume it, or has prolonged its lease.
+    /// The message will be delivered again: a consumer has given it back, or has extended its lease.
     Retried,
-    /// It has become a dead letter.
+    /// The message has become a dead letter.
     DeadLettered,
     /// The transaction of a half message was committed.
     Committed,
     /// The transaction of a half message was rolled back.
     RolledBack,
-    /// A producer could not decide yet about the transaction of a half message.
+    /// A producer has not yet decided about the transaction of a half message.
     Undecided,
-    /// A producer has recalled it before its delivery.
+    /// A producer has recalled the message before its delivery.
     Recalled,
 }
 
-/// A step in the life of a message. What a step does not have, or a record does not tell, is empty or 0.
+/// A step in the life of a message. Fields that the step does not have, or that its record lacks, are empty or 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceEvent {
-    /// When it began, or when a delivery was settled; in milliseconds since 1970.
+    /// When the step began, or when a delivery was settled, in milliseconds since 1970.
     pub at_ms: i64,
-    /// What has happened.
+    /// The kind of the step.
     pub step: TraceStep,
     /// The message's id.
     pub message_id: String,
@@ -59,33 +59,33 @@ pub struct TraceEvent {
     pub keys: String,
     /// The client.
     pub client: TraceClient,
-    /// How long it took, in milliseconds: a send until it was answered, a settled delivery since it was delivered.
+    /// The duration in milliseconds: of a send, until it was answered; of a settlement, since the delivery.
     pub cost_ms: i64,
-    /// `ok`, or why it failed.
+    /// `ok`, or the reason of the failure.
     pub result: String,
-    /// The number of the delivery, beginning with 1.
+    /// The number of the delivery attempt, from 1.
     pub attempt: i32,
-    /// The bytes of the body.
+    /// The size of the body in bytes.
     pub body_bytes: u64,
-    /// The same for a delivery and what settles it.
+    /// Identifies a delivery: a delivery and its settlement have the same id.
     pub delivery_id: String,
-    /// Which type of message it is.
+    /// The message type.
     pub message_type: TraceMessageType,
 }
 
-/// Who has done something with a message.
+/// The client that has caused a step.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TraceClient {
-    /// Its name for itself.
+    /// The client id.
     pub id: String,
-    /// Its address.
+    /// The client's address.
     pub address: String,
 }
 
-/// The types of messages that the format knows, by their numbers in it.
+/// The message types of the format, in the order of their numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, VariantArray)]
 pub enum TraceMessageType {
-    /// None of the others.
+    /// Any other type.
     #[default]
     Normal,
     /// A half message.
@@ -99,13 +99,13 @@ pub enum TraceMessageType {
 }
 
 impl TraceEvent {
-    /// A step of this message, of which nothing else is known.
+    /// A successful step of a message, with all other fields empty.
     #[must_use]
     pub fn new(step: TraceStep, message_id: &str, client: TraceClient) -> Self {
         Self {
             at_ms: 0,
             step,
-            message_id: trace_word(message_id),
+            message_id: sanitize_for_trace(message_id),
             topic: String::new(),
             group: String::new(),
             tag: String::new(),
@@ -120,18 +120,18 @@ impl TraceEvent {
         }
     }
 
-    /// The message's keys, one by one.
+    /// The message's keys.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.keys.split(' ').filter(|key| !key.is_empty())
     }
 
-    /// Whether the step has not failed.
+    /// Whether the step was successful.
     #[must_use]
     pub fn is_ok(&self) -> bool {
         self.result == TRACE_OK
     }
 
-    /// About how much memory it takes.
+    /// The approximate size in memory, in bytes.
     pub(super) fn size(&self) -> usize {
         let Self { message_id, topic, group, tag, keys, client, result, delivery_id, .. } = self;
         let texts = [message_id, topic, group, tag, keys, &client.id, &client.address, result, delivery_id];
@@ -139,18 +139,21 @@ impl TraceEvent {
     }
 }
 
-/// A name, as it stands in a record: without blanks and control characters, which would end a key, a field or a record, and not
-/// longer than others. They are replaced and not removed, so that the name of one message does not become that of another.
+/// A name as it is written to a record: truncated, and with blanks and control characters replaced, which would end a key,
+/// a field or a record. They are not removed, so that the name of one message can't become that of another.
 #[must_use]
-pub fn trace_word(text: &str) -> String {
-    cut(text).chars().map(|char| if char.is_control() || char == ' ' { REPLACEMENT } else { char }).collect()
+pub fn sanitize_for_trace(text: &str) -> String {
+    truncate(text)
+        .chars()
+        .map(|char| if char.is_control() || char == ' ' { REPLACEMENT } else { char })
+        .collect()
 }
 
-/// A message's keys, as they stand in a record.
-pub(super) fn keys_of<'a>(keys: impl Iterator<Item = &'a str>) -> String {
+/// A message's keys as they are written to a record, separated by blanks.
+pub(super) fn join_keys<'a>(keys: impl Iterator<Item = &'a str>) -> String {
     let mut joined = String::new();
     for key in keys.filter(|key| !key.is_empty()) {
-        let key = trace_word(key);
+        let key = sanitize_for_trace(key);
         if joined.len() + key.len() >= MAX_KEYS {
             break;
         }

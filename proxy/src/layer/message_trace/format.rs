@@ -1,48 +1,52 @@
-//! The classic format of message trace (Apache's `TraceDataEncoder`): records of fields, which old and new consoles read by
-//! their positions.
+//! The classic format of message trace (Apache's `TraceDataEncoder`): records of fields, which consoles read by their
+//! positions.
 //!
-//! A record ends with U+0002, and U+0001 stands between its fields. Consoles pass over records whose first field they do not
-//! know: what the format has no field for stands in a record of our own, before the one that it is about.
+//! A record ends with U+0002, and its fields are separated by U+0001. Consoles skip records whose first field is unknown. The
+//! proxy therefore writes information that has no field in the format to a record of its own, before the record that it
+//! refers to.
 
 use std::fmt::{Display, Write};
 use std::str::FromStr;
 
 use strum::VariantArray;
 
-use super::event::{TRACE_OK, TraceClient, TraceEvent, TraceMessageType, TraceStep, keys_of, trace_word};
+use super::event::{
+    TRACE_OK, TraceClient, TraceEvent, TraceMessageType, TraceStep, join_keys, sanitize_for_trace,
+};
 use crate::service::names::properties::DEFAULT_REGION;
 
 const FIELD_END: char = '\u{1}';
 const RECORD_END: char = '\u{2}';
-/// Records of one trace message that are read. Clients write about a hundred at most.
+/// The most records of one trace message that are read. Clients write about a hundred at most.
 const MAX_RECORDS: usize = 10_000;
-/// What Java writes where there is nothing.
+/// The text that Java writes for a missing value.
 const NULL: &str = "null";
-/// The result of a step that has, by a record that does not say why.
+/// The result of a failed step, if its record has no reason.
 const FAILED: &str = "failed";
-/// How a consumption has ended (Apache's `ConsumeReturnType`).
+/// The results of a consumption (Apache's `ConsumeReturnType`).
 const CONSUMED: i32 = 0;
 const NOT_CONSUMED: i32 = 4;
 
-/// The first fields of records.
+/// The first fields of records, which say what a record contains.
 mod kind {
     pub(super) const SENT: &str = "Pub";
     pub(super) const DELIVERED: &str = "SubBefore";
     pub(super) const SETTLED: &str = "SubAfter";
     pub(super) const DECIDED: &str = "EndTransaction";
     pub(super) const RECALLED: &str = "Recall";
-    /// Ours: the step and the result of the next record.
+    /// A record of this proxy: the step and the result of the next record.
     pub(super) const DETAIL: &str = "ThinDetail";
 }
 
 impl TraceEvent {
-    /// Appends its record. The address and the client's id are told by the message that carries the record.
+    /// Appends the record of the event. The client's id and address are not part of it: the message that carries the record
+    /// has them.
     pub(super) fn encode(&self, out: &mut String) {
         let Self { at_ms, step, message_id, topic, group, tag, keys, cost_ms, .. } = self;
         if *step == TraceStep::DeadLettered || !self.is_ok() {
             record(out, &[&kind::DETAIL, &<&str>::from(*step), &self.result]);
         }
-        // A number that is too large for Java stops consoles.
+        // A number that exceeds Java's `int` makes consoles fail.
         let cost = i32::try_from(*cost_ms).unwrap_or(i32::MAX);
         let message_type = self.message_type as i32;
         match step {
@@ -57,7 +61,7 @@ impl TraceEvent {
             }
             TraceStep::Delivered => {
                 let again = self.attempt.saturating_sub(1).max(0);
-                // The topic is ours: behind it, empty keys are not cut off by consoles.
+                // The topic is an extension. It also keeps consoles from dropping empty keys, which would be the last field.
                 #[rustfmt::skip]
                 record(out, &[
                     &kind::DELIVERED, at_ms, &DEFAULT_REGION, group, &self.delivery_id, message_id, &again, keys,
@@ -92,14 +96,14 @@ impl TraceEvent {
         }
     }
 
-    /// The records of a trace message that this client, or a proxy for it, has written. What can't be read is left out:
-    /// who may write to the trace topic can write anything.
+    /// Parses a trace message that `client`, or a proxy on its behalf, has written. Malformed records are skipped: clients that
+    /// may write to the trace topic can write anything.
     pub fn decode_all<'a>(body: &'a str, client: &'a TraceClient) -> impl Iterator<Item = Self> + 'a {
         let mut detail = None;
         body.split(RECORD_END).take(MAX_RECORDS).filter_map(move |record| {
             let fields: Vec<_> = record.split(FIELD_END).collect();
             if let [kind::DETAIL, step, result, ..] = fields[..] {
-                detail = TraceStep::from_str(step).ok().map(|step| (step, trace_word(result)));
+                detail = TraceStep::from_str(step).ok().map(|step| (step, sanitize_for_trace(result)));
                 return None;
             }
             let detail = detail.take();
@@ -119,7 +123,7 @@ impl TraceEvent {
         let failed = |is_ok: bool| if is_ok { TRACE_OK } else { FAILED }.to_owned();
         match fields.0[0] {
             kind::SENT => {
-                // Versions differ in what follows the type: success alone, or behind the position, and then the address.
+                // After the type, old versions have the success, and later ones the offset, the success, and the address.
                 let success = if fields.0.len() <= 13 { 12 } else { 13 };
                 let sent = event(TraceStep::Sent, 5)?;
                 let address = fields.text(14);
@@ -201,22 +205,26 @@ fn record(out: &mut String, fields: &[&dyn Display]) {
     out.push(RECORD_END);
 }
 
-/// The last field of a record: consoles cut off empty ones, and then miss them.
+/// The last field of a record must not be empty: consoles drop empty fields at the end, and then fail.
 fn not_empty(text: &str) -> &str {
     if text.is_empty() { NULL } else { text }
 }
 
-/// The fields of a record that anybody may have written.
+/// The fields of a record. They are not trusted, because any client may have written them.
 struct Fields<'a>(&'a [&'a str]);
 
 impl Fields<'_> {
     fn text(&self, index: usize) -> String {
-        self.0.get(index).filter(|text| **text != NULL).map(|text| trace_word(text)).unwrap_or_default()
+        self.0
+            .get(index)
+            .filter(|text| **text != NULL)
+            .map(|text| sanitize_for_trace(text))
+            .unwrap_or_default()
     }
 
     fn keys(&self, index: usize) -> String {
         let keys = self.0.get(index).filter(|text| **text != NULL);
-        keys.map(|keys| keys_of(keys.split(' '))).unwrap_or_default()
+        keys.map(|keys| join_keys(keys.split(' '))).unwrap_or_default()
     }
 
     fn number<T: FromStr>(&self, index: usize) -> Option<T> {
@@ -254,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn encoded_events_are_decoded() {
         let sent = TraceEvent {
             topic: "t".to_owned(),
             tag: "tag".to_owned(),
@@ -284,7 +292,7 @@ mod tests {
         assert_eq!(decoded(&text), events);
     }
 
-    // Written by hand: what consoles find at which position.
+    // The positions at which consoles expect each field.
     #[test]
     fn consoles_find_every_field_at_its_position() {
         let mut text = String::new();
@@ -299,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn records_of_all_versions_of_classic_clients_are_read() {
+    fn records_of_all_versions_of_classic_clients_are_decoded() {
         let read = |text: &str| decoded(&text.replace('|', "\u{1}").replace(';', "\u{2}"));
         let v4 = "Pub|1700000000000|r|pg|t|id|null|null|10.0.0.2:10911|9|12|4|false;\
                   SubBefore|1700000000001|r|g|req|id|0|null;SubAfter|req|id|5|true|k;";
@@ -326,20 +334,24 @@ mod tests {
     fn no_name_forges_fields_or_records() {
         let hostile = "x\u{2}Pub\u{1}1\u{1}r\u{1}g\u{1}t\u{1}forged id";
         let mut text = String::new();
-        let keys = keys_of([hostile, "", "k"].into_iter());
-        TraceEvent { keys, tag: trace_word(hostile), ..TraceEvent::new(TraceStep::Sent, hostile, client()) }
-            .encode(&mut text);
+        let keys = join_keys([hostile, "", "k"].into_iter());
+        TraceEvent {
+            keys,
+            tag: sanitize_for_trace(hostile),
+            ..TraceEvent::new(TraceStep::Sent, hostile, client())
+        }
+        .encode(&mut text);
         let [event] = &decoded(&text)[..] else { panic!("one record: {text:?}") };
         assert_eq!(
             event.message_id,
             "x\u{FFFD}Pub\u{FFFD}1\u{FFFD}r\u{FFFD}g\u{FFFD}t\u{FFFD}forged\u{FFFD}id"
         );
         assert_eq!((&event.tag, event.keys.split(' ').count()), (&event.message_id, 2));
-        assert!(trace_word(&"é".repeat(1000)).len() <= 255);
+        assert!(sanitize_for_trace(&"é".repeat(1000)).len() <= 255);
     }
 
     #[test]
-    fn garbage_is_passed_over() {
+    fn malformed_records_are_skipped() {
         let garbage = "\u{1}\u{1}\u{2}Pub\u{2}Pub\u{1}x\u{2}SubAfter\u{1}\u{2}ThinDetail\u{1}sent\u{2}\u{2}\
                        ThinDetail\u{1}nothing\u{1}x\u{2}Recall\u{1}1\u{1}r\u{1}g\u{1}t\u{1}id\u{1}true\u{2}";
         assert_eq!(

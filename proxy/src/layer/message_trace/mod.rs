@@ -1,6 +1,6 @@
-//! Message trace: what has happened to a message, for clients that do not record it themselves.
+//! Message trace: records the steps of messages, for clients that do not record them themselves.
 //!
-//! Records are written to a topic, in the format of classic clients, where their consoles look for them.
+//! Records are written to the trace topic in the format of classic clients, so that consoles find them.
 
 mod deliveries;
 mod event;
@@ -20,24 +20,24 @@ use crate::error::{Error, ErrorKind};
 use crate::pattern;
 use crate::service::names::TRACE_TOPIC;
 use crate::service::{Delivery, Message, Messages, TopicKind, millis};
-use deliveries::{Deliveries, Known};
-pub use event::{TRACE_OK, TraceClient, TraceEvent, TraceStep, trace_word};
-use event::{TraceMessageType, keys_of};
+use deliveries::{Deliveries, TracedDelivery};
+pub use event::{TRACE_OK, TraceClient, TraceEvent, TraceStep, sanitize_for_trace};
+use event::{TraceMessageType, join_keys};
 use writer::Writer;
 
-/// The property of a trace message that names the client.
+/// The property of a trace message with the client id.
 pub const CLIENT_PROPERTY: &str = "TRACE_CLIENT";
 
-/// Message trace. A message is traced if its topic, or the user of a request, is listed.
+/// The configuration of message trace. A step is traced if the topic, or the user of the request, is listed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MessageTraceConfig {
-    /// The topics whose messages are traced. In a name, `*` stands for any characters.
+    /// The topics whose messages are traced. In a name, `*` matches any characters.
     pub topics: Vec<String>,
-    /// The users whose requests are traced. In a name, `*` stands for any characters.
+    /// The users whose requests are traced. In a name, `*` matches any characters.
     pub users: Vec<String>,
-    /// The share of messages that are traced, from 0 to 1. A message is traced from its first step to its last one, at all proxies with
-    /// the same share, or not at all.
+    /// The share of messages that are traced, from 0 to 1 [default: 1]. All steps of a message are traced, at all proxies with
+    /// the same share, or none.
     pub sample: f64,
 }
 
@@ -54,15 +54,14 @@ impl MessageTraceConfig {
         !self.topics.is_empty() || !self.users.is_empty()
     }
 
-    /// Whether the share is one.
+    /// Whether the share is between 0 and 1.
     #[must_use]
     pub fn has_valid_sample(&self) -> bool {
         (0.0..=1.0).contains(&self.sample)
     }
 }
 
-/// Records what happens to messages. A broker that is slow or down does not hold up requests: records are dropped, and
-/// counted.
+/// Records the steps of messages. A slow or unreachable broker does not delay requests: records are dropped and counted.
 pub struct MessageTrace {
     config: MessageTraceConfig,
     deliveries: Mutex<Deliveries>,
@@ -70,44 +69,48 @@ pub struct MessageTrace {
 }
 
 impl MessageTrace {
-    /// Message trace that is written by these. Begins a task that ends with it.
+    /// Creates message trace that writes records with `messages`. Spawns a task, which ends when the trace is dropped.
     #[must_use]
     pub fn new(config: &MessageTraceConfig, messages: Arc<dyn Messages>) -> Self {
         Self { config: config.clone(), deliveries: Mutex::default(), writer: Writer::new(messages) }
     }
 
-    /// Completes when all records so far are written, or dropped.
+    /// Completes when all earlier records are written or dropped.
     pub async fn flushed(&self) {
         self.writer.flush(false).await;
     }
 
-    /// The same at the end: nothing is recorded any more.
+    /// Like [`Self::flushed`], and stops recording.
     pub async fn closed(&self) {
         self.writer.flush(true).await;
     }
 
-    /// Records that were written, and those that were dropped.
+    /// The numbers of written and of dropped records.
     #[must_use]
     pub fn records(&self) -> (u64, u64) {
         self.writer.records()
     }
 
-    /// Records that a message has become a dead letter, because nobody settled its last delivery.
-    pub fn dead_lettered(&self, topic: &str, group: &str, message: &Message) {
+    /// Records that a message has become a dead letter because its last delivery was not settled.
+    pub fn record_dead_letter(&self, topic: &str, group: &str, message: &Message) {
         if !is_listed(&self.config.topics, topic) || !self.is_sampled(&message.id) {
             return;
         }
         self.writer.write(TraceEvent {
             at_ms: millis(SystemTime::now()),
-            topic: trace_word(topic),
-            group: trace_word(group),
-            keys: keys_of(message.keys.iter().map(String::as_str)),
+            topic: sanitize_for_trace(topic),
+            group: sanitize_for_trace(group),
+            keys: join_keys(message.keys.iter().map(String::as_str)),
             ..TraceEvent::new(TraceStep::DeadLettered, &message.id, TraceClient::default())
         });
     }
 
-    /// Begins to record what a request of this user does, if it is traced.
-    pub(super) fn begin(&self, operation: &Operation<'_>, user: Option<&str>) -> Option<Box<Traced<'_>>> {
+    /// Begins the trace of a request of this user. Returns `None` if the request is not traced.
+    pub(super) fn begin(
+        &self,
+        operation: &Operation<'_>,
+        user: Option<&str>,
+    ) -> Option<Box<RequestTrace<'_>>> {
         if !operation.is_of_client() || !handles_messages(operation.kind) {
             return None;
         }
@@ -118,17 +121,18 @@ impl MessageTrace {
             return None;
         }
         let is_traced = is_listed(topics, topic) || user.is_some_and(|user| is_listed(users, user));
-        // What the proxy does in a client's name has no user.
-        let only_known = !is_traced && operation.context.is_admitted && !users.is_empty();
-        (is_traced || only_known)
-            .then(|| Box::new(Traced { only_known, ..Traced::new(self, operation, topic) }))
+        // The proxy's operations on behalf of a client have no user, so deliveries to traced users are recognized by their
+        // handles.
+        let only_recorded = !is_traced && operation.context.is_admitted && !users.is_empty();
+        (is_traced || only_recorded)
+            .then(|| Box::new(RequestTrace { only_recorded, ..RequestTrace::new(self, operation, topic) }))
     }
 
-    /// Whether this message is among those that are traced. All proxies agree about it.
+    /// Whether a message belongs to the traced share. All proxies decide the same.
     fn is_sampled(&self, message_id: &str) -> bool {
-        // The upper half: a float has no more digits.
-        let place = (xxh3_64(message_id.as_bytes()) >> 32) as f64 / f64::from(u32::MAX);
-        self.config.sample >= 1.0 || place < self.config.sample
+        // The upper half of the hash is as precise as a float.
+        let fraction = (xxh3_64(message_id.as_bytes()) >> 32) as f64 / f64::from(u32::MAX);
+        self.config.sample >= 1.0 || fraction < self.config.sample
     }
 }
 
@@ -136,6 +140,7 @@ fn is_listed(patterns: &[String], name: &str) -> bool {
     patterns.iter().any(|pattern| pattern::matches(pattern, name))
 }
 
+/// Whether requests of this kind have steps to trace.
 fn handles_messages(kind: OperationKind) -> bool {
     use OperationKind as Kind;
     matches!(
@@ -154,74 +159,75 @@ fn handles_messages(kind: OperationKind) -> bool {
 
 /// A message that a producer sends.
 pub struct TracedSend<'a> {
-    /// Its id.
+    /// The message id.
     pub id: &'a str,
-    /// Its tag.
+    /// The tag.
     pub tag: Option<&'a str>,
-    /// Its keys.
+    /// The keys.
     pub keys: &'a [String],
-    /// The group of its producer; empty where that has none.
+    /// The group of the producer; empty if it has none.
     pub producer_group: &'a str,
-    /// The bytes of its body.
+    /// The size of the body in bytes.
     pub bytes: usize,
-    /// Its type.
+    /// The message type.
     pub kind: TopicKind,
 }
 
-/// A request whose messages are traced. A command tells first what it does to which messages, and then what came of it.
+/// The trace of a request. A command first begins a step for each of its messages, and later ends them with their results.
 ///
-/// Dropping it records nothing more.
-pub struct Traced<'a> {
+/// Steps that are not ended when it is dropped are not recorded.
+pub struct RequestTrace<'a> {
     trace: &'a MessageTrace,
     client: TraceClient,
     topic: String,
     group: String,
     began: Instant,
     began_at: SystemTime,
-    /// Whether deliveries are traced only if they were recorded.
-    only_known: bool,
-    /// What is to happen, in the order of the request. `None` for messages that are not traced.
-    steps: Vec<Option<Begun>>,
+    /// Whether the settlement of a delivery is traced only if the delivery was.
+    only_recorded: bool,
+    /// The begun steps, in the order of the request. `None` for messages that are not traced.
+    steps: Vec<Option<PendingStep>>,
 }
 
-struct Begun {
+/// A step that has begun.
+struct PendingStep {
     event: TraceEvent,
-    /// The delivery that it settles.
+    /// The receipt handle of the delivery that the step settles.
     handle: Option<String>,
-    /// When that was made.
+    /// When that delivery was made, if known.
     delivered: Option<Instant>,
 }
 
-impl<'a> Traced<'a> {
+impl<'a> RequestTrace<'a> {
     fn new(trace: &'a MessageTrace, operation: &Operation<'_>, topic: &str) -> Self {
         let Context { client_id, peer, received, .. } = operation.context;
         let mut group = "";
         operation.groups.each(&mut |name| group = name);
         Self {
             trace,
-            client: TraceClient { id: trace_word(client_id), address: trace_word(peer) },
-            topic: trace_word(topic),
-            group: trace_word(group),
+            client: TraceClient { id: sanitize_for_trace(client_id), address: sanitize_for_trace(peer) },
+            topic: sanitize_for_trace(topic),
+            group: sanitize_for_trace(group),
             began: *received,
             began_at: SystemTime::now(),
-            only_known: false,
+            only_recorded: false,
             steps: Vec::new(),
         }
     }
 
-    /// The request sends a message.
-    pub fn sends(&mut self, message: &TracedSend<'_>) {
+    /// Begins the step of sending a message.
+    pub fn begin_send(&mut self, message: &TracedSend<'_>) {
         let message_type = match message.kind {
             TopicKind::Transaction => TraceMessageType::Half,
             TopicKind::Delay => TraceMessageType::Delayed,
             TopicKind::Fifo => TraceMessageType::Ordered,
             _ => TraceMessageType::Normal,
         };
-        let begun = self.trace.is_sampled(message.id).then(|| Begun {
+        let begun = self.trace.is_sampled(message.id).then(|| PendingStep {
             event: TraceEvent {
-                tag: trace_word(message.tag.unwrap_or_default()),
-                keys: keys_of(message.keys.iter().map(String::as_str)),
-                group: trace_word(message.producer_group),
+                tag: sanitize_for_trace(message.tag.unwrap_or_default()),
+                keys: join_keys(message.keys.iter().map(String::as_str)),
+                group: sanitize_for_trace(message.producer_group),
                 body_bytes: message.bytes as u64,
                 message_type,
                 ..self.event(TraceStep::Sent, message.id)
@@ -232,20 +238,20 @@ impl<'a> Traced<'a> {
         self.steps.push(begun);
     }
 
-    /// The request decides about a message that is named by its id alone.
-    pub fn decides(&mut self, step: TraceStep, message_id: &str) {
+    /// Begins a step for a message that the request identifies only by its id: a commit, rollback or recall.
+    pub fn begin_decision(&mut self, step: TraceStep, message_id: &str) {
         let is_traced = !message_id.is_empty() && self.trace.is_sampled(message_id);
         let event = is_traced.then(|| self.event(step, message_id));
-        self.steps.push(event.map(|event| Begun { event, handle: None, delivered: None }));
+        self.steps.push(event.map(|event| PendingStep { event, handle: None, delivered: None }));
     }
 
-    /// The request settles a delivery. The id is what the client tells: it counts if nobody knows better.
-    pub fn settles(&mut self, step: TraceStep, handle: &str, message_id: &str) {
+    /// Begins the step of settling a delivery. `message_id` is sent by the client, and used only if the delivery is unknown.
+    pub fn begin_settlement(&mut self, step: TraceStep, handle: &str, message_id: &str) {
         let known = self.trace.deliveries.lock().get(handle).cloned();
         let id = known.as_ref().map_or(message_id, |known| &known.message_id);
         let is_traced = match &known {
             Some(_) => true,
-            None => !self.only_known && !id.is_empty() && self.trace.is_sampled(id),
+            None => !self.only_recorded && !id.is_empty() && self.trace.is_sampled(id),
         };
         if !is_traced {
             self.steps.push(None);
@@ -260,18 +266,19 @@ impl<'a> Traced<'a> {
             None => TraceEvent { delivery_id: delivery_id(handle), ..event },
         };
         let delivered = known.map(|known| known.at);
-        self.steps.push(Some(Begun { event, handle: Some(handle.to_owned()), delivered }));
+        self.steps.push(Some(PendingStep { event, handle: Some(handle.to_owned()), delivered }));
     }
 
-    /// What came of the message at this index of the request.
-    pub fn ended(&mut self, index: usize, result: Result<(), &Error>) {
-        let Some(Begun { mut event, handle, delivered }) = self.steps.get_mut(index).and_then(Option::take)
+    /// Ends the step at this index of the request with its result.
+    pub fn end(&mut self, index: usize, result: Result<(), &Error>) {
+        let Some(PendingStep { mut event, handle, delivered }) =
+            self.steps.get_mut(index).and_then(Option::take)
         else {
             return;
         };
         match result {
-            Ok(()) => handle.iter().for_each(|handle| self.trace.deliveries.lock().settled(handle)),
-            // The message may be made up: a small request with many of them would fill the trace.
+            Ok(()) => handle.iter().for_each(|handle| self.trace.deliveries.lock().remove(handle)),
+            // The handle may be forged: a small request with many forged handles would fill the trace.
             Err(_) if handle.is_some() && delivered.is_none() => return,
             Err(Error { kind: ErrorKind::IllegalTopic | ErrorKind::TopicNotFound, .. }) => return,
             Err(error) => event.result = <&str>::from(error.kind).to_owned(),
@@ -286,13 +293,13 @@ impl<'a> Traced<'a> {
         self.trace.writer.write(event);
     }
 
-    /// What came of all messages of the request.
-    pub fn all_ended(&mut self, result: Result<(), &Error>) {
-        (0..self.steps.len()).for_each(|index| self.ended(index, result));
+    /// Ends all steps of the request with the same result.
+    pub fn end_all(&mut self, result: Result<(), &Error>) {
+        (0..self.steps.len()).for_each(|index| self.end(index, result));
     }
 
-    /// The delivery at this index of the request has another handle from now on.
-    pub fn renamed(&mut self, index: usize, handle: &str) {
+    /// Records the new receipt handle of the delivery at this index of the request.
+    pub fn replace_handle(&mut self, index: usize, handle: &str) {
         let Some(before) =
             self.steps.get(index).and_then(Option::as_ref).and_then(|step| step.handle.as_deref())
         else {
@@ -304,8 +311,8 @@ impl<'a> Traced<'a> {
         }
     }
 
-    /// The request has brought a message. What settles it names the handle, if there is one.
-    pub fn delivered(&mut self, delivery: &Delivery, handle: Option<&str>) {
+    /// Records the delivery of a message. `handle` is the receipt handle that will settle it; `None` for a pull.
+    pub fn record_delivery(&mut self, delivery: &Delivery, handle: Option<&str>) {
         let message = &delivery.message;
         if !self.trace.is_sampled(&message.id) {
             return;
@@ -314,10 +321,10 @@ impl<'a> Traced<'a> {
             Some(handle) => delivery_id(handle),
             None => delivery_id(&format!("{} {} {}", self.group, delivery.queue_id, delivery.queue_offset)),
         };
-        let keys = keys_of(message.keys.iter().map(String::as_str));
+        let keys = join_keys(message.keys.iter().map(String::as_str));
         let event = TraceEvent {
             at_ms: millis(SystemTime::now()),
-            tag: trace_word(message.tag.as_deref().unwrap_or_default()),
+            tag: sanitize_for_trace(message.tag.as_deref().unwrap_or_default()),
             keys: keys.clone(),
             attempt: delivery.attempt,
             delivery_id: delivery_id.clone(),
@@ -326,11 +333,12 @@ impl<'a> Traced<'a> {
         };
         if let Some(handle) = handle {
             let (message_id, at) = (event.message_id.clone(), Instant::now());
-            self.trace.deliveries.lock().insert(handle, Known { delivery_id, message_id, keys, at });
+            self.trace.deliveries.lock().insert(handle, TracedDelivery { delivery_id, message_id, keys, at });
         }
         self.trace.writer.write(event);
     }
 
+    /// A successful step of this request.
     fn event(&self, step: TraceStep, message_id: &str) -> TraceEvent {
         TraceEvent {
             at_ms: millis(self.began_at),
@@ -345,6 +353,7 @@ fn delivery_id(handle: &str) -> String {
     format!("{:032X}", deliveries::hash(handle))
 }
 
+/// The milliseconds since then.
 fn elapsed(since: Instant) -> i64 {
     i64::try_from(since.elapsed().as_millis()).unwrap_or(i64::MAX)
 }

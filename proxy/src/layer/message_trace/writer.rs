@@ -1,4 +1,5 @@
-//! Writes records to the trace topic, in the background: many share a message, and nobody waits for them.
+//! Writes trace records to the trace topic in the background. Records are batched into messages, and requests do not wait for
+//! them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,21 +14,21 @@ use super::event::{TraceClient, TraceEvent};
 use crate::service::names::TRACE_TOPIC;
 use crate::service::{Message, Messages};
 
-/// Records that wait to be written, and their bytes. Others are dropped.
-const MAX_WAITING: usize = 50_000;
-const MAX_WAITING_BYTES: usize = 16 << 20;
-/// How long records wait for others.
+/// The most records that wait to be written, and the most bytes of them. Further records are dropped.
+const MAX_QUEUED: usize = 50_000;
+const MAX_QUEUED_BYTES: usize = 16 << 20;
+/// How long a record waits for others to share a message.
 const LINGER: Duration = Duration::from_millis(200);
-/// Records and bytes of one message. Brokers keep less than 32 KiB of its keys.
+/// The limits of one message: records, bytes of its body, and bytes of its keys, of which brokers store less than 32 KiB.
 const MAX_RECORDS: usize = 100;
 const MAX_BODY: usize = 64 << 10;
 const MAX_KEYS: usize = 12 << 10;
-/// Messages of one send.
+/// The most messages of one send.
 const MAX_MESSAGES: usize = 32;
 /// How long a send may take.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often lost records are logged.
-const LOG_PAUSE: Duration = Duration::from_secs(60);
+/// The least time between two logs of lost records.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 pub(super) struct Writer {
     jobs: mpsc::UnboundedSender<Job>,
@@ -36,8 +37,8 @@ pub(super) struct Writer {
 
 #[derive(Default)]
 struct Counts {
-    waiting: AtomicUsize,
-    waiting_bytes: AtomicUsize,
+    queued: AtomicUsize,
+    queued_bytes: AtomicUsize,
     written: AtomicU64,
     dropped: AtomicU64,
 }
@@ -47,10 +48,10 @@ enum Job {
     Flush(Flush),
 }
 
-/// A wish that all records so far are written.
+/// A request to write all earlier records.
 struct Flush {
     done: oneshot::Sender<()>,
-    /// Whether it is the last one.
+    /// Whether the writer closes afterwards.
     closes: bool,
 }
 
@@ -71,21 +72,21 @@ impl Writer {
         Self { jobs, counts }
     }
 
-    /// Writes a record, or drops it if too many wait.
+    /// Queues a record, or drops it if too many are queued.
     pub(super) fn write(&self, event: TraceEvent) {
-        let Counts { waiting, waiting_bytes, dropped, .. } = &*self.counts;
+        let Counts { queued, queued_bytes, dropped, .. } = &*self.counts;
         let size = event.size();
-        let records = waiting.fetch_add(1, Ordering::Relaxed);
-        let bytes = waiting_bytes.fetch_add(size, Ordering::Relaxed);
-        let has_room = records < MAX_WAITING && bytes + size <= MAX_WAITING_BYTES;
+        let records = queued.fetch_add(1, Ordering::Relaxed);
+        let bytes = queued_bytes.fetch_add(size, Ordering::Relaxed);
+        let has_room = records < MAX_QUEUED && bytes + size <= MAX_QUEUED_BYTES;
         if !has_room || self.jobs.send(Job::Event(Box::new(event))).is_err() {
-            waiting.fetch_sub(1, Ordering::Relaxed);
-            waiting_bytes.fetch_sub(size, Ordering::Relaxed);
+            queued.fetch_sub(1, Ordering::Relaxed);
+            queued_bytes.fetch_sub(size, Ordering::Relaxed);
             dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Writes what waits. After the last time, nothing holds the broker any more, and further records are dropped.
+    /// Writes all queued records. With `closes`, then releases the broker and drops further records.
     pub(super) async fn flush(&self, closes: bool) {
         let (done, flushed) = oneshot::channel();
         if self.jobs.send(Job::Flush(Flush { done, closes })).is_ok() {
@@ -102,16 +103,17 @@ impl Writer {
 struct Worker {
     messages: Arc<dyn Messages>,
     counts: Arc<Counts>,
-    /// A message for each client, to which records are added.
+    /// The batch of each client to which records are added.
     open: HashMap<TraceClient, Batch>,
     full: Vec<(TraceClient, Batch)>,
-    /// Dropped records that were logged.
+    /// The number of dropped records that were logged.
     lost: u64,
     logged: Option<Instant>,
-    /// Why records were dropped last.
+    /// The reason why records were dropped last.
     error: Option<String>,
 }
 
+/// The records of one message.
 #[derive(Default)]
 struct Batch {
     records: usize,
@@ -153,6 +155,7 @@ impl Worker {
         }
     }
 
+    /// Adds a record to its batch, or returns a request to flush.
     fn take(&mut self, job: Job) -> Option<Flush> {
         match job {
             Job::Flush(flush) => return Some(flush),
@@ -170,6 +173,7 @@ impl Worker {
         None
     }
 
+    /// Sends all batches.
     async fn write(&mut self) {
         let mut batches = std::mem::take(&mut self.full);
         batches.extend(self.open.drain());
@@ -191,14 +195,14 @@ impl Worker {
                     &self.counts.dropped
                 };
                 counter.fetch_add(records as u64, Ordering::Relaxed);
-                self.counts.waiting.fetch_sub(records, Ordering::Relaxed);
-                self.counts.waiting_bytes.fetch_sub(size, Ordering::Relaxed);
+                self.counts.queued.fetch_sub(records, Ordering::Relaxed);
+                self.counts.queued_bytes.fetch_sub(size, Ordering::Relaxed);
             }
         }
         self.log_lost();
     }
 
-    /// Which of these messages were stored.
+    /// Sends messages. Returns for each whether it was stored; empty if the whole send failed.
     async fn send(&mut self, messages: Vec<Message>) -> Vec<bool> {
         let sent = self.messages.send(TRACE_TOPIC, messages, Instant::now() + SEND_TIMEOUT);
         let error = match timeout(SEND_TIMEOUT, sent).await {
@@ -216,12 +220,12 @@ impl Worker {
 
     fn log_lost(&mut self) {
         let dropped = self.counts.dropped.load(Ordering::Relaxed);
-        if dropped == self.lost || self.logged.is_some_and(|at| at.elapsed() < LOG_PAUSE) {
+        if dropped == self.lost || self.logged.is_some_and(|at| at.elapsed() < LOG_INTERVAL) {
             return;
         }
         let lost = dropped - self.lost;
-        let error = self.error.take().unwrap_or_else(|| "there are more than can be written".to_owned());
-        tracing::warn!(topic = TRACE_TOPIC, lost, error, "records of message trace are lost");
+        let error = self.error.take().unwrap_or_else(|| "the queue of records is full".to_owned());
+        tracing::warn!(topic = TRACE_TOPIC, lost, error, "dropped records of message trace");
         (self.lost, self.logged) = (dropped, Some(Instant::now()));
     }
 }
@@ -243,7 +247,7 @@ impl Batch {
         self.records >= MAX_RECORDS || self.text.len() >= MAX_BODY || self.keys_bytes >= MAX_KEYS
     }
 
-    /// It looks as if the client had sent it: consoles show where it was born as the address of the client.
+    /// The message looks as if the client had sent it: consoles show its born host as the address of the client.
     fn into_message(self, client: TraceClient) -> Message {
         let id: [u8; 16] = rand::random();
         Message {
@@ -270,7 +274,7 @@ mod tests {
         ServiceError, ServiceErrorKind,
     };
 
-    /// Keeps what it is sent, unless it refuses everything.
+    /// Stores sent messages, or refuses all.
     #[derive(Default)]
     struct Broker {
         refuses: bool,
@@ -338,17 +342,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_broker_does_not_take_is_dropped_and_counted() {
+    async fn records_that_a_broker_refuses_are_dropped_and_counted() {
         let writer = Writer::new(Arc::new(Broker { refuses: true, ..Broker::default() }));
-        // Nobody waits: the task has not even begun.
-        for _ in 0..MAX_WAITING + 7 {
+        // The task has not started yet, so that the queue fills.
+        for _ in 0..MAX_QUEUED + 7 {
             writer.write(event("a", "m"));
         }
         assert_eq!(writer.records(), (0, 7));
         writer.flush(false).await;
-        assert_eq!(writer.records(), (0, MAX_WAITING as u64 + 7));
+        assert_eq!(writer.records(), (0, MAX_QUEUED as u64 + 7));
         // There is room again.
-        let waiting = writer.counts.waiting_bytes.load(Ordering::Relaxed);
-        assert_eq!((writer.counts.waiting.load(Ordering::Relaxed), waiting), (0, 0));
+        let waiting = writer.counts.queued_bytes.load(Ordering::Relaxed);
+        assert_eq!((writer.counts.queued.load(Ordering::Relaxed), waiting), (0, 0));
     }
 }

@@ -1,4 +1,4 @@
-//! The public keys of an issuer: a JSON Web Key Set, or PEM.
+//! Parses the public keys of an issuer: a JSON Web Key Set, or PEM.
 
 use jsonwebtoken::jwk::{
     AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, KeyOperations, PublicKeyUse,
@@ -11,7 +11,7 @@ use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-/// More than an issuer has. A token without the name of its key is tried with each.
+/// The most keys of an issuer. A token without a key id is verified with each.
 const MAX_KEYS: usize = 32;
 /// The object identifier of Ed25519.
 const ED25519: &str = "1.3.101.112";
@@ -22,27 +22,27 @@ const P384_POINT: usize = 97;
 /// A public key.
 #[derive(Clone)]
 pub(super) struct Key {
-    /// Its name, which tokens repeat. A key in PEM has none.
+    /// The key id, which tokens may contain. A key in PEM has none.
     id: Option<String>,
     pub(super) key: DecodingKey,
-    /// The algorithms that it is for.
+    /// The algorithms that the key is suitable for.
     algorithms: &'static [Algorithm],
-    /// The only one of them that its owner uses it for.
+    /// The only one of them that the issuer uses the key for, if it says so.
     only: Option<KeyAlgorithm>,
-    /// Tells it from others.
+    /// Identifies the key.
     pub(super) digest: [u8; 32],
 }
 
 impl Key {
-    /// Whether a token with this header may be signed with it.
+    /// Whether a token with this key id and algorithm may be signed with this key.
     pub(super) fn fits(&self, id: Option<&str>, algorithm: Algorithm) -> bool {
         let named = self.id.is_none() || id.is_none() || self.id.as_deref() == id;
         let only = self.only.is_none_or(|only| only == KeyAlgorithm::from(algorithm));
         named && only && self.algorithms.contains(&algorithm)
     }
 
-    /// Whether the same tokens fit.
-    pub(super) fn is_like(&self, other: &Self) -> bool {
+    /// Whether both keys verify the same tokens.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
         self.digest == other.digest && self.id == other.id && self.only == other.only
     }
 
@@ -76,32 +76,33 @@ impl Key {
     }
 }
 
-/// Reads the keys. Those for other uses are left out.
+/// Parses a file of keys. Keys for other purposes than signatures are left out.
 ///
 /// # Errors
-/// What is wrong, if none can be used.
+/// The text is malformed, or contains no usable key or too many.
 pub(super) fn read(text: &str) -> Result<Vec<Key>, String> {
     let keys = if text.trim_start().starts_with('{') { of_set(text)? } else { of_pem(text)? };
     match keys.len() {
-        0 => Err("it contains no key for an algorithm that is known".to_owned()),
+        0 => Err("it contains no key for a supported algorithm".to_owned()),
         1..=MAX_KEYS => Ok(keys),
-        count => Err(format!("it contains {count} keys, which are more than {MAX_KEYS}")),
+        count => Err(format!("it contains {count} keys, more than {MAX_KEYS}")),
     }
 }
 
-/// The keys of a set that an issuer publishes. What can't be used is left out, so that keys that were withdrawn are withdrawn
-/// whatever else is in it.
+/// Parses a set of keys that an issuer publishes. Unusable keys are left out, so that they can't delay the withdrawal of
+/// other keys.
 ///
 /// # Errors
-/// It is no set of keys.
+/// The text is not a JSON Web Key Set.
 pub(super) fn published(text: &str) -> Result<Vec<Key>, String> {
     let set = parse(text)?;
-    let usable = set.keys.iter().filter(|jwk| signs(jwk)).filter_map(|jwk| of_jwk(jwk).ok().flatten());
+    let usable =
+        set.keys.iter().filter(|jwk| is_for_signatures(jwk)).filter_map(|jwk| of_jwk(jwk).ok().flatten());
     Ok(usable.take(MAX_KEYS).collect())
 }
 
 fn parse(text: &str) -> Result<JwkSet, String> {
-    serde_json::from_str(text).map_err(|error| format!("it is no JSON Web Key Set: {error}"))
+    serde_json::from_str(text).map_err(|error| format!("it is not a JSON Web Key Set: {error}"))
 }
 
 fn of_set(text: &str) -> Result<Vec<Key>, String> {
@@ -110,10 +111,10 @@ fn of_set(text: &str) -> Result<Vec<Key>, String> {
     for jwk in &set.keys {
         if let AlgorithmParameters::OctetKey(_) = jwk.algorithm {
             return Err(
-                "it contains a symmetric key: everybody who can check a token could make one".to_owned()
+                "it contains a symmetric key: a key that verifies tokens could also create them".to_owned()
             );
         }
-        if signs(jwk) {
+        if is_for_signatures(jwk) {
             keys.extend(of_jwk(jwk)?);
         }
     }
@@ -121,19 +122,19 @@ fn of_set(text: &str) -> Result<Vec<Key>, String> {
 }
 
 /// Whether a key is for signatures.
-fn signs(jwk: &Jwk) -> bool {
+fn is_for_signatures(jwk: &Jwk) -> bool {
     let operations = jwk.common.key_operations.as_deref();
     matches!(&jwk.common.public_key_use, None | Some(PublicKeyUse::Signature))
         && operations.is_none_or(|operations| operations.contains(&KeyOperations::Verify))
 }
 
-/// The key, if it is for an algorithm that is known.
+/// Converts a key. `None` if its algorithm is not supported.
 fn of_jwk(jwk: &Jwk) -> Result<Option<Key>, String> {
     let key = DecodingKey::from_jwk(jwk);
     let key = match &jwk.algorithm {
         AlgorithmParameters::OctetKeyPair(pair) if pair.curve != EllipticCurve::Ed25519 => return Ok(None),
         AlgorithmParameters::Other(_) => return Ok(None),
-        _ => key.map_err(|_| "a key in it is not in base64".to_owned())?,
+        _ => key.map_err(|_| "it contains a key that is not base64".to_owned())?,
     };
     let made = match (&jwk.algorithm, key.kind()) {
         (_, DecodingKeyKind::RsaModulusExponent { n, e }) => Some(Key::rsa(n, e)),
@@ -150,7 +151,7 @@ fn of_pem(text: &str) -> Result<Vec<Key>, String> {
     for section in Pem::iter_from_buffer(text.as_bytes()) {
         let section =
             section.map_err(|error| format!("it is neither a JSON Web Key Set nor PEM: {error}"))?;
-        let unreadable = || format!("a {} in it can't be read", section.label);
+        let unreadable = || format!("it contains a {} that can't be parsed", section.label);
         let key = match section.label.as_str() {
             "PUBLIC KEY" => {
                 let (_, info) =
@@ -163,7 +164,7 @@ fn of_pem(text: &str) -> Result<Vec<Key>, String> {
                 of_info(certificate.public_key())
             }
             label if label.contains("PRIVATE") => {
-                return Err("it contains a private key: the proxy needs public ones only".to_owned());
+                return Err("it contains a private key: replace it with the public key".to_owned());
             }
             label => {
                 return Err(format!(

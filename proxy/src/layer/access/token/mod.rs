@@ -1,5 +1,5 @@
-//! Session tokens: JWTs of configured issuers, signed with asymmetric keys. A token tells who the user is; what that user may
-//! do is said by the policies.
+//! Session tokens: JWTs of configured issuers, signed with asymmetric keys. A token authenticates a user; policies authorize
+//! the user's requests.
 
 mod config;
 mod key_set;
@@ -22,7 +22,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 
-use super::file::{AccessError, Stamp};
+use super::file::{AccessError, FileVersion};
 use super::unauthorized;
 use crate::context::{Credentials, Signed};
 use crate::error::Error;
@@ -30,18 +30,18 @@ pub use config::{IssuerConfig, IssuerMistake};
 use key_set::KeySet;
 use keys::Key;
 
-/// The longest token: headers have 8 KiB by default. Those of real issuers have one or two thousand characters.
+/// The longest token in bytes: headers may have 8 KiB by default. The tokens of real issuers have one or two thousand bytes.
 const MAX_TOKEN: usize = 6 << 10;
-/// The largest file of keys, and the largest set that is fetched.
+/// The most bytes of a file of keys, and of a key set that is fetched.
 const MAX_KEYS_FILE: u64 = 1 << 20;
-/// How many tokens are remembered as valid.
-const REMEMBERED: usize = 10_000;
+/// The number of verified tokens that are cached.
+const MAX_VERIFIED_TOKENS: usize = 10_000;
 
-/// The issuers that are trusted, and the tokens of theirs that were found valid.
+/// The trusted issuers, and a cache of their verified tokens.
 pub(super) struct Issuers {
     issuers: Vec<Arc<Issuer>>,
-    /// By the digests of the tokens.
-    verified: Cache<[u8; 32], Arc<Verified>>,
+    /// Verified tokens by their digests.
+    verified: Cache<[u8; 32], Arc<VerifiedToken>>,
 }
 
 #[derive(Clone)]
@@ -49,37 +49,37 @@ struct Issuer {
     config: IssuerConfig,
     validation: Validation,
     keys: Vec<Key>,
-    /// What the file of keys looked like, if they are in a file.
-    stamp: Option<Stamp>,
-    /// Told when a token is signed with a key that is not among them.
+    /// The version of the file of keys that was loaded last, if the keys are in a file.
+    version: Option<FileVersion>,
+    /// Notified when a token is signed with an unknown key.
     missing_key: Arc<Notify>,
 }
 
-/// What an issuer is now, and its index.
+/// An issuer with changed keys, and its index.
 pub(super) struct ChangedIssuer(usize, Arc<Issuer>);
 
-/// A token that was found valid.
+/// A verified token.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Verified {
-    /// The user whom it names.
+pub(super) struct VerifiedToken {
+    /// The name of the user.
     pub(super) user: String,
-    /// When it stops being valid.
+    /// When the token expires, leeway included. `None` if that is beyond all times.
     expires: Option<SystemTime>,
-    /// The index of its issuer, and the digest of the key that signed it.
+    /// The index of the issuer, and the digest of the key that signed the token.
     signed_by: (usize, [u8; 32]),
 }
 
-/// What is read before the signature is checked.
+/// The claims that are read before the signature is verified.
 #[derive(Deserialize)]
 struct Claimed {
     iss: String,
 }
 
 impl Issuers {
-    /// Reads the keys of these issuers.
+    /// Opens issuers, and reads their files of keys.
     ///
     /// # Errors
-    /// What is wrong with a file.
+    /// A file can't be read, or is invalid.
     pub(super) fn open(configs: &[IssuerConfig]) -> Result<Self, AccessError> {
         let issuers = configs.iter().map(|config| Issuer::open(config).map(Arc::new));
         Ok(Self::of(issuers.collect::<Result<_, _>>()?))
@@ -90,15 +90,15 @@ impl Issuers {
             return Self { issuers, verified: Cache::new(0) };
         }
         ring::install();
-        Self { issuers, verified: Cache::new(REMEMBERED) }
+        Self { issuers, verified: Cache::new(MAX_VERIFIED_TOKENS) }
     }
 
-    /// The issuers whose files of keys have changed, with what is in them now. An issuer whose file has a mistake keeps its keys,
+    /// Reloads the files of keys that have changed, and returns their issuers. An issuer whose file is invalid keeps its keys
     /// until the next change.
-    pub(super) fn reloaded(&self) -> Vec<ChangedIssuer> {
+    pub(super) fn reload(&self) -> Vec<ChangedIssuer> {
         let changed = self.issuers.iter().enumerate().filter_map(|(index, issuer)| {
-            let stamp = issuer.config.keys_file.as_deref().map(Stamp::of);
-            if stamp == issuer.stamp {
+            let version = issuer.config.keys_file.as_deref().map(FileVersion::of);
+            if version == issuer.version {
                 return None;
             }
             let name = &issuer.config.issuer;
@@ -109,8 +109,8 @@ impl Issuers {
                     reloaded
                 }
                 Err(error) => {
-                    tracing::error!(issuer = name, %error, "the keys of an issuer stay as they were");
-                    Issuer { stamp, ..(**issuer).clone() }
+                    tracing::error!(issuer = name, %error, "failed to reload the keys of an issuer, keeping the previous ones");
+                    Issuer { version, ..(**issuer).clone() }
                 }
             };
             Some(ChangedIssuer(index, Arc::new(reloaded)))
@@ -118,7 +118,7 @@ impl Issuers {
         changed.collect()
     }
 
-    /// These issuers, with what has changed. Tokens are checked again.
+    /// These issuers with changes, and an empty cache, so that tokens are verified again.
     pub(super) fn with(&self, changes: Vec<ChangedIssuer>) -> Self {
         let mut issuers = self.issuers.clone();
         for ChangedIssuer(index, issuer) in changes {
@@ -127,7 +127,7 @@ impl Issuers {
         Self::of(issuers)
     }
 
-    /// Fetches the keys of issuers that publish them, again and again, and hands changes over.
+    /// Fetches the keys of issuers that publish them, periodically. Calls `hand_over` with each change.
     pub(super) async fn fetch(&self, hand_over: impl Fn(ChangedIssuer)) {
         let fetches = self.issuers.iter().enumerate().filter_map(|(index, issuer)| {
             let set = KeySet::at(issuer.config.keys_url.as_deref()?).ok()?;
@@ -136,23 +136,23 @@ impl Issuers {
                 let changed = Issuer { keys, ..(**issuer).clone() };
                 hand_over(ChangedIssuer(index, Arc::new(changed)));
             };
-            Some(key_set::follow(set, &issuer.config.issuer, &issuer.missing_key, hand_over))
+            Some(key_set::poll(set, &issuer.config.issuer, &issuer.missing_key, hand_over))
         });
         join_all(fetches).await;
     }
 
-    /// The token that decides who sends a request, whatever else was sent. Without issuers, a token beside a signature is
-    /// ignored.
+    /// The token that authenticates a request, in preference to other credentials. Without issuers, a token beside a signature
+    /// is ignored.
     pub(super) fn token<'c>(&self, sent: &'c Credentials) -> Option<&'c str> {
         let decides = !self.issuers.is_empty() || matches!(sent.signed, Signed::Token);
         Some(sent.session_token.as_str()).filter(|token| decides && !token.is_empty())
     }
 
-    /// Whom a token names, if one of the issuers has made it for this proxy.
+    /// Verifies a token.
     ///
     /// # Errors
-    /// `Unauthorized`.
-    pub(super) fn verify(&self, token: &str, now: SystemTime) -> Result<Arc<Verified>, Error> {
+    /// `Unauthorized` if it is malformed, expired, for another audience, or not signed by one of the issuers.
+    pub(super) fn verify(&self, token: &str, now: SystemTime) -> Result<Arc<VerifiedToken>, Error> {
         if self.issuers.is_empty() {
             return Err(unauthorized("session tokens are not accepted here.".to_owned()));
         }
@@ -168,24 +168,24 @@ impl Issuers {
                 verified
             }
         };
-        verified.left(now)?;
+        verified.remaining(now)?;
         Ok(verified)
     }
 
-    fn check(&self, token: &str) -> Result<Verified, Error> {
+    /// Verifies a token that is not in the cache.
+    fn check(&self, token: &str) -> Result<VerifiedToken, Error> {
         let header = decode_header(token).map_err(|error| refused(&error))?;
         let claimed: Claimed = insecure_decode_claims(token).map_err(|error| refused(&error))?;
         let named = self.issuers.iter().enumerate().find(|(_, issuer)| issuer.config.issuer == claimed.iss);
         let Some((index, issuer)) = named else {
-            return Err(unauthorized("the issuer of the session token is not known.".to_owned()));
+            return Err(unauthorized("the issuer of the session token is unknown.".to_owned()));
         };
         if !issuer.validation.algorithms.contains(&header.alg) {
             return Err(refused(&TokenErrorKind::InvalidAlgorithm.into()));
         }
         let mut fitting =
             issuer.keys.iter().filter(|key| key.fits(header.kid.as_deref(), header.alg)).peekable();
-        let mut refusal =
-            unauthorized("the session token is signed with a key that is not known.".to_owned());
+        let mut refusal = unauthorized("the session token is signed with an unknown key.".to_owned());
         if fitting.peek().is_none() {
             issuer.missing_key.notify_one();
         }
@@ -199,27 +199,27 @@ impl Issuers {
         Err(refusal)
     }
 
-    /// Whether the key that signed a token is still one of its issuer's.
+    /// Checks that the issuer of a token still has the key that signed it.
     ///
     /// # Errors
-    /// `Unauthorized` if not.
-    pub(super) fn still_signs(
+    /// `Unauthorized` if the key was withdrawn.
+    pub(super) fn check_signing_key(
         &self,
-        Verified { signed_by: (issuer, digest), .. }: &Verified,
+        VerifiedToken { signed_by: (issuer, digest), .. }: &VerifiedToken,
     ) -> Result<(), Error> {
         let issuer = self.issuers.get(*issuer);
         if issuer.is_some_and(|issuer| issuer.keys.iter().any(|key| key.digest == *digest)) {
             return Ok(());
         }
-        Err(unauthorized("the key of the session token is not known any more.".to_owned()))
+        Err(unauthorized("the key of the session token was withdrawn.".to_owned()))
     }
 }
 
 impl IssuerConfig {
-    /// Reads the keys, if they are in a file.
+    /// Checks the file of keys, if there is one.
     ///
     /// # Errors
-    /// What is wrong with the file.
+    /// The file can't be read, or is invalid.
     pub fn check_keys(&self) -> Result<(), AccessError> {
         Issuer::open(self).map(drop)
     }
@@ -227,8 +227,8 @@ impl IssuerConfig {
 
 impl Issuer {
     fn open(config: &IssuerConfig) -> Result<Self, AccessError> {
-        // A change after this is seen at the next look.
-        let stamp = config.keys_file.as_deref().map(Stamp::of);
+        // Taken before reading, so that a later change is noticed by the next reload.
+        let version = config.keys_file.as_deref().map(FileVersion::of);
         let keys = match &config.keys_file {
             Some(path) => {
                 let text = read(path).map_err(|source| AccessError::System { path: path.clone(), source })?;
@@ -245,34 +245,41 @@ impl Issuer {
         validation.set_issuer(&[&config.issuer]);
         validation.set_audience(&config.audiences);
         validation.set_required_spec_claims(&["exp", "iss", "aud"]);
-        Ok(Self { config: config.clone(), validation, keys, stamp, missing_key: Arc::default() })
+        Ok(Self { config: config.clone(), validation, keys, version, missing_key: Arc::default() })
     }
 
-    /// What a token that is signed with this algorithm must have.
+    /// The requirements for a token that is signed with this algorithm.
     fn validation_of(&self, algorithm: Algorithm) -> Validation {
         Validation { algorithms: vec![algorithm], ..self.validation.clone() }
     }
 
-    fn accept(&self, claims: &Map<String, Value>, signed_by: (usize, [u8; 32])) -> Result<Verified, Error> {
+    /// Takes the user and the expiry from the claims of a token with a valid signature.
+    fn accept(
+        &self,
+        claims: &Map<String, Value>,
+        signed_by: (usize, [u8; 32]),
+    ) -> Result<VerifiedToken, Error> {
         let IssuerConfig { user_claim, user_prefix, leeway, .. } = &self.config;
         let Some(user) = claims.get(user_claim).and_then(Value::as_str).filter(|user| !user.is_empty())
         else {
-            return Err(unauthorized(format!("the session token has no text as {user_claim}.")));
+            return Err(unauthorized(format!(
+                "the session token has no user name in the claim {user_claim}."
+            )));
         };
-        // `jsonwebtoken` has seen that it is a time.
+        // `jsonwebtoken` has checked that it is a number.
         let expires = claims.get("exp").and_then(Value::as_f64);
         let expires = expires.and_then(|expires| Duration::try_from_secs_f64(expires).ok());
         let expires = expires.and_then(|expires| UNIX_EPOCH.checked_add(expires)?.checked_add(*leeway));
-        Ok(Verified { user: format!("{user_prefix}{user}"), expires, signed_by })
+        Ok(VerifiedToken { user: format!("{user_prefix}{user}"), expires, signed_by })
     }
 }
 
-impl Verified {
-    /// How long it stays valid. Always, if its end is beyond all times.
+impl VerifiedToken {
+    /// The time until the token expires.
     ///
     /// # Errors
     /// `Unauthorized` if it has expired.
-    pub(super) fn left(&self, now: SystemTime) -> Result<Duration, Error> {
+    pub(super) fn remaining(&self, now: SystemTime) -> Result<Duration, Error> {
         let left = self.expires.map_or(Some(Duration::MAX), |expires| expires.duration_since(now).ok());
         left.ok_or_else(|| refused(&TokenErrorKind::ExpiredSignature.into()))
     }
@@ -288,7 +295,7 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// The refusal of a token. What its issuer should know is told, and nothing of its content.
+/// The refusal of a token. Its text says what the issuer has to change, and contains nothing of the token.
 fn refused(error: &TokenError) -> Error {
     let reason = match error.kind() {
         TokenErrorKind::ExpiredSignature => "has expired".to_owned(),

@@ -1,4 +1,4 @@
-//! Checks signatures of tokens with ring, the only implementation of cryptography here.
+//! Verifies the signatures of tokens with ring, so that `jsonwebtoken` brings no second implementation of cryptography.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result, new_error};
@@ -12,7 +12,7 @@ static PROVIDER: CryptoProvider = CryptoProvider {
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Makes `jsonwebtoken` use this. Only the first call in a process has an effect.
+/// Makes `jsonwebtoken` use ring. Only the first call in a process has an effect.
 pub(super) fn install() {
     let _ = PROVIDER.install_default();
 }
@@ -22,6 +22,7 @@ struct RingVerifier {
     key: DecodingKey,
 }
 
+/// Creates a verifier. Fails if the key is not suitable for the algorithm.
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
     if key.family() != algorithm.family() {
         return Err(new_error(ErrorKind::InvalidAlgorithm));
@@ -39,12 +40,12 @@ impl Verifier<Vec<u8>> for RingVerifier {
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> std::result::Result<(), Error> {
         let rsa: &RsaParameters = match self.algorithm {
             Algorithm::ES256 => {
-                return self.point(&ring_signature::ECDSA_P256_SHA256_FIXED, message, signature);
+                return self.verify_with_point(&ring_signature::ECDSA_P256_SHA256_FIXED, message, signature);
             }
             Algorithm::ES384 => {
-                return self.point(&ring_signature::ECDSA_P384_SHA384_FIXED, message, signature);
+                return self.verify_with_point(&ring_signature::ECDSA_P384_SHA384_FIXED, message, signature);
             }
-            Algorithm::EdDSA => return self.point(&ring_signature::ED25519, message, signature),
+            Algorithm::EdDSA => return self.verify_with_point(&ring_signature::ED25519, message, signature),
             Algorithm::RS256 => &ring_signature::RSA_PKCS1_2048_8192_SHA256,
             Algorithm::RS384 => &ring_signature::RSA_PKCS1_2048_8192_SHA384,
             Algorithm::RS512 => &ring_signature::RSA_PKCS1_2048_8192_SHA512,
@@ -54,14 +55,15 @@ impl Verifier<Vec<u8>> for RingVerifier {
             _ => return Err(Error::new()),
         };
         let DecodingKeyKind::RsaModulusExponent { n, e } = self.key.kind() else { return Err(Error::new()) };
-        // ring takes no leading zeros, and DER has one before a modulus.
+        // ring accepts no leading zeros, and DER has one before a modulus.
         let components = RsaPublicKeyComponents { n: without_zeros(n), e: without_zeros(e) };
         components.verify(rsa, message, signature).map_err(|_| Error::new())
     }
 }
 
 impl RingVerifier {
-    fn point(
+    /// Verifies with a key on an elliptic curve.
+    fn verify_with_point(
         &self,
         algorithm: &'static dyn ring_signature::VerificationAlgorithm,
         message: &[u8],

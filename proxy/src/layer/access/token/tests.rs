@@ -1,6 +1,6 @@
 use super::*;
 
-/// A key of 2048 bits, made for these tests; its private half is not kept.
+/// A key of 2048 bits for these tests. Its private half was deleted.
 const MODULUS: &str = "\
     tsO4FbDd6h12oz1f1HRDGYwYmbqmGBxTEe0-Dh0b5zi3hBZfbquWhDU2LkfMef8id7wU5khMv_h3X6F1sFEJcRQWU-IiOWYzSa4m\
     uWC1Yhl4aqKEc984W0bB84WH-E13ySF27tR9r-C4_b07_3eIxG-UuzXbBZzc2B-wn2rMltmBLHwgfqFWaKvtOsAHasZ2XPAP6TSp\
@@ -70,7 +70,7 @@ fn keys_are_those_of_their_algorithms() {
         assert_eq!(accepts(&keys, &["PS256"], PS256), alice, "{keys}");
         assert!(accepts(&keys, &["ES256", "PS256"], RS256).is_err_and(|text| text.contains("not allowed")));
     }
-    let unknown = |text: String| text.contains("a key that is not known");
+    let unknown = |text: String| text.contains("an unknown key");
     for more in [r#","alg":"PS256""#, r#","kid":"another""#] {
         assert!(accepts(&set(&[rsa(more)]), &["RS256"], RS256).is_err_and(unknown), "{more}");
     }
@@ -83,12 +83,12 @@ fn files_without_public_keys_are_refused() {
     let many = set(&vec![rsa(""); 33]);
     for (keys, reason) in [
         ("", "no key"),
-        ("{}", "no JSON Web Key Set"),
+        ("{}", "not a JSON Web Key Set"),
         (r#"{"keys":[]}"#, "no key"),
         (&set(&[rsa(r#","use":"enc""#), P521.to_owned()]), "no key"),
         (&symmetric, "a symmetric key"),
         (private, "a private key"),
-        (&PEM.replace("MII", "AAA"), "can't be read"),
+        (&PEM.replace("MII", "AAA"), "can't be parsed"),
         (&many, "33 keys"),
     ] {
         let refused = accepts(keys, &["RS256"], RS256).expect_err(keys);
@@ -97,7 +97,7 @@ fn files_without_public_keys_are_refused() {
 }
 
 #[test]
-fn a_certificate_has_a_key_and_ed25519_too() {
+fn certificates_and_ed25519_keys_are_accepted() {
     let ed25519 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("a key");
     let p384 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).expect("a key");
     let name = ["issuer.example".to_owned()];

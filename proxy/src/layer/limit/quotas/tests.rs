@@ -20,13 +20,13 @@ fn only(quota: Quota) -> Quotas {
     Quotas::new(&[quota], NonZeroU32::MIN, true).expect("a quota")
 }
 
-/// Requests that come at times of the test's choice.
+/// Sends requests at times that the test sets.
 struct Requests {
     quotas: Quotas,
     now: Instant,
 }
 
-type Entered = Result<Option<Box<Held>>, Error>;
+type Acquired = Result<Option<Box<QuotaPermit>>, Error>;
 
 impl Requests {
     fn new(quotas: Quotas) -> Self {
@@ -37,31 +37,31 @@ impl Requests {
         Self::new(only(quota))
     }
 
-    fn enter(&self, context: &Context, kind: OperationKind, size: Size) -> Entered {
+    fn acquire(&self, context: &Context, kind: OperationKind, size: Size) -> Acquired {
         let operation = Operation { kind, context, topics: &"t".to_owned(), groups: &"g".to_owned(), size };
-        self.quotas.enter_at(&operation, Some("alice"), (true, self.now))
+        self.quotas.acquire_at(&operation, Some("alice"), (true, self.now))
     }
 
-    fn one(&self, client: &str, kind: OperationKind) -> Entered {
-        self.enter(&Context::of_client(client), kind, Size { messages: 1, bytes: 10, largest: 1 })
+    fn one(&self, client: &str, kind: OperationKind) -> Acquired {
+        self.acquire(&Context::of_client(client), kind, Size { messages: 1, bytes: 10, largest: 1 })
     }
 
     fn send(&self, client: &str) -> bool {
         self.one(client, OperationKind::Send).is_ok()
     }
 
-    /// How many of so many sends pass at once.
+    /// The number of `sends` that pass at once.
     fn passing(&self, client: &str, sends: usize) -> usize {
         (0..sends).filter(|_| self.send(client)).count()
     }
 }
 
-fn refusal(entered: Entered) -> String {
-    entered.err().map(|error| error.message).unwrap_or_default()
+fn refusal(acquired: Acquired) -> String {
+    acquired.err().map(|error| error.message).unwrap_or_default()
 }
 
 #[test]
-fn what_exceeds_a_quota_is_refused_and_told_how_long_to_wait() {
+fn a_request_that_exceeds_a_quota_is_refused_with_the_time_to_wait() {
     let mut requests = Requests::of(Quota { burst: 2 * SECOND, ..sends(Per::Client, 10) });
     assert_eq!(requests.passing("a", 30), 20);
     let text = refusal(requests.one("a", OperationKind::Send));
@@ -75,30 +75,30 @@ fn what_exceeds_a_quota_is_refused_and_told_how_long_to_wait() {
 }
 
 #[test]
-fn a_message_that_is_too_large_is_refused_and_takes_nothing() {
+fn a_message_that_is_too_large_is_refused_and_takes_no_tokens() {
     let larger = Quota { message_bytes: some(10), on_excess: OnExcess::Delay, ..sends(Per::Client, 2) };
     let requests = Requests::of(larger);
     let client = Context::of_client("a");
     let send = |sizes: &[usize]| {
         let bodies: Vec<_> = sizes.iter().map(|size| vec![0; *size]).collect();
-        requests.enter(&client, OperationKind::Send, Size::of_bodies(bodies.iter().map(|body| &**body)))
+        requests.acquire(&client, OperationKind::Send, Size::of_bodies(bodies.iter().map(|body| &**body)))
     };
     let refused = send(&[1, 11]).err().map(|error| (error.kind, error.message));
     let text = "the quota q allows 10 bytes for the body of a message".to_owned();
     assert_eq!(refused, Some((ErrorKind::BodyTooLarge, text)));
-    let held = send(&[10, 10]).expect("two messages at once").expect("a quota");
-    assert_eq!((held.turn, requests.quotas.list()[0].refused), (None, 1));
+    let permit = send(&[10, 10]).expect("two messages at once").expect("a quota");
+    assert_eq!((permit.starts_at, requests.quotas.list()[0].refused), (None, 1));
 }
 
 #[test]
-fn a_quota_is_for_what_its_patterns_match() {
+fn a_quota_applies_to_requests_that_its_patterns_match() {
     let entry = Arc::new(EntryPoint { name: "public".into(), is_trusted: false });
     let app = Context { entry: Some(entry), ..Context::of_client("app-1") };
     let quota = |change: fn(&mut Quota)| {
         let mut quota = sends(Per::Proxy, 1);
         change(&mut quota);
         let requests = Requests::of(quota);
-        let send = || requests.enter(&app, OperationKind::Send, Size { messages: 1, bytes: 1, largest: 1 });
+        let send = || requests.acquire(&app, OperationKind::Send, Size { messages: 1, bytes: 1, largest: 1 });
         (0..3).filter(|_| send().is_ok()).count()
     };
     for (change, passing) in [
@@ -123,7 +123,7 @@ fn a_quota_is_for_what_its_patterns_match() {
 }
 
 #[test]
-fn mistakes_are_told() {
+fn invalid_quotas_are_refused() {
     let unlimited = Quota::new("q".to_owned(), Per::Client);
     let has_users = |quotas: &[Quota], has_users| Quotas::new(quotas, NonZeroU32::MIN, has_users).err();
     let wrong = |quotas: &[Quota]| has_users(quotas, true).expect("a mistake");
@@ -131,13 +131,13 @@ fn mistakes_are_told() {
     assert!(wrong(&[Quota { name: "a b".to_owned(), ..sends(Per::Client, 1) }]).contains("its name"));
     assert!(wrong(&[Quota { burst: Duration::ZERO, ..sends(Per::Client, 1) }]).contains("burst"));
     assert!(wrong(&[Quota { max_delay: 3600 * SECOND, ..sends(Per::Client, 1) }]).contains("max_delay"));
-    assert_eq!(wrong(&[sends(Per::Client, 1), sends(Per::Topic, 1)]), "two quotas are called q");
+    assert_eq!(wrong(&[sends(Per::Client, 1), sends(Per::Topic, 1)]), "two quotas are named q");
     let without = has_users(&[sends(Per::User, 1)], false).expect("a mistake");
     assert!(without.contains("access control"), "{without}");
 }
 
 #[test]
-fn settling_goes_on_for_another_burst_and_heartbeats_always() {
+fn settling_may_exceed_a_quota_by_a_burst_and_heartbeats_always_pass() {
     let quota = Quota { requests_per_second: some(10), ..Quota::new("q".to_owned(), Per::Client) };
     let requests = Requests::of(quota);
     assert_eq!(requests.passing("a", 20), 10);
@@ -148,29 +148,29 @@ fn settling_goes_on_for_another_burst_and_heartbeats_always() {
 }
 
 #[test]
-fn parts_of_a_request_are_one_request_and_what_the_proxy_does_on_its_own_is_none() {
+fn continued_requests_count_once_and_the_proxys_own_operations_do_not() {
     let quota = Quota { requests_per_second: some(1), ..Quota::new("q".to_owned(), Per::Client) };
     let requests = Requests::of(quota);
     assert!(requests.send("a") && !requests.send("a"));
     let more = Context { is_continued: true, ..Context::of_client("a") };
     let own = Context { is_admitted: true, ..Context::of_client("a") };
     for context in [more, own] {
-        assert!(requests.enter(&context, OperationKind::QueryRoute, Size::default()).is_ok());
+        assert!(requests.acquire(&context, OperationKind::QueryRoute, Size::default()).is_ok());
     }
 }
 
 #[test]
-fn a_receive_is_charged_for_what_it_brought() {
+fn a_receive_is_charged_for_its_messages() {
     for quota in [
         Quota { receive_messages_per_second: some(10), ..Quota::new("q".to_owned(), Per::Group) },
         Quota { receive_bytes_per_second: some(1000), ..Quota::new("q".to_owned(), Per::Group) },
     ] {
         let mut requests = Requests::of(quota);
         let receive = |requests: &Requests| requests.one("a", OperationKind::Receive);
-        let empty = receive(&requests).expect("tokens").expect("held");
+        let empty = receive(&requests).expect("tokens").expect("permit");
         empty.charge_at(Size::default(), requests.now);
-        let held = receive(&requests).expect("tokens").expect("held");
-        held.charge_at(Size { messages: 32, bytes: 3200, largest: 1 }, requests.now);
+        let permit = receive(&requests).expect("tokens").expect("permit");
+        permit.charge_at(Size { messages: 32, bytes: 3200, largest: 1 }, requests.now);
         assert!(receive(&requests).is_err());
         requests.now += 2 * SECOND;
         assert!(receive(&requests).is_err(), "the debt is 2.2 s");
@@ -180,7 +180,7 @@ fn a_receive_is_charged_for_what_it_brought() {
 }
 
 #[test]
-fn requests_at_a_time_are_counted_until_they_end() {
+fn concurrent_requests_are_counted_until_they_end() {
     let quota = Quota {
         long_polls: NonZeroU32::new(2),
         requests_in_flight: NonZeroU32::new(1),
@@ -191,7 +191,7 @@ fn requests_at_a_time_are_counted_until_they_end() {
     let _second = requests.one("a", OperationKind::Pull).expect("room");
     assert_eq!(
         refusal(requests.one("a", OperationKind::Receive)),
-        "the quota q allows 2 waiting receives for each client; try again when one of them has ended"
+        "the quota q allows 2 waiting receives for each client; try again when one of these requests has ended"
     );
     let _send = requests.one("a", OperationKind::Send).expect("receives do not count");
     assert!(!requests.send("a"));
@@ -202,18 +202,18 @@ fn requests_at_a_time_are_counted_until_they_end() {
 }
 
 #[test]
-fn excess_is_delayed_within_bounds_if_so_configured() {
+fn excess_is_delayed_within_bounds_if_configured() {
     let quota = Quota { on_excess: OnExcess::Delay, ..sends(Per::Client, 10) };
     let requests = Requests::of(quota);
     assert_eq!(requests.passing("a", 10), 10);
-    let turn = |entered: Entered| entered.expect("a turn").expect("held").turn;
+    let admission = |acquired: Acquired| acquired.expect("admitted").expect("permit").starts_at;
     for wait in 1..=10 {
-        let turn = turn(requests.one("a", OperationKind::Send)).expect("a delay") - requests.now;
-        assert_eq!(turn.as_millis(), wait * 100);
+        let delay = admission(requests.one("a", OperationKind::Send)).expect("a delay") - requests.now;
+        assert_eq!(delay.as_millis(), wait * 100);
     }
     assert!(!requests.send("a"), "it would wait for more than max_delay");
     let hurried = Context { deadline: Some(requests.now + SECOND), ..Context::of_client("b") };
-    let send = || requests.enter(&hurried, OperationKind::Send, Size { messages: 1, bytes: 1, largest: 1 });
+    let send = || requests.acquire(&hurried, OperationKind::Send, Size { messages: 1, bytes: 1, largest: 1 });
     let passing = (0..30).filter(|_| send().is_ok()).count();
     assert_eq!(passing, 15, "half of its time may pass");
     let QuotaStatus { delayed, .. } = &requests.quotas.list()[0];
@@ -221,7 +221,7 @@ fn excess_is_delayed_within_bounds_if_so_configured() {
 }
 
 #[test]
-fn a_refused_request_takes_nothing_of_other_quotas() {
+fn a_refused_request_takes_no_tokens_of_other_quotas() {
     let wide = Quota { name: "wide".to_owned(), ..sends(Per::Proxy, 10) };
     let narrow = Quota { name: "narrow".to_owned(), ..sends(Per::Client, 1) };
     let requests = Requests::new(Quotas::new(&[wide, narrow], NonZeroU32::MIN, false).expect("quotas"));
@@ -231,7 +231,7 @@ fn a_refused_request_takes_nothing_of_other_quotas() {
 }
 
 #[test]
-fn each_proxy_of_a_fleet_allows_its_part() {
+fn each_proxy_of_a_fleet_enforces_its_share() {
     let fleet = NonZeroU32::new(3).expect("three");
     let quota = Quota { long_polls: NonZeroU32::new(2), ..sends(Per::Client, 30) };
     let requests = Requests::new(Quotas::new(&[quota], fleet, false).expect("a quota"));
@@ -250,7 +250,7 @@ fn quotas_change_at_run_time() {
     assert_eq!(requests.passing("a", 5), 5);
 }
 
-/// How many sends of each client pass in ten seconds, if they send so often per second.
+/// The number of sends of each client that pass in ten seconds, at these rates per second.
 fn served<const N: usize>(quota: Quota, rates: [u32; N]) -> [usize; N] {
     let mut requests = Requests::of(quota);
     let mut served = [0; N];
@@ -266,8 +266,8 @@ fn served<const N: usize>(quota: Quota, rates: [u32; N]) -> [usize; N] {
 }
 
 #[test]
-fn clients_of_one_quota_get_equal_shares_of_what_is_scarce() {
-    // One that asks for ten times the limit, and others beside it.
+fn clients_of_one_quota_get_equal_shares_of_scarce_tokens() {
+    // One client sends ten times the limit, beside others.
     let [noisy, quiet] = served(sends(Per::Topic, 100), [1000, 30]);
     assert_eq!(quiet, 300, "it stays below its share");
     assert!((680..=800).contains(&noisy), "it gets what is left: {noisy}");
@@ -282,13 +282,14 @@ fn clients_of_one_quota_get_equal_shares_of_what_is_scarce() {
 }
 
 #[test]
-fn large_requests_of_one_client_do_not_keep_small_ones_of_another_from_their_share() {
+fn large_requests_of_one_client_leave_another_client_its_share() {
     let mut requests = Requests::of(sends(Per::Topic, 100));
     let batch = Size { messages: 32, bytes: 32, largest: 1 };
     let (mut batches, mut single) = (0, 0);
     for _ in 0..1000 {
         requests.now += Duration::from_millis(10);
-        batches += usize::from(requests.enter(&Context::of_client("a"), OperationKind::Send, batch).is_ok());
+        batches +=
+            usize::from(requests.acquire(&Context::of_client("a"), OperationKind::Send, batch).is_ok());
         single += usize::from(requests.send("b"));
     }
     assert!((45 * 10..=60 * 10).contains(&single), "{single} single messages in 10 s");
@@ -311,16 +312,16 @@ proptest! {
             on_excess: if delay { OnExcess::Delay } else { OnExcess::Refuse },
             ..sends(if shared { Per::Topic } else { Per::Client }, limit)
         });
-        // When how many messages have passed: of the client that is looked at, or of all.
+        // The times and sizes of the passed requests: those of the observed client, or of all clients.
         let mut passed: Vec<(Instant, usize)> = Vec::new();
         let mut largest = 0;
         for (pause, client, messages) in steps {
             requests.now += Duration::from_millis(pause);
             let context = Context::of_client(&client.to_string());
-            let entered = requests.enter(&context, OperationKind::Send, Size::of_messages(messages));
-            let Ok(held) = entered else { continue };
+            let acquired = requests.acquire(&context, OperationKind::Send, Size::of_messages(messages));
+            let Ok(permit) = acquired else { continue };
             if shared || client == 0 {
-                passed.push((held.and_then(|held| held.turn).unwrap_or(requests.now), messages));
+                passed.push((permit.and_then(|permit| permit.starts_at).unwrap_or(requests.now), messages));
                 largest = largest.max(messages);
             }
         }
@@ -343,7 +344,7 @@ fn the_addresses_of_an_ipv6_network_share_a_quota() {
     let requests = Requests::of(quota);
     let send = |peer: &str| {
         let context = Context { peer: peer.into(), ..Context::of_client("c") };
-        requests.enter(&context, OperationKind::Send, Size::default()).is_ok()
+        requests.acquire(&context, OperationKind::Send, Size::default()).is_ok()
     };
     let passing = |network: &str| (0..9).filter(|host| send(&format!("[{network}::{host}]:1"))).count();
     let one = passing("2001:db8:0:1");
@@ -352,7 +353,7 @@ fn the_addresses_of_an_ipv6_network_share_a_quota() {
 }
 
 #[test]
-fn what_another_quota_refuses_costs_no_share() {
+fn a_refusal_by_another_quota_takes_nothing_of_a_share() {
     let shared = Quota { name: "shared".to_owned(), ..sends(Per::Topic, 100) };
     let strict = Quota { client: Some("a".to_owned()), ..sends(Per::Client, 1) };
     let requests = Requests::new(Quotas::new(&[shared, strict], NonZeroU32::MIN, false).expect("quotas"));

@@ -1,7 +1,7 @@
-//! Signatures that were right.
+//! A cache of verified signatures.
 //!
-//! gRPC clients sign a time of whole seconds, so that many requests carry the same signature. Each is verified once, as long
-//! as it stays in a table of fixed size.
+//! gRPC clients sign a time in whole seconds, so that many requests carry the same signature. Each is verified once, while it
+//! stays in the cache, whose size is fixed.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -12,73 +12,74 @@ use parking_lot::Mutex;
 
 use crate::context::{Credentials, Signed};
 
-/// How many signatures are kept. A new one takes the place of another one.
+/// The number of cached signatures. A new one replaces the one in its slot.
 const SLOTS: usize = 1024;
-/// Longer texts are not kept. Those of official clients have some 150 bytes.
-const LONGEST: usize = 512;
+/// The longest text that is cached, in bytes. The texts of official clients have about 150.
+const MAX_LENGTH: usize = 512;
 
-/// Signatures that were verified with the rules in force. They end with these rules.
-pub(super) struct SeenSignatures {
-    slots: Box<[Mutex<Option<Seen>>]>,
-    /// Nobody outside can choose the slot.
+/// Signatures that were verified with the rules that own this cache.
+pub(super) struct VerifiedSignatures {
+    slots: Box<[Mutex<Option<VerifiedSignature>>]>,
+    /// Has a secret key, so that clients can't choose the slot.
     hasher: RandomState,
 }
 
-/// A signature that was right.
-struct Seen {
+/// A verified signature.
+struct VerifiedSignature {
     hash: u64,
     authorization: Box<str>,
     time: Box<str>,
-    /// Where the user's name is in `authorization`.
+    /// The range of the user's name in `authorization`.
     user: Range<usize>,
     signed: SystemTime,
 }
 
-impl SeenSignatures {
-    /// Who has made a signature, and when, if it is known to be right.
+impl VerifiedSignatures {
+    /// The user and the time of a signature, if it is cached.
     pub(super) fn get<'c>(&self, credentials: &'c Credentials) -> Option<(&'c str, SystemTime)> {
         let (authorization, time) = texts(credentials)?;
         let hash = self.hasher.hash_one((authorization, time));
         let slot = self.slot(hash).lock();
-        // The hash first: it has a secret key, so that the time of a comparison tells nothing of a signature that begins alike.
+        // The keyed hash is compared first, so that the time of the comparison reveals nothing about a signature with the
+        // same prefix.
         let seen = slot.as_ref().filter(|seen| seen.hash == hash)?;
         let is_same = *seen.authorization == *authorization && *seen.time == *time;
         is_same.then(|| Some((authorization.get(seen.user.clone())?, seen.signed))).flatten()
     }
 
-    /// Keeps a signature of this user, whose name is a part of it.
+    /// Caches a verified signature. `user` is a part of its authorization text.
     pub(super) fn add(&self, credentials: &Credentials, user: &str, signed: SystemTime) {
         let Some((authorization, time)) = texts(credentials) else { return };
         let Some(start) = authorization.find(user) else { return };
         let user = start..start + user.len();
         let hash = self.hasher.hash_one((authorization, time));
-        let seen = Seen { hash, authorization: authorization.into(), time: time.into(), user, signed };
-        *self.slot(hash).lock() = Some(seen);
+        let (authorization, time) = (authorization.into(), time.into());
+        *self.slot(hash).lock() = Some(VerifiedSignature { hash, authorization, time, user, signed });
     }
 
-    fn slot(&self, hash: u64) -> &Mutex<Option<Seen>> {
+    fn slot(&self, hash: u64) -> &Mutex<Option<VerifiedSignature>> {
         &self.slots[hash as usize % SLOTS]
     }
 }
 
-/// The texts that make up a signature of a time, if they are not too long.
+/// The texts of a signature over a time. `None` for other signatures, and for texts that are too long.
 fn texts(credentials: &Credentials) -> Option<(&str, &str)> {
     let Signed::Time(time) = &credentials.signed else { return None };
     let authorization = credentials.authorization.as_str();
-    (authorization.len() <= LONGEST && time.len() <= LONGEST).then_some((authorization, time))
+    (authorization.len() <= MAX_LENGTH && time.len() <= MAX_LENGTH).then_some((authorization, time))
 }
 
-impl Default for SeenSignatures {
+impl Default for VerifiedSignatures {
     fn default() -> Self {
         let slots = std::iter::repeat_with(|| Mutex::new(None)).take(SLOTS).collect();
         Self { slots, hasher: RandomState::new() }
     }
 }
 
-/// Shows no signature.
-impl fmt::Debug for SeenSignatures {
+/// Redacts the signatures.
+impl fmt::Debug for VerifiedSignatures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SeenSignatures").finish_non_exhaustive()
+        f.debug_struct("VerifiedSignatures").finish_non_exhaustive()
     }
 }
 
@@ -95,8 +96,8 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_known_by_all_of_its_text() {
-        let seen = SeenSignatures::default();
+    fn a_signature_is_cached_by_all_of_its_text() {
+        let seen = VerifiedSignatures::default();
         let right = credentials("MQv2-HMAC-SHA1 Credential=alice, Signature=00ff", "20260131T235959Z");
         assert_eq!(seen.get(&right), None);
         seen.add(&right, "alice", SystemTime::UNIX_EPOCH);
@@ -109,7 +110,7 @@ mod tests {
         ] {
             assert_eq!(seen.get(&credentials(authorization, time)), None, "{authorization} {time}");
         }
-        let long = credentials(&"x".repeat(LONGEST + 1), "20260131T235959Z");
+        let long = credentials(&"x".repeat(MAX_LENGTH + 1), "20260131T235959Z");
         seen.add(&long, "x", SystemTime::UNIX_EPOCH);
         assert_eq!(seen.get(&long), None);
     }

@@ -1,5 +1,5 @@
-//! What streams of events have delivered and clients have not settled. A settlement through this proxy makes room at once, and
-//! one through another proxy when the lease ends.
+//! The unsettled deliveries of event streams, which bound how many messages a stream delivers. A settlement at this proxy makes
+//! room for a further message immediately, and one at another proxy when the lease ends.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -8,47 +8,52 @@ use std::time::Instant;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// The streams of this proxy, by the handles that they have delivered.
+/// The event streams of this proxy, by the receipt handles of their unsettled deliveries.
 #[derive(Clone, Default)]
-pub(super) struct Streams(Arc<Mutex<HashMap<String, Weak<Unsettled>>>>);
+pub(super) struct EventStreams(Arc<Mutex<HashMap<String, Weak<StreamDeliveries>>>>);
 
-/// The deliveries of one stream that are not settled.
-pub(super) struct Unsettled {
+/// The unsettled deliveries of one stream, by receipt handle.
+pub(super) struct StreamDeliveries {
     streams: Arc<Mutex<HashMap<String, Weak<Self>>>>,
     deliveries: Mutex<HashMap<String, Lease>>,
     changed: Notify,
 }
 
-/// A delivery that is not settled.
+/// An unsettled delivery.
 #[derive(Clone, Debug)]
 pub(super) struct Lease {
-    /// The message's id.
+    /// The message id.
     pub(super) message_id: String,
-    /// Its lite topic.
+    /// The lite topic of the message.
     pub(super) lite_topic: Option<String>,
-    /// When its lease ends.
+    /// When the lease ends.
     pub(super) until: Instant,
 }
 
-impl Streams {
-    /// A new stream.
-    pub(super) fn open(&self) -> Arc<Unsettled> {
-        Arc::new(Unsettled { streams: self.0.clone(), deliveries: Mutex::default(), changed: Notify::new() })
+impl EventStreams {
+    /// Creates a stream without deliveries.
+    pub(super) fn open(&self) -> Arc<StreamDeliveries> {
+        Arc::new(StreamDeliveries {
+            streams: self.0.clone(),
+            deliveries: Mutex::default(),
+            changed: Notify::new(),
+        })
     }
 
-    /// Notes that this delivery is settled.
-    pub(super) fn settled(&self, handle: &str) {
+    /// Removes a delivery that was settled.
+    pub(super) fn remove(&self, handle: &str) {
         self.take(handle);
     }
 
-    /// Notes that the lease of this delivery has changed, and with it the handle.
-    pub(super) fn extended(&self, handle: &str, new_handle: &str, until: Instant) {
+    /// Replaces the receipt handle of a delivery whose lease was extended.
+    pub(super) fn replace_handle(&self, handle: &str, new_handle: &str, until: Instant) {
         if let Some((stream, lease)) = self.take(handle) {
-            stream.delivered(new_handle.to_owned(), Lease { until, ..lease });
+            stream.insert(new_handle.to_owned(), Lease { until, ..lease });
         }
     }
 
-    fn take(&self, handle: &str) -> Option<(Arc<Unsettled>, Lease)> {
+    /// Removes a delivery, and wakes its stream.
+    fn take(&self, handle: &str) -> Option<(Arc<StreamDeliveries>, Lease)> {
         let stream = self.0.lock().remove(handle)?.upgrade()?;
         let lease = stream.deliveries.lock().remove(handle)?;
         stream.changed.notify_one();
@@ -56,14 +61,14 @@ impl Streams {
     }
 }
 
-impl Unsettled {
-    /// Notes a delivery.
-    pub(super) fn delivered(self: &Arc<Self>, handle: String, lease: Lease) {
+impl StreamDeliveries {
+    /// Adds a delivery.
+    pub(super) fn insert(self: &Arc<Self>, handle: String, lease: Lease) {
         self.deliveries.lock().insert(handle.clone(), lease);
         self.streams.lock().insert(handle, Arc::downgrade(self));
     }
 
-    /// How many deliveries are under a lease.
+    /// The number of unsettled deliveries. Removes those whose lease has ended.
     pub(super) fn count(&self) -> usize {
         let now = Instant::now();
         let ended: Vec<String> = {
@@ -77,8 +82,8 @@ impl Unsettled {
         self.deliveries.lock().len()
     }
 
-    /// Waits until a delivery is settled, or the first of the leases ends.
-    pub(super) async fn changed(&self) {
+    /// Waits until a delivery is settled, or a lease ends.
+    pub(super) async fn wait_for_change(&self) {
         let first = self.deliveries.lock().values().map(|lease| lease.until).min();
         let ended = async {
             match first {
@@ -92,8 +97,8 @@ impl Unsettled {
         }
     }
 
-    /// Takes all that is not settled, at the end of the stream.
-    pub(super) fn take_all(&self) -> Vec<(String, Lease)> {
+    /// Removes and returns all deliveries, at the end of the stream.
+    pub(super) fn drain(&self) -> Vec<(String, Lease)> {
         let all: Vec<_> = self.deliveries.lock().drain().collect();
         let handles: Vec<_> = all.iter().map(|(handle, _)| handle.clone()).collect();
         self.forget(&handles);
@@ -121,28 +126,28 @@ mod tests {
 
     #[tokio::test]
     async fn a_settled_delivery_makes_room_and_an_extended_one_does_not() {
-        let streams = Streams::default();
+        let streams = EventStreams::default();
         let stream = streams.open();
         let later = Instant::now() + Duration::from_secs(60);
         for handle in ["a", "b"] {
-            stream.delivered(handle.to_owned(), lease(later));
+            stream.insert(handle.to_owned(), lease(later));
         }
-        streams.extended("a", "c", later);
+        streams.replace_handle("a", "c", later);
         assert_eq!(stream.count(), 2);
-        streams.settled("a");
-        streams.settled("b");
-        stream.changed().await;
+        streams.remove("a");
+        streams.remove("b");
+        stream.wait_for_change().await;
         assert_eq!(stream.count(), 1);
-        assert_eq!(stream.take_all().iter().map(|(handle, _)| handle.as_str()).collect::<Vec<_>>(), ["c"]);
+        assert_eq!(stream.drain().iter().map(|(handle, _)| handle.as_str()).collect::<Vec<_>>(), ["c"]);
         assert!(streams.0.lock().is_empty());
     }
 
     #[tokio::test]
     async fn a_lease_that_ends_makes_room() {
-        let streams = Streams::default();
+        let streams = EventStreams::default();
         let stream = streams.open();
-        stream.delivered("a".to_owned(), lease(Instant::now()));
-        stream.changed().await;
+        stream.insert("a".to_owned(), lease(Instant::now()));
+        stream.wait_for_change().await;
         assert_eq!(stream.count(), 0);
         assert!(streams.0.lock().is_empty());
     }
