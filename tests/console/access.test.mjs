@@ -48,7 +48,7 @@ test('a user signs in, stays signed in in this tab, and signs out', async () => 
   await page.getByText('orders').waitFor();
   await visit(page, '/users');
   await page.getByRole('row', { name: /shop 2 Topic:\* pub/i }).waitFor();
-  await page.getByText('They are in a file.').waitFor();
+  await page.getByText('Users and policies are in a file.').waitFor();
   assert.equal(await page.getByRole('button', { name: 'New user' }).count(), 0);
   await check(page, 'users');
   assert.deepEqual(await page.context().cookies(), []);

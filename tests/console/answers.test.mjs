@@ -77,14 +77,14 @@ test('a search that is stopped shows what it has found', async () => {
     await route.fulfill({ json: { messages: messages.slice(0, 1), next_offset: offset + 1, looked_at: 1, finished: false } });
   });
   await visit(page, '/messages/orders?from=2020-01-01T00:00:00Z');
-  await page.getByText(/Looked at [1-9]\d/).waitFor();
+  await page.getByText(/Searched [1-9]\d/).waitFor();
   await page.getByRole('button', { name: 'Stop' }).click();
   await page.getByText('Stopped: 2 found among').waitFor();
   assert.equal(await page.locator('tbody tr').count(), 2);
   await page.unroute(READS);
   // An answer that does not go on ends it.
   await page.route(READS, (route) => route.fulfill({ json: { messages: [], next_offset: 0, looked_at: 0, finished: false } }));
-  await page.getByRole('button', { name: 'Go on' }).click();
+  await page.getByRole('button', { name: 'Continue' }).click();
   await page.getByText(/^2 found among/).waitFor();
   await page.unroute(READS);
   // A search that fails at once shows nothing of the one before.

@@ -118,12 +118,12 @@ test('a group is created, changed, moved and deleted', async () => {
   await page.getByRole('button', { name: 'New group' }).click();
   const dialog = page.getByRole('dialog');
   await dialog.getByLabel('Name').fill('audit');
-  await dialog.getByLabel('Pauses between deliveries').fill('1s, 30s');
+  await dialog.getByLabel('Delays between deliveries').fill('1s, 30s');
   await dialog.getByRole('button', { name: 'Create' }).click();
   await page.getByRole('heading', { level: 1, name: 'audit' }).waitFor();
   await page.getByRole('button', { name: 'Change' }).click();
-  await dialog.getByLabel('Deliveries after the first').fill('3');
-  await dialog.getByLabel('Pauses between deliveries').fill('1m 30s to 2h by 1.5');
+  await dialog.getByLabel('Redeliveries').fill('3');
+  await dialog.getByLabel('Delays between deliveries').fill('1m 30s to 2h by 1.5');
   await dialog.getByRole('button', { name: 'Save' }).click();
   await page.getByText('The settings were changed.').waitFor();
   const { retry, max_retries: retries } = await proxy.call('GET', '/v1/groups/audit');

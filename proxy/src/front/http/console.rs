@@ -1,8 +1,8 @@
-//! The console: a page for administrators, which calls this front end's administration like any other client.
+//! Serves the console: a web page for administrators, which calls the administration of this front end as any other client.
 //!
-//! It is plain HTML, CSS and JavaScript modules in `console/`, embedded as they are. The page gets no data and no rights
-//! with its files: every request that it makes carries the credentials that the administrator has typed in, and is let in
-//! or refused by the handlers of administration.
+//! The page consists of HTML, CSS and JavaScript modules in `console/`, which are embedded unchanged. The files contain no data
+//! and grant no rights: each request of the page has the credentials that the administrator has entered, and the handlers of
+//! administration authorize it.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use axum::routing::get;
 use super::Shared;
 use super::problem::Problem;
 
-/// What a page may load and do. Texts of messages are hostile: even if one became a part of the page, it could neither run
-/// nor send anything elsewhere.
+/// The content security policy. Messages may be hostile: even a text that was inserted into the page by mistake could not run,
+/// nor send data to other servers.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
                       form-action 'none'; base-uri 'none'; frame-ancestors 'none'; \
                       require-trusted-types-for 'script'; trusted-types 'none'";
@@ -26,11 +26,11 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
-    // The files of one version belong together.
+    // Revalidated at each load, so that all files are of the same version.
     (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
 ];
 
-/// The name and content of these files.
+/// The names and contents of these files.
 macro_rules! assets {
     ($($name:literal),* $(,)?) => {
         [$(($name, include_str!(concat!("console/", $name)))),*]
@@ -49,7 +49,7 @@ const ASSETS: &[(&str, &str)] = &assets![
     "index.html",
     "style.css",
     "table.js",
-    "views/administered.js",
+    "views/settings-panel.js",
     "views/body.js",
     "views/clients.js",
     "views/dead-letters.js",
@@ -78,7 +78,7 @@ pub(super) fn router() -> Router<Arc<Shared>> {
 
 fn file(name: &str) -> Response {
     let Some((name, content)) = ASSETS.iter().find(|(known, _)| *known == name) else {
-        return Problem::http(StatusCode::NOT_FOUND, "the console has no such file").into_response();
+        return Problem::http(StatusCode::NOT_FOUND, "the console has no file of this name").into_response();
     };
     (HEADERS, [(header::CONTENT_TYPE, media_type(name))], *content).into_response()
 }

@@ -1,16 +1,16 @@
-// Calls the administration of the proxy that has served this page.
+// Calls the administration API of the proxy that serves this page.
 //
-// The credentials go into the Authorization header of each request and are kept for this tab alone. There are no cookies,
-// so that no other page can make the browser send them.
+// The credentials are sent in the Authorization header of each request, and stored for this tab only. There are no cookies,
+// which other pages could make the browser send.
 
 const STORED = 'rocketmq-console-credentials';
 const TIMEOUT_MS = 30_000;
 
-let credentials = restored();
-// By how much the clock of the proxy is ahead of ours.
+let credentials = restoreCredentials();
+// The proxy's clock minus the browser's clock, in milliseconds.
 let clockOffset = 0;
 
-function restored() {
+function restoreCredentials() {
   try {
     return JSON.parse(sessionStorage.getItem(STORED));
   } catch {
@@ -18,7 +18,7 @@ function restored() {
   }
 }
 
-// A refusal, or no answer at all. `message` is what the proxy says of it.
+// A failed request. `status` is the HTTP status, or 0 without an answer; `message` is the text to show.
 export class Problem extends Error {
   constructor(status, message) {
     super(message);
@@ -36,12 +36,12 @@ export function signIn(user, secret) {
   credentials = { user, authorization };
 }
 
-// Keeps the credentials when the page is loaded again in this tab.
+// Stores the credentials, so that they survive a reload of this tab.
 export function keepSignIn() {
   try {
     sessionStorage.setItem(STORED, JSON.stringify(credentials));
   } catch {
-    // The browser keeps nothing. They last until the page is left.
+    // The browser does not allow storage. The credentials last until the page is closed.
   }
 }
 
@@ -50,27 +50,27 @@ export function signOut() {
   try {
     sessionStorage.removeItem(STORED);
   } catch {
-    // There was nothing.
+    // The browser does not allow storage.
   }
 }
 
-// The time at the proxy, in milliseconds since 1970.
+// The proxy's current time, in milliseconds since 1970.
 export function now() {
   return Date.now() + clockOffset;
 }
 
-// A path, with each value as one segment of it.
+// A template tag for paths. Each value is encoded as one segment.
 export function path(texts, ...values) {
   return texts.reduce((joined, text, index) => joined + segment(String(values[index - 1])) + text);
 }
 
 function segment(name) {
-  // A browser would leave these out of the address.
-  if (/^\.{0,2}$/.test(name)) throw new Problem(400, `"${name}" can't be the name of anything.`);
+  // Browsers remove these segments from addresses.
+  if (/^\.{0,2}$/.test(name)) throw new Problem(400, `"${name}" is not a valid name.`);
   return encodeURIComponent(name);
 }
 
-// Carries out one request. The answer is an object, or null if it has no content.
+// Sends a request. Resolves to the JSON of the answer, or to null if it has no content.
 export async function call(method, path, { query = {}, body, signal } = {}) {
   const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== '');
   const search = given.length > 0 ? `?${new URLSearchParams(given)}` : '';
@@ -85,7 +85,7 @@ export async function call(method, path, { query = {}, body, signal } = {}) {
       method,
       headers,
       body: body === undefined ? undefined : JSON.stringify(body),
-      // Neither cookies nor the browser's own dialog for passwords.
+      // No cookies, and no password dialog of the browser.
       credentials: 'omit',
       cache: 'no-store',
       redirect: 'error',
@@ -94,13 +94,13 @@ export async function call(method, path, { query = {}, body, signal } = {}) {
     text = await response.text();
   } catch (error) {
     if (signal?.aborted) throw error;
-    const waited = error.name === 'TimeoutError';
-    throw new Problem(0, waited ? 'The proxy did not answer in time.' : 'The proxy can’t be reached.');
+    const timedOut = error.name === 'TimeoutError';
+    throw new Problem(0, timedOut ? 'The proxy did not answer in time.' : 'The proxy can’t be reached.');
   }
   const date = Date.parse(response.headers.get('date'));
   if (!Number.isNaN(date)) clockOffset = date - Date.now();
   const answer = parse(text);
-  if (response.ok && answer === undefined) throw new Problem(response.status, 'The answer is not JSON. Is this address that of the proxy?');
+  if (response.ok && answer === undefined) throw new Problem(response.status, 'The answer is not JSON. Check that this is the address of the proxy.');
   if (!response.ok) throw new Problem(response.status, answer?.detail ?? `The proxy answered ${response.status}.`);
   return answer;
 }
@@ -115,11 +115,11 @@ function parse(text) {
   }
 }
 
-// The lines of a list that comes in parts, and whether there are more than `parts` of them.
-export async function pages(path, field, { signal, parts = 4 } = {}) {
+// Fetches up to `limit` pages of a list. Resolves to its lines, and whether there are more pages.
+export async function pages(path, field, { signal, limit = 4 } = {}) {
   const lines = [];
   let after;
-  for (let part = 0; part < parts; part += 1) {
+  for (let page = 0; page < limit; page += 1) {
     const answer = await get(path, { query: { after }, signal });
     lines.push(...answer[field]);
     after = answer.next;

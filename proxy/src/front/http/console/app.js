@@ -1,4 +1,4 @@
-// The frame of the console: which view is shown, its refreshing, and who is signed in.
+// The frame around the views: routing, navigation, refreshing and signing in.
 
 import { Problem, get, signOut, user } from './api.js';
 import { button, h, link, problem, replace } from './dom.js';
@@ -15,25 +15,24 @@ import { topic } from './views/topic.js';
 import { topics } from './views/topics.js';
 import { users } from './views/users.js';
 
-// The segments of an address, with `:` before those that name something, and the view that is there. `of` is its entry in
-// the navigation.
+// The routes: the segments of the path, where `:` marks parameters, the view, and its section in the navigation.
 const VIEWS = [
-  { at: [], show: overview, of: 'Overview' },
-  { at: ['topics'], show: topics, of: 'Topics' },
-  { at: ['topics', ':topic'], show: topic, of: 'Topics' },
-  { at: ['groups'], show: groups, of: 'Groups' },
-  { at: ['groups', ':group'], show: group, of: 'Groups' },
-  { at: ['messages'], show: messages, of: 'Messages' },
-  { at: ['messages', ':topic'], show: messages, of: 'Messages' },
-  { at: ['messages', ':topic', ':broker', ':queue', ':offset'], show: message, of: 'Messages' },
-  { at: ['dead-letters'], show: deadLetters, of: 'Dead letters' },
-  { at: ['dead-letters', ':group'], show: deadLetters, of: 'Dead letters' },
-  { at: ['clients'], show: clients, of: 'Clients' },
-  { at: ['users'], show: users, of: 'Users' },
-  { at: ['quotas'], show: quotas, of: 'Quotas' },
+  { path: [], show: overview, section: 'Overview' },
+  { path: ['topics'], show: topics, section: 'Topics' },
+  { path: ['topics', ':topic'], show: topic, section: 'Topics' },
+  { path: ['groups'], show: groups, section: 'Groups' },
+  { path: ['groups', ':group'], show: group, section: 'Groups' },
+  { path: ['messages'], show: messages, section: 'Messages' },
+  { path: ['messages', ':topic'], show: messages, section: 'Messages' },
+  { path: ['messages', ':topic', ':broker', ':queue', ':offset'], show: message, section: 'Messages' },
+  { path: ['dead-letters'], show: deadLetters, section: 'Dead letters' },
+  { path: ['dead-letters', ':group'], show: deadLetters, section: 'Dead letters' },
+  { path: ['clients'], show: clients, section: 'Clients' },
+  { path: ['users'], show: users, section: 'Users' },
+  { path: ['quotas'], show: quotas, section: 'Quotas' },
 ];
-const NAVIGATION = VIEWS.filter(({ at }, index) => VIEWS.findIndex((view) => view.of === VIEWS[index].of) === index && at.length < 2);
-const PAUSES = [['0', 'by hand'], ['5', 'every 5 s'], ['15', 'every 15 s'], ['60', 'every minute']];
+const NAVIGATION = VIEWS.filter(({ path }, index) => VIEWS.findIndex((view) => view.section === VIEWS[index].section) === index && path.length < 2);
+const REFRESH_INTERVALS = [['0', 'manually'], ['5', 'every 5 s'], ['15', 'every 15 s'], ['60', 'every minute']];
 const NOTICE_MS = 6_000;
 
 const main = document.getElementById('main');
@@ -42,21 +41,21 @@ const tools = document.getElementById('tools');
 const notice = document.getElementById('notice');
 
 let shown = null;
-let pause = 15;
+let refreshSeconds = 15;
 let lastRefresh = Date.now();
-// Refreshes that are under way.
+// The number of refreshes in progress.
 let refreshing = 0;
 let noticeTimer;
 
-// What a view may ask of the frame.
-function page(controller) {
+// The functions of the frame that a view may use.
+function createPage(controller) {
   return {
-    // Aborted when another view is shown.
+    // Aborted when another view is shown, or the user signs out.
     signal: controller.signal,
-    go: (route) => {
+    navigate: (route) => {
       location.hash = route;
     },
-    tell(text) {
+    notify(text) {
       clearTimeout(noticeTimer);
       notice.textContent = text;
       noticeTimer = setTimeout(() => {
@@ -66,7 +65,8 @@ function page(controller) {
   };
 }
 
-function find(hash) {
+// The view of a hash, with its parameters. Null if there is none.
+function matchRoute(hash) {
   const [before, after = ''] = hash.replace(/^#\/?/, '').split('?');
   let segments;
   try {
@@ -75,26 +75,27 @@ function find(hash) {
     return null;
   }
   for (const view of VIEWS) {
-    if (view.at.length !== segments.length) continue;
-    if (!view.at.every((part, index) => part.startsWith(':') || part === segments[index])) continue;
-    const names = view.at.map((part, index) => [part.slice(1), segments[index]]).filter((_, index) => view.at[index].startsWith(':'));
+    if (view.path.length !== segments.length) continue;
+    if (!view.path.every((part, index) => part.startsWith(':') || part === segments[index])) continue;
+    const names = view.path.map((part, index) => [part.slice(1), segments[index]]).filter((_, index) => view.path[index].startsWith(':'));
     return { view, params: { ...Object.fromEntries(new URLSearchParams(after)), ...Object.fromEntries(names) } };
   }
   return null;
 }
 
+// Shows the view of the current address.
 async function show({ moveFocus }) {
   shown?.controller.abort();
   document.querySelector('dialog[open]')?.close();
-  const found = find(location.hash);
+  const found = matchRoute(location.hash);
   const controller = new AbortController();
-  drawNavigation(found?.view.of);
+  drawNavigation(found?.view.section);
   if (!found) {
     shown = { controller };
     replace(main, h('h1', { tabindex: '-1' }, 'There is no such page'), h('p', {}, link('/', 'Overview')));
     return;
   }
-  const view = found.view.show(page(controller), found.params);
+  const view = found.view.show(createPage(controller), found.params);
   shown = { controller, view };
   document.title = `${view.title} – RocketMQ console`;
   const heading = h('h1', { tabindex: '-1' }, view.title);
@@ -108,7 +109,7 @@ async function show({ moveFocus }) {
   await refresh();
 }
 
-// Loads the data of the view again. `automatic` says that nobody has asked for it now.
+// Reloads the data of the view. `automatic` distinguishes a periodic refresh from one that the user has requested.
 async function refresh({ automatic = false } = {}) {
   lastRefresh = Date.now();
   refreshing += 1;
@@ -120,18 +121,18 @@ async function refresh({ automatic = false } = {}) {
 }
 
 function drawNavigation(current) {
-  const entry = ({ at, of }) => h('li', {}, link(`/${at.join('/')}`, of, { 'aria-current': of === current && 'page' }));
+  const entry = ({ path, section }) => h('li', {}, link(`/${path.join('/')}`, section, { 'aria-current': section === current && 'page' }));
   replace(navigation, h('ul', {}, NAVIGATION.map(entry)));
   navigation.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' });
 }
 
 function drawTools(signedIn) {
-  const choose = h('select', { id: 'pause', onchange: () => {
-    pause = Number(choose.value);
-  } }, PAUSES.map(([seconds, text]) => h('option', { value: seconds, selected: Number(seconds) === pause }, text)));
+  const intervalSelect = h('select', { id: 'pause', onchange: () => {
+    refreshSeconds = Number(intervalSelect.value);
+  } }, REFRESH_INTERVALS.map(([seconds, text]) => h('option', { value: seconds, selected: Number(seconds) === refreshSeconds }, text)));
   replace(
     tools,
-    h('label', { for: 'pause' }, h('span', {}, 'Refresh'), choose),
+    h('label', { for: 'pause' }, h('span', {}, 'Refresh'), intervalSelect),
     button('Refresh', () => refresh()),
     signedIn && h('span', { class: 'who', title: user() }, user()),
     signedIn && button('Sign out', () => {
@@ -141,25 +142,25 @@ function drawTools(signedIn) {
   );
 }
 
-function askToSignIn(failure) {
+function showSignIn(failure) {
   shown?.controller.abort();
   shown = null;
   replace(navigation);
   replace(tools);
   document.title = 'Sign in – RocketMQ console';
-  const form = signInForm({ failure, done: start });
+  const form = signInForm({ failure, onSignIn: start });
   replace(main, form.element);
   form.focus();
 }
 
-// Finds out whether this address needs users, and whether the one who is signed in is known.
+// Checks whether access control is on and the credentials are accepted, and shows the view or the sign-in form.
 async function start() {
   try {
     await get('/v1/clients', { query: { group: '-' } });
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
-    if (error.status === 401) return askToSignIn(user() === null ? null : error);
-    // Whoever may not list clients may perhaps see other things.
+    if (error.status === 401) return showSignIn(user() === null ? null : error);
+    // A user who may not list clients may have other rights.
     if (error.status !== 403) {
       drawTools(false);
       replace(main, problem(error), h('p', {}, button('Try again', start)));
@@ -173,13 +174,13 @@ async function start() {
 addEventListener('hashchange', () => {
   if (navigation.childElementCount > 0) show({ moveFocus: true });
 });
-// The address has the view in it, so that this link can't be an ordinary one.
+// The hash of the address is the route, so that this link can't use it to move the focus.
 document.getElementById('skip').addEventListener('click', (event) => {
   event.preventDefault();
   main.focus();
 });
 setInterval(() => {
-  const due = pause > 0 && refreshing === 0 && Date.now() - lastRefresh >= pause * 1000;
+  const due = refreshSeconds > 0 && refreshing === 0 && Date.now() - lastRefresh >= refreshSeconds * 1000;
   if (due && !document.hidden && !document.querySelector('dialog[open]')) refresh({ automatic: true });
 }, 1000);
 start();

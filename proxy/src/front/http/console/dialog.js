@@ -1,12 +1,12 @@
-// Dialogs: a question before something is deleted, and forms.
+// Dialogs: messages, confirmations and forms.
 
 import { Problem } from './api.js';
 import { button, h, problem, replace } from './dom.js';
 import { fields } from './form.js';
 
-// Opens a dialog with a form, and resolves to whether it was carried out. A refusal is shown in it, and it stays open.
-// `carryOut` gets a signal that is aborted when it is closed before the end.
-function open({ title, content, action, danger = false, cancel = true, carryOut }) {
+// Opens a dialog with a form. Resolves to whether `onSubmit` succeeded. If it fails with a problem, the dialog shows the problem
+// and stays open. `onSubmit` gets a signal that is aborted when the dialog is closed early.
+function openDialog({ title, content, action, danger = false, cancel = true, onSubmit }) {
   return new Promise((resolve) => {
     const failure = h('div', {});
     const submit = h('button', { type: 'submit', class: danger ? 'danger' : 'primary' }, action);
@@ -19,7 +19,7 @@ function open({ title, content, action, danger = false, cancel = true, carryOut 
           event.preventDefault();
           submit.disabled = true;
           try {
-            await carryOut(closed.signal);
+            await onSubmit(closed.signal);
             done = true;
             dialog.close();
           } catch (error) {
@@ -46,28 +46,28 @@ function open({ title, content, action, danger = false, cancel = true, carryOut 
   });
 }
 
-// Tells something, until it is closed. Resolves then.
+// Shows content until the dialog is closed. Resolves then.
 export function inform({ title, content }) {
-  return open({ title, content, action: 'Close', cancel: false, carryOut: async () => {} });
+  return openDialog({ title, content, action: 'Close', cancel: false, onSubmit: async () => {} });
 }
 
-// Asks before something that can't be undone. With `name`, that must be typed first.
-export function confirm({ title, text, action, name, danger = true, carryOut }) {
+// Asks for a confirmation. With `name`, the name must be typed first.
+export function confirm({ title, text, action, name, danger = true, onSubmit }) {
   const typed = name !== undefined && h('input', { type: 'text', autocomplete: 'off', spellcheck: 'false', required: true });
   const content = [
     h('p', {}, text),
     typed && h('label', {}, h('span', {}, 'Type ', h('strong', { class: 'name' }, name), ' to confirm'), typed),
   ];
   const check = async (closed) => {
-    if (typed && typed.value !== name) throw new Problem(0, 'That is another name.');
-    await carryOut(closed);
+    if (typed && typed.value !== name) throw new Problem(0, 'The name does not match.');
+    await onSubmit(closed);
   };
-  return open({ title, content, action, danger, carryOut: check });
+  return openDialog({ title, content, action, danger, onSubmit: check });
 }
 
-// Asks for values. `specs` are those of `fields`; `carryOut` gets the values by name, and the signal.
-export function ask({ title, text, specs, action, carryOut }) {
+// Asks for values. `specs` are the specifications of `fields`. `onSubmit` gets the values by name, and the signal.
+export function askValues({ title, text, specs, action, onSubmit }) {
   const form = fields(specs);
   const content = [text && h('p', {}, text), h('div', { class: 'fields' }, form.elements)];
-  return open({ title, content, action, carryOut: (closed) => carryOut(form.values(), closed) });
+  return openDialog({ title, content, action, onSubmit: (closed) => onSubmit(form.values(), closed) });
 }

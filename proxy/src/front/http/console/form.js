@@ -1,22 +1,22 @@
-// Labelled fields.
+// Labelled form fields.
 
 import { h } from './dom.js';
 
-let made = 0;
+let fieldCount = 0;
 
-// A field has a `name`, a `label`, a `type` (text, number, time, select, check, secret), a `value`, and a `hint`. A text
-// may be `readonly`. `autocomplete` is that of HTML.
+// Creates fields. A specification has a `name`, a `label`, a `type` (text, number, time, select, check, secret), a `value`, and a
+// `hint`. A text may be `readonly`. `autocomplete` is the attribute of HTML.
 export function fields(specs) {
   const all = specs.map((spec) => [spec, field(spec)]);
   return {
     elements: all.map(([, { element }]) => element),
     inputs: Object.fromEntries(all.map(([{ name }, { input }]) => [name, input])),
-    // By name; a field that was left empty has `undefined`.
+    // The values by name. The value of an empty field is `undefined`.
     values: () => Object.fromEntries(all.map(([{ name }, { value }]) => [name, value()])),
   };
 }
 
-// A time as such a field takes it: without a zone, to the second.
+// A time in the format of `datetime-local`: without a zone, in seconds.
 function localTime(text) {
   const at = new Date(text ?? NaN);
   if (Number.isNaN(at.getTime())) return '';
@@ -24,8 +24,8 @@ function localTime(text) {
 }
 
 function field({ label, type = 'text', value, hint, required, readonly, options = [], min, placeholder, list, autocomplete }) {
-  made += 1;
-  const id = `field-${made}`;
+  fieldCount += 1;
+  const id = `field-${fieldCount}`;
   const described = hint && `${id}-hint`;
   const shared = { id, required, 'aria-describedby': described };
   const text = hint && h('small', { id: described }, hint);
@@ -53,6 +53,6 @@ function field({ label, type = 'text', value, hint, required, readonly, options 
     return type === 'time' ? new Date(input.value).toISOString() : input.value.trim();
   };
   const element = h('div', { class: 'field' }, h('label', { for: id }, label), input, list, text);
-  // A secret may begin and end with anything.
+  // Secrets are not trimmed.
   return { element, input, value: type === 'secret' ? () => input.value : read };
 }

@@ -1,4 +1,4 @@
-// Numbers, sizes and times as people read them.
+// Formats numbers, sizes and times.
 
 import { h } from './dom.js';
 import { now } from './api.js';
@@ -7,7 +7,7 @@ const NUMBER = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 const RATE = new Intl.NumberFormat('en', { maximumFractionDigits: 1 });
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
 const SPANS = [['d', 86_400], ['h', 3_600], ['min', 60], ['s', 1]];
-// What there is no number for.
+// The text for a missing value.
 const NONE = '–';
 
 export function count(number) {
@@ -29,13 +29,13 @@ export function bytes(number) {
   return `${value.toFixed(unit === 0 || value >= 100 ? 0 : 1)} ${UNITS[unit]}`;
 }
 
-// Bytes as the proxy reports them.
+// A size that may be an estimate.
 export function stored(size) {
   if (!size) return NONE;
   return `${size.estimated ? '≈ ' : ''}${bytes(size.count)}`;
 }
 
-// A time in the browser's zone; the title has it in UTC.
+// A time in the browser's zone, with the UTC time as title.
 export function time(text) {
   if (!text) return NONE;
   return h('time', { datetime: text, title: text }, local(text));
@@ -49,7 +49,7 @@ function local(text) {
   return `${date} ${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
 }
 
-// How long ago something was.
+// The age of a time.
 export function age(text) {
   if (!text) return NONE;
   return h('time', { datetime: text, title: `${local(text)} (${text})` }, `${span(now() - Date.parse(text))} ago`);

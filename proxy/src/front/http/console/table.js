@@ -1,11 +1,11 @@
-// Tables that can be sorted, filtered and leafed through. They keep all of that when their rows are replaced.
+// Tables with sorting, filtering and paging, which are retained when the rows are replaced.
 
 import { button, h, replace } from './dom.js';
 
 const PAGE = 50;
 
-// A column has a `title`, a `cell` (a row -> text or node), and where it can be sorted by, `by` (a row -> number or text).
-// `numeric` ones are aligned to the right. `filter` is the text of a row that the filter looks at.
+// Creates a table. A column has a `title` and a `cell` (a row -> text or node). A sortable column has `by` (a row -> number or
+// text). `numeric` columns are aligned to the right. `filter` returns the text of a row that the filter matches.
 export function table({ caption, columns, filter, empty = 'There is nothing here.', sort = null }) {
   const state = { rows: [], sort, descending: false, page: 0, text: '' };
   const body = h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption });
@@ -22,7 +22,7 @@ export function table({ caption, columns, filter, empty = 'There is nothing here
   });
   const element = h('div', { class: 'table' }, filter && search, body, pager);
 
-  function wanted() {
+  function sortedRows() {
     const rows = state.text === '' ? [...state.rows] : state.rows.filter((row) => filter(row).toLowerCase().includes(state.text));
     const column = columns.find((column) => column.title === state.sort);
     if (!column) return rows;
@@ -35,7 +35,7 @@ export function table({ caption, columns, filter, empty = 'There is nothing here
     const sorted = state.sort === column.title;
     const direction = state.descending ? 'descending' : 'ascending';
     const choose = () => {
-      // Of numbers, the big ones are wanted first.
+      // Numbers are first sorted in descending order.
       state.descending = sorted ? !state.descending : column.numeric === true;
       state.sort = column.title;
       draw();
@@ -49,7 +49,7 @@ export function table({ caption, columns, filter, empty = 'There is nothing here
   }
 
   function draw() {
-    const rows = wanted();
+    const rows = sortedRows();
     const last = Math.max(0, Math.ceil(rows.length / PAGE) - 1);
     state.page = Math.min(state.page, last);
     const shown = rows.slice(state.page * PAGE, (state.page + 1) * PAGE);
@@ -79,7 +79,7 @@ export function table({ caption, columns, filter, empty = 'There is nothing here
 
   return {
     element,
-    // Shows these rows, and returns the element.
+    // Replaces the rows, and returns the element.
     show(rows) {
       state.rows = rows;
       draw();
@@ -90,7 +90,7 @@ export function table({ caption, columns, filter, empty = 'There is nothing here
 
 function compare(a, b) {
   if (a === b) return 0;
-  // What has no value comes first, and last when descending.
+  // Missing values come first in ascending order.
   if (a === undefined || a === null) return -1;
   if (b === undefined || b === null) return 1;
   return a < b ? -1 : 1;

@@ -1,16 +1,16 @@
-// Who is connected to this proxy.
+// The clients of this proxy.
 
 import { get } from '../api.js';
 import { h, link, panel, route } from '../dom.js';
 import { age } from '../format.js';
 import { table } from '../table.js';
 
-const TOPICS = 5;
+const MAX_TOPICS = 5;
 
 // Links to the first topics of a client.
 function topicsOf({ topics }) {
-  const links = topics.slice(0, TOPICS).map((topic, index) => [index > 0 && ', ', link(route`/topics/${topic}`, topic, { class: 'name' })]);
-  return [links, topics.length > TOPICS && ` and ${topics.length - TOPICS} more`];
+  const links = topics.slice(0, MAX_TOPICS).map((topic, index) => [index > 0 && ', ', link(route`/topics/${topic}`, topic, { class: 'name' })]);
+  return [links, topics.length > MAX_TOPICS && ` and ${topics.length - MAX_TOPICS} more`];
 }
 
 export const clientColumns = [
@@ -31,7 +31,7 @@ export const clientColumns = [
 export function clients(page) {
   const list = table({
     caption: 'Clients',
-    empty: 'No client has a session here. HTTP clients have none.',
+    empty: 'No client has a session at this proxy. HTTP clients have no session.',
     filter: (client) => [client.id, client.group, client.address, client.language, ...client.topics].join(' '),
     sort: 'Client',
     columns: clientColumns,
@@ -40,7 +40,7 @@ export function clients(page) {
     plain: true,
     load: () => get('/v1/clients', { signal: page.signal }),
     show: ({ clients, truncated }) => [
-      truncated && h('p', { class: 'warning' }, 'There are too many to show all of them. Look for those of a group or topic there.'),
+      truncated && h('p', { class: 'warning' }, 'There are too many clients to show all of them. The views of groups and topics show their clients.'),
       list.show(clients),
     ],
   });

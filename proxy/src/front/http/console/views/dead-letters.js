@@ -1,15 +1,15 @@
-// Dead letters of groups: look at them, and send them again.
+// The dead letters of groups, which can be sent again.
 
 import { Problem, call, get, pages, path } from '../api.js';
-import { ask, confirm } from '../dialog.js';
+import { askValues, confirm } from '../dialog.js';
 import { button, h, link, panel, problem, replace, route } from '../dom.js';
 import { age, count } from '../format.js';
 import { table } from '../table.js';
-import { addOlder, hasOlder, inParts, messageColumns, queuesOf } from './messages.js';
+import { addOlder, hasOlder, showPages, messageColumns, queuesOf } from './messages.js';
 
-// How RocketMQ names the topic of a group's dead letters.
+// The prefix of dead-letter topics, followed by the name of the group.
 const PREFIX = '%DLQ%';
-const AT_ONCE = 100;
+const MAX_RESEND = 100;
 
 export function deadLetters(page, { group }) {
   return group === undefined ? all(page) : ofGroup(page, group);
@@ -32,7 +32,7 @@ function all(page) {
     plain: true,
     load: () => pages('/v1/topic-stats', 'topics', { signal: page.signal }),
     show: ({ lines, truncated }) => [
-      truncated && h('p', { class: 'warning' }, 'There are too many topics to look at all of them.'),
+      truncated && h('p', { class: 'warning' }, 'There are too many topics to search all of them.'),
       list.show(lines.filter(({ name }) => name.startsWith(PREFIX)).map((topic) => ({ ...topic, group: topic.name.slice(PREFIX.length) }))),
     ],
   });
@@ -43,7 +43,8 @@ function ofGroup(page, group) {
   const topic = PREFIX + group;
   const results = h('div', {});
   const failures = h('div', {});
-  // Tells what was sent again and what was not, and returns how far the search for one has got.
+  // Sends dead letters again, and shows the results. Resolves to the position that the search for an id has reached, if it must
+  // continue.
   const resend = async (body) => {
     const { letters, failure, finished, searched_to: searchedTo } = await call('POST', path`/v1/groups/${group}/dead-letters/resend`, { body });
     if (searchedTo) return searchedTo;
@@ -51,10 +52,10 @@ function ofGroup(page, group) {
     const sent = letters.length - failed.length;
     replace(failures, failed.length > 0 && notSent(failed));
     if (sent === 0) {
-      const nothing = finished ? 'There is nothing left to send.' : 'It was not found in time. Try again.';
+      const nothing = finished ? 'There are no dead letters left to send.' : 'The dead letter was not found in time. Try again.';
       throw new Problem(0, failed[0]?.failure ?? failure ?? nothing);
     }
-    page.tell([
+    page.notify([
       `${count(sent)} sent again`,
       failed.length > 0 && `, ${count(failed.length)} failed: ${failed[0].failure}`,
       failure && `; it ended early: ${failure}`,
@@ -63,24 +64,24 @@ function ofGroup(page, group) {
     return undefined;
   };
   const one = (message) => confirm({
-    title: 'Send it again?',
-    text: `The message ${message.message_id} goes to ${message.dead_letter?.topic ?? 'the topic in which it failed'}, where every group gets it.`,
+    title: 'Send the dead letter again?',
+    text: `The message ${message.message_id} is sent to ${message.dead_letter?.topic ?? 'its original topic'}, where all groups receive it.`,
     action: 'Send again',
     danger: false,
-    carryOut: async (closed) => {
-      // A first call that names a place would not count it as sent.
+    onSubmit: async (closed) => {
+      // The first call has no position: with one, the dead letter would not count as sent.
       let from;
       do {
         from = await resend({ id: message.message_id, from });
       } while (from && !closed.aborted);
     },
   });
-  const next = () => ask({
+  const next = () => askValues({
     title: 'Send dead letters again',
-    text: 'Those that have not been sent again yet, the oldest first. They go to the topics in which they failed, where every group gets them.',
-    specs: [{ name: 'next', label: 'How many at most', type: 'number', min: 1, value: 10, required: true, hint: `up to ${AT_ONCE} at a time` }],
+    text: 'This sends dead letters that were not sent again yet, the oldest first, to their original topics, where all groups receive them.',
+    specs: [{ name: 'next', label: 'Number', type: 'number', min: 1, value: 10, required: true, hint: `up to ${MAX_RESEND} at a time` }],
     action: 'Send again',
-    carryOut: resend,
+    onSubmit: resend,
   });
   const [stored, ...others] = messageColumns;
   const list = table({
@@ -88,7 +89,7 @@ function ofGroup(page, group) {
     empty: 'The group has no dead letters.',
     columns: [
       stored,
-      { title: 'Was in', cell: (message) => h('span', { class: 'name' }, message.dead_letter?.topic) },
+      { title: 'Original topic', cell: (message) => h('span', { class: 'name' }, message.dead_letter?.topic) },
       { title: 'Action', cell: (message) => button('Send again', () => one(message), { 'aria-label': `Send again: ${message.message_id}`, 'data-key': message.message_id }) },
       ...others,
     ],
@@ -96,7 +97,7 @@ function ofGroup(page, group) {
   let running = null;
   let parts = 0;
   async function load({ automatic }) {
-    // Older ones that somebody is looking at stay there.
+    // An automatic refresh would remove older messages that the user has loaded.
     if (automatic && parts > 1) return;
     running?.abort();
     running = new AbortController();
@@ -109,11 +110,11 @@ function ofGroup(page, group) {
         parts += 1;
         return addOlder(rows, topic, queues, signal);
       };
-      await inParts({ element: results, list, rows, text: 'Older ones', more, hasMore: () => hasOlder(queues), signal });
+      await showPages({ element: results, list, rows, text: 'Older ones', more, hasMore: () => hasOlder(queues), signal });
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof Problem)) throw error;
-      // The topic is made for the first dead letter.
+      // The topic is created with the first dead letter.
       if (error.status === 404) replace(results, list.show([]));
       else replace(results, problem(error));
     }

@@ -1,12 +1,12 @@
-// One consumer group: how far it has got, who is in it, and its settings.
+// One consumer group: its progress, its clients, and its settings.
 
 import { get, path } from '../api.js';
-import { button, facts, h, link, panel, route } from '../dom.js';
+import { button, definitionList, h, link, panel, route } from '../dom.js';
 import { age, count, rate } from '../format.js';
 import { table } from '../table.js';
-import { deleteButton, settingsPanel } from './administered.js';
+import { deleteButton, settingsPanel } from './settings-panel.js';
 import { clientColumns } from './clients.js';
-import { changeGroup, pausesText, resetGroup } from './group-form.js';
+import { changeGroup, formatDelays, resetGroup } from './group-form.js';
 
 export function group(page, { group: name }) {
   const { signal } = page;
@@ -14,7 +14,7 @@ export function group(page, { group: name }) {
   let topics = [];
   const queues = table({
     caption: `Progress of ${name}`,
-    empty: 'It has not received anything yet.',
+    empty: 'The group has not received any messages yet.',
     columns: [
       { title: 'Topic', by: (queue) => queue.topic, cell: (queue) => link(route`/topics/${queue.topic}`, queue.topic, { class: 'name' }) },
       { title: 'Queue', numeric: true, by: (queue) => queue.queue_id, cell: (queue) => queue.queue_id },
@@ -29,9 +29,9 @@ export function group(page, { group: name }) {
       { title: 'Oldest unsettled', by: (queue) => queue.oldest_unsettled, cell: (queue) => age(queue.oldest_unsettled) },
     ],
   });
-  const members = table({ caption: `Clients of ${name}`, empty: 'No consumer of this group has a session here.', columns: clientColumns });
+  const members = table({ caption: `Clients of ${name}`, empty: 'No consumer of this group has a session at this proxy.', columns: clientColumns });
   const move = button('Reset offsets', async () => {
-    if (await resetGroup(name, topics)) page.tell('The group was moved.');
+    if (await resetGroup(name, topics)) page.notify('The group was moved.');
     progress.refresh();
   }, { disabled: true });
   const progress = panel({
@@ -45,41 +45,41 @@ export function group(page, { group: name }) {
       const total = (field) => rows.reduce((sum, row) => sum + (row[field] ?? 0), 0);
       const rates = (field) => stats.topics.reduce((sum, topic) => (topic[field] === undefined ? sum : (sum ?? 0) + topic[field]), undefined);
       return [
-        facts([
+        definitionList([
           ['Lag', count(total('lag'))],
           ['In flight', count(total('in_flight'))],
           ['Delivered, last minute', rate(rates('rate_delivered'))],
           ['Settled, last minute', rate(rates('rate_settled'))],
         ]),
-        stats.truncated && h('p', { class: 'warning' }, 'It has received from more topics than are shown.'),
+        stats.truncated && h('p', { class: 'warning' }, 'The group has received from more topics than are shown.'),
         queues.show(rows),
       ];
     },
   });
   const settings = settingsPanel(page, {
-    at: of(''),
+    path: of(''),
     change: changeGroup,
-    show: (group) => facts([
+    show: (group) => definitionList([
       ['Order', group.fifo ? 'in order within a message group' : 'any'],
       ['Consuming', group.consume ? 'allowed' : 'forbidden'],
-      ['Deliveries after the first', count(group.max_retries)],
-      ['Pauses between deliveries', pausesText(group.retry)],
-      ['Begins in a new topic', group.start],
+      ['Redeliveries', count(group.max_retries)],
+      ['Delays between deliveries', formatDelays(group.retry)],
+      ['Start in a new topic', group.start],
       ['Bound to the lite topic', group.lite_bind_topic],
-      ['Lite topics of a client', group.lite_bind_topic && count(group.lite_quota)],
+      ['Most lite topics of a client', group.lite_bind_topic && count(group.lite_quota)],
       ['Lite subscriptions', group.lite_bind_topic && (group.lite_exclusive ? 'exclusive' : 'shared')],
     ]),
   });
   const clients = panel({
-    title: 'Who is in it',
+    title: 'Clients',
     load: () => get('/v1/clients', { query: { group: name }, signal }),
     show: ({ clients }) => members.show(clients),
   });
   const remove = deleteButton(page, {
-    at: of(''),
+    path: of(''),
     kind: 'group',
     name,
-    loses: 'Its progress is deleted with it: if it comes back, it begins anew.',
+    consequence: 'Its progress is deleted with it: a group of the same name starts anew.',
     back: '/groups',
   });
   return {

@@ -41,13 +41,13 @@ export function groups(page) {
     },
     show: ({ groups, stats }) => [
       stats.failure && problem(stats.failure),
-      stats.truncated && h('p', { class: 'warning' }, `Only the first ${count(stats.lines.length)} groups have numbers here.`),
+      stats.truncated && h('p', { class: 'warning' }, `Only the first ${count(stats.lines.length)} groups are shown with numbers.`),
       list.show(groups),
     ],
   });
   const created = (name) => {
-    page.tell(`The group ${name} was created.`);
-    page.go(route`/groups/${name}`);
+    page.notify(`The group ${name} was created.`);
+    page.navigate(route`/groups/${name}`);
   };
   return {
     title: 'Groups',

@@ -1,28 +1,28 @@
 // One stored message.
 
 import { Problem, get, path } from '../api.js';
-import { button, facts, h, link, panel, route } from '../dom.js';
+import { button, definitionList, h, link, panel, route } from '../dom.js';
 import { count, time } from '../format.js';
 import { table } from '../table.js';
-import { bodyOf } from './body.js';
+import { bodyView } from './body.js';
 
 // The most bytes of a body that are shown.
 const BODY_BYTES = 256 << 10;
-// By how much the clocks of those that record steps may differ.
-const CLOCKS_MS = 600_000;
+// The largest expected difference between the clocks that record steps.
+const MAX_CLOCK_SKEW_MS = 600_000;
 
 export function message(page, { topic, broker, queue, offset, lite_topic: lite }) {
   const place = { broker, queue, offset, lite_topic: lite, max: 1, bodies: 'base64', max_body: BODY_BYTES };
   const suffix = lite === undefined ? '' : `?${new URLSearchParams({ lite_topic: lite })}`;
-  const go = (offset) => page.go(route`/messages/${topic}/${broker}/${queue}/${offset}` + suffix);
+  const go = (offset) => page.navigate(route`/messages/${topic}/${broker}/${queue}/${offset}` + suffix);
   const at = Number(offset);
   let next = at + 1;
   let loaded = false;
   const load = once(async () => {
     const { messages: [message] } = await get(path`/v1/topics/${topic}/messages`, { query: place, signal: page.signal });
     if (message === undefined) throw new Problem(404, `Queue ${queue} has no message at offset ${offset} or later.`);
-    const body = await bodyOf(message);
-    // The message may be behind the offset of the address, if that is not stored any more.
+    const body = await bodyView(message);
+    // The message may have a later offset than the address, if that offset is no longer stored.
     next = message.offset + 1;
     loaded = true;
     return { message, body };
@@ -35,15 +35,15 @@ export function message(page, { topic, broker, queue, offset, lite_topic: lite }
     ],
     load,
     show: ({ message, body }) => [
-      message.offset !== at && h('p', { class: 'warning' }, `Offset ${offset} is not stored any more. This is the next message, ${message.offset}.`),
-      facts([
+      message.offset !== at && h('p', { class: 'warning' }, `Offset ${offset} is no longer stored. This is the next message, at offset ${message.offset}.`),
+      definitionList([
         ['Id', h('span', { class: 'name' }, message.message_id)],
         ['Topic', link(route`/topics/${message.topic}`, message.topic, { class: 'name' })],
         ['Queue', `${message.queue_id} of ${message.broker}`],
         ['Offset', message.offset],
         ['Stored', time(message.stored_at)],
-        ['Made', message.born_at && time(message.born_at)],
-        ['Made at', message.born_host],
+        ['Created', message.born_at && time(message.born_at)],
+        ['Sender', message.born_host],
         ['Tag', message.tag],
         ['Keys', (message.keys ?? []).join(', ')],
         ['Message group', message.message_group],
@@ -52,8 +52,8 @@ export function message(page, { topic, broker, queue, offset, lite_topic: lite }
         ['Lite topic', message.lite_topic],
         ['Trace', message.trace_parent],
         ['Encoding', message.content_encoding],
-        ['Was in', message.dead_letter && link(route`/messages/${message.dead_letter.topic}?id=${message.dead_letter.message_id}`, message.dead_letter.topic)],
-        ['Id there', message.dead_letter && h('span', { class: 'name' }, message.dead_letter.message_id)],
+        ['Original topic', message.dead_letter && link(route`/messages/${message.dead_letter.topic}?id=${message.dead_letter.message_id}`, message.dead_letter.topic)],
+        ['Original id', message.dead_letter && h('span', { class: 'name' }, message.dead_letter.message_id)],
       ]),
       h('h3', {}, 'Body'),
       body,
@@ -78,12 +78,12 @@ export function message(page, { topic, broker, queue, offset, lite_topic: lite }
     title: 'Trace',
     load: async () => {
       const { message: { message_id: id, born_at: born, stored_at: stored } } = await load();
-      const begin = Math.min(Date.parse(born ?? stored), Date.parse(stored)) - CLOCKS_MS;
+      const begin = Math.min(Date.parse(born ?? stored), Date.parse(stored)) - MAX_CLOCK_SKEW_MS;
       const query = { from: new Date(Math.max(0, begin)).toISOString() };
       try {
         return await get(path`/v1/messages/${id}/trace`, { query, signal: page.signal });
       } catch (error) {
-        // Nothing was ever traced.
+        // The trace topic does not exist: nothing was ever traced.
         if (error instanceof Problem && error.status === 404) return { events: [], complete: true };
         throw error;
       }
@@ -97,7 +97,7 @@ export function message(page, { topic, broker, queue, offset, lite_topic: lite }
     title: `Offset ${offset} of queue ${queue}`,
     parent: [route`/messages/${topic}` + suffix, lite === undefined ? topic : `${topic}, ${lite}`],
     content: [found.element, trace.element],
-    // A stored message does not change. Its trace may, but the search costs too much to repeat it unasked.
+    // A stored message does not change. Its trace may, but the search is too expensive for automatic refreshes.
     refresh: async ({ automatic }) => {
       if (!loaded) await Promise.all([found.refresh(), trace.refresh()]);
       else if (!automatic) await trace.refresh();
@@ -111,7 +111,7 @@ function properties(properties) {
     h('table', {}, h('caption', { class: 'hidden' }, 'Properties'), h('tbody', {}, Object.entries(properties).map(line))));
 }
 
-// Does it until it has succeeded once.
+// Memoizes an asynchronous function after its first success.
 function once(work) {
   let done = null;
   return () => {

@@ -1,4 +1,4 @@
-// Looking for messages of a topic: the newest ones, or by id, key and time.
+// The messages of a topic: the newest ones, or a search by id, key and time.
 
 import { Problem, get, path } from '../api.js';
 import { button, h, link, problem, replace, route } from '../dom.js';
@@ -7,22 +7,22 @@ import { bytes, count, time } from '../format.js';
 import { table } from '../table.js';
 import { shortText } from './body.js';
 
-const PAGE = 50;
-const FOUND = 200;
-const PARALLEL = 4;
+const NEWEST_PAGE = 50;
+const SEARCH_BATCH = 200;
+const MAX_CONCURRENT = 4;
 const PREVIEW_BYTES = 200;
 
-// The address of a message.
-function placeOf({ topic, broker, queue_id: queue, offset, lite_topic: lite }) {
+// The route of a message.
+function messageRoute({ topic, broker, queue_id: queue, offset, lite_topic: lite }) {
   const place = route`/messages/${topic}/${broker}/${queue}/${offset}`;
   return lite === undefined ? place : `${place}?${new URLSearchParams({ lite_topic: lite })}`;
 }
 
-// The rows of found messages.
+// The columns of tables of messages.
 export const messageColumns = [
   {
     title: 'Stored', by: (message) => message.stored_at,
-    cell: (message) => link(placeOf(message), time(message.stored_at)),
+    cell: (message) => link(messageRoute(message), time(message.stored_at)),
   },
   { title: 'Queue', numeric: true, by: (message) => message.queue_id, cell: (message) => message.queue_id },
   { title: 'Offset', numeric: true, by: (message) => message.offset, cell: (message) => message.offset },
@@ -39,8 +39,9 @@ function read(topic, { broker, queue_id: queue, lite_topic }, query, signal) {
   });
 }
 
-// Does `work` for each item, a few at a time. After a failure no other item is begun. `work` can ask whether there was one.
-async function each(items, work) {
+// Calls `work` for each item, a few at a time. After a failure, no further item is started; `work` gets a function that returns
+// whether there was a failure.
+async function forEachConcurrently(items, work) {
   const left = [...items];
   let failure = null;
   const worker = async () => {
@@ -52,20 +53,20 @@ async function each(items, work) {
       }
     }
   };
-  await Promise.all(Array.from({ length: PARALLEL }, worker));
+  await Promise.all(Array.from({ length: MAX_CONCURRENT }, worker));
   if (failure !== null) throw failure;
 }
 
-// Whether there are messages before those that `addOlder` has read.
+// Whether there are messages that `addOlder` has not read yet.
 export function hasOlder(queues) {
   return queues.some((queue) => queue.before > queue.first_offset);
 }
 
-// Adds the next older messages to those that were found, the newest first. Each queue gives as many, so that none is left
-// out. If a queue fails, the others have given theirs, and another call repeats it.
+// Adds the next older messages, sorted from the newest to the oldest, with the same number from each queue. If a queue fails, the
+// messages of the others are added, and a further call repeats it.
 export async function addOlder(found, topic, queues, signal) {
-  const share = Math.max(1, Math.ceil(PAGE / Math.max(1, queues.length)));
-  await each(queues.filter((queue) => hasOlder([queue])), async (queue) => {
+  const share = Math.max(1, Math.ceil(NEWEST_PAGE / Math.max(1, queues.length)));
+  await forEachConcurrently(queues.filter((queue) => hasOlder([queue])), async (queue) => {
     const start = Math.max(queue.first_offset, queue.before - share);
     const part = await readRange(topic, queue, start, signal);
     found.push(...part);
@@ -74,7 +75,7 @@ export async function addOlder(found, topic, queues, signal) {
   });
 }
 
-// The messages of a queue from an offset to `before`. One answer may have a part of them only.
+// Reads the messages of a queue from an offset to `before`. An answer may contain only some of them.
 async function readRange(topic, queue, start, signal) {
   const messages = [];
   for (let offset = start; offset < queue.before;) {
@@ -91,17 +92,17 @@ function newestFirst(a, b) {
   return b.offset - a.offset;
 }
 
-// The queues of a topic, with where a look at them begins.
+// The queues of a topic, with the offsets at which reading starts.
 export async function queuesOf(topic, lite_topic, signal) {
   const { queues } = await get(path`/v1/topics/${topic}/stats`, { query: { lite_topic }, signal });
   return queues.map((queue) => ({ ...queue, lite_topic, before: queue.next_offset, offset: queue.first_offset, finished: false }));
 }
 
-// Searches the queues, page by page, until there is enough or somebody stops it, and reports after each.
+// Searches the queues page by page, until there are enough results or the search is stopped. Calls `report` after each page.
 async function search(state, topic, queues, wanted, signal, report) {
-  const enough = state.messages.length + FOUND;
-  await each(queues.filter((queue) => !queue.finished), async (queue, hasFailed) => {
-    while (!queue.finished && !state.stopped && !hasFailed() && state.messages.length < enough) {
+  const limit = state.messages.length + SEARCH_BATCH;
+  await forEachConcurrently(queues.filter((queue) => !queue.finished), async (queue, hasFailed) => {
+    while (!queue.finished && !state.stopped && !hasFailed() && state.messages.length < limit) {
       const page = await read(topic, queue, { ...wanted, offset: queue.offset, max: 100 }, signal);
       state.messages.push(...page.messages);
       state.lookedAt += page.looked_at;
@@ -112,9 +113,9 @@ async function search(state, topic, queues, wanted, signal, report) {
   });
 }
 
-// Shows rows that come in parts: `more` loads the next part, and `hasMore` tells whether there is one. Rows stay when a part
-// fails.
-export function inParts({ element, list, rows, text, more, hasMore, signal }) {
+// Shows rows that are loaded in pages: `more` loads the next page, and `hasMore` returns whether there is one. If loading fails,
+// the earlier rows stay.
+export function showPages({ element, list, rows, text, more, hasMore, signal }) {
   const next = button(text, load, { 'data-key': 'more' });
   async function load() {
     const isFocused = document.activeElement === next;
@@ -126,7 +127,7 @@ export function inParts({ element, list, rows, text, more, hasMore, signal }) {
       if (!signal.aborted && !(error instanceof Problem)) throw error;
       failure = error;
     }
-    // Another search may have begun.
+    // Another search may have started.
     if (signal.aborted) return;
     next.disabled = false;
     replace(
@@ -135,14 +136,14 @@ export function inParts({ element, list, rows, text, more, hasMore, signal }) {
       (rows.length > 0 || !failure) && list.show(rows),
       hasMore() && h('p', { class: 'more' }, next),
     );
-    // A disabled button loses it.
+    // A disabled button loses the focus.
     if (isFocused && document.activeElement === document.body) next.focus({ preventScroll: true });
   }
   return load();
 }
 
-// The end of the second that a field has. Messages are stored at milliseconds.
-function wholeSecond(to) {
+// The end of the second in a field: messages are stored with milliseconds.
+function endOfSecond(to) {
   return to && new Date(Date.parse(to) + 999).toISOString();
 }
 
@@ -168,10 +169,10 @@ export function messages(page, params) {
     state.textContent = 'Searching…';
     replace(results);
     try {
-      if (wanted.id && wanted.key) throw new Problem(0, 'A search is for an id or for a key, not for both.');
+      if (wanted.id && wanted.key) throw new Problem(0, 'A search has an id or a key, not both.');
       const queues = await queuesOf(topic, lite, signal);
       if (Object.values(wanted).every((value) => value === undefined)) await showNewest(topic, queues, signal);
-      else await showFound(topic, queues, { ...wanted, to: wholeSecond(wanted.to) }, signal);
+      else await showFound(topic, queues, { ...wanted, to: endOfSecond(wanted.to) }, signal);
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof Problem)) throw error;
@@ -190,7 +191,7 @@ export function messages(page, params) {
         if (!signal.aborted) state.textContent = rows.length === 0 ? nothing : `The newest ${count(rows.length)} messages.`;
       }
     };
-    return inParts({ element: results, list, rows, text: 'Older messages', more, hasMore: () => hasOlder(queues), signal });
+    return showPages({ element: results, list, rows, text: 'Older messages', more, hasMore: () => hasOlder(queues), signal });
   }
 
   function showFound(topic, queues, wanted, signal) {
@@ -201,7 +202,7 @@ export function messages(page, params) {
     });
     const progress = h('span', {});
     const report = () => {
-      progress.textContent = `Looked at ${count(found.lookedAt)} messages. `;
+      progress.textContent = `Searched ${count(found.lookedAt)} messages. `;
     };
     const more = async () => {
       found.stopped = false;
@@ -216,20 +217,20 @@ export function messages(page, params) {
       }
     };
     const hasMore = () => queues.some((queue) => !queue.finished);
-    return inParts({ element: results, list, rows: found.messages, text: 'Go on', more, hasMore, signal });
+    return showPages({ element: results, list, rows: found.messages, text: 'Continue', more, hasMore, signal });
   }
 
   const submit = (event) => {
     event.preventDefault();
     const { topic, ...wanted } = form.values();
     const given = Object.entries(wanted).filter(([, value]) => value !== undefined);
-    // The address leads to this search again.
+    // The address repeats this search.
     history.replaceState(null, '', `#${route`/messages/${topic}`}${given.length > 0 ? `?${new URLSearchParams(given)}` : ''}`);
     begin(form.values());
   };
   get('/v1/topics', { signal: page.signal })
     .then(({ topics }) => names.replaceChildren(...topics.map((topic) => h('option', { value: topic.name }))))
-    // A name can be typed as well.
+    // Without suggestions, a name can still be typed.
     .catch(() => {});
   return {
     title: 'Messages',
@@ -241,7 +242,7 @@ export function messages(page, params) {
       results,
     ],
     refresh: ({ automatic }) => {
-      // A search is repeated when somebody asks for that.
+      // A search is repeated only when the user requests it.
       if (!automatic && form.values().topic) begin(form.values());
     },
   };

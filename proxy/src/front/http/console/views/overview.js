@@ -1,19 +1,19 @@
-// What goes on at this proxy, on one page.
+// An overview of this proxy: topics, groups, clients, quotas and the disk.
 
 import { get, pages } from '../api.js';
-import { facts, h, link, panel, route, svg } from '../dom.js';
+import { definitionList, h, link, panel, route, svg } from '../dom.js';
 import { age, bytes, count, rate } from '../format.js';
 import { table } from '../table.js';
 
-const KEPT = 60;
-const TOP = 8;
-// What was seen while the page was open, for the little charts.
+const MAX_POINTS = 60;
+const TOP_ROWS = 8;
+// The values of the charts, since the page was opened.
 const history = new Map();
 
-function remember(name, value) {
+function record(name, value) {
   const values = history.get(name) ?? [];
   values.push(value);
-  history.set(name, values.slice(-KEPT));
+  history.set(name, values.slice(-MAX_POINTS));
 }
 
 function sparkline(name) {
@@ -64,14 +64,14 @@ export function overview(page) {
     load: () => pages('/v1/topic-stats', 'topics', { signal }),
     show: ({ lines, truncated }) => {
       const total = sum(lines, 'rate_in');
-      remember('in', total);
+      record('in', total);
       const some = truncated ? 'of the first ones' : undefined;
       return [
         h('dl', { class: 'figures' },
           figure('Topics', `${count(lines.length)}${truncated ? '+' : ''}`, { note: some }),
           figure('Messages', count(sum(lines, 'messages'))),
           figure('Sent', rate(total), { chart: 'in' })),
-        busiest.show(lines.sort(bySize('messages')).sort(bySize('rate_in')).slice(0, TOP)),
+        busiest.show(lines.sort(bySize('messages')).sort(bySize('rate_in')).slice(0, TOP_ROWS)),
       ];
     },
   });
@@ -80,15 +80,15 @@ export function overview(page) {
     load: () => pages('/v1/group-stats', 'groups', { signal }),
     show: ({ lines, truncated }) => {
       const [lag, settled] = [sum(lines, 'lag'), sum(lines, 'rate_settled')];
-      remember('lag', lag);
-      remember('settled', settled);
+      record('lag', lag);
+      record('settled', settled);
       const some = truncated ? 'of the first ones' : undefined;
       return [
         h('dl', { class: 'figures' },
           figure('Groups', `${count(lines.length)}${truncated ? '+' : ''}`, { note: some }),
           figure('Lag', count(lag), { chart: 'lag' }),
           figure('Settled', rate(settled), { chart: 'settled' })),
-        behind.show(lines.sort(bySize('lag')).slice(0, TOP)),
+        behind.show(lines.sort(bySize('lag')).slice(0, TOP_ROWS)),
       ];
     },
   });
@@ -122,7 +122,7 @@ export function overview(page) {
         h('div', { class: 'meter', role: 'img', 'aria-label': `${Math.round(used * 100)} % of the disk are used` },
           svg('svg', { viewBox: '0 0 100 1', preserveAspectRatio: 'none' }, svg('rect', { width: used * 100, height: 1 }))),
         h('p', { class: 'quiet' }, `${bytes(store.free_bytes)} free of ${bytes(store.total_bytes)}`),
-        facts(store.usage.map(({ kind, bytes: size }) => [kind, bytes(size)])),
+        definitionList(store.usage.map(({ kind, bytes: size }) => [kind, bytes(size)])),
       ];
     },
   });

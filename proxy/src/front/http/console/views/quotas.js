@@ -1,7 +1,7 @@
-// Quotas of this proxy, and what they refuse now.
+// The quotas of this proxy, with their current rates of refused and delayed requests.
 
 import { call, get, path } from '../api.js';
-import { ask, confirm } from '../dialog.js';
+import { askValues, confirm } from '../dialog.js';
 import { button, h, panel } from '../dom.js';
 import { bytes, count } from '../format.js';
 import { table } from '../table.js';
@@ -12,26 +12,26 @@ const LIMITS = [
   ['send_bytes_per_second', 'Sent bytes per second', (limit) => `${bytes(limit)} sent/s`],
   ['receive_messages_per_second', 'Received messages per second', (limit) => `${count(limit)} received/s`],
   ['receive_bytes_per_second', 'Received bytes per second', (limit) => `${bytes(limit)} received/s`],
-  ['long_polls', 'Receives and pulls at a time', (limit) => `${count(limit)} long polls`],
-  ['requests_in_flight', 'Other requests at a time', (limit) => `${count(limit)} in flight`],
-  ['message_bytes', 'Bytes of a message', (limit) => `messages ≤ ${bytes(limit)}`],
+  ['long_polls', 'Concurrent receives and pulls', (limit) => `${count(limit)} long polls`],
+  ['requests_in_flight', 'Other concurrent requests', (limit) => `${count(limit)} in flight`],
+  ['message_bytes', 'Bytes per message', (limit) => `messages ≤ ${bytes(limit)}`],
 ];
 const SCOPES = ['client', 'user', 'group', 'topic', 'entry'];
 const PER = [['client', 'client'], ['address', 'address (IPv6: /64)'], ['user', 'user'], ['group', 'group'], ['topic', 'topic'], ['entry', 'entry: address it listens on'], ['proxy', 'proxy: all together']];
 const EXCESS = [['refuse', 'refuse'], ['delay', 'delay']];
 
-// What each quota had refused when it was last looked at, for the rates.
-let before = { at: 0, refused: new Map() };
+// The counts of refused and delayed requests at the previous refresh.
+let previous = { at: 0, refused: new Map() };
 
 function withRates(quotas) {
   const at = Date.now();
-  const seconds = (at - before.at) / 1000;
+  const seconds = (at - previous.at) / 1000;
   const rated = quotas.map((quota) => {
-    const earlier = before.refused.get(quota.name);
+    const earlier = previous.refused.get(quota.name);
     const grown = earlier === undefined ? undefined : Math.max(0, quota.refused + quota.delayed - earlier);
     return { ...quota, now: grown === undefined ? undefined : grown / seconds };
   });
-  before = { at, refused: new Map(quotas.map((quota) => [quota.name, quota.refused + quota.delayed])) };
+  previous = { at, refused: new Map(quotas.map((quota) => [quota.name, quota.refused + quota.delayed])) };
   return rated;
 }
 
@@ -47,28 +47,28 @@ function form(quota) {
     { name: 'per', label: 'For each', type: 'select', options: PER, value: quota.per },
     ...SCOPES.map(pattern),
     ...LIMITS.map(([name, label]) => ({ name, label, type: 'number', min: 1, value: quota[name], placeholder: 'no limit' })),
-    { name: 'burst', label: 'At once', value: quota.burst, placeholder: '1s', hint: 'what the limits allow in this time' },
-    { name: 'on_excess', label: 'What exceeds it', type: 'select', options: EXCESS, value: quota.on_excess },
+    { name: 'burst', label: 'Burst', value: quota.burst, placeholder: '1s', hint: 'the amount that the limits allow in this time' },
+    { name: 'on_excess', label: 'Requests that exceed it', type: 'select', options: EXCESS, value: quota.on_excess },
     { name: 'max_delay', label: 'Longest delay', value: quota.max_delay, placeholder: '1s', hint: 'with “delay”' },
   ];
 }
 
 export function quotas(page) {
   const set = async (title, quota) => {
-    const carryOut = (values) => call('POST', '/v1/quotas', { body: values });
-    const text = 'It holds for this proxy, until its next start. What shall last is written in the configuration.';
-    if (await ask({ title, text, specs: form(quota), action: 'Set', carryOut })) page.tell('The quota is in force.');
+    const onSubmit = (values) => call('POST', '/v1/quotas', { body: values });
+    const text = 'The quota applies at this proxy until its next start. Permanent quotas belong in the configuration.';
+    if (await askValues({ title, text, specs: form(quota), action: 'Set', onSubmit })) page.notify('The quota is in force.');
     all.refresh();
   };
   const remove = async (name) => {
-    const carryOut = () => call('DELETE', path`/v1/quotas/${name}`);
+    const onSubmit = () => call('DELETE', path`/v1/quotas/${name}`);
     const text = `${name} is removed from this proxy, until its next start.`;
-    if (await confirm({ title: 'Remove the quota?', text, action: 'Remove', carryOut })) page.tell(`The quota ${name} was removed.`);
+    if (await confirm({ title: 'Remove the quota?', text, action: 'Remove', onSubmit })) page.notify(`The quota ${name} was removed.`);
     all.refresh();
   };
   const list = table({
     caption: 'Quotas',
-    empty: 'There are no quotas: nothing is limited by them.',
+    empty: 'There are no quotas.',
     filter: (quota) => quota.name,
     sort: 'Quota',
     columns: [

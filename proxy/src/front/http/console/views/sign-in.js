@@ -1,11 +1,11 @@
-// Signing in with a user of access control.
+// The sign-in form, for users of access control.
 
 import { Problem, get, keepSignIn, signIn, signOut } from '../api.js';
 import { h, problem, replace } from '../dom.js';
 import { fields } from '../form.js';
 
-// `failure` is why the credentials that were there are not accepted.
-export function signInForm({ failure, done }) {
+// Creates the form. `failure` is the problem with earlier credentials, or null. `onSignIn` is called after a successful sign-in.
+export function signInForm({ failure, onSignIn }) {
   const { elements, inputs, values } = fields([
     { name: 'user', label: 'Access key', required: true },
     { name: 'secret', label: 'Secret key', type: 'secret', required: true },
@@ -13,7 +13,7 @@ export function signInForm({ failure, done }) {
   ]);
   inputs.user.autocomplete = 'username';
   const warning = !isSecureContext && h('p', { class: 'warning' },
-    'This connection is not encrypted: others on the way can read the secret key, and change this page. Use https, or a browser on the proxy’s machine.');
+    'This connection is not encrypted: others can read the secret key in transit, and change this page. Use https, or a browser on the proxy’s machine.');
   const why = h('div', {}, failure && problem(failure));
   const submit = h('button', { type: 'submit', class: 'primary' }, 'Sign in');
   const form = h('form', {
@@ -26,10 +26,10 @@ export function signInForm({ failure, done }) {
         await get('/v1/clients', { query: { group: '-' } });
       } catch (error) {
         if (!(error instanceof Problem)) throw error;
-        // A user without the right to list clients is a user.
+        // The user exists, but may not list clients.
         if (error.status !== 403) {
           signOut();
-          replace(why, problem(new Problem(error.status, `That did not work: ${error.message}`)));
+          replace(why, problem(new Problem(error.status, `Signing in failed: ${error.message}`)));
           inputs.secret.select();
           return;
         }
@@ -37,7 +37,7 @@ export function signInForm({ failure, done }) {
         submit.disabled = false;
       }
       keepSignIn();
-      done();
+      onSignIn();
     },
   }, elements, why, submit);
   const element = h('section', { class: 'panel sign-in' },

@@ -1,10 +1,10 @@
-// One topic: its queues, its settings, and who uses it.
+// One topic: its queues, its settings, and its clients.
 
 import { get, pages, path } from '../api.js';
-import { facts, h, link, panel, route } from '../dom.js';
+import { definitionList, h, link, panel, route } from '../dom.js';
 import { age, bytes, count, rate, stored } from '../format.js';
 import { table } from '../table.js';
-import { deleteButton, settingsPanel } from './administered.js';
+import { deleteButton, settingsPanel } from './settings-panel.js';
 import { clientColumns } from './clients.js';
 import { changeTopic } from './topic-form.js';
 
@@ -13,7 +13,7 @@ export function topic(page, { topic: name }) {
   const of = (rest) => path`/v1/topics/${name}` + rest;
   const queues = table({
     caption: `Queues of ${name}`,
-    empty: 'It has no queues.',
+    empty: 'The topic has no queues.',
     columns: [
       { title: 'Queue', by: (queue) => queue.queue_id, cell: (queue) => queue.queue_id },
       { title: 'Broker', by: (queue) => queue.broker, cell: (queue) => h('span', { class: 'name' }, queue.broker) },
@@ -24,12 +24,12 @@ export function topic(page, { topic: name }) {
       { title: 'Newest', by: (queue) => queue.newest, cell: (queue) => age(queue.newest) },
     ],
   });
-  const users = table({ caption: `Clients of ${name}`, empty: 'No client of this proxy names it.', columns: clientColumns });
+  const users = table({ caption: `Clients of ${name}`, empty: 'No client of this proxy uses the topic.', columns: clientColumns });
   const stats = panel({
     title: 'Queues',
     load: () => get(of('/stats'), { signal }),
     show: (stats) => [
-      facts([
+      definitionList([
         ['Messages', count(stats.queues.reduce((sum, queue) => sum + queue.next_offset - queue.first_offset, 0))],
         ['Size', stored(stats.bytes)],
         ['Stored, last minute', rate(stats.rate_in)],
@@ -39,7 +39,7 @@ export function topic(page, { topic: name }) {
     ],
   });
   const settings = settingsPanel(page, {
-    at: of(''),
+    path: of(''),
     change: changeTopic,
     show: (topic) => {
       if (topic.type === 'lite' && lite.hidden) {
@@ -47,19 +47,19 @@ export function topic(page, { topic: name }) {
         lite.append(liteTopics.element);
         liteTopics.refresh();
       }
-      return facts([
+      return definitionList([
         ['Type', topic.type],
         ['Queues', queuesOf(topic)],
         ['Permission', topic.perm],
         ['Messages are kept', topic.retention ?? 'as configured'],
         ['Bytes are kept', keptBytes(topic.retention_bytes)],
-        ['Unused lite topics are kept', topic.type === 'lite' ? topic.lite_expiration ?? 'for ever' : undefined],
+        ['Unused lite topics are kept', topic.type === 'lite' ? topic.lite_expiration ?? 'forever' : undefined],
       ]);
     },
   });
   const liteNames = table({
     caption: `Lite topics of ${name}`,
-    empty: 'It has no lite topics now.',
+    empty: 'The topic has no lite topics.',
     filter: (lite) => lite.name,
     sort: 'Lite topic',
     columns: [
@@ -81,7 +81,7 @@ export function topic(page, { topic: name }) {
       liteNames.show(lines),
     ],
   });
-  // Only topics of type lite have some.
+  // Shown only for topics of type lite.
   const lite = h('div', { hidden: true });
   const clients = panel({
     title: 'Clients',
@@ -89,10 +89,10 @@ export function topic(page, { topic: name }) {
     show: ({ clients }) => users.show(clients),
   });
   const remove = deleteButton(page, {
-    at: of(''),
+    path: of(''),
     kind: 'topic',
     name,
-    loses: 'Its messages are deleted with it.',
+    consequence: 'Its messages are deleted with it.',
     back: '/topics',
   });
   return {
@@ -106,7 +106,7 @@ export function topic(page, { topic: name }) {
 
 function queuesOf({ queues, read_queues: read, write_queues: write }) {
   if (queues !== undefined || read === write) return count(queues ?? read);
-  return `${count(read)} to read, ${count(write)} to write`;
+  return `${count(read)} for reading, ${count(write)} for writing`;
 }
 
 function keptBytes(limit) {

@@ -29,7 +29,7 @@ export function topics(page) {
     load: async () => {
       const [{ topics }, stats] = await Promise.all([
         get('/v1/topics', { signal }),
-        // The names are worth showing without them.
+        // Without statistics, the names are still shown.
         pages('/v1/topic-stats', 'topics', { signal }).catch((failure) => ({ lines: [], failure })),
       ]);
       const known = new Map(stats.lines.map((line) => [line.name, line]));
@@ -37,13 +37,13 @@ export function topics(page) {
     },
     show: ({ topics, stats }) => [
       stats.failure && problem(stats.failure),
-      stats.truncated && h('p', { class: 'warning' }, `Only the first ${count(stats.lines.length)} topics have numbers here.`),
+      stats.truncated && h('p', { class: 'warning' }, `Only the first ${count(stats.lines.length)} topics are shown with numbers.`),
       list.show(topics),
     ],
   });
   const created = (name) => {
-    page.tell(`The topic ${name} was created.`);
-    page.go(route`/topics/${name}`);
+    page.notify(`The topic ${name} was created.`);
+    page.navigate(route`/topics/${name}`);
   };
   return {
     title: 'Topics',

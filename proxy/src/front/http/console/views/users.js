@@ -1,4 +1,4 @@
-// Users of access control, and what they may do. Those in the catalog are changed here, those in a file by subcommands.
+// The users and policies of access control. Those in the catalog can be changed here, and those in a file by commands.
 
 import { Problem, get } from '../api.js';
 import { button, h, panel } from '../dom.js';
@@ -7,9 +7,9 @@ import { addPolicy, addUser, changeUser, explain, removePolicy, removeUser, rene
 
 export function users(page) {
   let inCatalog = false;
-  // Carries a dialog out, and shows what it has changed.
-  const change = async (dialog, told) => {
-    if (await dialog) page.tell(told);
+  // Waits for a dialog, and shows its change.
+  const change = async (dialog, message) => {
+    if (await dialog) page.notify(message);
     all.refresh();
   };
   const actions = (...buttons) => inCatalog && h('div', { class: 'actions' }, buttons);
@@ -80,7 +80,7 @@ export function users(page) {
         h('div', { class: 'panel-head apart' }, h('h2', {}, 'Policies'), h('div', { class: 'actions' },
           inCatalog && button('New policy', () => change(addPolicy(users), 'The policy was added.'), { class: 'primary', 'data-key': 'new policy' }))),
         rules.show(users.flatMap((user) => user.policies)),
-        !inCatalog && h('p', { class: 'quiet more' }, 'They are in a file. The commands “user” and “acl” of the proxy’s program change them.'),
+        !inCatalog && h('p', { class: 'quiet more' }, 'Users and policies are in a file. Change them with the commands “user” and “acl” of rocketmq-thin-proxy.'),
       ];
     },
   });
