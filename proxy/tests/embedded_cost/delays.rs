@@ -1,4 +1,4 @@
-//! How late delayed messages come.
+//! Measures how late delayed messages are delivered.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,8 +11,8 @@ use rocketmq_thin_proxy::service::{Delay, Delivered, Delivery, Message, Receive,
 use super::{TOPIC, acknowledge, cpu_time, disk_use, message, open_again, request};
 
 /// How many messages are due in one second.
-const AT_ONCE: usize = 100_000;
-/// How many consumers receive them.
+const MESSAGES: usize = 100_000;
+/// The number of consumers.
 const CONSUMERS: usize = 8;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -26,8 +26,8 @@ async fn many_due_in_one_second() {
             let broker = open_again(&config).await;
             let services = broker.services();
             let first = SystemTime::now() + Duration::from_secs(30);
-            let due = |number: usize| first + Duration::from_millis((number * spread / AT_ONCE) as u64);
-            for start in (0..AT_ONCE).step_by(100) {
+            let due = |number: usize| first + Duration::from_millis((number * spread / MESSAGES) as u64);
+            for start in (0..MESSAGES).step_by(100) {
                 let delayed = |number: usize| Message {
                     id: number.to_string(),
                     delay: Some(Delay::Until(due(number))),
@@ -53,22 +53,22 @@ async fn many_due_in_one_second() {
                 }
             }
             late.sort();
-            let part = |of_hundred: usize| late[(late.len() - 1) * of_hundred / 100];
+            let percentile = |percent: usize| late[(late.len() - 1) * percent / 100];
             println!(
-                "{AT_ONCE} messages of {size} bytes due {name}: late p50 {:?}, p99 {:?}, worst {:?}; {early} early; CPU {:?}",
-                part(50),
-                part(99),
-                part(100),
+                "{MESSAGES} messages of {size} bytes due {name}: late p50 {:?}, p99 {:?}, worst {:?}; {early} early; CPU {:?}",
+                percentile(50),
+                percentile(99),
+                percentile(100),
                 cpu_time() - cpu,
             );
         }
     }
 }
 
-/// Receives until all messages have come. Returns which, and when.
+/// Receives until all messages were delivered. Returns their numbers, and when each was delivered.
 async fn consume(services: Services, received: Arc<AtomicUsize>) -> Vec<(usize, SystemTime)> {
-    let mut came = Vec::new();
-    while received.load(Ordering::Relaxed) < AT_ONCE {
+    let mut delivered = Vec::new();
+    while received.load(Ordering::Relaxed) < MESSAGES {
         let request = Receive { deadline: Instant::now() + Duration::from_secs(1), ..request(32) };
         let Delivered::Messages(deliveries) = services.messages.receive(request).await.expect("a receive")
         else {
@@ -76,10 +76,10 @@ async fn consume(services: Services, received: Arc<AtomicUsize>) -> Vec<(usize, 
         };
         let at = SystemTime::now();
         let number = |delivery: &Delivery| delivery.message.id.parse().expect("a number");
-        came.extend(deliveries.iter().map(|delivery| (number(delivery), at)));
+        delivered.extend(deliveries.iter().map(|delivery| (number(delivery), at)));
         received.fetch_add(acknowledge(&*services.messages, &deliveries).await, Ordering::Relaxed);
     }
-    came
+    delivered
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -107,7 +107,7 @@ async fn delays_while_a_large_topic_is_removed() {
     }
 }
 
-/// Sends a delayed message every 10 ms for some time. Returns how late they came, and how long the sends took.
+/// Sends a delayed message every 10 ms for `time`. Returns how late they were delivered, and how long the sends took.
 async fn lateness(services: &Services, time: Duration) -> String {
     let (start, mut late, mut sends) = (Instant::now(), Vec::new(), Vec::new());
     let mut due = std::collections::BTreeMap::new();

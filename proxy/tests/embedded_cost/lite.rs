@@ -1,4 +1,4 @@
-//! Many lite topics.
+//! Measures the cost of many lite topics.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -108,7 +108,7 @@ fn subscription(lite_topics: Vec<String>) -> LiteChange {
 async fn receive_lite(services: &Services) -> usize {
     let request = Receive { lite_client: Some(GROUP.to_owned()), ..request(32) };
     let Delivered::Messages(deliveries) = services.messages.receive(request).await.expect("a receive") else {
-        panic!("no message came")
+        panic!("no message was delivered")
     };
     acknowledge(&*services.messages, &deliveries).await
 }

@@ -1,5 +1,5 @@
-//! Measures the embedded backend alone: its CPU time per message of 1 KiB, and how late delayed messages come. The results
-//! are printed, not checked.
+//! Benchmarks of the embedded backend alone: the CPU time per message of 1 KiB, and how late delayed messages are
+//! delivered. The results are printed, not checked.
 //!
 //! `cargo test --release -p rocketmq-thin-proxy --test embedded_cost -- --ignored --nocapture`
 
@@ -19,7 +19,7 @@ use rocketmq_thin_proxy::service::{
 
 const TOPIC: &str = "cost";
 const GROUP: &str = "cost";
-const AT_ONCE: usize = 64;
+const IN_FLIGHT: usize = 64;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a benchmark"]
@@ -33,7 +33,7 @@ async fn cost_per_message() {
         println!("{name}: opened in {:?}, {} MB resident", start.elapsed(), resident());
         let services = broker.services();
         println!(
-            "{name}: send, {AT_ONCE} in flight: {}",
+            "{name}: send, {IN_FLIGHT} in flight: {}",
             measure(Load { count: 100_000, batch: 1 }, &services, send_one).await
         );
         println!(
@@ -49,7 +49,7 @@ async fn cost_per_message() {
             measure(Load { count: 200_000, batch: 32 }, &services, receive_many).await
         );
         println!(
-            "{name}: send, then kept: {}",
+            "{name}: send, not received before the restart: {}",
             measure(Load { count: 100_000, batch: 32 }, &services, send_many).await
         );
         drop(services);
@@ -100,7 +100,7 @@ async fn disk_use_with_short_retention() {
     }
 }
 
-/// The bytes of the blocks in use below a directory.
+/// The disk usage of a directory, in bytes.
 fn disk_use(path: &std::path::Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let metadata = std::fs::symlink_metadata(path).map_or(0, |metadata| metadata.blocks() * 512);
@@ -118,16 +118,16 @@ async fn open_again(config: &EmbeddedConfig) -> Embedded {
     }
 }
 
-/// How much is measured.
+/// The load of a measurement.
 #[derive(Clone, Copy)]
 struct Load {
-    /// Messages in all.
+    /// The total number of messages.
     count: usize,
-    /// Messages per request.
+    /// The number of messages per request.
     batch: usize,
 }
 
-/// Runs `work` in many tasks until all messages went through it. Returns what that cost.
+/// Runs `work` in many tasks until it has processed all messages. Returns a description of the cost.
 async fn measure<F, W>(load: Load, services: &Services, work: W) -> String
 where
     F: Future<Output = usize> + Send,
@@ -135,7 +135,7 @@ where
 {
     let done = Arc::new(AtomicUsize::new(0));
     let (cpu, start) = (cpu_time(), Instant::now());
-    let tasks: Vec<_> = (0..AT_ONCE / load.batch.min(8))
+    let tasks: Vec<_> = (0..IN_FLIGHT / load.batch.min(8))
         .map(|_| {
             let (messages, done) = (services.messages.clone(), done.clone());
             tokio::spawn(async move {
@@ -237,6 +237,7 @@ fn cpu_time() -> Duration {
     Duration::from_millis(10 * (ticks(11) + ticks(12)))
 }
 
+/// The resident memory of this process, in MB.
 fn resident() -> u64 {
     let pages = std::fs::read_to_string("/proc/self/statm").expect("procfs");
     let pages: u64 = pages.split(' ').nth(1).and_then(|field| field.parse().ok()).expect("a number");
