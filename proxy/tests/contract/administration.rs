@@ -1,4 +1,4 @@
-//! What an administrator sees of stored messages and of groups, and how a group is reset.
+//! Contract: reading stored messages, statistics of groups, and resets of groups.
 
 use rocketmq_thin_proxy::service::{
     QueueReset, ReadQueue, ResetGroup, ResetTarget, ServiceErrorKind, WantedMessage,
@@ -8,7 +8,7 @@ use crate::backend::Backend;
 use crate::client::{Client, sorted_ids};
 
 impl Client {
-    /// The ids of the stored messages that are wanted, sorted.
+    /// Searches the stored messages. Returns the sorted ids of those that match.
     async fn stored(&self, wanted: WantedMessage) -> Vec<String> {
         let administration = &self.services.administration;
         let mut found = Vec::new();
@@ -68,7 +68,7 @@ pub(crate) async fn stored_messages_are_read_without_being_consumed<B: Backend>(
     assert_eq!(absent.kind, ServiceErrorKind::TopicNotFound);
 }
 
-pub(crate) async fn a_group_that_is_reset_goes_on_there<B: Backend>(backend: B) {
+pub(crate) async fn a_group_continues_where_it_was_reset_to<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     client.send_ids(["1", "2", "3"]).await;
     let deliveries = client.receive_all(3).await;
@@ -86,7 +86,7 @@ pub(crate) async fn a_group_that_is_reset_goes_on_there<B: Backend>(backend: B) 
     assert_eq!(sorted_ids(&client.receive_all(1).await), ["6"]);
 }
 
-pub(crate) async fn a_reset_of_what_is_not_there_is_refused<B: Backend>(backend: B) {
+pub(crate) async fn a_reset_to_a_missing_queue_or_offset_is_refused<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     client.send_ids(["1"]).await;
     client.receive_all(1).await;

@@ -7,17 +7,17 @@ use rocketmq_thin_proxy::backend::remote::{self, RemoteConfig};
 use rocketmq_thin_proxy::service::Services;
 use tempfile::TempDir;
 
-use crate::client::PATIENCE;
+use crate::client::TIMEOUT;
 
-/// A way to run a backend.
+/// A backend under test.
 pub(crate) trait Backend {
-    /// A fresh backend that creates topics and groups when they are first named.
+    /// Starts a fresh backend that creates topics and groups on first use.
     async fn start() -> Self;
 
-    /// Its services.
+    /// The services of the backend.
     fn services(&self) -> Services;
 
-    /// Stops what runs in this process, the broker or the access to one, and starts it again over the same data.
+    /// Restarts the part of the backend that runs in this process, with the same data.
     async fn restart(self) -> Self;
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct Embedded {
 }
 
 impl Embedded {
-    /// A backend with this configuration, except for the directory.
+    /// Starts a backend with this configuration, except for the directory.
     pub(crate) async fn with(config: EmbeddedConfig) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let config = EmbeddedConfig { data_dir: directory.path().to_owned(), ..config };
@@ -55,12 +55,12 @@ impl Backend for Embedded {
             loop {
                 match embedded::open(config.clone()).await {
                     Err(embedded::OpenError::InUse(_)) => tokio::task::yield_now().await,
-                    other => break other.expect("what was closed opens"),
+                    other => break other.expect("a closed directory opens"),
                 }
             }
         };
         let broker =
-            tokio::time::timeout(Duration::from_secs(30), reopened).await.expect("the directory is given up");
+            tokio::time::timeout(Duration::from_secs(30), reopened).await.expect("the directory is released");
         Self { directory, broker, config }
     }
 }
@@ -82,11 +82,11 @@ impl Backend for Remote {
             name_server,
             auto_create_topics: true,
             // Other suites run at the same time and may delay the brokers.
-            lookup_timeout: PATIENCE,
-            call_timeout: PATIENCE,
+            lookup_timeout: TIMEOUT,
+            call_timeout: TIMEOUT,
             ..RemoteConfig::default()
         };
-        Self { services: remote::open(&config).expect("no file is named") }
+        Self { services: remote::open(&config).expect("a valid configuration") }
     }
 
     fn services(&self) -> Services {

@@ -1,4 +1,4 @@
-//! Short forms of the calls and messages that cases need.
+//! A test client: shorthands for the calls and messages that cases need.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,11 +12,11 @@ use rocketmq_thin_proxy::service::{
     TopicConfig, TopicKind, Whence,
 };
 
-/// How long a case waits before it fails: long enough for any machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-/// A lease that is longer than a case.
+/// How long a case waits before it fails. Long enough for a slow machine.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
+/// A lease that outlasts a case.
 pub(crate) const LONG: Duration = Duration::from_secs(600);
-/// A lease that ends soon.
+/// A lease that expires soon.
 pub(crate) const SHORT: Duration = Duration::from_millis(50);
 
 /// A client with a topic and a group of its own.
@@ -27,7 +27,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A client with names that no other case uses.
+    /// Creates a client with a topic and a group that no other case uses.
     pub(crate) fn new(services: Services) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -35,20 +35,20 @@ impl Client {
         Self { services, topic: format!("topic-{id}-{number}"), group: format!("group-{id}-{number}") }
     }
 
-    /// The same, with an existing topic of this many queues.
+    /// As [`Client::new`], and creates the topic with this many queues.
     pub(crate) async fn with_queues(services: Services, queues: i32) -> Self {
         let client = Self::new(services);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
-            let made = client.services.metadata.create_topic(client.topic_config(queues), false).await;
-            if !is_flow_control(&made, deadline) {
-                made.expect("a new topic");
+            let created = client.services.metadata.create_topic(client.topic_config(queues), false).await;
+            if !is_flow_control(&created, deadline) {
+                created.expect("a new topic");
                 return client;
             }
         }
     }
 
-    /// The same topic, for another group.
+    /// A client of the same topic in another group.
     pub(crate) fn other_group(&self) -> Self {
         let group = format!("{}-other", self.group);
         Self { services: self.services.clone(), topic: self.topic.clone(), group }
@@ -69,10 +69,10 @@ impl Client {
             |delay| matches!(delay, Delay::Unknown) || matches!(delay, Delay::Until(time) if time > now);
         let at_once: Vec<_> =
             messages.iter().map(|message| !message.half && !message.delay.is_some_and(waits)).collect();
-        let deadline = Instant::now() + PATIENCE;
-        let mut places = vec![None; messages.len()];
-        while places.contains(&None) {
-            let open: Vec<_> = (0..places.len()).filter(|index| places[*index].is_none()).collect();
+        let deadline = Instant::now() + TIMEOUT;
+        let mut results = vec![None; messages.len()];
+        while results.contains(&None) {
+            let open: Vec<_> = (0..results.len()).filter(|index| results[*index].is_none()).collect();
             let batch = open.iter().map(|index| messages[*index].clone()).collect();
             let sent = self.services.messages.send(&self.topic, batch, deadline).await;
             if is_flow_control(&sent, deadline) {
@@ -80,14 +80,14 @@ impl Client {
             }
             for (index, sent) in open.into_iter().zip(sent?) {
                 if !is_flow_control(&sent, deadline) {
-                    places[index] = Some(sent?);
+                    results[index] = Some(sent?);
                 }
             }
         }
-        let sent: Vec<Sent> = places.into_iter().flatten().collect();
+        let sent: Vec<Sent> = results.into_iter().flatten().collect();
         if self.services.metadata.capabilities().offsets {
             let sent = sent.iter().zip(at_once).filter(|(_, at_once)| *at_once);
-            // The last one of each queue: the others are before it.
+            // Only the last message of each queue, as it comes after the others.
             let last: BTreeMap<_, _> = sent.map(|(sent, _)| (sent.queue_id, sent.queue_offset)).collect();
             for (queue_id, offset) in last {
                 self.arrived(queue_id, offset).await?;
@@ -96,19 +96,19 @@ impl Client {
         Ok(sent)
     }
 
-    /// Waits until a message can be received: Apache's brokers add it to its queue shortly after they answer its send.
+    /// Waits until a message can be received. Apache's brokers add it to its queue shortly after they answer the send.
     async fn arrived(&self, queue_id: i32, offset: i64) -> Result<(), ServiceError> {
         let route = self.services.routes.route(&self.topic).await?;
         let queue = QueueRef {
             topic: &self.topic,
             broker: &route.queues[0].broker,
             id: queue_id,
-            deadline: Instant::now() + PATIENCE,
+            deadline: Instant::now() + TIMEOUT,
         };
-        // Hundreds of sends that ask all the time would keep a small broker from storing messages.
-        static ASKING: Semaphore = Semaphore::const_new(4);
+        // Bounds concurrent queries, as hundreds of them would keep a small broker from storing messages.
+        static QUERIES: Semaphore = Semaphore::const_new(4);
         loop {
-            let _turn = ASKING.acquire().await.expect("it is never closed");
+            let _permit = QUERIES.acquire().await.expect("the semaphore is never closed");
             let end = self.services.offsets.offset(queue, Whence::End).await;
             if !is_flow_control(&end, queue.deadline) && end? > offset {
                 return Ok(());
@@ -123,7 +123,7 @@ impl Client {
         }
     }
 
-    /// A receive with default values.
+    /// A request to receive with default values.
     pub(crate) fn request(&self) -> Receive {
         Receive {
             topic: self.topic.clone(),
@@ -132,7 +132,7 @@ impl Client {
             filter: Filter::All,
             max: 32,
             invisible: LONG,
-            deadline: Instant::now() + PATIENCE,
+            deadline: Instant::now() + TIMEOUT,
             fifo: false,
             attempt_id: None,
             lite_client: None,
@@ -156,30 +156,30 @@ impl Client {
         let mut all = Vec::new();
         while all.len() < count {
             let deliveries = self.receive(self.request()).await;
-            assert!(!deliveries.is_empty(), "only {} of {count} messages came", all.len());
+            assert!(!deliveries.is_empty(), "only {} of {count} messages were delivered", all.len());
             all.extend(deliveries);
         }
         all
     }
 
-    /// The next message, under a lease of this length.
+    /// Receives the next message, with a lease of this duration.
     pub(crate) async fn next(&self, invisible: Duration) -> Delivery {
         let deliveries = self.receive(Receive { max: 1, invisible, ..self.request() }).await;
         deliveries.into_iter().next().expect("a message")
     }
 
-    /// The messages that are there now.
+    /// Receives without waiting.
     pub(crate) async fn now(&self, request: Receive) -> Vec<Delivery> {
         self.receive(Receive { deadline: Instant::now(), ..request }).await
     }
 
-    /// Asserts that there are no messages now.
+    /// Asserts that no message can be received now.
     pub(crate) async fn expect_nothing(&self) {
         let deliveries = self.now(self.request()).await;
         assert!(deliveries.is_empty(), "unexpected messages {:?}", ids(&deliveries));
     }
 
-    /// A receive in order.
+    /// A request to receive in order.
     pub(crate) fn in_order(&self) -> Receive {
         Receive { fifo: true, ..self.request() }
     }
@@ -193,7 +193,7 @@ impl Client {
             topic: self.topic.clone(),
             group: self.group.clone(),
             entries,
-            deadline: Instant::now() + PATIENCE,
+            deadline: Instant::now() + TIMEOUT,
         };
         self.services.messages.acknowledge(request).await.expect("an acknowledgement")
     }
@@ -210,7 +210,7 @@ impl Client {
             entry: settle(delivery),
             invisible,
             next_attempt,
-            deadline: Instant::now() + PATIENCE,
+            deadline: Instant::now() + TIMEOUT,
         };
         self.services.messages.change_invisible(request).await.expect("a change")
     }
@@ -220,7 +220,7 @@ impl Client {
             topic: self.topic.clone(),
             group: self.group.clone(),
             entry: settle(delivery),
-            deadline: Instant::now() + PATIENCE,
+            deadline: Instant::now() + TIMEOUT,
         };
         self.services.messages.forward_to_dead_letter(request).await.expect("a forward");
     }
@@ -240,7 +240,7 @@ pub(crate) fn settle(delivery: &Delivery) -> Settle {
 /// The delivery under the lease that a change started.
 pub(crate) fn changed(delivery: &Delivery, outcome: InvisibleOutcome, invisible: Duration) -> Delivery {
     let InvisibleOutcome::Changed { coordinates, received_at } = outcome else {
-        panic!("the lease was over")
+        panic!("the lease has expired")
     };
     Delivery { coordinates, received_at, invisible, ..delivery.clone() }
 }
@@ -273,7 +273,7 @@ pub(crate) fn sorted_ids(deliveries: &[Delivery]) -> Vec<&str> {
     ids
 }
 
-/// Whether a small broker refused a request because too many wait. It has done nothing, and clients try again.
+/// Whether a broker refused a request because too many are waiting. Clients retry such requests.
 pub(crate) fn is_flow_control<T>(result: &Result<T, ServiceError>, deadline: Instant) -> bool {
     matches!(result, Err(error) if error.kind == ServiceErrorKind::Busy) && Instant::now() < deadline
 }

@@ -1,4 +1,4 @@
-//! What the embedded backend's configuration promises.
+//! The embedded backend: configuration options.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::backend::{Backend, Embedded};
 use crate::client::{Client, LONG, ids, of_group, plain};
 
 #[tokio::test]
-async fn requests_create_nothing_if_so_configured() {
+async fn requests_create_nothing_if_automatic_creation_is_off() {
     let strict =
         EmbeddedConfig { auto_create_topics: false, auto_create_groups: false, ..EmbeddedConfig::default() };
     let backend = Embedded::with(strict).await;
@@ -48,7 +48,7 @@ async fn requests_create_no_more_topics_and_groups_than_the_limit() {
 
 #[tokio::test]
 async fn old_messages_are_read_from_the_disk() {
-    // Little memory for messages, so that most are read from the disk.
+    // A small cache, so that most messages are read from the disk.
     let backend = Embedded::with(EmbeddedConfig { cache_bytes: 20_000, ..EmbeddedConfig::default() }).await;
     let client = Client::with_queues(backend.services(), 3).await;
     let body = vec![7u8; 1000];
@@ -60,7 +60,7 @@ async fn old_messages_are_read_from_the_disk() {
     assert_eq!(ids(&deliveries).into_iter().collect::<BTreeSet<_>>().len(), 500);
     for queue in 0..3 {
         let offsets = deliveries.iter().filter(|d| d.queue_id == queue).map(|d| d.queue_offset);
-        assert!(offsets.is_sorted(), "queue {queue} came out of order");
+        assert!(offsets.is_sorted(), "queue {queue} was delivered out of order");
     }
 }
 
@@ -72,7 +72,7 @@ async fn old_messages_are_removed() {
     let late = client.other_group();
     client.send_ids(0..3).await;
     assert_eq!(client.receive_all(3).await.len(), 3);
-    // A group that comes later misses what was removed, and nothing else.
+    // A later group misses the messages that were removed, and no others.
     let mut number = 3;
     let offset = loop {
         client.send_ids([number]).await;
@@ -81,7 +81,7 @@ async fn old_messages_are_removed() {
         match deliveries.first() {
             Some(first) if first.queue_offset == 0 => number += 1,
             Some(first) => break first.queue_offset,
-            // Removed as soon as it was sent.
+            // The message was removed at once.
             None => break number,
         }
     };
@@ -101,7 +101,7 @@ async fn too_many_waiting_receives_are_refused() {
         assert!(poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
         let error = client.try_receive(client.request()).await.expect_err("two wait");
         assert_eq!((error.kind, error.message.as_str()), (ServiceErrorKind::Busy, "polling full"));
-        // A receive that gives up leaves its place.
+        // A cancelled receive no longer counts.
         drop(first);
         let (delivery, ()) = tokio::join!(client.next(LONG), client.send_ids(["a", "b"]));
         assert_ne!(delivery.message.id, second.await.message.id);
@@ -123,7 +123,7 @@ async fn ten_thousand_receives_of_one_group_may_wait_and_one_gets_the_message() 
 }
 
 #[tokio::test]
-async fn a_group_with_too_much_unsettled_gets_nothing_new() {
+async fn a_group_with_too_many_unsettled_messages_gets_no_new_ones() {
     let backend =
         Embedded::with(EmbeddedConfig { max_unsettled_per_queue: 3, ..EmbeddedConfig::default() }).await;
     let client = Client::with_queues(backend.services(), 1).await;

@@ -1,4 +1,4 @@
-//! Which directories the embedded backend refuses.
+//! The embedded backend: directories that it refuses to open.
 
 use std::fs;
 

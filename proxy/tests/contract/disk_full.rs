@@ -1,6 +1,7 @@
-//! What the embedded backend does while the disk is full, and once there is room again.
+//! The embedded backend: a full disk, and the recovery once there is space.
 //!
-//! A limit on the size of files stands for the full disk. It holds for a whole process, so the case has one of its own.
+//! A limit on the size of files stands for the full disk. It applies to a whole process, so the test runs in one of its
+//! own.
 
 use std::process::Command;
 
@@ -14,7 +15,7 @@ use crate::client::{Client, LONG, delayed, plain, sorted_ids};
 use crate::transactions::half;
 
 #[test]
-fn it_goes_on_once_there_is_room() {
+fn the_broker_recovers_once_there_is_space() {
     let case = Command::new(std::env::current_exe().expect("this test"))
         .args(["--exact", "disk_full::the_process_with_a_full_disk", "--ignored", "--nocapture"])
         .output()
@@ -25,7 +26,7 @@ fn it_goes_on_once_there_is_room() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "run by the test above, in a process of its own"]
 async fn the_process_with_a_full_disk() {
-    // Without a handler the first write beyond the limit ends the process.
+    // Without a handler, the first write beyond the limit would end the process.
     let _handler = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).expect("a handler");
     let backend = Embedded::with(EmbeddedConfig::default()).await;
     let client = Client::with_queues(backend.services(), 1).await;
@@ -63,7 +64,7 @@ async fn the_process_with_a_full_disk() {
     let client = Client { services: backend.services(), topic, group };
     let deliveries = client.receive_all(3).await;
     let mut ids = sorted_ids(&deliveries);
-    // A send that was refused may be stored for all that.
+    // A send that was refused may be stored nevertheless.
     ids.retain(|id| *id != "refused");
     assert_eq!(ids, ["after", "before-2", "half"]);
 }

@@ -1,4 +1,4 @@
-//! What the embedded backend promises about transactions and recalls beyond what Apache's brokers do.
+//! The embedded backend: guarantees for transactions and recalls that Apache's brokers do not give.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -12,11 +12,11 @@ use rocketmq_thin_proxy::service::{
 };
 
 use crate::backend::{Backend, Embedded};
-use crate::client::{Client, LONG, PATIENCE, delayed, ids, plain};
+use crate::client::{Client, LONG, TIMEOUT, delayed, ids, plain};
 use crate::restart::client_after_restart;
 use crate::transactions::half;
 
-/// A broker that asks soon, and again soon.
+/// A broker with short times before and between orphan checks.
 async fn impatient() -> (Client, Embedded) {
     let backend = Embedded::with(EmbeddedConfig {
         transaction_timeout: Duration::from_millis(20),
@@ -35,16 +35,16 @@ impl Client {
         self.services.broker_requests.announce_producers(std::slice::from_ref(&self.topic)).await;
     }
 
-    /// The next check, for which a producer is asked.
+    /// Takes the next check, and reports that a producer was asked.
     async fn asked(&self) -> Delivery {
         let check = self.checked().await;
         self.services.broker_requests.checked(&check.coordinates, CheckOutcome::Sent).await;
         check
     }
 
-    /// The next check.
+    /// Takes the next check.
     async fn checked(&self) -> Delivery {
-        let next = tokio::time::timeout(PATIENCE, self.services.broker_requests.next());
+        let next = tokio::time::timeout(TIMEOUT, self.services.broker_requests.next());
         match next.await.expect("a check") {
             BrokerRequest::Check(check) => *check,
             other => panic!("{other:?}"),
@@ -71,7 +71,7 @@ async fn the_first_decision_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_contrary_decisions_at_the_same_time_one_counts() {
+async fn one_of_several_concurrent_contradicting_decisions_counts() {
     let backend = Embedded::start().await;
     let client = Client::with_queues(backend.services(), 1).await;
     let mut transactions = Vec::new();
@@ -87,14 +87,14 @@ async fn of_contrary_decisions_at_the_same_time_one_counts() {
     let mut seen = BTreeSet::new();
     while !seen.contains("last") {
         for delivery in client.receive(client.request()).await {
-            assert!(seen.insert(delivery.message.id.clone()), "{} came twice", delivery.message.id);
+            assert!(seen.insert(delivery.message.id.clone()), "{} was delivered twice", delivery.message.id);
         }
     }
     client.expect_nothing().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn thousands_of_open_transactions_are_each_delivered_once_or_never_while_producers_are_asked() {
+async fn thousands_of_transactions_are_decided_once_while_producers_are_asked() {
     const COUNT: usize = 2_000;
     let config = EmbeddedConfig {
         transaction_timeout: Duration::from_millis(20),
@@ -146,7 +146,7 @@ async fn a_producer_is_asked_about_an_undecided_message() {
     assert_eq!((first.message.id.as_str(), &first.topic), ("undecided", &client.topic));
     let second = client.asked().await;
     assert_eq!(second.message, first.message);
-    // Both name the same transaction.
+    // Both coordinates name the same transaction.
     client.commit(&first.coordinates).await;
     client.roll_back(&second.coordinates).await;
     assert_eq!(ids(&client.receive_all(1).await), ["undecided"]);
@@ -155,7 +155,7 @@ async fn a_producer_is_asked_about_an_undecided_message() {
 }
 
 #[tokio::test]
-async fn checks_go_on_after_a_restart() {
+async fn checks_continue_after_a_restart() {
     let (client, backend) = impatient().await;
     client.send_half(half("undecided")).await;
     client.announce().await;
@@ -177,7 +177,7 @@ async fn after_the_last_check_a_message_is_discarded() {
     client.announce().await;
     assert_eq!(client.asked().await.message.id, "undecided");
     let other = client.send_half(half("other")).await;
-    // Checked after the third time of the first message.
+    // These checks are later than a third check of the first message would be.
     for _ in 0..2 {
         assert_eq!(client.asked().await.message.id, "other");
     }
@@ -189,7 +189,7 @@ async fn after_the_last_check_a_message_is_discarded() {
 }
 
 #[tokio::test]
-async fn a_check_that_nobody_was_asked_does_not_count() {
+async fn a_check_without_a_producer_does_not_count() {
     let (client, _backend) = impatient().await;
     let undecided = client.send_half(half("undecided")).await;
     client.announce().await;
@@ -204,7 +204,7 @@ async fn a_check_that_nobody_was_asked_does_not_count() {
 }
 
 #[tokio::test]
-async fn without_a_producer_nobody_is_asked() {
+async fn only_topics_with_a_producer_are_checked() {
     let (client, _backend) = impatient().await;
     let other = Client::with_queues(client.services.clone(), 1).await;
     client.send_half(half("first")).await;
@@ -217,7 +217,7 @@ async fn without_a_producer_nobody_is_asked() {
 }
 
 #[tokio::test]
-async fn half_messages_and_recalls_end_with_their_topic() {
+async fn half_messages_and_delayed_messages_are_deleted_with_their_topic() {
     let backend = Embedded::start().await;
     let client = Client::with_queues(backend.services(), 1).await;
     let transaction = client.send_half(half("half")).await;
@@ -276,7 +276,7 @@ async fn a_message_is_recalled_or_delivered() {
     let (recalled, delivered) = tokio::join!(
         async {
             let mut recalled = BTreeSet::new();
-            // The latest first: the recalls meet the deliveries half-way.
+            // The latest first, so that recalls and deliveries meet half-way.
             for handle in handles.iter().rev() {
                 if let Ok(id) = client.recall(handle).await {
                     recalled.insert(id);
@@ -288,7 +288,7 @@ async fn a_message_is_recalled_or_delivered() {
             let mut delivered = BTreeSet::new();
             while !delivered.contains("last") {
                 for delivery in client.receive(client.request()).await {
-                    assert!(delivered.insert(delivery.message.id), "one came twice");
+                    assert!(delivered.insert(delivery.message.id), "a message was delivered twice");
                 }
             }
             delivered

@@ -1,4 +1,4 @@
-//! What ordered groups and message groups promise.
+//! Contract: FIFO groups and message groups.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -18,7 +18,7 @@ async fn send_in_order(client: &Client, ids: &[&str]) {
 
 pub(crate) async fn a_message_group_stays_in_one_queue<B: Backend>(backend: B) {
     let client = Client::with_queues(backend.services(), 8).await;
-    // The queues that Apache's proxy chooses.
+    // The same queues as Apache's proxy chooses.
     for (group, queue) in [("order-1", 3), ("order-2", 2), ("order-3", 7), ("user:4711", 4), ("a", 0)] {
         let mut queues = BTreeSet::new();
         for id in 0..3 {
@@ -78,14 +78,14 @@ pub(crate) async fn the_same_attempt_gets_its_batch_again<B: Backend>(backend: B
     let again = client.receive(named("one")).await;
     assert_eq!(ids(&again), ["a", "b"]);
     assert!(again.iter().all(|delivery| delivery.attempt == 1));
-    // The coordinates of the lost answer no longer settle anything.
+    // The coordinates of the lost response no longer settle anything.
     client.acknowledge(&lost).await;
     assert!(client.now(named("two")).await.is_empty());
     client.acknowledge(&again).await;
     assert_eq!(ids(&client.receive(named("two")).await), ["c"]);
 }
 
-pub(crate) async fn an_unsettled_batch_comes_again_in_order<B: Backend>(backend: B) {
+pub(crate) async fn an_unsettled_batch_is_redelivered_in_order<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     send_in_order(&client, &["a", "b", "c", "d"]).await;
     let batch =
@@ -109,7 +109,7 @@ pub(crate) async fn a_suspended_lease_counts<B: Backend>(backend: B) {
     assert_eq!(client.receive(client.in_order()).await[0].attempt, 2);
 }
 
-/// A client with one queue, and these messages of message groups in it.
+/// Creates a client with one queue, and sends these messages of message groups to it.
 async fn with_messages<B: Backend>(backend: &B, messages: &[(&str, &str)]) -> Client {
     let client = Client::with_queues(backend.services(), 1).await;
     for (id, group) in messages {
@@ -135,14 +135,14 @@ pub(crate) async fn message_groups_do_not_block_each_other<B: Backend>(backend: 
     assert_eq!((ids(&a1), ids(&b)), (vec!["a1"], vec!["b1", "b2"]));
     client.send(vec![of_group("a3", "a")]).await;
     assert!(client.now(client.in_order()).await.is_empty());
-    // The message that was passed over comes before the one behind it.
+    // The message that was passed over is delivered before the later one.
     let (a, outcomes) = tokio::join!(client.receive(client.in_order()), client.acknowledge(&a1));
     assert_eq!((ids(&a), outcomes), (vec!["a2", "a3"], vec![AckOutcome::Done]));
     client.acknowledge(&b).await;
     assert!(client.now(client.in_order()).await.is_empty());
 }
 
-pub(crate) async fn what_waits_for_its_message_group_survives_a_restart<B: Backend>(backend: B) {
+pub(crate) async fn blocked_messages_survive_a_restart<B: Backend>(backend: B) {
     let client = with_messages(&backend, &TWO_GROUPS).await;
     let a1 = client.receive(Receive { max: 1, ..client.in_order() }).await;
     let b = client.now(client.in_order()).await;
@@ -154,12 +154,12 @@ pub(crate) async fn what_waits_for_its_message_group_survives_a_restart<B: Backe
     assert_eq!((ids(&b), ids(&a2), a2[0].attempt), (vec!["b1", "b2"], vec!["a2"], 1));
 }
 
-pub(crate) async fn a_message_group_is_free_when_nothing_of_it_is_leased<B: Backend>(backend: B) {
+pub(crate) async fn a_message_group_is_unblocked_when_no_message_has_a_lease<B: Backend>(backend: B) {
     let client = with_messages(&backend, &[("a1", "a"), ("a2", "a"), ("b1", "b")]).await;
     let batch = client.receive(Receive { max: 2, ..client.in_order() }).await;
     assert_eq!(ids(&batch), ["a1", "a2"]);
     client.change(&batch[0], Duration::ZERO, NextAttempt::Counts).await;
-    // The second message of the group is still under its lease.
+    // The second message of the group still has a running lease.
     assert_eq!(ids(&client.now(client.in_order()).await), ["b1"]);
     let (again, _) = tokio::join!(
         client.receive(client.in_order()),

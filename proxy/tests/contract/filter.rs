@@ -1,11 +1,11 @@
-//! What filters promise.
+//! Contract: filters.
 
 use std::time::Instant;
 
 use rocketmq_thin_proxy::service::{Filter, Message, Receive, ServiceErrorKind};
 
 use crate::backend::Backend;
-use crate::client::{Client, PATIENCE, ids, plain, sorted_ids};
+use crate::client::{Client, TIMEOUT, ids, plain, sorted_ids};
 
 fn tagged(id: &str, tag: &str) -> Message {
     Message { tag: Some(tag.to_owned()), ..plain(id) }
@@ -19,7 +19,7 @@ async fn red_green_and_none(client: &Client) {
     client.send(vec![tagged("g1", "green"), tagged("r1", "red"), plain("n1"), tagged("r2", "red")]).await;
 }
 
-pub(crate) async fn only_wanted_tags_are_delivered<B: Backend>(backend: B) {
+pub(crate) async fn only_matching_tags_are_delivered<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     red_green_and_none(&client).await;
     assert_eq!(sorted_ids(&client.receive(wanting(&client, &["red"])).await), ["r1", "r2"]);
@@ -32,7 +32,7 @@ pub(crate) async fn filtered_messages_are_consumed<B: Backend>(backend: B) {
     client.expect_nothing().await;
 }
 
-pub(crate) async fn many_unwanted_messages_do_not_hide_a_wanted_one<B: Backend>(backend: B) {
+pub(crate) async fn many_filtered_messages_do_not_hide_a_matching_one<B: Backend>(backend: B) {
     let client = Client::with_queues(backend.services(), 1).await;
     for _ in 0..50 {
         client.send((0..200).map(|id| tagged(&id.to_string(), "green")).collect()).await;
@@ -42,13 +42,13 @@ pub(crate) async fn many_unwanted_messages_do_not_hide_a_wanted_one<B: Backend>(
     client.expect_nothing().await;
 }
 
-pub(crate) async fn several_tags_may_be_wanted<B: Backend>(backend: B) {
+pub(crate) async fn a_filter_may_have_several_tags<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     red_green_and_none(&client).await;
     assert_eq!(sorted_ids(&client.receive(wanting(&client, &["red", "green"])).await), ["g1", "r1", "r2"]);
 }
 
-pub(crate) async fn an_expression_selects<B: Backend>(backend: B) {
+pub(crate) async fn an_expression_filters_messages<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     if !client.services.metadata.capabilities().sql_filter {
         return;
@@ -68,7 +68,7 @@ pub(crate) async fn an_expression_selects<B: Backend>(backend: B) {
 pub(crate) async fn an_expression_is_checked_before_anything_is_received<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     let (messages, capabilities) = (&client.services.messages, client.services.metadata.capabilities());
-    let check = async |filter| messages.check_filter(filter, Instant::now() + PATIENCE).await;
+    let check = async |filter| messages.check_filter(filter, Instant::now() + TIMEOUT).await;
     assert_eq!(check(Filter::All).await, Ok(()));
     assert_eq!(check(Filter::Tags(vec!["a".to_owned()])).await, Ok(()));
     if capabilities.sql_filter {
@@ -78,7 +78,7 @@ pub(crate) async fn an_expression_is_checked_before_anything_is_received<B: Back
     }
 }
 
-pub(crate) async fn an_expression_searches_texts<B: Backend>(backend: B) {
+pub(crate) async fn an_expression_searches_strings<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     if !client.services.metadata.capabilities().sql_filter {
         return;

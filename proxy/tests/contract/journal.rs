@@ -1,4 +1,4 @@
-//! What the embedded backend does with a journal that an interrupted write or a bad disk left behind.
+//! The embedded backend: opening a journal after an interrupted write or with damaged data.
 
 use std::fs;
 
@@ -11,8 +11,8 @@ fn in_directory(directory: &tempfile::TempDir) -> EmbeddedConfig {
     EmbeddedConfig { data_dir: directory.path().to_owned(), ..EmbeddedConfig::default() }
 }
 
-/// Stores three messages in batches of their own. Returns the journal that holds them and its size without the zeros at
-/// its end.
+/// Stores three messages, each in a batch of its own. Returns the journal with them, and its size without the zeros at
+/// the end.
 async fn three_messages(directory: &tempfile::TempDir) -> (std::path::PathBuf, usize) {
     let broker = open(in_directory(directory)).await.expect("a fresh directory opens");
     for id in ["a", "b", "c"] {
@@ -45,7 +45,7 @@ async fn an_interrupted_last_write_is_dropped() {
 }
 
 #[tokio::test]
-async fn damaged_messages_are_refused_with_what_to_do() {
+async fn damaged_messages_are_refused_with_advice() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let (journal, size) = three_messages(&directory).await;
     let mut bytes = fs::read(&journal).expect("readable");

@@ -1,4 +1,4 @@
-//! What survives SIGKILL of a real process.
+//! The embedded backend: the data that survives SIGKILL of a real process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
@@ -27,11 +27,11 @@ fn ordered(services: Services) -> Client {
     Client { services, topic: "ordered".to_owned(), group: "ordered".to_owned() }
 }
 
-/// The message group of which the first message stays under a lease.
+/// The message group whose first message keeps its lease.
 const BLOCKED: &str = "blocked";
 const FREE: [&str; 2] = ["free", "other"];
 
-/// What the child printed about messages in order: `verb group number`.
+/// The lines that the child printed about messages in order: `verb group number`.
 #[derive(Default)]
 struct Order {
     sent: BTreeMap<String, BTreeSet<u32>>,
@@ -53,7 +53,7 @@ impl Order {
         Some(())
     }
 
-    /// Receives what is left and asserts that it comes in order, without the blocked group.
+    /// Receives the remaining messages. Asserts that they are in order, and that the blocked group stays blocked.
     async fn check(&self, client: &Client) {
         let empty = BTreeSet::new();
         let of =
@@ -76,11 +76,11 @@ impl Order {
         }
         for (group, numbers) in seen {
             assert_ne!(group, BLOCKED, "a message group did not stay blocked");
-            assert!(numbers.is_sorted(), "{group} came as {numbers:?}");
+            assert!(numbers.is_sorted(), "{group} was delivered as {numbers:?}");
             let settled = of(&self.settled, &group);
             assert!(
                 numbers.iter().all(|number| !settled.contains(number)),
-                "{group}: settled and came again"
+                "{group}: a settled message was redelivered"
             );
         }
     }
@@ -94,7 +94,7 @@ fn number_of(delivery: &Delivery) -> u32 {
     delivery.message.id.parse().expect("a number")
 }
 
-/// Sends to each message group, and receives, settles and prints.
+/// Sends to each message group, receives and settles messages, and prints what was answered.
 #[expect(clippy::print_stdout, reason = "the test that kills this process reads it")]
 async fn one_round_in_order(client: &Client, round: u32) {
     for group in FREE.into_iter().chain([BLOCKED]) {
@@ -120,17 +120,17 @@ async fn one_round_in_order(client: &Client, round: u32) {
 }
 
 #[tokio::test]
-async fn what_was_answered_survives_with_fsync() {
-    what_was_answered_survives("sync").await;
+async fn acknowledged_requests_survive_with_fsync() {
+    acknowledged_requests_survive("sync").await;
 }
 
 #[tokio::test]
-async fn what_was_answered_survives_without_fsync() {
-    what_was_answered_survives("async").await;
+async fn acknowledged_requests_survive_without_fsync() {
+    acknowledged_requests_survive("async").await;
 }
 
-/// A child process sends and acknowledges, and prints what was answered, until it is killed.
-async fn what_was_answered_survives(flush: &str) {
+/// Runs a child process that sends and acknowledges messages and prints what was answered, until it is killed.
+async fn acknowledged_requests_survive(flush: &str) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut child = Command::new(std::env::current_exe().expect("this test"))
         .args(["--exact", "kill::the_process_that_is_killed", "--ignored", "--nocapture"])
@@ -143,8 +143,8 @@ async fn what_was_answered_survives(flush: &str) {
     let (mut sent, mut settling, mut settled, mut leased) =
         (BTreeSet::new(), BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     let mut order = Order::default();
-    let told = BufReader::new(child.stdout.take().expect("its output"));
-    for line in told.lines() {
+    let output = BufReader::new(child.stdout.take().expect("its output"));
+    for line in output.lines() {
         let line = line.expect("text");
         if order.read(&line).is_some() {
             continue;
@@ -159,29 +159,29 @@ async fn what_was_answered_survives(flush: &str) {
             settled.insert(id.to_owned());
         }
         if settled.len() >= 200 {
-            // SIGKILL. What it printed before is still read.
+            // SIGKILL. The loop still reads the lines that were printed before.
             let _ = child.kill();
         }
     }
-    child.wait().expect("it is gone");
+    child.wait().expect("the child has ended");
     assert!(settled.len() >= 200, "the child ended early");
 
     let config = EmbeddedConfig { data_dir: directory.path().to_owned(), ..EmbeddedConfig::default() };
-    let broker = open(config).await.expect("what was killed opens");
+    let broker = open(config).await.expect("the directory opens after a kill");
     let client = client(broker.services());
     let mut seen = BTreeSet::new();
-    // Messages that were being acknowledged may come or not. All others must come when their leases end.
+    // Messages that were being acknowledged may be redelivered. All others must be, when their leases expire.
     let expected: BTreeSet<_> = sent.difference(&settling).cloned().collect();
     while !expected.is_subset(&seen) {
         let deliveries = client.receive(client.request()).await;
         assert!(!deliveries.is_empty(), "lost: {:?}", expected.difference(&seen));
         seen.extend(ids(&deliveries).into_iter().map(str::to_owned));
     }
-    assert!(seen.is_disjoint(&settled), "an acknowledged message came again");
-    assert!(!seen.iter().any(|id| id.ends_with("-dropped")), "a message that was rolled back came");
+    assert!(seen.is_disjoint(&settled), "an acknowledged message was redelivered");
+    assert!(!seen.iter().any(|id| id.ends_with("-dropped")), "a message that was rolled back was delivered");
     assert!(
         !leased.is_empty() && seen.is_disjoint(&leased),
-        "a message under a lease came to another consumer"
+        "a leased message was delivered to another consumer"
     );
     order.check(&ordered(broker.services())).await;
 }
@@ -197,7 +197,7 @@ async fn the_process_that_is_killed() {
     let (client, holder) = (client(broker.services()), holder(broker.services()));
     let ordered = ordered(broker.services());
     ordered.services.metadata.create_topic(ordered.topic_config(1), false).await.expect("a new topic");
-    // Ends if the test above has ended: its input is closed then.
+    // Ends this process when the test above has ended, which closes the input.
     std::thread::spawn(move || {
         let _ = std::io::stdin().lines().last();
         std::process::exit(1);

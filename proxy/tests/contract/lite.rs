@@ -1,4 +1,4 @@
-//! What lite topics promise: each is consumed in order, by the clients that are subscribed to it.
+//! Contract: lite topics. Each is consumed in order by the clients that are subscribed to it.
 
 use std::time::{Duration, Instant};
 
@@ -9,9 +9,9 @@ use rocketmq_thin_proxy::service::{
 };
 
 use crate::backend::{Backend, Embedded};
-use crate::client::{Client, LONG, PATIENCE, SHORT, ids, is_flow_control, plain};
+use crate::client::{Client, LONG, SHORT, TIMEOUT, ids, is_flow_control, plain};
 
-/// A topic of lite topics and a group that is bound to it.
+/// Creates a LITE topic and a group that is bound to it.
 async fn lite<B: Backend>(backend: &B, lite_exclusive: bool) -> Client {
     let client = Client::new(backend.services());
     let topic = TopicConfig { kind: TopicKind::Lite, ..client.topic_config(4) };
@@ -32,7 +32,8 @@ async fn lite<B: Backend>(backend: &B, lite_exclusive: bool) -> Client {
 }
 
 impl Client {
-    /// The client with this name, which no other case has: Apache's brokers know subscribers by their ids alone.
+    /// The id of the client with this name. No other case uses the id, because Apache's brokers know subscribers only
+    /// by their ids.
     fn client_id(&self, name: &str) -> String {
         format!("{}-{name}", self.topic)
     }
@@ -46,7 +47,7 @@ impl Client {
             lite_topics: names.iter().map(|name| (*name).to_owned()).collect(),
             quota: 2000,
             start: None,
-            deadline: Instant::now() + PATIENCE,
+            deadline: Instant::now() + TIMEOUT,
         }
     }
 
@@ -63,7 +64,7 @@ impl Client {
     async fn send_lite(&self, lite_topic: &str, ids: &[&str]) {
         for id in ids {
             let message = Message { lite_topic: Some(lite_topic.to_owned()), ..plain(id) };
-            let deadline = Instant::now() + PATIENCE;
+            let deadline = Instant::now() + TIMEOUT;
             loop {
                 let sent = self.services.messages.send(&self.topic, vec![message.clone()], deadline).await;
                 let sent = sent.and_then(|mut sent| sent.remove(0));
@@ -89,7 +90,7 @@ impl Client {
             topic: self.topic.clone(),
             group: self.group.clone(),
             entries: vec![Settle::from(delivery)],
-            deadline: Instant::now() + PATIENCE,
+            deadline: Instant::now() + TIMEOUT,
         };
         self.services.messages.acknowledge(request).await.expect("an acknowledgement").remove(0)
     }
@@ -106,13 +107,13 @@ impl Client {
             entry: Settle::from(delivery),
             invisible,
             next_attempt: next,
-            deadline: Instant::now() + PATIENCE,
+            deadline: Instant::now() + TIMEOUT,
         };
         match self.services.messages.change_invisible(request).await.expect("a change") {
             InvisibleOutcome::Changed { coordinates, received_at } => {
                 Delivery { coordinates, received_at, invisible, ..delivery.clone() }
             }
-            InvisibleOutcome::Expired => panic!("the lease was over"),
+            InvisibleOutcome::Expired => panic!("the lease has expired"),
         }
     }
 
@@ -164,14 +165,14 @@ pub(crate) async fn a_lite_topic_waits_until_its_messages_are_settled<B: Backend
     assert_eq!(client.settle_lite(&first).await, AckOutcome::Done, "again");
 }
 
-pub(crate) async fn an_unsettled_message_comes_again_before_later_ones<B: Backend>(backend: B) {
+pub(crate) async fn an_unsettled_message_is_redelivered_before_later_ones<B: Backend>(backend: B) {
     let client = lite(&backend, false).await;
     client.change_lite("c", LiteAction::Add, &["a"]).await;
     client.send_lite("a", &["a1", "a2"]).await;
     let first = client.next_lite("c", SHORT).await;
     let again = client.next_lite("c", LONG).await;
     assert_eq!((again.message.id.as_str(), again.attempt), ("a1", 2));
-    // The lease is over, so this has no effect.
+    // The lease has expired, so this has no effect.
     client.settle_lite(&first).await;
     client.expect_no_lite("c").await;
     let suspended = client.change_lite_lease(&again, SHORT, NextAttempt::Suspended).await;
@@ -225,9 +226,9 @@ pub(crate) async fn an_exclusive_lite_topic_is_taken_over<B: Backend>(backend: B
     client.send_lite("a", &["a1"]).await;
     let delivery = client.next_lite("first", LONG).await;
     client.change_lite("second", LiteAction::Add, &["a"]).await;
-    let told = client.services.broker_requests.next();
-    let told = tokio::time::timeout(PATIENCE, told).await.expect("a request");
-    let BrokerRequest::LiteUnsubscribed { client_id, lite_topic } = told else { panic!("{told:?}") };
+    let request = client.services.broker_requests.next();
+    let request = tokio::time::timeout(TIMEOUT, request).await.expect("a request");
+    let BrokerRequest::LiteUnsubscribed { client_id, lite_topic } = request else { panic!("{request:?}") };
     assert_eq!((client_id, lite_topic.as_str()), (client.client_id("first"), "a"));
     client.settle_lite(&delivery).await;
     client.send_lite("a", &["a2"]).await;
@@ -257,7 +258,7 @@ pub(crate) async fn a_lite_delivery_becomes_a_dead_letter<B: Backend>(backend: B
         topic: client.topic.clone(),
         group: client.group.clone(),
         entry: Settle::from(&delivery),
-        deadline: Instant::now() + PATIENCE,
+        deadline: Instant::now() + TIMEOUT,
     };
     client.services.messages.forward_to_dead_letter(request).await.expect("a forward");
     assert_eq!(client.next_lite("c", LONG).await.message.id, "good");
@@ -269,7 +270,7 @@ pub(crate) async fn a_lite_delivery_becomes_a_dead_letter<B: Backend>(backend: B
     assert_eq!(ids(&letters.receive_all(1).await), ["bad"]);
 }
 
-pub(crate) async fn a_group_begins_where_its_client_says<B: Backend>(backend: B) {
+pub(crate) async fn a_client_chooses_where_its_group_starts<B: Backend>(backend: B) {
     let client = lite(&backend, false).await;
     for (start, expected) in [
         (LiteStart::Last, Some("1")),
@@ -307,7 +308,7 @@ pub(crate) async fn an_abandoned_lite_receive_loses_nothing<B: Backend>(backend:
     assert_eq!(client.next_lite("c", LONG).await.attempt, 1);
 }
 
-pub(crate) async fn what_is_deleted_ends_the_wait_for_lite_topics<B: Backend>(backend: B) {
+pub(crate) async fn a_deletion_ends_the_wait_for_lite_topics<B: Backend>(backend: B) {
     for (of_topic, kind) in
         [(true, ServiceErrorKind::TopicNotFound), (false, ServiceErrorKind::GroupNotFound)]
     {
@@ -348,17 +349,17 @@ pub(crate) async fn lite_topics_survive_a_restart<B: Backend>(backend: B) {
     client.expect_no_lite("c").await;
     client.change_lite("c", LiteAction::Replace, &["a", "b"]).await;
     client.expect_no_lite("c").await;
-    // Its lease goes on, and what follows it waits.
+    // Its lease continues, and the next message waits.
     assert_eq!(client.settle_lite(&a2).await, AckOutcome::Done);
     assert_eq!(client.next_lite("c", LONG).await.message.id, "a3");
 }
 
-/// Cases that only the embedded backend has to pass.
+/// Tests of the embedded backend alone.
 mod embedded_only {
     use super::*;
 
     #[tokio::test]
-    async fn a_group_that_is_not_bound_is_told_that_it_gets_nothing() {
+    async fn a_group_that_is_not_bound_is_refused() {
         let backend = Embedded::start().await;
         let client = lite(&backend, false).await;
         client.send_lite("a", &["a1"]).await;
@@ -372,7 +373,7 @@ mod embedded_only {
     }
 
     #[tokio::test]
-    async fn a_client_with_thousands_of_lite_topics_gets_what_comes_in_any() {
+    async fn a_client_with_thousands_of_lite_topics_gets_messages_of_any() {
         let backend = Embedded::start().await;
         let client = lite(&backend, false).await;
         let names: Vec<_> = (0..2000).map(|number| format!("lite-{number}")).collect();

@@ -1,4 +1,4 @@
-//! What topics and groups promise.
+//! Contract: topics and groups.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use rocketmq_thin_proxy::service::{
 use crate::backend::Backend;
 use crate::client::Client;
 
-pub(crate) async fn topics_are_made_when_named<B: Backend>(backend: B) {
+pub(crate) async fn topics_are_created_on_first_use<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     let metadata = &client.services.metadata;
-    let missing = metadata.existing_topic(&client.topic).await.expect_err("not named yet");
+    let missing = metadata.existing_topic(&client.topic).await.expect_err("not used yet");
     assert_eq!(missing.kind, ServiceErrorKind::TopicNotFound);
-    let config = metadata.topic(&client.topic).await.expect("a topic made when named");
-    assert_eq!(metadata.existing_topic(&client.topic).await.expect("the topic"), config);
+    let config = metadata.topic(&client.topic).await.expect("a topic created on first use");
+    assert_eq!(metadata.existing_topic(&client.topic).await.expect("an existing topic"), config);
     assert_eq!(config.kind, TopicKind::Undeclared);
     assert_eq!(config.permission, Permission { read: true, write: true });
     assert!(metadata.group(&client.group).await.is_ok_and(|group| group.max_retries == 16 && !group.fifo));
-    let never = metadata.topic("%DLQ%nobody").await.expect_err("dead letters make it");
+    let never = metadata.topic("%DLQ%nobody").await.expect_err("only dead letters create it");
     assert_eq!(never.kind, ServiceErrorKind::TopicNotFound);
 }
 
@@ -34,14 +34,14 @@ pub(crate) async fn a_topic_is_created_once_unless_replaced<B: Backend>(backend:
     metadata.create_topic(other.clone(), true).await.expect("replaced");
     assert_eq!(metadata.topic(&client.topic).await, Ok(other));
     let absurd = TopicConfig { read_queues: -1, ..client.topic_config(1) };
-    let error = metadata.create_topic(absurd, true).await.expect_err("no such topic can be");
+    let error = metadata.create_topic(absurd, true).await.expect_err("an invalid number of queues");
     assert_eq!(error.kind, ServiceErrorKind::Rejected);
 }
 
 pub(crate) async fn topics_and_groups_are_listed_by_name<B: Backend>(backend: B) {
     let client = Client::with_queues(backend.services(), 2).await;
     let metadata = &client.services.metadata;
-    metadata.group(&client.group).await.expect("a group made when named");
+    metadata.group(&client.group).await.expect("a group created on first use");
     let topics = metadata.topics().await.expect("topics");
     assert!(topics.contains(&client.topic_config(2)));
     assert!(topics.is_sorted_by_key(|topic| &topic.name));
@@ -50,14 +50,14 @@ pub(crate) async fn topics_and_groups_are_listed_by_name<B: Backend>(backend: B)
     assert!(groups.is_sorted_by_key(|group| &group.name));
 }
 
-pub(crate) async fn a_deleted_topic_is_empty_when_made_again<B: Backend>(backend: B) {
+pub(crate) async fn a_deleted_topic_is_empty_when_created_again<B: Backend>(backend: B) {
     let client = Client::with_queues(backend.services(), 1).await;
     let metadata = &client.services.metadata;
     client.send_ids(["old"]).await;
     metadata.delete_topic(&client.topic).await.expect("deleted");
     let error = metadata.delete_topic(&client.topic).await.expect_err("it is gone");
     assert_eq!(error.kind, ServiceErrorKind::TopicNotFound);
-    metadata.create_topic(client.topic_config(1), false).await.expect("made again");
+    metadata.create_topic(client.topic_config(1), false).await.expect("created again");
     client.expect_nothing().await;
     client.send_ids(["new"]).await;
     let deliveries = client.receive_all(1).await;
@@ -99,7 +99,7 @@ pub(crate) async fn a_group_keeps_its_configuration<B: Backend>(backend: B) {
     assert_eq!(error.kind, ServiceErrorKind::AlreadyExists);
 }
 
-pub(crate) async fn a_change_keeps_what_it_does_not_name<B: Backend>(backend: B) {
+pub(crate) async fn a_change_keeps_the_other_settings<B: Backend>(backend: B) {
     let client = Client::with_queues(backend.services(), 2).await;
     let metadata = &client.services.metadata;
     let group = GroupConfig { fifo: true, max_retries: 3, ..GroupConfig::named(&client.group) };
@@ -129,7 +129,7 @@ pub(crate) async fn added_queues_are_used<B: Backend>(backend: B) {
     client.expect_nothing().await;
 }
 
-pub(crate) async fn the_route_tells_the_queues<B: Backend>(backend: B) {
+pub(crate) async fn the_route_lists_the_queues<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     let permission = Permission { read: true, write: false };
     let config = TopicConfig { read_queues: 3, write_queues: 5, permission, ..client.topic_config(0) };

@@ -1,4 +1,4 @@
-//! What reading by offset promises, and what a group's offset means.
+//! Contract: reading by offset, and the offsets of groups.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -8,7 +8,7 @@ use rocketmq_thin_proxy::service::{
 };
 
 use crate::backend::{Backend, Embedded};
-use crate::client::{Client, PATIENCE, SHORT, ids, plain};
+use crate::client::{Client, SHORT, TIMEOUT, ids, plain};
 use crate::restart::client_after_restart;
 
 /// A topic with one queue, which is read by offset.
@@ -20,7 +20,13 @@ struct Reader {
 impl Reader {
     async fn new<B: Backend>(backend: &B) -> Self {
         let reader = Self::of(Client::with_queues(backend.services(), 1).await).await;
-        reader.client.services.metadata.group(&reader.client.group).await.expect("a group made when named");
+        reader
+            .client
+            .services
+            .metadata
+            .group(&reader.client.group)
+            .await
+            .expect("a group created on first use");
         reader
     }
 
@@ -38,7 +44,7 @@ impl Reader {
             offset,
             max: 32,
             filter: Filter::All,
-            deadline: Instant::now() + PATIENCE,
+            deadline: Instant::now() + TIMEOUT,
         }
     }
 
@@ -51,26 +57,26 @@ impl Reader {
         match outcome {
             PullOutcome::Messages(messages) => (messages, next_offset),
             PullOutcome::Nothing | PullOutcome::OffsetIllegal => {
-                panic!("{outcome:?}, go on from {next_offset}")
+                panic!("{outcome:?}, next offset {next_offset}")
             }
         }
     }
 
     fn queue(&self) -> QueueRef<'_> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         QueueRef { topic: &self.client.topic, broker: &self.broker, id: 0, deadline }
     }
 
-    /// The same group in another topic of the broker.
+    /// A reader of the same group in another topic of the broker.
     fn elsewhere(&self, topic: String) -> Self {
         let Client { services, group, .. } = &self.client;
         let client = Client { services: services.clone(), topic, group: group.clone() };
         Self { client, broker: self.broker.clone() }
     }
 
-    /// The first message of a topic that is about to be made.
+    /// Reads the first message of a topic, and waits until the topic is created.
     async fn first(&self) -> Delivery {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + TIMEOUT;
         loop {
             match self.try_pull(self.from(0)).await {
                 Ok(Pulled { outcome: PullOutcome::Messages(mut messages), .. }) => return messages.remove(0),
@@ -129,7 +135,7 @@ pub(crate) async fn a_pull_ends_at_its_deadline<B: Backend>(backend: B) {
     assert_eq!((next_offset, range), (1, 0..1));
 }
 
-pub(crate) async fn an_offset_outside_the_queue_is_told<B: Backend>(backend: B) {
+pub(crate) async fn an_offset_outside_the_queue_is_reported<B: Backend>(backend: B) {
     let reader = Reader::new(&backend).await;
     reader.client.send_ids(["a", "b"]).await;
     let Pulled { outcome, next_offset, range } = reader.try_pull(reader.from(9)).await.expect("a pull");
@@ -170,8 +176,8 @@ pub(crate) async fn a_group_keeps_its_offset<B: Backend>(backend: B) {
     assert_eq!(other.committed().await, None);
 }
 
-pub(crate) async fn the_offsets_of_a_queue_are_told<B: Backend>(backend: B) {
-    // Longer than the rounding to milliseconds.
+pub(crate) async fn the_offsets_of_a_queue_are_returned<B: Backend>(backend: B) {
+    // Longer than the error by rounding to milliseconds.
     const APART: Duration = Duration::from_millis(3);
     let before = SystemTime::now() - APART;
     let reader = Reader::new(&backend).await;
@@ -187,7 +193,7 @@ pub(crate) async fn the_offsets_of_a_queue_are_told<B: Backend>(backend: B) {
     assert_eq!(reader.offset(Whence::Time(sent + APART)).await, 2);
 }
 
-pub(crate) async fn what_could_not_be_consumed_is_read_again<B: Backend>(backend: B) {
+pub(crate) async fn a_message_that_was_sent_back_is_read_again<B: Backend>(backend: B) {
     let reader = Reader::new(&backend).await;
     reader.client.send(vec![Message { flag: -7, ..plain("a") }]).await;
     let back = |topic: &str, offset: i64, level: i32| SendBack {
@@ -199,7 +205,7 @@ pub(crate) async fn what_could_not_be_consumed_is_read_again<B: Backend>(backend
         message_id: "a".to_owned(),
         level,
         max_retries: Some(1),
-        deadline: Instant::now() + PATIENCE,
+        deadline: Instant::now() + TIMEOUT,
     };
     let offsets = &reader.client.services.offsets;
     offsets.send_back(back(&reader.client.topic, 0, 1)).await.expect("a copy");
@@ -224,7 +230,7 @@ pub(crate) async fn one_client_of_a_group_locks_a_queue<B: Backend>(backend: B) 
         client_id: client_id.to_owned(),
         broker: reader.broker.clone(),
         queues: vec![queue.clone()],
-        deadline: Instant::now() + PATIENCE,
+        deadline: Instant::now() + TIMEOUT,
     };
     let offsets = &reader.client.services.offsets;
     let group = reader.client.group.as_str();
@@ -239,7 +245,7 @@ pub(crate) async fn one_client_of_a_group_locks_a_queue<B: Backend>(backend: B) 
 }
 
 #[tokio::test]
-async fn a_group_goes_on_from_its_offset() {
+async fn a_group_continues_from_its_offset() {
     let backend = Embedded::start().await;
     let reader = Reader::new(&backend).await;
     let client = &reader.client;
@@ -250,7 +256,7 @@ async fn a_group_goes_on_from_its_offset() {
     let (again, ()) = tokio::join!(client.receive(client.request()), reader.commit(2));
     assert_eq!((ids(&again), again[0].attempt), (vec!["c", "d"], 1));
     assert_eq!(client.acknowledge(&leased[1..]).await, [const { AckOutcome::Done }; 3]);
-    assert_eq!(reader.committed().await, Some(2), "receipts of before settle nothing");
+    assert_eq!(reader.committed().await, Some(2), "earlier receipt handles settle nothing");
     reader.commit(4).await;
     client.expect_nothing().await;
     let offsets = &client.services.offsets;

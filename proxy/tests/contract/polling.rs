@@ -1,4 +1,4 @@
-//! What waiting for messages promises.
+//! Contract: receives that wait for messages.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::Backend;
-use crate::client::{Client, LONG, PATIENCE, SHORT, plain, sorted_ids};
+use crate::client::{Client, LONG, SHORT, TIMEOUT, plain, sorted_ids};
 
 pub(crate) async fn a_waiting_receive_gets_the_next_message<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
@@ -20,7 +20,7 @@ pub(crate) async fn a_waiting_receive_gets_the_next_message<B: Backend>(backend:
     assert_eq!(sorted_ids(&deliveries), ["late"]);
 }
 
-pub(crate) async fn waiting_receives_share_what_arrives<B: Backend>(backend: B) {
+pub(crate) async fn waiting_receives_share_new_messages<B: Backend>(backend: B) {
     let client = Arc::new(Client::new(backend.services()));
     let waiting: Vec<_> = (0..8)
         .map(|_| {
@@ -34,11 +34,11 @@ pub(crate) async fn waiting_receives_share_what_arrives<B: Backend>(backend: B) 
     assert_eq!(sorted_ids(&deliveries), ["0", "1", "2", "3", "4", "5", "6", "7"]);
 }
 
-pub(crate) async fn a_waiting_receive_gets_what_becomes_visible<B: Backend>(backend: B) {
+pub(crate) async fn a_waiting_receive_gets_messages_that_become_visible<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     client.send_ids(["a"]).await;
     let delivery = client.next(LONG).await;
-    // It waits while the lease is shortened, and then while the lease is ended.
+    // A receive waits while the lease is shortened, and then while it is ended.
     let (again, _) = tokio::join!(
         client.next(LONG),
         client.change(&delivery, Duration::from_millis(30), NextAttempt::Counts)
@@ -96,7 +96,7 @@ pub(crate) async fn many_producers_and_impatient_consumers_lose_nothing<B: Backe
         async move { client.send_ids((0..EACH).map(|n| format!("{producer}-{n}"))).await }
     });
     join_all(producers).await;
-    timeout(PATIENCE, join_all(consumers))
+    timeout(TIMEOUT, join_all(consumers))
         .await
         .expect("all messages come")
         .into_iter()
@@ -104,14 +104,14 @@ pub(crate) async fn many_producers_and_impatient_consumers_lose_nothing<B: Backe
     client.expect_nothing().await;
 }
 
-pub(crate) async fn a_stuck_consumer_holds_up_only_what_it_has<B: Backend>(backend: B) {
+pub(crate) async fn a_stuck_consumer_blocks_only_its_own_messages<B: Backend>(backend: B) {
     const OTHERS: usize = 7;
     const MESSAGES: usize = 200;
     let client = Arc::new(Client::with_queues(backend.services(), 4).await);
     for first in (0..MESSAGES).step_by(20) {
         client.send((first..first + 20).map(plain).collect()).await;
     }
-    // It settles nothing.
+    // This consumer settles nothing.
     let stuck = client.receive(client.request()).await;
     let left = Arc::new(Mutex::new((0..MESSAGES).map(|id| id.to_string()).collect::<BTreeSet<_>>()));
     left.lock().retain(|id| stuck.iter().all(|delivery| delivery.message.id != *id));
@@ -126,18 +126,18 @@ pub(crate) async fn a_stuck_consumer_holds_up_only_what_it_has<B: Backend>(backe
                 client.acknowledge(&deliveries).await;
                 let mut left = left.lock();
                 for delivery in deliveries {
-                    assert!(left.remove(&delivery.message.id), "{} came too", delivery.message.id);
+                    assert!(left.remove(&delivery.message.id), "{} is unexpected", delivery.message.id);
                 }
                 if left.is_empty() {
                     done.cancel();
                 }
             }
         });
-        timeout(PATIENCE, join_all(others)).await.expect("the others get everything");
+        timeout(TIMEOUT, join_all(others)).await.expect("the others get everything");
     };
     drain().await;
     left.lock().extend(stuck.iter().map(|delivery| delivery.message.id.clone()));
-    // Once its leases are over, the others get those, too.
+    // Once its leases have expired, the others get its messages, too.
     for delivery in &stuck {
         client.change(delivery, SHORT, NextAttempt::Counts).await;
     }
@@ -145,7 +145,7 @@ pub(crate) async fn a_stuck_consumer_holds_up_only_what_it_has<B: Backend>(backe
     client.expect_nothing().await;
 }
 
-/// Ends after a number of turns, or never if `patience` is even.
+/// Yields a number of times, or never ends if `patience` is even.
 async fn yield_often(patience: usize) {
     if patience.is_multiple_of(2) {
         std::future::pending::<()>().await;
@@ -155,7 +155,7 @@ async fn yield_often(patience: usize) {
     }
 }
 
-pub(crate) async fn nothing_by_the_deadline_is_no_error<B: Backend>(backend: B) {
+pub(crate) async fn a_receive_without_messages_succeeds_at_its_deadline<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     let deadline = Instant::now() + Duration::from_millis(20);
     let delivered = client.services.messages.receive(Receive { deadline, ..client.request() }).await;
@@ -166,7 +166,7 @@ pub(crate) async fn nothing_by_the_deadline_is_no_error<B: Backend>(backend: B) 
 pub(crate) async fn a_deleted_topic_ends_the_wait<B: Backend>(backend: B) {
     let client = Client::with_queues(backend.services(), 2).await;
     let mut waiting = Box::pin(client.try_receive(client.request()));
-    // It ends, whether it waits yet or not.
+    // The receive ends, whether it waits already or not.
     let _ = poll!(&mut waiting);
     client.services.metadata.delete_topic(&client.topic).await.expect("deleted");
     assert_eq!(waiting.await.expect_err("the topic is gone").kind, ServiceErrorKind::TopicNotFound);
@@ -174,7 +174,7 @@ pub(crate) async fn a_deleted_topic_ends_the_wait<B: Backend>(backend: B) {
 
 pub(crate) async fn a_deleted_group_ends_the_wait<B: Backend>(backend: B) {
     let client = Client::with_queues(backend.services(), 2).await;
-    client.services.metadata.group(&client.group).await.expect("a group made when named");
+    client.services.metadata.group(&client.group).await.expect("a group created on first use");
     client.expect_nothing().await;
     let mut waiting = Box::pin(client.try_receive(client.request()));
     assert!(poll!(&mut waiting).is_pending());

@@ -1,27 +1,27 @@
-//! What the recall of delayed messages promises.
+//! Contract: the recall of delayed messages.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use rocketmq_thin_proxy::service::{Delay, Message, ServiceError, ServiceErrorKind};
 
 use crate::backend::Backend;
-use crate::client::{Client, LONG, PATIENCE, delayed, plain};
+use crate::client::{Client, LONG, TIMEOUT, delayed, plain};
 
 impl Client {
-    /// Sends a delayed message. Returns what recalls it.
+    /// Sends a delayed message. Returns its recall handle.
     pub(crate) async fn send_later(&self, message: Message) -> String {
         let sent = self.send(vec![message]).await;
         sent.into_iter().next().and_then(|sent| sent.recall_handle).expect("a handle")
     }
 
     pub(crate) async fn recall(&self, handle: &str) -> Result<String, ServiceError> {
-        self.services.messages.recall(&self.topic, handle, Instant::now() + PATIENCE).await
+        self.services.messages.recall(&self.topic, handle, Instant::now() + TIMEOUT).await
     }
 }
 
-pub(crate) async fn a_recalled_message_does_not_come<B: Backend>(backend: B) {
+pub(crate) async fn a_recalled_message_is_not_delivered<B: Backend>(backend: B) {
     let client = Client::with_queues(backend.services(), 1).await;
-    // Apache's brokers take some time for a recall.
+    // Long delays, because Apache's brokers take some time for a recall.
     let at = |secs| Some(Delay::Until(SystemTime::now() + Duration::from_secs(secs)));
     let handle = client.send_later(Message { delay: at(4), ..plain("recalled") }).await;
     client.send_later(Message { delay: at(6), ..plain("later") }).await;

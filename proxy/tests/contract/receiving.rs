@@ -1,4 +1,4 @@
-//! What a receive promises.
+//! Contract: receiving messages.
 
 use std::collections::BTreeSet;
 
@@ -38,7 +38,7 @@ pub(crate) async fn a_new_group_starts_at_the_beginning<B: Backend>(backend: B) 
     assert_eq!(client.other_group().receive_all(5).await.len(), 5);
 }
 
-pub(crate) async fn an_unsettled_message_comes_again_with_a_raised_attempt<B: Backend>(backend: B) {
+pub(crate) async fn an_unsettled_message_is_redelivered_with_a_higher_attempt<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     client.send_ids(["again"]).await;
     for attempt in 1..=3 {
@@ -64,7 +64,7 @@ pub(crate) async fn a_topic_without_read_permission_is_refused<B: Backend>(backe
     assert_eq!(error.kind, ServiceErrorKind::Forbidden);
 }
 
-pub(crate) async fn higher_priorities_come_first<B: Backend>(backend: B) {
+pub(crate) async fn higher_priorities_are_delivered_first<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     if !client.services.metadata.capabilities().priority {
         return;
@@ -75,7 +75,7 @@ pub(crate) async fn higher_priorities_come_first<B: Backend>(backend: B) {
         client.send(vec![Message { priority: Some(priority), ..plain(priority) }]).await;
     }
     let deliveries = client.receive_all(5).await;
-    // There are four queues, so that 9 is in the same one as 3.
+    // There are four queues, so that 9 is in the same queue as 3.
     assert_eq!(ids(&deliveries), ["9", "3", "2", "1", "0"]);
     assert_eq!(deliveries[0].message.priority, Some(9));
 }

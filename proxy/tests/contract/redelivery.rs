@@ -1,4 +1,4 @@
-//! What the embedded backend promises about redelivery and wake-ups beyond what every backend does.
+//! The embedded backend: guarantees for redelivery and wake-ups beyond the contract.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use rocketmq_thin_proxy::backend::embedded::EmbeddedConfig;
 use rocketmq_thin_proxy::service::{ChangeInvisible, Message, NextAttempt, Receive, TopicConfig};
 
 use crate::backend::{Backend, Embedded};
-use crate::client::{Client, LONG, PATIENCE, SHORT, changed, delayed, ids, of_group, plain, sorted_ids};
+use crate::client::{Client, LONG, SHORT, TIMEOUT, changed, delayed, ids, of_group, plain, sorted_ids};
 use crate::restart::client_after_restart;
 
 /// A backend that keeps no recent messages in memory.
@@ -17,8 +17,8 @@ async fn without_cache() -> Embedded {
     Embedded::with(EmbeddedConfig { cache_bytes: 0, ..EmbeddedConfig::default() }).await
 }
 
-/// Waits until the lease of a delivery is over.
-async fn over(delivery: &rocketmq_thin_proxy::service::Delivery) {
+/// Waits until the lease of a delivery has expired.
+async fn expiry_of(delivery: &rocketmq_thin_proxy::service::Delivery) {
     // A margin for rounding to milliseconds.
     let length = delivery.invisible + Duration::from_millis(2);
     while delivery.received_at.elapsed().is_ok_and(|since| since < length) {
@@ -27,7 +27,7 @@ async fn over(delivery: &rocketmq_thin_proxy::service::Delivery) {
 }
 
 #[tokio::test]
-async fn messages_whose_leases_are_over_come_before_a_backlog() {
+async fn messages_with_expired_leases_are_delivered_before_a_backlog() {
     for queues in [1, 3] {
         let backend = without_cache().await;
         let client = Client::with_queues(backend.services(), queues).await;
@@ -37,10 +37,10 @@ async fn messages_whose_leases_are_over_come_before_a_backlog() {
         for batch in 0..20 {
             client.send((0..50).map(|n| plain(batch * 50 + n)).collect()).await;
         }
-        // Nothing that was read for the first deliveries is in memory any more.
+        // Drops the messages that were read into memory for the first deliveries.
         let (client, _backend) = client_after_restart(client, backend).await;
-        over(&first).await;
-        over(&second).await;
+        expiry_of(&first).await;
+        expiry_of(&second).await;
         for earlier in [first, second] {
             let again = client.next(LONG).await;
             assert_eq!((again.message.id, again.attempt), (earlier.message.id, 2), "{queues} queues");
@@ -49,11 +49,11 @@ async fn messages_whose_leases_are_over_come_before_a_backlog() {
 }
 
 #[tokio::test]
-async fn a_queue_that_is_behind_gets_its_turn_beside_a_busy_one() {
+async fn a_lagging_queue_is_read_although_another_one_is_busy() {
     let backend = Embedded::with(EmbeddedConfig { cache_bytes: 50_000, ..EmbeddedConfig::default() }).await;
     let client = Client::with_queues(backend.services(), 8).await;
     client.send(vec![of_group("behind", "order-1")]).await;
-    // Other messages take its place in memory.
+    // Other messages replace it in memory.
     let filler = Client::new(backend.services());
     filler.send(vec![Message { body: vec![7u8; 100_000].into(), ..plain("filler") }]).await;
     filler.send_ids(["last"]).await;
@@ -64,7 +64,7 @@ async fn a_queue_that_is_behind_gets_its_turn_beside_a_busy_one() {
             break;
         }
         before += 1;
-        assert!(before < 9, "messages of the busy queue come first again and again");
+        assert!(before < 9, "messages of the busy queue are always delivered first");
     }
 }
 
@@ -77,25 +77,24 @@ async fn a_leased_message_that_retention_has_removed_is_passed_over() {
         let request = || Receive { max: 1, invisible: SHORT, fifo, ..client.request() };
         client.send_ids(["removed"]).await;
         let removed = client.receive(request()).await.remove(0);
-        over(&removed).await;
-        // Until the message is removed it comes again, and is given up for a short time again. The last chunk of a queue
-        // always stays.
+        expiry_of(&removed).await;
+        // The message is redelivered with a short lease until it is removed. The last chunk of a queue always stays.
         let mut number = 0;
         loop {
             client.send_ids([number]).await;
             number += 1;
-            // The new message may be removed as soon as it was sent.
+            // The new message may be removed at once.
             let Some(next) = client.now(request()).await.into_iter().next() else { continue };
             if next.queue_offset > removed.queue_offset {
                 break;
             }
-            over(&next).await;
+            expiry_of(&next).await;
         }
     }
 }
 
 #[tokio::test]
-async fn a_waiting_receive_goes_on_when_nothing_blocks_its_queue() {
+async fn a_waiting_receive_continues_when_its_queue_is_unblocked() {
     let backend = Embedded::start().await;
     let client = Client::with_queues(backend.services(), 1).await;
     client.send(vec![of_group("a", "order-1"), of_group("b", "order-1")]).await;
@@ -104,8 +103,8 @@ async fn a_waiting_receive_goes_on_when_nothing_blocks_its_queue() {
     let b = changed(&batch[1], client.change(&batch[1], LONG, NextAttempt::Counts).await, LONG);
     let mut waiting = Box::pin(client.receive(client.in_order()));
     assert!(poll!(&mut waiting).is_pending());
-    over(&batch[0]).await;
-    // It may be woken by the end of the first lease, but the second one still blocks the queue.
+    expiry_of(&batch[0]).await;
+    // The expiry of the first lease may wake the receive, but the second lease still blocks the queue.
     assert!(poll!(&mut waiting).is_pending());
     client.acknowledge(&[b]).await;
     let again = waiting.await;
@@ -140,7 +139,7 @@ async fn a_long_backlog_of_a_blocked_message_group_hides_nothing_and_stays_in_or
 }
 
 #[tokio::test]
-async fn a_lease_that_was_not_taken_in_order_blocks_the_whole_queue() {
+async fn a_lease_of_an_unordered_receive_blocks_the_whole_queue() {
     let backend = Embedded::start().await;
     let client = Client::with_queues(backend.services(), 1).await;
     client.send(vec![of_group("a", "a"), of_group("b", "b")]).await;
@@ -151,7 +150,7 @@ async fn a_lease_that_was_not_taken_in_order_blocks_the_whole_queue() {
 }
 
 #[tokio::test]
-async fn a_delivery_that_is_given_back_is_no_attempt() {
+async fn a_delivery_that_is_given_back_does_not_count_as_an_attempt() {
     let backend = Embedded::start().await;
     let client = Client::with_queues(backend.services(), 1).await;
     client.send(vec![of_group("a", "order-1")]).await;
@@ -160,7 +159,7 @@ async fn a_delivery_that_is_given_back_is_no_attempt() {
         for _ in 0..3 {
             let delivery = client.receive(request.clone()).await.remove(0);
             attempts.push(delivery.attempt);
-            let deadline = Instant::now() + PATIENCE;
+            let deadline = Instant::now() + TIMEOUT;
             let change = ChangeInvisible::give_back(&client.topic, &client.group, &delivery, deadline);
             client.services.messages.change_invisible(change).await.expect("a change");
         }
@@ -213,7 +212,7 @@ async fn a_receive_that_is_dropped_while_it_reads_passes_its_wake_up_on() {
         let mut stays = Box::pin(client.receive(client.request()));
         assert!(poll!(&mut stays).is_pending());
         client.send(vec![plain(id)]).await;
-        // The first in line was woken, and waits for the disk now, unless that has answered already.
+        // The first receive was woken and waits for the disk now, unless the disk has answered already.
         if poll!(&mut dropped).is_ready() {
             continue;
         }
@@ -225,7 +224,7 @@ async fn a_receive_that_is_dropped_while_it_reads_passes_its_wake_up_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_waiting_receives_share_what_arrives_at_once() {
+async fn many_waiting_receives_share_one_batch() {
     const COUNT: usize = 500;
     let backend = Embedded::start().await;
     let client = Arc::new(Client::new(backend.services()));
@@ -251,7 +250,7 @@ async fn a_waiting_receive_gets_messages_of_added_queues() {
     assert!(poll!(&mut waiting).is_pending());
     let config = TopicConfig { read_queues: 64, write_queues: 64, ..client.topic_config(64) };
     client.services.metadata.create_topic(config, true).await.expect("more queues");
-    // Nearly all message groups are in the added queues.
+    // Nearly all of these message groups are in the added queues.
     let group = ["a", "b", "c", "d"];
     client.send(group.map(|group| of_group(group, group)).into()).await;
     let mut received = waiting.await;
@@ -275,7 +274,7 @@ async fn a_deletion_ends_all_waiting_receives() {
 }
 
 #[tokio::test]
-async fn large_messages_that_are_due_together_all_come() {
+async fn large_messages_that_are_due_together_are_all_delivered() {
     let backend = without_cache().await;
     let client = Client::with_queues(backend.services(), 2).await;
     let body = bytes::Bytes::from(vec![7u8; 3 << 20]);

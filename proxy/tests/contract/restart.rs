@@ -1,4 +1,4 @@
-//! What survives a restart of the broker.
+//! Contract: the data that survives a restart of the broker.
 
 use std::time::Duration;
 
@@ -79,8 +79,8 @@ pub(crate) async fn delayed_messages_survive<B: Backend>(backend: B) {
 
 pub(crate) async fn topics_and_groups_survive<B: Backend>(backend: B) {
     let client = Client::with_queues(backend.services(), 3).await;
-    let group = client.services.metadata.group(&client.group).await.expect("a group made when named");
-    client.services.metadata.topic(&client.other_group().group).await.expect("a topic made when named");
+    let group = client.services.metadata.group(&client.group).await.expect("a group created on first use");
+    client.services.metadata.topic(&client.other_group().group).await.expect("a topic created on first use");
     client.services.metadata.delete_topic(&client.other_group().group).await.expect("deleted");
     let (client, _backend) = client_after_restart(client, backend).await;
     let metadata = &client.services.metadata;
@@ -90,16 +90,16 @@ pub(crate) async fn topics_and_groups_survive<B: Backend>(backend: B) {
     assert!(metadata.groups().await.expect("groups").contains(&group));
 }
 
-pub(crate) async fn offsets_go_on<B: Backend>(backend: B) {
+pub(crate) async fn offsets_continue<B: Backend>(backend: B) {
     let client = Client::with_queues(backend.services(), 1).await;
     client.send_ids(0..3).await;
     let (client, _backend) = client_after_restart(client, backend).await;
     assert_eq!(client.send(vec![plain("next")]).await[0].queue_offset, 3);
 }
 
-/// Restarts the broker. Returns the same client for it, and the broker, which must be kept.
+/// Restarts the backend. Returns a client with the same topic and group, and the backend, which must not be dropped.
 pub(crate) async fn client_after_restart<B: Backend>(client: Client, backend: B) -> (Client, B) {
-    // Services hold the broker, which locks its directory.
+    // Services hold a reference to the broker, which locks its directory.
     let (topic, group) = (client.topic.clone(), client.group.clone());
     drop(client);
     let backend = backend.restart().await;

@@ -1,4 +1,4 @@
-//! What a send promises.
+//! Contract: sending messages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, UNIX_EPOCH};
@@ -11,7 +11,7 @@ use rocketmq_thin_proxy::service::{
 use crate::backend::Backend;
 use crate::client::{Client, ids, plain};
 
-pub(crate) async fn a_message_comes_back_as_it_was_sent<B: Backend>(backend: B) {
+pub(crate) async fn a_message_is_delivered_unchanged<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     let message = Message {
         id: "01AB".to_owned(),
@@ -28,7 +28,7 @@ pub(crate) async fn a_message_comes_back_as_it_was_sent<B: Backend>(backend: B) 
     let sent = client.send(vec![message.clone()]).await;
     let mut deliveries = client.receive_all(1).await;
     let delivery = &mut deliveries[0];
-    // Apache's brokers add it.
+    // Apache's brokers add this property.
     delivery.message.system_properties.retain(|(name, _)| name != "CLUSTER");
     assert_eq!(delivery.message, message);
     assert_eq!(delivery.topic, client.topic);
@@ -55,7 +55,7 @@ pub(crate) async fn a_batch_is_stored_in_order<B: Backend>(backend: B) {
     assert_eq!(ids(&deliveries), expected);
 }
 
-pub(crate) async fn single_messages_go_round_the_queues<B: Backend>(backend: B) {
+pub(crate) async fn single_messages_rotate_over_the_queues<B: Backend>(backend: B) {
     let client = Client::with_queues(backend.services(), 4).await;
     let mut counts = BTreeMap::new();
     for id in 0..40 {
@@ -75,7 +75,7 @@ pub(crate) async fn concurrent_sends_are_all_stored<B: Backend>(backend: B) {
     assert!(deliveries.iter().all(|d| places.contains(&(d.queue_id, d.queue_offset))));
 }
 
-pub(crate) async fn what_is_not_offered_is_refused<B: Backend>(backend: B) {
+pub(crate) async fn unsupported_message_types_are_refused<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     let offered = client.services.metadata.capabilities();
     let kinds = [
@@ -95,7 +95,7 @@ pub(crate) async fn what_is_not_offered_is_refused<B: Backend>(backend: B) {
     }
 }
 
-pub(crate) async fn a_message_may_have_what_several_kinds_have<B: Backend>(backend: B) {
+pub(crate) async fn a_message_may_combine_the_fields_of_several_types<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     let message = Message {
         delay: Some(Delay::Until(UNIX_EPOCH + Duration::from_millis(1_700_000_000_123))),

@@ -1,4 +1,4 @@
-//! What acknowledging, changing the invisible time and forwarding promise.
+//! Contract: acknowledging, changing the invisible time, and forwarding to the dead-letter topic.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use rocketmq_thin_proxy::service::{
 };
 
 use crate::backend::Backend;
-use crate::client::{Client, LONG, PATIENCE, SHORT, changed, ids, plain, settle};
+use crate::client::{Client, LONG, SHORT, TIMEOUT, changed, ids, plain, settle};
 
-pub(crate) async fn an_acknowledged_message_does_not_come_again<B: Backend>(backend: B) {
+pub(crate) async fn an_acknowledged_message_is_not_redelivered<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     client.send_ids(["first"]).await;
     let first = client.next(Duration::from_millis(300)).await;
     assert_eq!(client.acknowledge(&[first]).await, [AckOutcome::Done]);
     client.send_ids(["second"]).await;
-    // The second lease ends after the first one would have ended, so that the first message would have come, too.
+    // The second lease expires after the first one would have expired, so the first message would be redelivered, too.
     assert_eq!(client.next(Duration::from_millis(600)).await.message.id, "second");
     assert_eq!(client.next(LONG).await.message.id, "second");
     client.expect_nothing().await;
@@ -53,7 +53,7 @@ pub(crate) async fn an_expired_lease_settles_nothing<B: Backend>(backend: B) {
     assert_eq!(second.attempt, 2);
     assert_eq!(client.acknowledge(std::slice::from_ref(&first)).await, [AckOutcome::Expired]);
     assert_eq!(client.change(&first, LONG, NextAttempt::Counts).await, InvisibleOutcome::Expired);
-    // The second lease goes on.
+    // The second lease continues.
     assert_eq!(client.acknowledge(&[second]).await, [AckOutcome::Done]);
 }
 
@@ -80,14 +80,14 @@ pub(crate) async fn foreign_coordinates_are_invalid<B: Backend>(backend: B) {
             entry,
             invisible: LONG,
             next_attempt: NextAttempt::Counts,
-            deadline: std::time::Instant::now() + PATIENCE,
+            deadline: std::time::Instant::now() + TIMEOUT,
         };
         let error = client.services.messages.change_invisible(change).await.expect_err("foreign");
         assert_eq!(error.kind, ServiceErrorKind::InvalidHandle);
     }
 }
 
-pub(crate) async fn outcomes_come_in_order<B: Backend>(backend: B) {
+pub(crate) async fn outcomes_are_in_the_order_of_the_entries<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     client.send_ids(["a"]).await;
     let expired = client.next(SHORT).await;
@@ -110,7 +110,7 @@ pub(crate) async fn a_changed_lease_has_new_coordinates<B: Backend>(backend: B) 
         Duration::from_millis(400),
     );
     assert_ne!(new.coordinates, old.coordinates);
-    // Answered with success and without effect, as by Apache's brokers.
+    // Succeeds without effect, as with Apache's brokers.
     assert_eq!(client.acknowledge(&[old]).await, [AckOutcome::Done]);
     let again = client.next(LONG).await;
     assert_eq!(again.attempt, 2);
@@ -136,7 +136,7 @@ pub(crate) async fn a_suspended_lease_does_not_count<B: Backend>(backend: B) {
     assert_eq!(client.next(LONG).await.attempt, 2);
 }
 
-pub(crate) async fn changing_what_is_settled_brings_nothing_back<B: Backend>(backend: B) {
+pub(crate) async fn changing_a_settled_lease_redelivers_nothing<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     client.send_ids(["a"]).await;
     let delivery = client.next(LONG).await;
@@ -152,7 +152,7 @@ pub(crate) async fn a_dead_letter_moves_to_its_own_topic<B: Backend>(backend: B)
     let delivery = client.next(LONG).await;
     client.forward(&delivery).await;
     client.expect_nothing().await;
-    // Once more, after it is settled: success without effect.
+    // A second time, after the message is settled: success without effect.
     client.forward(&delivery).await;
     let dead = Client {
         services: client.services.clone(),
@@ -167,7 +167,7 @@ pub(crate) async fn a_dead_letter_moves_to_its_own_topic<B: Backend>(backend: B)
     assert_eq!((route.queues[0].read_queues, route.queues[0].write_queues), (1, 1));
 }
 
-pub(crate) async fn a_dead_letter_tells_where_it_was<B: Backend>(backend: B) {
+pub(crate) async fn a_dead_letter_names_its_origin<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     client.send_ids(["a"]).await;
     client.forward(&client.next(LONG).await).await;
@@ -181,7 +181,7 @@ pub(crate) async fn a_dead_letter_tells_where_it_was<B: Backend>(backend: B) {
     assert_eq!(letter.message.dead_letter_origin, Some(origin));
 }
 
-pub(crate) async fn receipts_of_a_deleted_topic_are_invalid<B: Backend>(backend: B) {
+pub(crate) async fn receipt_handles_of_a_deleted_topic_are_invalid<B: Backend>(backend: B) {
     let client = Client::with_queues(backend.services(), 1).await;
     client.send_ids(["old"]).await;
     let old = client.next(LONG).await;
@@ -191,7 +191,7 @@ pub(crate) async fn receipts_of_a_deleted_topic_are_invalid<B: Backend>(backend:
     let new = client.next(LONG).await;
     let outcomes = client.acknowledge(std::slice::from_ref(&old)).await;
     assert!(matches!(outcomes[..], [AckOutcome::Invalid(_)]), "{outcomes:?}");
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = std::time::Instant::now() + TIMEOUT;
     let change = ChangeInvisible::give_back(&client.topic, &client.group, &old, deadline);
     let error = client.services.messages.change_invisible(change).await.expect_err("of the old topic");
     assert_eq!(error.kind, ServiceErrorKind::InvalidHandle);

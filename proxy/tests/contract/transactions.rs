@@ -1,4 +1,4 @@
-//! What transactions promise.
+//! Contract: transactions.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -7,7 +7,7 @@ use rocketmq_thin_proxy::service::{
 };
 
 use crate::backend::Backend;
-use crate::client::{Client, LONG, PATIENCE, ids, plain};
+use crate::client::{Client, LONG, TIMEOUT, ids, plain};
 
 /// A half message with an id and a body.
 pub(crate) fn half(id: impl ToString) -> Message {
@@ -28,7 +28,7 @@ impl Client {
             coordinates: coordinates.to_owned(),
             resolution,
             answers_check: false,
-            deadline: Instant::now() + PATIENCE,
+            deadline: Instant::now() + TIMEOUT,
         };
         self.services.transactions.end(end).await
     }
@@ -42,7 +42,7 @@ impl Client {
     }
 }
 
-pub(crate) async fn a_half_message_comes_once_it_is_committed<B: Backend>(backend: B) {
+pub(crate) async fn a_half_message_is_delivered_once_it_is_committed<B: Backend>(backend: B) {
     let client = Client::with_queues(backend.services(), 1).await;
     let transaction = client.send_half(half("half")).await;
     assert!(transaction.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{transaction}");
@@ -54,7 +54,7 @@ pub(crate) async fn a_half_message_comes_once_it_is_committed<B: Backend>(backen
     client.expect_nothing().await;
 }
 
-pub(crate) async fn a_message_that_was_rolled_back_does_not_come<B: Backend>(backend: B) {
+pub(crate) async fn a_message_that_was_rolled_back_is_not_delivered<B: Backend>(backend: B) {
     let client = Client::with_queues(backend.services(), 1).await;
     let dropped = client.send_half(half("dropped")).await;
     let kept = client.send_half(half("kept")).await;
@@ -64,7 +64,7 @@ pub(crate) async fn a_message_that_was_rolled_back_does_not_come<B: Backend>(bac
     client.expect_nothing().await;
 }
 
-pub(crate) async fn a_committed_message_comes_as_it_was_sent<B: Backend>(backend: B) {
+pub(crate) async fn a_committed_message_is_delivered_unchanged<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     let message = Message {
         tag: Some("tag".to_owned()),

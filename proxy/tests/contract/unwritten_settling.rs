@@ -1,4 +1,4 @@
-//! What settling promises while the disk can't be written.
+//! The embedded backend: settling while the disk can't be written.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use rocketmq_thin_proxy::service::{
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::client::{Client, LONG, PATIENCE, plain, settle, sorted_ids};
+use crate::client::{Client, LONG, TIMEOUT, plain, settle, sorted_ids};
 
 const DIRECTORY: &str = "CONTRACT_UNWRITTEN_SETTLING";
 const COUNT: usize = 20;
@@ -28,10 +28,10 @@ async fn an_acknowledgement_that_was_not_written_is_never_answered_with_success(
         .env(DIRECTORY, directory.path())
         .output()
         .expect("a child process");
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
-    let refused: Vec<_> = told.lines().filter_map(|line| line.strip_prefix("refused ")).collect();
-    assert_eq!(refused.len(), COUNT, "{told}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{printed}\n{}", String::from_utf8_lossy(&output.stderr));
+    let refused: Vec<_> = printed.lines().filter_map(|line| line.strip_prefix("refused ")).collect();
+    assert_eq!(refused.len(), COUNT, "{printed}");
 
     let config = EmbeddedConfig { data_dir: directory.path().to_owned(), ..EmbeddedConfig::default() };
     let broker = open(config).await.expect("the directory opens with room on the disk");
@@ -50,7 +50,7 @@ async fn an_acknowledgement_that_was_not_written_is_never_answered_with_success(
             entry,
             invisible: std::time::Duration::ZERO,
             next_attempt: NextAttempt::Counts,
-            deadline: Instant::now() + PATIENCE,
+            deadline: Instant::now() + TIMEOUT,
         };
         client.services.messages.change_invisible(request).await.expect("a change");
     }
@@ -64,7 +64,7 @@ async fn an_acknowledgement_that_was_not_written_is_never_answered_with_success(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "run by the test above"]
 async fn the_process_whose_disk_is_full() {
-    // Without a handler the first write beyond the limit ends the process.
+    // Without a handler, the first write beyond the limit would end the process.
     let _handler = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).expect("a handler");
     let data_dir = std::env::var_os(DIRECTORY).expect("run by the test above");
     let config = EmbeddedConfig { data_dir: Path::new(&data_dir).to_owned(), ..EmbeddedConfig::default() };
@@ -72,7 +72,7 @@ async fn the_process_whose_disk_is_full() {
     let client = client(broker.services());
     client.send((0..COUNT).map(plain).collect()).await;
     let deliveries = client.receive_all(COUNT).await;
-    // No file takes any byte from now on.
+    // No file can be written from now on.
     let limits = getrlimit(Resource::Fsize);
     setrlimit(Resource::Fsize, Rlimit { current: Some(0), ..limits }).expect("a lower limit");
     for delivery in &deliveries {
@@ -81,7 +81,7 @@ async fn the_process_whose_disk_is_full() {
                 topic: client.topic.clone(),
                 group: client.group.clone(),
                 entries: vec![settle(delivery)],
-                deadline: Instant::now() + PATIENCE,
+                deadline: Instant::now() + TIMEOUT,
             };
             let outcome = client.services.messages.acknowledge(request).await;
             let success = outcome.as_ref().is_ok_and(|outcomes| outcomes.contains(&AckOutcome::Done));
@@ -94,7 +94,7 @@ async fn the_process_whose_disk_is_full() {
             topic: client.topic.clone(),
             group: client.group.clone(),
             entry: settle(&deliveries[0]),
-            deadline: Instant::now() + PATIENCE,
+            deadline: Instant::now() + TIMEOUT,
         };
         client
             .services
@@ -104,7 +104,7 @@ async fn the_process_whose_disk_is_full() {
             .expect_err("no room for a dead letter");
     }
     let now = Receive { deadline: Instant::now(), ..client.request() };
-    assert!(client.try_receive(now).await.unwrap_or_default().is_empty(), "their leases go on");
-    // Without a clean end, as with a kill.
+    assert!(client.try_receive(now).await.unwrap_or_default().is_empty(), "their leases continue");
+    // Without a clean shutdown, as with a kill.
     std::process::exit(0);
 }
