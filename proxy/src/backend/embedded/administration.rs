@@ -1,4 +1,4 @@
-//! Statistics for administrators, and reading of stored messages.
+//! Implements the administration service: statistics, stored messages, resets and users.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -9,29 +9,29 @@ use super::blocking::blocking;
 use super::broker::Broker;
 use super::catalog::{Catalog, group_not_found};
 use super::clock;
+use super::disk_usage;
 use super::keys;
 use super::lite_progress::{LiteProgress, progress_in_lite_topics};
 use super::lite_topics::LiteRecord;
 use super::meter::Meter;
-use super::progress::{Progress, State};
+use super::progress::{Progress, ProgressState};
 use super::queue::Queue;
 use super::queue_progress::QueueProgress;
-use super::store::{Opened, Store, corrupt, unavailable};
+use super::store::{OpenDatabase, Store, corrupt, unavailable};
 use super::topic::Topic;
-use super::usage;
 use crate::service::{
     Administration, DiskStats, GroupQueueStats, GroupStats, GroupTopicStats, LiteTopicPage, LiteTopicStats,
     QueueReset, QueueStats, ReadPage, ReadQueue, ResetGroup, ServiceError, StoreStats, StoredUser, TopicKind,
     TopicStats, time,
 };
 
-/// An answer about a group has no more topics.
+/// The most topics in the statistics of a group.
 const MAX_TOPICS: usize = 1000;
-/// Nor does it look for topics more often than this.
+/// The most reads of the disk in search of the topics of a group.
 const MAX_PROBES: usize = 100_000;
-/// An answer about a LITE topic has no more lite topics.
+/// The most lite topics in a list of the lite topics of a LITE topic.
 const MAX_LITE_TOPICS: usize = 1000;
-/// Nor does it take longer to collect them.
+/// The longest time to collect such a list.
 const MAX_TIME: Duration = Duration::from_millis(500);
 
 #[async_trait]
@@ -50,7 +50,7 @@ impl Administration for Broker {
                 None if topic.kind() == TopicKind::Lite => Some(catalog.lite.count(topic.id())? as u64),
                 None => None,
             };
-            let loaded = topic.view(&store)?;
+            let loaded = topic.peek_queues(&store)?;
             let mut queues = Vec::with_capacity(loaded.len());
             for queue in loaded.iter() {
                 let (first, next) = queue.range();
@@ -64,7 +64,7 @@ impl Administration for Broker {
                     newest,
                 });
             }
-            let bytes = usage::stored_bytes(&loaded, &store)?;
+            let bytes = disk_usage::stored_bytes(&loaded, &store)?;
             let rate_in = topic.lite_membership().is_none().then(|| topic.arrivals().rate());
             Ok(TopicStats { queues, bytes: Some(bytes), rate_in, lite_topics })
         })
@@ -112,22 +112,22 @@ impl Administration for Broker {
         let bound = group.config.lite_bind_topic.as_ref().and_then(|bound| self.catalog.topic(bound));
         let (store, catalog) = (self.store.clone(), self.catalog.clone());
         let (is_bound, wanted) = (bound.is_some(), only.clone());
-        let (mut begun, mut truncated) = blocking(move || {
+        let (mut topics_with_progress, mut truncated) = blocking(move || {
             let state = store.state()?;
             match wanted {
-                Some(topic) => Ok((begun_of(&state, vec![topic], group.id)?, false)),
-                // The group's keys lead to each of its lite topics.
-                None if is_bound => Ok((begun_of(&state, catalog.topics(), group.id)?, false)),
-                None => begun(&state, &catalog, group.id),
+                Some(topic) => Ok((filter_with_progress(&state, vec![topic], group.id)?, false)),
+                // Not by the group's keys, which include those of all its lite topics.
+                None if is_bound => Ok((filter_with_progress(&state, catalog.topics(), group.id)?, false)),
+                None => topics_with_progress(&state, &catalog, group.id),
             }
         })
         .await?;
-        begun.retain(|topic| bound.as_ref().is_none_or(|bound| bound.id() != topic.id()));
-        begun.sort_by_key(|topic| topic.config().name);
-        truncated |= begun.len() > MAX_TOPICS;
-        begun.truncate(MAX_TOPICS);
-        let mut topics = Vec::with_capacity(begun.len());
-        for topic in begun {
+        topics_with_progress.retain(|topic| bound.as_ref().is_none_or(|bound| bound.id() != topic.id()));
+        topics_with_progress.sort_by_key(|topic| topic.config().name);
+        truncated |= topics_with_progress.len() > MAX_TOPICS;
+        topics_with_progress.truncate(MAX_TOPICS);
+        let mut topics = Vec::with_capacity(topics_with_progress.len());
+        for topic in topics_with_progress {
             topics.push(self.group_in_topic(&topic, group.id).await?);
         }
         let bound = bound.filter(|bound| only.is_none_or(|only| only.id() == bound.id()));
@@ -163,22 +163,22 @@ impl Administration for Broker {
 
     async fn store_stats(&self) -> Result<StoreStats, ServiceError> {
         let (store, catalog) = (self.store.clone(), self.catalog.clone());
-        blocking(move || usage::store_stats(&store, &catalog)).await
+        blocking(move || disk_usage::store_stats(&store, &catalog)).await
     }
 
     async fn disk_stats(&self) -> Result<DiskStats, ServiceError> {
         let store = self.store.clone();
-        blocking(move || usage::disk_stats(&store)).await
+        blocking(move || disk_usage::disk_stats(&store)).await
     }
 }
 
 impl Broker {
-    /// A look at it: what is not in memory does not come there, and what is does not stay for this.
+    /// Returns the statistics of a group in a topic. Neither loads queues or progress nor counts as a use of them.
     async fn group_in_topic(&self, topic: &Arc<Topic>, group: u32) -> Result<GroupTopicStats, ServiceError> {
         let (store, catalog, topic) = (self.store.clone(), self.catalog.clone(), topic.clone());
         let broker = self.config.broker_name.clone();
         blocking(move || {
-            let queues = topic.view(&store)?;
+            let queues = topic.peek_queues(&store)?;
             let known = topic.peek_consumer(group);
             let in_memory = known.as_ref().and_then(|known| Some(queue_stats(&*known.lock()?, &queues)));
             let mut stats = match in_memory {
@@ -200,8 +200,8 @@ impl Broker {
         .await
     }
 
-    /// The same for the lite topics of the LITE topic that a group is bound to. `None` if it has received from none and is
-    /// subscribed to none. Also returns whether some were left out.
+    /// Returns the statistics of a group in all lite topics of a LITE topic. `None` if the group has neither received
+    /// from any nor subscribed to any. Also returns whether some lite topics are missing.
     async fn group_in_lite_topics(
         &self,
         topic: &Arc<Topic>,
@@ -230,24 +230,28 @@ fn with_rates(topic: &Topic, queues: Vec<GroupQueueStats>, progress: Option<&Pro
     }
 }
 
-fn queue_stats(state: &State, queues: &[Arc<Queue>]) -> Vec<GroupQueueStats> {
+fn queue_stats(state: &ProgressState, queues: &[Arc<Queue>]) -> Vec<GroupQueueStats> {
     let now = clock::monotonic();
     let stats = queues.iter().enumerate().map(|(index, queue)| {
         let stats = state.queues().get(index).map_or_else(
-            || of_queue(&QueueProgress::default(), queue.range(), now),
-            |known| of_queue(known, queue.range(), now),
+            || stats_of_queue(&QueueProgress::default(), queue.range(), now),
+            |known| stats_of_queue(known, queue.range(), now),
         );
         GroupQueueStats { id: queue.id() as i32, ..stats }
     });
     stats.collect()
 }
 
-/// A group's progress in a queue with this range.
-pub(super) fn of_queue(progress: &QueueProgress, (start, end): (u64, u64), now: u64) -> GroupQueueStats {
-    // What retention has removed is not delivered any more.
+/// The statistics of a group's progress in a queue with this range.
+pub(super) fn stats_of_queue(
+    progress: &QueueProgress,
+    (start, end): (u64, u64),
+    now: u64,
+) -> GroupQueueStats {
+    // Messages that retention has removed are not delivered any more.
     let next = progress.cursor().clamp(start, end);
     let leases = progress.leases();
-    let over = leases.iter().filter(|(_, lease)| lease.is_over(now) && !lease.is_passed_over()).count();
+    let over = leases.iter().filter(|(_, lease)| lease.has_expired(now) && !lease.is_passed_over()).count();
     let unsettled = leases.delivered() + leases.passed_over();
     GroupQueueStats {
         settled: progress.first_unsettled().clamp(start, end) as i64,
@@ -261,8 +265,12 @@ pub(super) fn of_queue(progress: &QueueProgress, (start, end): (u64, u64), now: 
     }
 }
 
-/// Those of the topics from which a group has received. Reads the disk once for each.
-fn begun_of(state: &Opened, topics: Vec<Arc<Topic>>, group: u32) -> Result<Vec<Arc<Topic>>, ServiceError> {
+/// Filters the topics from which a group has received. Reads the disk once per topic.
+fn filter_with_progress(
+    state: &OpenDatabase,
+    topics: Vec<Arc<Topic>>,
+    group: u32,
+) -> Result<Vec<Arc<Topic>>, ServiceError> {
     let mut found = Vec::new();
     for topic in topics {
         if let Some(entry) = state.prefix(keys::group_topic(group, topic.id())).next() {
@@ -273,11 +281,15 @@ fn begun_of(state: &Opened, topics: Vec<Arc<Topic>>, group: u32) -> Result<Vec<A
     Ok(found)
 }
 
-/// The topics from which a group has received, and whether some were left out. Reads the disk once for each.
-fn begun(state: &Opened, catalog: &Catalog, group: u32) -> Result<(Vec<Arc<Topic>>, bool), ServiceError> {
+/// Finds the topics from which a group has received, and returns whether some are missing. Reads the disk once per topic.
+fn topics_with_progress(
+    state: &OpenDatabase,
+    catalog: &Catalog,
+    group: u32,
+) -> Result<(Vec<Arc<Topic>>, bool), ServiceError> {
     let (mut found, mut from) = (Vec::new(), 0);
     let prefix = group.to_be_bytes();
-    // Lite topics may be among them, of a group that was bound to a LITE topic once.
+    // The keys may include those of lite topics, if the group was once bound to a LITE topic.
     for _ in 0..MAX_PROBES {
         let Some(entry) = state.range(keys::group_topic(group, from)..).next() else {
             return Ok((found, false));
@@ -296,7 +308,7 @@ fn begun(state: &Opened, catalog: &Catalog, group: u32) -> Result<(Vec<Arc<Topic
     Ok((found, true))
 }
 
-/// When the first and the last message of a queue were stored. Reads the disk.
+/// Returns when the first and the last message of a queue were stored. Reads the disk.
 fn ends(queue: &Queue, store: &Store) -> Result<(Option<SystemTime>, Option<SystemTime>), ServiceError> {
     let (first, next) = queue.range();
     let at = |offset| -> Result<Option<SystemTime>, ServiceError> {
@@ -305,7 +317,8 @@ fn ends(queue: &Queue, store: &Store) -> Result<(Option<SystemTime>, Option<Syst
     Ok((at(first)?, next.checked_sub(1).map_or(Ok(None), at)?))
 }
 
-/// When the message at this offset, or the next one that is there, was stored, in ms since 1970. Reads the disk.
+/// Returns when the message at this offset, or else the next stored message, was stored, in ms since 1970. `None` if
+/// there is none. Reads the disk.
 pub(super) fn stored_at(queue: &Queue, store: &Store, offset: u64) -> Result<Option<u64>, ServiceError> {
     if offset >= queue.end() {
         return Ok(None);

@@ -61,7 +61,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn values_are_read_back_as_they_were_written(a in any::<u64>(), b in any::<i64>(), c in ".*") {
+        fn values_are_decoded_as_they_were_encoded(a in any::<u64>(), b in any::<i64>(), c in ".*") {
             let mut out = Vec::new();
             put_number(&mut out, a);
             put_signed(&mut out, b);

@@ -1,4 +1,4 @@
-//! The broker: its parts, and the look-ups of topics and groups that every request begins with.
+//! The broker: its components, and the lookups of topics and groups at the start of every request.
 
 use std::sync::Arc;
 
@@ -6,12 +6,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::blocking::blocking;
-use super::catalog::{Catalog, Existing, Group, group_not_found};
+use super::catalog::{Catalog, Group, IfExists, group_not_found};
 use super::config::EmbeddedConfig;
 use super::directory::{DataDirectory, OpenError};
 use super::idle;
 use super::last_attempts;
-use super::lease_expiry::Expiry;
+use super::lease_expiry::LeaseExpiry;
 use super::lite_subscriptions::Subscriptions;
 use super::lite_topics::LiteTopics;
 use super::orphan_checks::OrphanChecks;
@@ -23,7 +23,7 @@ use super::reopening;
 use super::retention::Retention;
 use super::store::Store;
 use super::topic::{Topic, not_found};
-use super::waiting_limits::{Waiting, WaitingLimits};
+use super::waiting_limits::{WaitingLimits, WaitingReceives};
 use super::writer::{Writer, WriterOptions};
 use crate::service::{GroupConfig, ServiceError, TopicConfig, TopicKind, names};
 
@@ -35,16 +35,16 @@ pub(super) struct Broker {
     pub(super) writer: Writer,
     pub(super) progress_writer: Arc<ProgressWriter>,
     pub(super) checks: Arc<OrphanChecks>,
-    pub(super) expiry: Arc<Expiry>,
+    pub(super) expiry: Arc<LeaseExpiry>,
     pub(super) read_cache: ReadCache,
-    pub(super) waiting: Waiting,
+    pub(super) waiting: WaitingReceives,
     pub(super) queue_locks: QueueLocks,
 }
 
 impl Broker {
     /// Opens the data directory and starts the writer threads. Reads the disk.
     pub(super) fn open(config: EmbeddedConfig) -> Result<Self, OpenError> {
-        let store = Arc::new(Store::open(DataDirectory::take(&config.data_dir)?, config.flush)?);
+        let store = Arc::new(Store::open(DataDirectory::open(&config.data_dir)?, config.flush)?);
         let damaged = |error: ServiceError| OpenError::Damaged(config.data_dir.clone(), error.to_string());
         let subscriptions = Subscriptions::new(config.max_lite_subscriptions);
         let lite = LiteTopics::new(store.clone(), subscriptions, config.max_lite_topics);
@@ -64,21 +64,21 @@ impl Broker {
             checks,
             expiry: Arc::default(),
             read_cache: ReadCache::default(),
-            waiting: Waiting::default(),
+            waiting: WaitingReceives::default(),
             queue_locks: QueueLocks::default(),
         })
     }
 
-    /// Starts the background tasks, which run until they are told to stop.
+    /// Starts the background tasks. They run until `stop` is cancelled.
     pub(super) fn start_tasks(self: &Arc<Self>, stop: &CancellationToken) -> Vec<JoinHandle<()>> {
         let (expiry, stopped) = (self.expiry.clone(), stop.clone());
-        let wake_up = async move {
+        let lease_expiry = async move {
             stopped.run_until_cancelled(expiry.run()).await;
         };
         let (store, catalog) = (self.store.clone(), self.catalog.clone());
         let retention = Retention::new(store.clone(), catalog.clone(), &self.config);
         vec![
-            tokio::spawn(wake_up),
+            tokio::spawn(lease_expiry),
             tokio::spawn(retention.run(stop.clone())),
             tokio::spawn(last_attempts::run(self.clone(), stop.clone())),
             tokio::spawn(idle::run(catalog.clone(), stop.clone())),
@@ -86,12 +86,12 @@ impl Broker {
         ]
     }
 
-    /// The most receives that may wait.
+    /// Returns the limits for the number of waiting receives.
     pub(super) fn waiting_limits(&self) -> WaitingLimits {
-        WaitingLimits { per_group: self.config.max_waiting_per_group, altogether: self.config.max_waiting }
+        WaitingLimits { per_group: self.config.max_waiting_per_group, total: self.config.max_waiting }
     }
 
-    /// A topic. It is created if it is missing and requests may create topics.
+    /// Returns a topic. Creates it if it is missing and requests may create topics.
     pub(super) async fn topic(&self, name: &str) -> Result<Arc<Topic>, ServiceError> {
         match self.catalog.topic(name) {
             Some(topic) => Ok(topic),
@@ -100,7 +100,7 @@ impl Broker {
         }
     }
 
-    /// A topic, if it exists.
+    /// Returns a topic without creating it.
     ///
     /// # Errors
     /// `TopicNotFound`.
@@ -108,8 +108,8 @@ impl Broker {
         self.catalog.topic(name).ok_or_else(|| not_found(name))
     }
 
-    /// A topic. It is created if it is missing, whatever the configuration says.
-    pub(super) async fn make_topic(&self, name: &str, queues: i32) -> Result<Arc<Topic>, ServiceError> {
+    /// Returns a topic. Creates it if it is missing, even if requests must not create topics.
+    pub(super) async fn ensure_topic(&self, name: &str, queues: i32) -> Result<Arc<Topic>, ServiceError> {
         match self.catalog.topic(name) {
             Some(topic) => Ok(topic),
             None => self.put_topic(name, queues, usize::MAX).await,
@@ -119,10 +119,10 @@ impl Broker {
     async fn put_topic(&self, name: &str, queues: i32, limit: usize) -> Result<Arc<Topic>, ServiceError> {
         let config = TopicConfig::new(name, TopicKind::Undeclared, queues);
         let catalog = self.catalog.clone();
-        blocking(move || catalog.put_topic(config, Existing::Keep { limit })).await
+        blocking(move || catalog.put_topic(config, IfExists::Keep { limit })).await
     }
 
-    /// A group. It is created if it is missing and requests may create groups.
+    /// Returns a group. Creates it if it is missing and requests may create groups.
     pub(super) async fn group(&self, name: &str) -> Result<Group, ServiceError> {
         match self.catalog.group(name) {
             Some(group) => Ok(group),
@@ -130,12 +130,12 @@ impl Broker {
             None => {
                 let catalog = self.catalog.clone();
                 let (config, limit) = (GroupConfig::named(name), self.config.auto_create_limit);
-                blocking(move || catalog.put_group(config, Existing::Keep { limit })).await
+                blocking(move || catalog.put_group(config, IfExists::Keep { limit })).await
             }
         }
     }
 
-    /// A group, which is created as by [`Broker::group`], and its progress in a topic.
+    /// Returns a group, created as by [`Broker::group`], and its progress in a topic.
     pub(super) async fn group_in(
         &self,
         topic: &Arc<Topic>,
@@ -144,7 +144,7 @@ impl Broker {
         let group = self.group(name).await?;
         let progress = topic.consumer(group.id);
         progress.set_max_attempts(group.config.max_attempts().unsigned_abs());
-        // A group that was deleted just before has had its progress removed from all topics, but not this one.
+        // If the group was deleted in the meantime, its progress in all topics was removed before this one was added.
         if self.catalog.group(name).is_none_or(|now| now.id != group.id) {
             topic.forget_consumer(group.id);
             return Err(group_not_found(name));
@@ -153,8 +153,8 @@ impl Broker {
     }
 }
 
-/// Whether the first use of a topic may create it. Retry and dead-letter topics are created by what is moved there, and the
-/// topic of message trace by the operator.
+/// Whether the first use of a topic may create it. Retry and dead-letter topics are created when a message is moved
+/// there, and the topic for message traces by the operator.
 fn may_be_created(name: &str) -> bool {
     !names::is_retry_or_dead_letter(name) && name != names::TRACE_TOPIC
 }

@@ -1,9 +1,14 @@
-//! The topics and groups, in memory and on the disk.
+//! The catalog: all topics and groups, in memory and on the disk.
 //!
-//! Records in the database `state`, after the id 0: `t` + name (topic), `g` + name (group), `u` + name (user,
-//! [`super::catalog_users`]), `n` (the next id),
-//! `d` + kind + id (a deleted topic or group whose data is to be removed by [`super::retention`]), `r` (the retention
-//! clock, [`super::retention_clock`]), `l` + the id of a LITE topic + name (lite topic, [`super::lite_topics`]).
+//! Keys of its records in the database `state`, after the id 0:
+//!
+//! - `t` + name: a topic
+//! - `g` + name: a group
+//! - `u` + name: a user ([`super::catalog_users`])
+//! - `n`: the next id
+//! - `d` + kind + id: a deleted topic or group, whose data [`super::retention`] removes
+//! - `r`: the retention clock ([`super::retention_clock`])
+//! - `l` + id of a LITE topic + name: a lite topic ([`super::lite_topics`])
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -17,14 +22,14 @@ use super::catalog_record::{GroupRecord, TopicRecord};
 use super::catalog_users;
 use super::keys;
 use super::lite_topics::{self, LiteTopics};
-use super::store::{Opened, Store, corrupt, unavailable};
+use super::store::{OpenDatabase, Store, corrupt, unavailable};
 use super::topic::{Topic, not_found};
 use crate::service::{Change, GroupConfig, GroupStart, ServiceError, ServiceErrorKind, TopicConfig};
 
 /// A consumer group in memory.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
-    /// The id that its keys begin with.
+    /// The id with which its keys begin.
     pub(super) id: u32,
     /// Its configuration.
     pub(super) config: Arc<GroupConfig>,
@@ -39,32 +44,32 @@ pub(super) enum Deleted {
     Group(u32),
 }
 
-/// What happens to an existing topic or group.
+/// What to do if the topic or group to be created exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Existing {
-    /// It stays as it is, and the caller gets an error.
+pub(super) enum IfExists {
+    /// Fail with `AlreadyExists`.
     Refuse,
-    /// It gets the new configuration.
+    /// Set its new configuration.
     Replace,
-    /// It stays as it is. If there is none, it is created, up to a limit.
+    /// Return it unchanged. If it is missing, create it unless there are `limit` topics or groups.
     Keep {
         /// The most topics or groups.
         limit: usize,
     },
 }
 
-/// All topics and groups. Methods that change something write to the disk; call them on a thread that may block.
+/// All topics and groups. Methods that change the catalog write to the disk. Call them on a thread that may block.
 pub(super) struct Catalog {
-    /// The lite topics, which are no part of the lists.
+    /// The lite topics. The lists of topics don't contain them.
     pub(super) lite: LiteTopics,
-    /// Notified when a topic or a group was deleted, whose data is to be removed.
-    pub(super) something_deleted: Notify,
+    /// Notified when a topic or a group was deleted, so that its data is removed.
+    pub(super) deletion: Notify,
     pub(super) store: Arc<Store>,
     /// The records of users, by name.
     pub(super) users: Mutex<BTreeMap<String, Vec<u8>>>,
     topics: RwLock<Topics>,
     groups: RwLock<HashMap<String, Group>>,
-    // The next id. Locked for each change, so that there is one at a time.
+    // The next id. Locked during each change of the catalog.
     next_id: Mutex<u32>,
 }
 
@@ -81,7 +86,7 @@ impl Catalog {
         let mut users = BTreeMap::new();
         for entry in records(&*store.state()?) {
             let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
-            let key = key.get(keys::NOBODY.len()..).unwrap_or_default();
+            let key = key.get(keys::RESERVED_ID.len()..).unwrap_or_default();
             let (kind, name) = key.split_first().ok_or_else(|| corrupt("catalog key"))?;
             let name = || std::str::from_utf8(name).map_err(|_| corrupt("name"));
             match *kind {
@@ -103,7 +108,7 @@ impl Catalog {
         }
         Ok(Self {
             lite,
-            something_deleted: Notify::new(),
+            deletion: Notify::new(),
             store,
             users: Mutex::new(users),
             topics: RwLock::new(topics),
@@ -112,23 +117,23 @@ impl Catalog {
         })
     }
 
-    /// A topic by its name.
+    /// Returns a topic by its name.
     pub(super) fn topic(&self, name: &str) -> Option<Arc<Topic>> {
         self.topics.read().by_name.get(name).cloned()
     }
 
-    /// A topic by its id.
+    /// Returns a topic by its id.
     pub(super) fn topic_by_id(&self, id: u32) -> Option<Arc<Topic>> {
         self.topics.read().by_id.get(&id).cloned()
     }
 
-    /// A group by its name.
+    /// Returns a group by its name.
     pub(super) fn group(&self, name: &str) -> Option<Group> {
         self.groups.read().get(name).cloned()
     }
 
-    /// Where the group with this id begins in a topic that it has not received from. A lite topic is looked at only when it
-    /// has messages for a subscriber: the first of them, even if earlier ones have expired.
+    /// Where the group with this id starts in a topic from which it has not received. In a lite topic it starts with
+    /// the first message: the lite topic is read only once a client subscribes to it.
     pub(super) fn start_of(&self, group: u32) -> GroupStart {
         self.group_by_id(group).map_or(GroupStart::Default, |group| match group.config.lite_bind_topic {
             Some(_) => GroupStart::Earliest,
@@ -136,12 +141,12 @@ impl Catalog {
         })
     }
 
-    /// A group by its id.
+    /// Returns a group by its id.
     pub(super) fn group_by_id(&self, id: u32) -> Option<Group> {
         self.groups.read().values().find(|group| group.id == id).cloned()
     }
 
-    /// All topics, by name.
+    /// All topics, sorted by name.
     pub(super) fn topics(&self) -> Vec<Arc<Topic>> {
         let mut topics: Vec<_> =
             self.topics.read().by_name.iter().map(|(n, t)| (n.clone(), t.clone())).collect();
@@ -156,17 +161,17 @@ impl Catalog {
         topics
     }
 
-    /// Keeps others from changing the catalog until the result is dropped.
-    pub(super) fn one_at_a_time(&self) -> impl Drop + '_ {
+    /// Locks the catalog for changes until the returned guard is dropped.
+    pub(super) fn lock_changes(&self) -> impl Drop + '_ {
         self.next_id.lock()
     }
 
-    /// New ids.
+    /// Locks the catalog for changes, and returns an allocator of ids.
     pub(super) fn new_ids(&self) -> NewIds<'_> {
         NewIds(self.next_id.lock())
     }
 
-    /// All groups, by name.
+    /// All groups, sorted by name.
     pub(super) fn groups(&self) -> Vec<Group> {
         let mut groups: Vec<_> = self.groups.read().values().cloned().collect();
         groups.sort_by(|a, b| a.config.name.cmp(&b.config.name));
@@ -177,15 +182,15 @@ impl Catalog {
     pub(super) fn put_topic(
         &self,
         config: TopicConfig,
-        existing: Existing,
+        existing: IfExists,
     ) -> Result<Arc<Topic>, ServiceError> {
         check_queues(&config)?;
         let mut next_id = self.next_id.lock();
         let old = self.topic(&config.name);
         match (&old, existing) {
-            (Some(topic), Existing::Keep { .. }) => return Ok(topic.clone()),
-            (Some(_), Existing::Refuse) => return Err(exists("topic", &config.name)),
-            (None, Existing::Keep { limit }) if self.topics.read().by_name.len() >= limit => {
+            (Some(topic), IfExists::Keep { .. }) => return Ok(topic.clone()),
+            (Some(_), IfExists::Refuse) => return Err(exists("topic", &config.name)),
+            (None, IfExists::Keep { limit }) if self.topics.read().by_name.len() >= limit => {
                 return Err(too_many("topic", &config.name, limit));
             }
             _ => {}
@@ -193,7 +198,7 @@ impl Catalog {
         self.write_topic(&mut next_id, old, config)
     }
 
-    /// Changes a topic. There is no other change meanwhile.
+    /// Changes the configuration of a topic atomically.
     pub(super) fn change_topic(&self, name: &str, change: &Change<TopicConfig>) -> Result<(), ServiceError> {
         let mut next_id = self.next_id.lock();
         let topic = self.topic(name).ok_or_else(|| not_found(name))?;
@@ -215,8 +220,8 @@ impl Catalog {
         let record = TopicRecord { id, config: config.clone(), most_queues };
         let state = self.store.state()?;
         let mut batch = state.batch(PersistMode::Buffer);
-        batch.insert(&state, named(b't', &config.name), record.encode());
-        take_id(&state, &mut batch, id, next_id);
+        batch.insert(&state, named_key(b't', &config.name), record.encode());
+        record_new_id(&state, &mut batch, id, next_id);
         self.store.commit_catalog(batch)?;
         if let Some(topic) = old {
             topic.reconfigure(config, most_queues, &self.store)?;
@@ -228,13 +233,13 @@ impl Catalog {
     }
 
     /// Creates or changes a group.
-    pub(super) fn put_group(&self, config: GroupConfig, existing: Existing) -> Result<Group, ServiceError> {
+    pub(super) fn put_group(&self, config: GroupConfig, existing: IfExists) -> Result<Group, ServiceError> {
         let mut next_id = self.next_id.lock();
         let old = self.group(&config.name);
         match (&old, existing) {
-            (Some(group), Existing::Keep { .. }) => return Ok(group.clone()),
-            (Some(_), Existing::Refuse) => return Err(exists("group", &config.name)),
-            (None, Existing::Keep { limit }) if self.groups.read().len() >= limit => {
+            (Some(group), IfExists::Keep { .. }) => return Ok(group.clone()),
+            (Some(_), IfExists::Refuse) => return Err(exists("group", &config.name)),
+            (None, IfExists::Keep { limit }) if self.groups.read().len() >= limit => {
                 return Err(too_many("group", &config.name, limit));
             }
             _ => {}
@@ -243,7 +248,7 @@ impl Catalog {
         self.write_group(&mut next_id, id, config)
     }
 
-    /// Changes a group. There is no other change meanwhile.
+    /// Changes the configuration of a group atomically.
     pub(super) fn change_group(&self, name: &str, change: &Change<GroupConfig>) -> Result<(), ServiceError> {
         let mut next_id = self.next_id.lock();
         let group = self.group(name).ok_or_else(|| group_not_found(name))?;
@@ -255,8 +260,8 @@ impl Catalog {
         let record = GroupRecord { id, config };
         let state = self.store.state()?;
         let mut batch = state.batch(PersistMode::Buffer);
-        batch.insert(&state, named(b'g', &record.config.name), record.encode());
-        take_id(&state, &mut batch, id, next_id);
+        batch.insert(&state, named_key(b'g', &record.config.name), record.encode());
+        record_new_id(&state, &mut batch, id, next_id);
         self.store.commit_catalog(batch)?;
         let group = Group { id, config: Arc::new(record.config) };
         self.groups.write().insert(group.config.name.clone(), group.clone());
@@ -269,7 +274,7 @@ impl Catalog {
         let topic = self.topic(name).ok_or_else(|| not_found(name))?;
         let state = self.store.state()?;
         let mut batch = state.batch(PersistMode::Buffer);
-        batch.remove(&state, named(b't', name));
+        batch.remove(&state, named_key(b't', name));
         batch.insert(&state, deleted_key(Deleted::Topic(topic.id())), Vec::new());
         self.store.commit_catalog(batch)?;
         let mut topics = self.topics.write();
@@ -279,7 +284,7 @@ impl Catalog {
         topic.delete();
         drop(one_at_a_time);
         self.lite.forget(topic.id());
-        self.something_deleted.notify_one();
+        self.deletion.notify_one();
         Ok(())
     }
 
@@ -289,57 +294,58 @@ impl Catalog {
         let group = self.group(name).ok_or_else(|| group_not_found(name))?;
         let state = self.store.state()?;
         let mut batch = state.batch(PersistMode::Buffer);
-        batch.remove(&state, named(b'g', name));
+        batch.remove(&state, named_key(b'g', name));
         batch.insert(&state, deleted_key(Deleted::Group(group.id)), Vec::new());
         self.store.commit_catalog(batch)?;
         self.groups.write().remove(name);
         for topic in self.topics_and_lite_topics() {
             topic.forget_consumer(group.id);
         }
-        self.something_deleted.notify_one();
+        self.deletion.notify_one();
         Ok(())
     }
 
-    /// The deleted topics and groups whose data is not removed yet.
+    /// Reads the deleted topics and groups whose data is not removed yet.
     pub(super) fn deleted(&self) -> Result<Vec<Deleted>, ServiceError> {
         let mut found = Vec::new();
         for entry in self.store.state()?.prefix(record_key(b'd', &[])) {
             let key = entry.key().map_err(|e| unavailable(&e))?;
             let (kind, id) =
-                key[keys::NOBODY.len() + 1..].split_first().ok_or_else(|| corrupt("catalog key"))?;
+                key[keys::RESERVED_ID.len() + 1..].split_first().ok_or_else(|| corrupt("catalog key"))?;
             let id = read_id(id)?;
             found.push(if *kind == b't' { Deleted::Topic(id) } else { Deleted::Group(id) });
         }
         Ok(found)
     }
 
-    /// Notes that the data of a deleted topic or group was removed.
-    pub(super) fn removed(&self, deleted: Deleted) -> Result<(), ServiceError> {
+    /// Removes the record of a deleted topic or group after its data was removed.
+    pub(super) fn remove_deleted_record(&self, deleted: Deleted) -> Result<(), ServiceError> {
         self.store.state()?.remove(deleted_key(deleted)).map_err(|e| unavailable(&e))
     }
 
-    /// Writes what is in memory to the disk, which may differ after failed writes.
+    /// Writes the catalog in memory to the disk. After failed writes the two may differ.
     pub(super) fn rewrite(&self) -> Result<(), ServiceError> {
         let next_id = self.next_id.lock();
         let (topics, groups) = (self.topics(), self.groups());
         let mut records = HashMap::new();
         for topic in &topics {
             let (id, config, most_queues) = (topic.id(), topic.config(), topic.most_queues());
-            let key = named(b't', &config.name);
+            let key = named_key(b't', &config.name);
             records.insert(key, TopicRecord { id, config, most_queues }.encode());
         }
         for group in &groups {
             let record = GroupRecord { id: group.id, config: group.config.as_ref().clone() };
-            records.insert(named(b'g', &record.config.name), record.encode());
+            records.insert(named_key(b'g', &record.config.name), record.encode());
         }
         for (name, record) in &*self.users.lock() {
-            records.insert(named(catalog_users::KIND, name), record.clone());
+            records.insert(named_key(catalog_users::KIND, name), record.clone());
         }
         let state = self.store.state()?;
         let mut batch = state.batch(PersistMode::Buffer);
         for entry in self::records(&state) {
             let key = entry.key().map_err(|e| unavailable(&e))?;
-            let is_record = matches!(key.get(keys::NOBODY.len()), Some(b't' | b'g' | &catalog_users::KIND));
+            let is_record =
+                matches!(key.get(keys::RESERVED_ID.len()), Some(b't' | b'g' | &catalog_users::KIND));
             if is_record && !records.contains_key(&*key) {
                 batch.remove(&state, key);
             }
@@ -352,7 +358,7 @@ impl Catalog {
             batch.insert(&state, lite_topics::key(lite.parent.id(), &lite.name), topic.id().to_be_bytes());
             batch.remove(&state, deleted_key(Deleted::Topic(topic.id())));
         }
-        // Their data must not be removed.
+        // The data of existing topics and groups must not be removed.
         let topics = topics.iter().map(|topic| Deleted::Topic(topic.id()));
         for kept in topics.chain(groups.iter().map(|group| Deleted::Group(group.id))) {
             batch.remove(&state, deleted_key(kept));
@@ -362,12 +368,17 @@ impl Catalog {
     }
 }
 
-/// New ids, for records that are committed before this is dropped. There is no other change of the catalog meanwhile.
+/// Allocates ids for records that are committed before this is dropped. The catalog is locked for other changes.
 pub(super) struct NewIds<'a>(MutexGuard<'a, u32>);
 
 impl NewIds<'_> {
-    /// Takes this many ids, and records that in the commit.
-    pub(super) fn take(&mut self, count: usize, state: &Opened, batch: &mut OwnedWriteBatch) -> Range<u32> {
+    /// Allocates this many ids, and adds the next id to the batch.
+    pub(super) fn take(
+        &mut self,
+        count: usize,
+        state: &OpenDatabase,
+        batch: &mut OwnedWriteBatch,
+    ) -> Range<u32> {
         let first = *self.0;
         *self.0 += u32::try_from(count).expect("a request names fewer");
         batch.insert(state, record_key(b'n', &[]), self.0.to_be_bytes());
@@ -375,8 +386,8 @@ impl NewIds<'_> {
     }
 }
 
-/// All records but those of lite topics, which may be a million.
-fn records(state: &Opened) -> impl Iterator<Item = fjall::Guard> {
+/// Iterates over all records except those of lite topics, of which there may be a million.
+fn records(state: &OpenDatabase) -> impl Iterator<Item = fjall::Guard> {
     let below = state.range(record_key(0, &[])..record_key(lite_topics::KIND, &[]));
     below.chain(state.range(record_key(lite_topics::KIND + 1, &[])..record_key(u8::MAX, &[])))
 }
@@ -388,7 +399,7 @@ impl Topics {
     }
 }
 
-/// The error for a missing group.
+/// The error for a group that does not exist.
 pub(super) fn group_not_found(name: &str) -> ServiceError {
     ServiceError::new(ServiceErrorKind::GroupNotFound, format!("no consumer group {name}"))
 }
@@ -399,38 +410,42 @@ fn exists(what: &str, name: &str) -> ServiceError {
 
 fn too_many(what: &str, name: &str, limit: usize) -> ServiceError {
     let text = format!(
-        "the {what} {name} does not exist, and requests create none beyond {limit} {what}s (auto_create_limit)"
+        "the {what} {name} does not exist, and requests create no more than {limit} {what}s (auto_create_limit)"
     );
     ServiceError::new(ServiceErrorKind::Forbidden, text)
 }
 
 fn check_queues(config: &TopicConfig) -> Result<(), ServiceError> {
-    let sane = 0..=MOST_QUEUES;
+    let sane = 0..=MAX_QUEUES;
     if sane.contains(&config.read_queues) && sane.contains(&config.write_queues) {
         return Ok(());
     }
-    let text = format!("a topic has 0 to {MOST_QUEUES} queues");
+    let text = format!("the number of queues must be between 0 and {MAX_QUEUES}");
     Err(ServiceError::new(ServiceErrorKind::Rejected, text))
 }
 
-/// A receive looks at every queue, and would be slow with more.
-const MOST_QUEUES: i32 = 1024;
+/// The most queues of a topic. A receive scans every queue, and would be slow with more.
+const MAX_QUEUES: i32 = 1024;
 
-fn take_id(state: &Opened, batch: &mut OwnedWriteBatch, id: u32, next_id: &mut u32) {
+/// If the id is a new one, advances the next id and adds it to the batch.
+fn record_new_id(state: &OpenDatabase, batch: &mut OwnedWriteBatch, id: u32, next_id: &mut u32) {
     if id == *next_id {
         *next_id += 1;
         batch.insert(state, record_key(b'n', &[]), next_id.to_be_bytes());
     }
 }
 
+/// The key of a record of the catalog.
 pub(super) fn record_key(kind: u8, rest: &[u8]) -> Vec<u8> {
-    [&keys::NOBODY, [kind].as_slice(), rest].concat()
+    [&keys::RESERVED_ID, [kind].as_slice(), rest].concat()
 }
 
-pub(super) fn named(kind: u8, name: &str) -> Vec<u8> {
+/// The key of a record that has a name.
+pub(super) fn named_key(kind: u8, name: &str) -> Vec<u8> {
     record_key(kind, name.as_bytes())
 }
 
+/// The key of the record of a deleted topic or group.
 pub(super) fn deleted_key(deleted: Deleted) -> Vec<u8> {
     let (kind, id) = match deleted {
         Deleted::Topic(id) => (b't', id),
@@ -439,6 +454,7 @@ pub(super) fn deleted_key(deleted: Deleted) -> Vec<u8> {
     record_key(b'd', &[[kind].as_slice(), &id.to_be_bytes()].concat())
 }
 
+/// Decodes an id.
 pub(super) fn read_id(bytes: &[u8]) -> Result<u32, ServiceError> {
     bytes.try_into().map(u32::from_be_bytes).map_err(|_| corrupt("id"))
 }

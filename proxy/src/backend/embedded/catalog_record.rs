@@ -7,7 +7,7 @@ use crate::service::{
     GroupConfig, GroupStart, Permission, RetryPolicy, TopicConfig, TopicKind, millis, time,
 };
 
-/// A topic's record: its id, its configuration, and the most queues it ever had.
+/// A topic's record: its id, its configuration, and the highest number of queues that it ever had.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct TopicRecord {
     pub(super) id: u32,
@@ -22,6 +22,7 @@ pub(super) struct GroupRecord {
     pub(super) config: GroupConfig,
 }
 
+/// The kinds of topics by the numbers that stand for them in records.
 const KINDS: [TopicKind; 9] = [
     TopicKind::Unspecified,
     TopicKind::Normal,
@@ -65,9 +66,8 @@ impl TopicRecord {
         let permission = binary::number(input)?;
         let permission = Permission { read: permission & 1 != 0, write: permission & 2 != 0 };
         let most_queues = narrow(binary::number(input)?)?;
-        // Records of older versions end here.
+        // Records of older versions end here or after the next field.
         let lite_expiration = optional(input)?.map(Duration::from_millis);
-        // Or here.
         let retention = optional(input)?.map(Duration::from_millis);
         let retention_bytes = optional(input)?;
         let config = TopicConfig {
@@ -182,7 +182,7 @@ fn duration(input: &mut &[u8]) -> Result<Duration, Malformed> {
     binary::number(input).map(Duration::from_millis)
 }
 
-/// A number that may be absent. It is absent, too, where the record ends.
+/// Reads an optional number. Returns `None` at the end of the record, too.
 fn optional(input: &mut &[u8]) -> Result<Option<u64>, Malformed> {
     if input.is_empty() {
         return Ok(None);
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_of_an_older_version_is_read() {
+    fn topics_of_older_versions_are_decoded() {
         // Id 1, LITE, one queue for reading and one for writing, both permissions, one queue ever.
         let record = TopicRecord::decode("t", &[1, 7, 2, 2, 3, 1]).expect("a record");
         assert_eq!((record.config.kind, record.config.lite_expiration), (TopicKind::Lite, None));

@@ -12,7 +12,7 @@ use super::codec::Encoded;
 const HEADER: usize = 12;
 /// A chunk has fewer messages: it is closed at 128 KiB, and each takes more than two bytes.
 pub(super) const MAX_COUNT: u64 = 1 << 16;
-/// What a chunk in memory takes beside its data.
+/// The bytes of memory that a chunk takes in addition to its data.
 const OVERHEAD: usize = 128;
 
 /// Consecutive messages of a queue.
@@ -24,8 +24,8 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// Puts messages together. The first one gets the offset `first`. The writer cuts chunks at 128 KiB, so that counts
-    /// and lengths fit in 32 bits.
+    /// Encodes messages as a chunk. The first message gets the offset `first`. The writer closes chunks at 128 KiB, so
+    /// counts and lengths fit in 32 bits.
     pub(super) fn build<'a, I>(first: u64, stored_at: u64, messages: I) -> Self
     where
         I: ExactSizeIterator<Item = &'a Encoded> + Clone,
@@ -52,10 +52,10 @@ impl Chunk {
     pub(super) fn parse(first: u64, data: Bytes) -> Result<Self, Malformed> {
         let count = data.get(8..HEADER).and_then(|c| c.try_into().ok()).map(u32::from_le_bytes);
         let chunk = Self { first, count: count.ok_or(Malformed)?, data };
-        // The data ends with the last message. The ends of the others are checked when they are read.
+        // The data must end with the last message. The ends of the other messages are checked when they are read.
         let last = chunk.count.checked_sub(1).ok_or(Malformed)?;
-        let whole = chunk.end_of(last)?.checked_add(chunk.content()).ok_or(Malformed)? == chunk.data.len();
-        if whole { Ok(chunk) } else { Err(Malformed) }
+        let is_whole = chunk.end_of(last)?.checked_add(chunk.content()).ok_or(Malformed)? == chunk.data.len();
+        if is_whole { Ok(chunk) } else { Err(Malformed) }
     }
 
     /// The value to store.
@@ -68,7 +68,7 @@ impl Chunk {
         self.first
     }
 
-    /// The offset after the last message's.
+    /// The offset after the last message.
     pub(super) fn end(&self) -> u64 {
         self.first + u64::from(self.count)
     }
@@ -79,12 +79,12 @@ impl Chunk {
         u64::from_le_bytes(*bytes)
     }
 
-    /// About how many bytes of memory it takes.
+    /// The approximate size in memory, in bytes.
     pub(super) fn memory(&self) -> usize {
         self.data.len() + OVERHEAD
     }
 
-    /// The message with this offset.
+    /// Returns the encoded message with this offset.
     ///
     /// # Errors
     /// `Malformed` if the chunk does not hold the offset or is damaged.
@@ -101,10 +101,12 @@ impl Chunk {
         Ok(self.data.slice(start..end))
     }
 
+    /// Where the first message begins in the data.
     fn content(&self) -> usize {
         HEADER + 4 * self.count as usize
     }
 
+    /// Where a message ends, counted from the start of the first message.
     fn end_of(&self, index: u32) -> Result<usize, Malformed> {
         let at = HEADER + 4 * index as usize;
         let bytes = self.data.get(at..at + 4).and_then(|end| end.try_into().ok()).ok_or(Malformed)?;

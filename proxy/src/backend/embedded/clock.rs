@@ -12,8 +12,8 @@ pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
-/// The current time in ms since 1970, by a clock that steps of the wall clock do not move: it agrees with the wall
-/// clock at its first use and runs on by itself. Leases in memory end by this clock.
+/// The current time in ms since 1970, by a monotonic clock. It is set to the wall clock at its first use, and later
+/// steps of the wall clock do not affect it. Leases in memory use this clock.
 pub(super) fn monotonic() -> u64 {
     #[cfg(test)]
     if let Some(now) = controlled::now() {
@@ -24,7 +24,7 @@ pub(super) fn monotonic() -> u64 {
     wall.saturating_add(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Makes work for another thread use the clock of this one, which tests control.
+/// Makes work that runs on another thread use the clock of this thread. Only tests control a thread's clock.
 #[cfg(not(test))]
 pub(super) fn inherited<F>(work: F) -> F {
     work
@@ -33,7 +33,7 @@ pub(super) fn inherited<F>(work: F) -> F {
 #[cfg(test)]
 pub(super) use controlled::inherited;
 
-/// A clock that a test sets, for its thread and those that the broker starts from it.
+/// A clock that a test sets, for its own thread and the threads that the broker starts from it.
 #[cfg(test)]
 pub(super) mod controlled {
     use std::cell::RefCell;
@@ -48,7 +48,7 @@ pub(super) mod controlled {
         CLOCK.with_borrow(|clock| clock.as_ref().map(|clock| clock.load(Ordering::SeqCst)))
     }
 
-    /// Makes this thread use a clock that only the returned value moves. It is in ms since 1970.
+    /// Makes this thread use a clock that stands still unless the returned value is changed, in ms since 1970.
     pub(in super::super) fn begin(now: u64) -> Arc<AtomicU64> {
         let clock = Arc::new(AtomicU64::new(now));
         CLOCK.set(Some(clock.clone()));

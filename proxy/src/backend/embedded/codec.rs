@@ -18,18 +18,18 @@ const TRACE: u16 = 1 << 3;
 const EARLIER_ATTEMPTS: u16 = 1 << 4;
 /// A half message has a time after which its producer is asked.
 const RECOVERY: u16 = 1 << 5;
-/// The sender's own number, behind the properties.
+/// An integer that the sender chose follows the properties.
 const SENDERS_FLAG: u16 = 1 << 6;
 const KIND_SHIFT: u16 = 8;
 const KIND_MASK: u16 = 0b111;
-/// These fields are there although the kind does not imply them.
+/// The field is present although the kind of the message does not imply it.
 const DELAY: u16 = 1 << 11;
 const GROUP: u16 = 1 << 12;
 const PRIORITY: u16 = 1 << 13;
 const LITE: u16 = 1 << 14;
-/// Where a dead letter was before.
+/// The topic and the id that a dead letter had before.
 const ORIGIN: u16 = 1 << 15;
-/// In place of the time of a delay that has none.
+/// Stands for the time of a delay whose time is unknown.
 const UNTOLD: i64 = 0;
 
 /// An encoded message.
@@ -53,7 +53,7 @@ impl Encoded {
 pub(super) struct Stored {
     /// What was sent.
     pub(super) message: Message,
-    /// The deliveries it had in another topic, before it was moved to this one.
+    /// How many deliveries it had in another topic, before it was moved to this one.
     pub(super) earlier_attempts: u32,
 }
 
@@ -79,7 +79,7 @@ pub(super) fn encode(message: &Message, earlier_attempts: u32) -> Encoded {
         binary::put_text(&mut head, &origin.topic);
         binary::put_text(&mut head, &origin.message_id);
     }
-    put_properties_of_kinds(&mut head, message);
+    put_kind_fields(&mut head, message);
     binary::put_number(&mut head, message.keys.len() as u64);
     for key in &message.keys {
         binary::put_text(&mut head, key);
@@ -116,7 +116,7 @@ pub(super) fn decode(bytes: &Bytes) -> Result<Stored, Malformed> {
     } else {
         None
     };
-    let kinds = take_properties_of_kinds(&mut input, flags)?;
+    let kinds = take_kind_fields(&mut input, flags)?;
     let mut keys = Vec::with_capacity(count(&mut input)?);
     for _ in 0..keys.capacity() {
         keys.push(binary::text(&mut input)?.to_owned());
@@ -231,7 +231,7 @@ fn kind_number(kind: TopicKind) -> u16 {
     }
 }
 
-fn put_properties_of_kinds(out: &mut Vec<u8>, message: &Message) {
+fn put_kind_fields(out: &mut Vec<u8>, message: &Message) {
     if let Some(recovery) = message.recovery {
         binary::put_number(out, u64::try_from(recovery.as_millis()).unwrap_or(u64::MAX));
     }
@@ -251,7 +251,7 @@ fn put_properties_of_kinds(out: &mut Vec<u8>, message: &Message) {
     }
 }
 
-fn take_properties_of_kinds(input: &mut &[u8], flags: u16) -> Result<Message, Malformed> {
+fn take_kind_fields(input: &mut &[u8], flags: u16) -> Result<Message, Malformed> {
     let kind = (flags >> KIND_SHIFT) & KIND_MASK;
     if kind > kind_number(TopicKind::Lite) {
         return Err(Malformed);

@@ -1,4 +1,4 @@
-//! What the writer thread writes together: messages that are appended to queues, and changed records.
+//! A commit of the writer thread: messages appended to queues, and changed records.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -8,21 +8,21 @@ use bytes::Bytes;
 use super::codec::Encoded;
 use super::decisions::Decision;
 use super::queue::Queue;
-use super::store::{Opened, Store, unavailable};
+use super::store::{OpenDatabase, Store, unavailable};
 use super::timer::MAX_BYTES_AT_ONCE;
 use super::topic::Topic;
 use crate::service::ServiceError;
 
-/// What is about to be committed. All of it is stored, or nothing.
+/// A commit in the making. It is stored as a whole or not at all.
 pub(super) struct Commit {
-    pub(super) log: Arc<Opened>,
+    pub(super) log: Arc<OpenDatabase>,
     // By topic and queue id.
     pub(super) appends: BTreeMap<(u32, u32), Append>,
     /// New values; `None` removes the record.
     pub(super) records: HashMap<Box<[u8]>, Option<Bytes>>,
     /// Decisions about half messages, by their sequence.
     pub(super) decided: HashMap<u64, Decision>,
-    /// Checks of half messages that were added, by topic: the earliest time of each.
+    /// The earliest orphan check that was added to each topic, in ms since 1970, by topic id.
     pub(super) checks: HashMap<u32, u64>,
     bytes_read: usize,
 }
@@ -36,7 +36,7 @@ pub(super) struct Append {
 }
 
 impl Commit {
-    /// Nothing to commit yet.
+    /// Creates an empty commit.
     ///
     /// # Errors
     /// `Unavailable` while the database is being opened again.
@@ -63,7 +63,7 @@ impl Commit {
         append.first + append.messages.len() as u64 - 1
     }
 
-    /// A record as it will be after this commit. Reads the disk.
+    /// Returns a record as it will be after this commit. Reads the disk unless the commit changes the record.
     pub(super) fn get(&mut self, key: &[u8]) -> Result<Option<Bytes>, ServiceError> {
         if let Some(changed) = self.records.get(key) {
             return Ok(changed.clone());
@@ -83,12 +83,12 @@ impl Commit {
         self.records.insert(key.into(), None);
     }
 
-    /// Notes that a check of a half message was added.
+    /// Notes that an orphan check at this time, in ms since 1970, was added.
     pub(super) fn check_added(&mut self, topic: u32, at: u64) {
         self.checks.entry(topic).and_modify(|first| *first = at.min(*first)).or_insert(at);
     }
 
-    /// Whether so much was read from the disk that the next request should be a part of another commit: messages may
+    /// Whether the commit has read so much from the disk that the next request should go into another one. Messages may
     /// have 4 MiB each.
     pub(super) fn is_full(&self) -> bool {
         self.bytes_read >= MAX_BYTES_AT_ONCE

@@ -1,3 +1,5 @@
+//! The configuration of the embedded broker.
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,50 +18,49 @@ pub struct EmbeddedConfig {
     pub auto_create_topics: bool,
     /// Whether the first request that names a consumer group creates it.
     pub auto_create_groups: bool,
-    /// The number of topics, and of groups, from which on requests create no more. It bounds the memory that a client
+    /// The number of topics, and of groups, at which requests stop creating more. It bounds the memory that a client
     /// can fill with names.
     pub auto_create_limit: usize,
     /// The number of queues of a topic that a request creates.
     pub default_queues: i32,
-    /// How long messages are kept, consumed or not.
+    /// How long messages are kept, whether consumed or not.
     #[serde(with = "humantime_serde")]
     pub retention: Duration,
-    /// The most bytes of messages that a topic keeps, consumed or not; 0 means no limit. The oldest go first, whole chunks
-    /// of up to 128 KiB at a time. The newest chunk of each queue stays.
+    /// The most bytes of messages that a topic keeps, whether consumed or not; 0 means no limit. The oldest messages are
+    /// removed first, in chunks of up to 128 KiB. The newest chunk of each queue stays.
     pub retention_bytes: u64,
-    /// The most bytes of messages that all topics keep together; 0 means no limit. The oldest of all go first.
+    /// The most bytes of messages that all topics keep together; 0 means no limit. The oldest messages are removed first.
     pub store_retention_bytes: u64,
-    /// How long the producer of a half message may take to decide, if the message doesn't say, before it is asked.
+    /// The time from the send of a half message to its first orphan check, unless the message sets another one.
     #[serde(with = "humantime_serde")]
     pub transaction_timeout: Duration,
-    /// How long after a question about a half message the next one follows.
+    /// The time between two orphan checks of a half message.
     #[serde(with = "humantime_serde")]
     pub transaction_check_interval: Duration,
-    /// How often a producer is asked about a half message. If nobody has decided an interval after the last question,
-    /// the message is discarded, with a warning.
+    /// The most orphan checks of a half message. If it is still undecided an interval after the last check, it is
+    /// discarded, with a warning.
     pub transaction_check_max: u32,
     /// The most bytes of recent messages in memory. Consumers that keep up never read the disk.
     pub cache_bytes: usize,
-    /// The most bytes of messages that wait to be stored. Sends beyond that are refused as busy.
+    /// The most bytes of messages that wait to be stored. Further sends are refused as busy.
     pub max_pending_bytes: usize,
-    /// The most unsettled deliveries of a group in one queue. The group gets no new messages beyond that. Each takes
-    /// about 200 bytes of memory. In a FIFO group, as many messages more may wait behind others of their message group: the
-    /// group does not read further ahead.
+    /// The most unsettled deliveries of a group in one queue. The group gets no new messages from the queue beyond
+    /// that. Each delivery takes about 200 bytes of memory. In a FIFO group, as many further messages may wait behind
+    /// others of their message group.
     pub max_unsettled_per_queue: usize,
     /// The most receives that may wait for one topic and group.
     pub max_waiting_per_group: usize,
-    /// The most receives that may wait in all.
+    /// The most receives that may wait in total.
     pub max_waiting: usize,
-    /// The most lite topics of one topic. Sends to others beyond that are refused.
+    /// The most lite topics of one topic. Sends that would create more are refused.
     pub max_lite_topics: usize,
-    /// The most lite topics that all clients together may be subscribed to, counted once for each client. Each takes about
-    /// 200 bytes of memory.
+    /// The most subscriptions of all clients to lite topics. Each takes about 200 bytes of memory.
     pub max_lite_subscriptions: usize,
     /// The broker's name in routes.
     pub broker_name: String,
-    /// The `host:port` that deliveries name as the one that stores the message.
+    /// The `host:port` that deliveries name as the broker that stores the message.
     pub store_host: String,
-    /// `retention_bytes` for single topics, by name; 0 means no limit.
+    /// `retention_bytes` for individual topics, by name; 0 means no limit.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub topic_retention_bytes: BTreeMap<String, u64>,
 }
@@ -68,10 +69,10 @@ pub struct EmbeddedConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Flush {
-    /// It is on the disk: it survives a power failure. Concurrent sends share one fsync.
+    /// Synced to the disk: the message survives a power failure. Concurrent sends share one fsync.
     #[default]
     Sync,
-    /// It was handed to the operating system: it survives the end of this process, but not a power failure.
+    /// Handed to the operating system: the message survives the end of this process, but not a power failure.
     Async,
 }
 
@@ -97,7 +98,7 @@ impl Default for EmbeddedConfig {
             max_waiting: 100_000,
             max_lite_topics: 1_000_000,
             max_lite_subscriptions: 100_000,
-            // The name that a single broker of Apache's has.
+            // The default name of Apache's broker.
             broker_name: "broker-a".to_owned(),
             store_host: "127.0.0.1:8081".to_owned(),
             topic_retention_bytes: BTreeMap::new(),

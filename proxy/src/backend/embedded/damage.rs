@@ -1,7 +1,7 @@
-//! Reads the chunks of a queue even if the disk has changed some of them.
+//! Reads the chunks of a queue even if some of them are corrupt on the disk.
 //!
-//! The storage engine finds damage by checksums: of one value, or of a block with the keys and values of several chunks. What
-//! is damaged can't be read any more. What follows it can, once it is known where that is.
+//! The storage engine detects damage by checksums: of one value, or of a block with the keys and values of several
+//! chunks. A damaged part can't be read. The chunks that follow it can, once their position is found.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -12,38 +12,39 @@ use fjall::LsmError;
 
 use super::chunk::Chunk;
 use super::keys;
-use super::store::{Opened, corrupt, unavailable};
+use super::store::{OpenDatabase, corrupt, unavailable};
 use crate::service::ServiceError;
 
-/// What is found in a queue.
-pub(super) enum Piece {
-    /// A chunk.
+/// A stored part of a queue.
+pub(super) enum QueuePart {
+    /// A readable chunk.
     Chunk(Chunk),
-    /// Damage that begins with this offset and ends where the next piece begins.
+    /// A damaged range that begins with this offset and ends where the next part begins.
     Damaged(u64),
 }
 
-/// The pieces of a queue from an offset on, in order.
-pub(super) struct Pieces {
-    log: Arc<Opened>,
+/// Iterates over the stored parts of a queue, in order.
+pub(super) struct QueueParts {
+    log: Arc<OpenDatabase>,
     topic: u32,
     queue: u32,
     from: u64,
     found: Option<fjall::Iter>,
 }
 
-/// What an offset leads to.
-enum Next {
-    /// The first chunk from there on begins with this offset.
+/// The result of a search for the first chunk from an offset on.
+enum SearchResult {
+    /// The first chunk begins with this offset.
     Chunk(u64),
-    /// There is no chunk from there on.
+    /// There is no chunk.
     End,
+    /// The search ends in a damaged block.
     Unreadable,
 }
 
-/// Whether an error says that stored data is damaged, and not that the disk can't be used now.
+/// Whether an error means that stored data is damaged, and not that the disk can't be used now.
 pub(super) fn is_damage(error: &fjall::Error) -> bool {
-    /// The system's number of the error for a sector that can't be read.
+    /// The error code of the operating system for an unreadable sector.
     const EIO: i32 = 5;
     let is_lost =
         |error: &io::Error| error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(EIO);
@@ -54,33 +55,33 @@ pub(super) fn is_damage(error: &fjall::Error) -> bool {
     }
 }
 
-/// Reads a chunk as the log holds it.
+/// Reads an entry of the log.
 ///
 /// # Errors
-/// If not even its key can be read, or the disk can't be used now.
-pub(super) fn piece(entry: fjall::Guard) -> Result<Piece, fjall::Error> {
+/// If its key can't be read, or the disk can't be used now.
+pub(super) fn read_part(entry: fjall::Guard) -> Result<QueuePart, fjall::Error> {
     let key = Cell::new(None);
     let read = entry.into_inner_if(|found| {
         key.set(keys::chunk_first(found));
         true
     });
-    let Some(first) = key.get() else { return read.map(|_| Piece::Damaged(0)) };
+    let Some(first) = key.get() else { return read.map(|_| QueuePart::Damaged(0)) };
     match read {
         Ok((_, value)) => {
             let parsed = Chunk::parse(first, value.unwrap_or_default().into());
-            Ok(parsed.map_or(Piece::Damaged(first), Piece::Chunk))
+            Ok(parsed.map_or(QueuePart::Damaged(first), QueuePart::Chunk))
         }
-        Err(error) if is_damage(&error) => Ok(Piece::Damaged(first)),
+        Err(error) if is_damage(&error) => Ok(QueuePart::Damaged(first)),
         Err(error) => Err(error),
     }
 }
 
-impl Pieces {
-    /// The pieces from the chunk on that begins with this offset, or from the next one.
-    pub(super) fn new(log: Arc<Opened>, topic: u32, queue: u32, from: u64) -> Self {
-        let mut pieces = Self { log, topic, queue, from, found: None };
-        pieces.found = Some(pieces.chunks_from(from));
-        pieces
+impl QueueParts {
+    /// Begins with the first chunk whose first offset is at least `from`.
+    pub(super) fn new(log: Arc<OpenDatabase>, topic: u32, queue: u32, from: u64) -> Self {
+        let mut parts = Self { log, topic, queue, from, found: None };
+        parts.found = Some(parts.chunks_from(from));
+        parts
     }
 
     fn chunks_from(&self, from: u64) -> fjall::Iter {
@@ -88,7 +89,7 @@ impl Pieces {
         self.log.range(keys::chunk(self.topic, self.queue, from)..upper)
     }
 
-    /// The first offset of the next chunk whose key can be read.
+    /// Returns the first offset of the next chunk whose key can be read.
     pub(super) fn next_first(&mut self) -> Result<Option<u64>, ServiceError> {
         let Some(entry) = self.found.as_mut().and_then(Iterator::next) else { return Ok(None) };
         let first = match entry.key() {
@@ -103,49 +104,49 @@ impl Pieces {
         Ok(Some(first))
     }
 
-    /// Where the next chunk begins whose key can be read. Nothing between the current place and there can be.
+    /// Returns the first offset after the current position whose key can be read.
     fn end_of_damage(&self) -> Result<Option<u64>, ServiceError> {
-        // The keys of a block are consecutive: it is read as long as a search leads into it.
+        // The keys of a block are consecutive, so a binary search finds the first one that is not in the damaged block.
         let (mut inside, mut step) = (self.from, 1);
         let (mut beyond, mut found) = loop {
             let probe = inside.saturating_add(step);
-            match self.look(probe)? {
-                Next::Unreadable if probe == u64::MAX => return Ok(None),
-                Next::Unreadable => (inside, step) = (probe, step.saturating_mul(2)),
-                Next::Chunk(first) => break (probe, Some(first)),
-                Next::End => break (probe, None),
+            match self.search(probe)? {
+                SearchResult::Unreadable if probe == u64::MAX => return Ok(None),
+                SearchResult::Unreadable => (inside, step) = (probe, step.saturating_mul(2)),
+                SearchResult::Chunk(first) => break (probe, Some(first)),
+                SearchResult::End => break (probe, None),
             }
         };
         while beyond - inside > 1 {
             let middle = inside + (beyond - inside) / 2;
-            match self.look(middle)? {
-                Next::Unreadable => inside = middle,
-                Next::Chunk(first) => (beyond, found) = (middle, Some(first)),
-                Next::End => (beyond, found) = (middle, None),
+            match self.search(middle)? {
+                SearchResult::Unreadable => inside = middle,
+                SearchResult::Chunk(first) => (beyond, found) = (middle, Some(first)),
+                SearchResult::End => (beyond, found) = (middle, None),
             }
         }
         Ok(found)
     }
 
-    fn look(&self, offset: u64) -> Result<Next, ServiceError> {
-        let Some(entry) = self.chunks_from(offset).next() else { return Ok(Next::End) };
+    fn search(&self, offset: u64) -> Result<SearchResult, ServiceError> {
+        let Some(entry) = self.chunks_from(offset).next() else { return Ok(SearchResult::End) };
         match entry.key() {
-            Ok(key) => keys::chunk_first(&key).map(Next::Chunk).ok_or_else(|| corrupt("chunk key")),
-            Err(error) if is_damage(&error) => Ok(Next::Unreadable),
+            Ok(key) => keys::chunk_first(&key).map(SearchResult::Chunk).ok_or_else(|| corrupt("chunk key")),
+            Err(error) if is_damage(&error) => Ok(SearchResult::Unreadable),
             Err(error) => Err(unavailable(&error)),
         }
     }
 }
 
-impl Iterator for Pieces {
-    type Item = Result<Piece, ServiceError>;
+impl Iterator for QueueParts {
+    type Item = Result<QueuePart, ServiceError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match piece(self.found.as_mut()?.next()?) {
+        match read_part(self.found.as_mut()?.next()?) {
             Ok(found) => {
                 self.from = match &found {
-                    Piece::Chunk(chunk) => chunk.end(),
-                    Piece::Damaged(first) => first.saturating_add(1),
+                    QueuePart::Chunk(chunk) => chunk.end(),
+                    QueuePart::Damaged(first) => first.saturating_add(1),
                 };
                 Some(Ok(found))
             }
@@ -159,7 +160,7 @@ impl Iterator for Pieces {
                     Ok(None) => self.found = None,
                     Err(error) => return Some(Err(error)),
                 }
-                Some(Ok(Piece::Damaged(begin)))
+                Some(Ok(QueuePart::Damaged(begin)))
             }
             Err(error) => Some(Err(unavailable(&error))),
         }
@@ -168,13 +169,13 @@ impl Iterator for Pieces {
 
 /// The offsets of a queue that are known to be lost.
 #[derive(Default)]
-pub(super) struct Lost {
-    // The end of each range, by its begin. They don't overlap.
+pub(super) struct LostOffsets {
+    // The end of each range, by its start. Ranges don't overlap.
     ranges: BTreeMap<u64, u64>,
 }
 
-impl Lost {
-    /// Adds the offsets from `first` up to `end`. Returns whether they were not known before.
+impl LostOffsets {
+    /// Adds the offsets from `first` to `end`, exclusive. Returns whether any of them is new.
     pub(super) fn add(&mut self, first: u64, end: u64) -> bool {
         if first >= end || self.after(first).is_some_and(|after| after >= end) {
             return false;
@@ -190,13 +191,13 @@ impl Lost {
         true
     }
 
-    /// The first offset that is not lost after this one, which is.
+    /// Returns the next offset that is not lost, or `None` if this offset is not lost.
     pub(super) fn after(&self, offset: u64) -> Option<u64> {
         let (_, end) = self.ranges.range(..=offset).next_back()?;
         (offset < *end).then_some(*end)
     }
 
-    /// Forgets what is before this offset.
+    /// Removes the ranges before this offset.
     pub(super) fn forget_before(&mut self, offset: u64) {
         self.ranges.retain(|_, end| *end > offset);
     }
@@ -220,8 +221,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lost_offsets_are_those_that_were_added(ranges in prop::collection::vec((0u64..60, 0u64..9), 0..12)) {
-            let (mut lost, mut model) = (Lost::default(), BTreeSet::new());
+        fn lost_offsets_agree_with_a_model(ranges in prop::collection::vec((0u64..60, 0u64..9), 0..12)) {
+            let (mut lost, mut model) = (LostOffsets::default(), BTreeSet::new());
             for (first, length) in ranges {
                 let is_new = (first..first + length).any(|offset| !model.contains(&offset));
                 model.extend(first..first + length);
@@ -260,7 +261,7 @@ mod tests {
         broker.writer.stop();
     }
 
-    /// Changes one byte of the only file in a folder, at a part of the messages in it.
+    /// Changes one byte of the only file in a folder. `find` returns its position.
     fn flip(directory: &Path, folder: &str, find: impl FnOnce(&[u8]) -> usize) {
         let folder = directory.join("log/keyspaces/1").join(folder);
         let file = fs::read_dir(folder).expect("a folder").next().expect("a file").expect("readable").path();
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn consumers_go_on_after_a_damaged_message() {
+    async fn consumers_continue_after_a_damaged_message() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         fill(&directory, 9, 2_000).await;
         flip(directory.path(), "blobs", |bytes| bytes.len() / 2);
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn consumers_go_on_after_a_damaged_block_of_messages() {
+    async fn consumers_continue_after_a_damaged_block() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         fill(&directory, 300, 30).await;
         flip(directory.path(), "tables", |_| 6_000);
@@ -312,10 +313,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_offset_is_given_twice_if_the_last_message_is_damaged() {
+    async fn offsets_are_not_reused_if_the_last_message_is_damaged() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         fill(&directory, 3, 2_000).await;
-        // The last message's body.
+        // In the body of the last message.
         flip(directory.path(), "blobs", |bytes| {
             let body = bytes.windows(100).rposition(|bytes| bytes == [7; 100]);
             body.expect("a body")

@@ -1,4 +1,4 @@
-//! Moving a delivery to its group's dead-letter topic: once, however many ask for it at the same time.
+//! Moves a message to its group's dead-letter topic. Concurrent requests for the same message create one dead letter.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,13 +13,13 @@ use super::codec::{self, Stored};
 use super::lease::Coordinates;
 use super::progress::{ForwardState, Progress};
 use super::progress_writer::{ProgressWriter, Written};
-use super::settle::{Freed, GroupProgress, Referent, parse, referent};
+use super::settle::{EndedLeases, GroupProgress, LeaseStatus, lease_status, parse};
 use super::store::corrupt;
 use super::topic::Topic;
-use super::writer::{Entry, Job};
+use super::writer::{NewMessage, StoreRequest};
 use crate::service::{Delay, Forward, Message, Origin, ServiceError, ServiceErrorKind, names};
 
-/// A move under way. It holds off others of the same message until it is dropped.
+/// A move in progress. Other moves of the same message wait until it is dropped.
 struct Move {
     progress_writer: Arc<ProgressWriter>,
     progress: Arc<Progress>,
@@ -30,18 +30,18 @@ struct Move {
     is_stored: bool,
 }
 
-/// What begins when a move is asked for.
-enum Begun {
-    Move(Move),
-    /// Another move of the same message is under way.
-    UnderWay,
-    /// Nothing: the message was settled, by a change that may not be written yet.
-    Nothing(Written),
+/// The result of an attempt to begin a move.
+enum MoveStart {
+    Started(Move),
+    /// Another move of the same message is in progress.
+    InProgress,
+    /// The message is settled. The change that settled it may not be written yet.
+    Settled(Written),
 }
 
 impl Broker {
-    /// See [`crate::service::Messages::forward_to_dead_letter`], and [`Broker::acknowledge_entries`] for the topic. Returns the
-    /// dead letter, unless the message was settled or moved before.
+    /// See [`crate::service::Messages::forward_to_dead_letter`], and [`Broker::acknowledge_entries`] for the topic.
+    /// Returns the dead letter, or `None` if the message was settled or moved before.
     pub(super) async fn move_to_dead_letters(
         &self,
         topic: &Arc<Topic>,
@@ -57,11 +57,13 @@ impl Broker {
         let Some(stored) = self.read_message(&group, at).await? else { return Ok(None) };
         let attempts = stored.earlier_attempts.saturating_add(moved.attempt);
         let letter = as_dead_letter(stored.message, request.topic);
-        let topic = self.make_topic(&names::dead_letter_topic(&request.group), 1).await?;
-        let entry = Entry { message: codec::encode(&letter, attempts), queue: 0, due: None, immunity: None };
+        let topic = self.ensure_topic(&names::dead_letter_topic(&request.group), 1).await?;
+        let entry =
+            NewMessage { message: codec::encode(&letter, attempts), queue: 0, due: None, immunity: None };
         let (reply, answer) = oneshot::channel();
-        drop(self.writer.submit(Job { topic, entries: vec![entry], reply })?);
-        // Goes on if the caller gives up: the letter may be stored all the same, and must not be stored twice.
+        drop(self.writer.submit(StoreRequest { topic, entries: vec![entry], reply })?);
+        // A task of its own, which continues if the caller gives up: the dead letter may be stored nevertheless, and
+        // must not be stored twice.
         let finished = tokio::spawn(async move {
             let placed = answer.await.unwrap_or_else(|_| {
                 Err(ServiceError::new(ServiceErrorKind::Unavailable, "the broker has stopped"))
@@ -72,15 +74,16 @@ impl Broker {
         });
         match timeout_at(request.deadline.into(), finished).await {
             Ok(Ok(finished)) => finished.map(|()| Some(letter)),
-            Ok(Err(error)) => {
-                Err(ServiceError::new(ServiceErrorKind::Internal, format!("the broker failed: {error}")))
-            }
-            Err(_) => Err(ServiceError::new(ServiceErrorKind::Timeout, "the disk did not answer in time")),
+            Ok(Err(error)) => Err(ServiceError::new(
+                ServiceErrorKind::Internal,
+                format!("a task of the broker failed: {error}"),
+            )),
+            Err(_) => Err(ServiceError::new(ServiceErrorKind::Timeout, "the disk did not respond in time")),
         }
     }
 
-    /// Begins a move, once no other one of the same message is under way. `None` if the message was settled, or if
-    /// another consumer has it, which then decides about it.
+    /// Begins a move, after other moves of the same message have ended. Returns `None` if the message is settled, or if
+    /// another consumer has received it, which then settles it.
     async fn begin_move(
         &self,
         group: &GroupProgress,
@@ -93,12 +96,12 @@ impl Broker {
             tokio::pin!(ended);
             ended.as_mut().enable();
             match self.try_begin_move(group, queue, at)? {
-                Begun::Move(moved) => return Ok(Some(moved)),
-                Begun::Nothing(written) => return written.done().await.map(|()| None),
-                Begun::UnderWay => {}
+                MoveStart::Started(moved) => return Ok(Some(moved)),
+                MoveStart::Settled(written) => return written.done().await.map(|()| None),
+                MoveStart::InProgress => {}
             }
             if timeout_at(deadline.into(), ended).await.is_err() {
-                return Err(ServiceError::new(ServiceErrorKind::Timeout, "the disk did not answer in time"));
+                return Err(ServiceError::new(ServiceErrorKind::Timeout, "the disk did not respond in time"));
             }
         }
     }
@@ -108,19 +111,19 @@ impl Broker {
         group: &GroupProgress,
         queue: usize,
         at: Coordinates,
-    ) -> Result<Begun, ServiceError> {
+    ) -> Result<MoveStart, ServiceError> {
         let mut change = group.progress.change()?;
-        let lease = match referent(&mut change, queue, at, clock::monotonic()) {
-            Referent::Running(lease) | Referent::Over(lease) => lease,
-            Referent::Nothing => return Ok(Begun::Nothing(change.commit(&self.progress_writer))),
+        let lease = match lease_status(&mut change, queue, at, clock::monotonic()) {
+            LeaseStatus::Running(lease) | LeaseStatus::Expired(lease) => lease,
+            LeaseStatus::Gone => return Ok(MoveStart::Settled(change.commit(&self.progress_writer))),
         };
         let mut forwards = group.progress.forwards.lock();
         let state = forwards.get(&(queue, at.offset)).copied();
         if state == Some(ForwardState::Storing) {
-            return Ok(Begun::UnderWay);
+            return Ok(MoveStart::InProgress);
         }
         forwards.entry((queue, at.offset)).or_insert(ForwardState::Storing);
-        Ok(Begun::Move(Move {
+        Ok(MoveStart::Started(Move {
             progress_writer: self.progress_writer.clone(),
             progress: group.progress.clone(),
             queue,
@@ -151,49 +154,49 @@ impl Broker {
     }
 }
 
-/// What a message of this topic is as a dead letter.
+/// Converts a message of this topic to a dead letter.
 pub(super) fn as_dead_letter(message: Message, topic: String) -> Message {
     let mut letter = message;
-    // As Apache's brokers do.
+    // As with Apache's brokers.
     letter.delay = Some(Delay::Unknown);
-    // A dead letter that becomes one again keeps its first origin.
+    // A dead letter that becomes a dead letter again keeps its first origin.
     let origin = Origin { topic, message_id: letter.id.clone() };
     letter.dead_letter_origin.get_or_insert(origin);
     letter
 }
 
 impl Move {
-    /// Notes that the dead letter is stored. If the lease can't be ended, a later move does only that.
+    /// Notes that the dead letter is stored. If ending the lease fails, a later move only ends the lease.
     fn set_stored(&mut self) {
         self.is_stored = true;
         self.progress.forwards.lock().insert((self.queue, self.at.offset), ForwardState::Stored);
     }
 
-    /// Ends the lease, if it is still the one that was to be moved.
+    /// Ends the lease, unless it has been replaced.
     async fn settle(self) -> Result<(), ServiceError> {
         let (has_lease, written) = self.end_lease()?;
         written.done().await?;
         if !has_lease {
-            // Nobody moves the message again.
+            // The message can't be moved again.
             self.progress.forwards.lock().remove(&(self.queue, self.at.offset));
         }
         Ok(())
     }
 
-    /// Returns whether the message has a lease of another consumer.
+    /// Ends the lease, unless it has been replaced. Returns whether the message has another lease.
     fn end_lease(&self) -> Result<(bool, Written), ServiceError> {
         let now = clock::monotonic();
         let mut change = self.progress.change()?;
-        if matches!(referent(&mut change, self.queue, self.at, now), Referent::Nothing) {
+        if matches!(lease_status(&mut change, self.queue, self.at, now), LeaseStatus::Gone) {
             let has_lease = change.queue(self.queue).leases().get(self.at.offset).is_some();
             return Ok((has_lease, change.commit(&self.progress_writer)));
         }
-        let mut freed = Freed::new(self.max_leases);
-        freed.end_lease(&mut change, self.queue, self.at.offset);
+        let mut ended = EndedLeases::new(self.max_leases);
+        ended.end_lease(&mut change, self.queue, self.at.offset);
         let written = change.commit(&self.progress_writer);
-        let deliverable = freed.deliverable(&mut change, now);
+        let deliverable = ended.deliverable(&mut change, now);
         drop(change);
-        self.progress.count_settled(freed.count);
+        self.progress.count_settled(ended.count);
         self.progress.wake(deliverable);
         Ok((false, written))
     }

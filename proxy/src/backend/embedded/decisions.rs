@@ -1,5 +1,5 @@
-//! The decisions about half messages that are remembered, so that the first one counts: for an hour, and 100,000 of them
-//! at most. They are in memory and on the disk.
+//! Remembers decisions about half messages, so that the first decision counts: 100,000 of them at most, for an hour, in
+//! memory and on the disk.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -16,7 +16,7 @@ pub(super) struct Decision {
     pub(super) resolution: Resolution,
 }
 
-/// The decisions that are remembered.
+/// The remembered decisions.
 #[derive(Default)]
 pub(super) struct Decisions {
     by_sequence: HashMap<u64, Resolution>,
@@ -25,14 +25,14 @@ pub(super) struct Decisions {
 }
 
 /// How long a decision is remembered, in ms.
-const KEPT: u64 = 3_600_000;
-/// How many decisions are remembered.
+const MAX_AGE_MS: u64 = 3_600_000;
+/// The most decisions that are remembered.
 const MAX_DECISIONS: usize = 100_000;
-/// How many more than are added may be removed in one commit.
+/// How many outdated decisions one commit may remove in addition to those that exceed `MAX_DECISIONS`.
 const MAX_REMOVED: usize = 256;
 
 impl Decisions {
-    /// Reads the decisions. Reads the disk.
+    /// Reads the decisions from the disk.
     pub(super) fn open(store: &Store) -> Result<Self, ServiceError> {
         let mut decisions = Self::default();
         for entry in store.log()?.prefix(keys::DECISIONS) {
@@ -44,13 +44,13 @@ impl Decisions {
         Ok(decisions)
     }
 
-    /// What was decided about the half message with this sequence.
+    /// Returns the decision about the half message with this sequence number.
     pub(super) fn get(&self, sequence: u64) -> Option<Resolution> {
         self.by_sequence.get(&sequence).copied()
     }
 
-    /// Adds the records of a commit's decisions to it, and removes those of the oldest ones if they are too many or too
-    /// old. Returns how many it removes.
+    /// Adds the records of a commit's decisions to the commit, and removes the oldest records if there are too many or
+    /// if they are too old. Returns how many it removes.
     pub(super) fn write(&self, commit: &mut Commit) -> usize {
         let outdated = self.outdated(commit.decided.len(), clock::now());
         let decided: Vec<_> =
@@ -64,7 +64,7 @@ impl Decisions {
         outdated
     }
 
-    /// Records the decisions of a commit that was stored, and how many it removed.
+    /// Remembers the decisions of a stored commit, and forgets as many old ones as it removed.
     pub(super) fn committed(&mut self, decided: HashMap<u64, Decision>, removed: usize) {
         for (_, sequence) in self.order.drain(..removed) {
             self.by_sequence.remove(&sequence);
@@ -74,13 +74,13 @@ impl Decisions {
         }
     }
 
-    /// How many of the oldest are removed when this many are added at this time.
+    /// How many of the oldest decisions to remove when `added` are added.
     fn outdated(&self, added: usize, now: u64) -> usize {
         if added == 0 {
             return 0;
         }
         let too_many = (self.order.len() + added).saturating_sub(MAX_DECISIONS).min(self.order.len());
-        let since = now.saturating_sub(KEPT);
+        let since = now.saturating_sub(MAX_AGE_MS);
         let too_old =
             self.order.iter().take(too_many + MAX_REMOVED).take_while(|(at, _)| *at < since).count();
         too_many.max(too_old)
@@ -114,7 +114,7 @@ mod tests {
     const COMMIT: Resolution = Resolution::Commit;
 
     #[test]
-    fn the_oldest_of_too_many_are_forgotten() {
+    fn excess_decisions_are_forgotten() {
         let mut decisions = Decisions::default();
         for sequence in 0..MAX_DECISIONS as u64 {
             decisions.add(sequence, Decision { at: 10_000, resolution: COMMIT });
@@ -131,16 +131,18 @@ mod tests {
     }
 
     #[test]
-    fn old_ones_are_forgotten_step_by_step() {
+    fn old_decisions_are_forgotten_step_by_step() {
         let mut decisions = Decisions::default();
         for sequence in 0..1000 {
-            decisions
-                .add(sequence, Decision { at: if sequence < 700 { 0 } else { KEPT }, resolution: COMMIT });
+            decisions.add(
+                sequence,
+                Decision { at: if sequence < 700 { 0 } else { MAX_AGE_MS }, resolution: COMMIT },
+            );
         }
-        assert_eq!(decisions.outdated(1, KEPT), 0);
+        assert_eq!(decisions.outdated(1, MAX_AGE_MS), 0);
         let mut removed = Vec::new();
         loop {
-            let outdated = decisions.outdated(1, KEPT + 1);
+            let outdated = decisions.outdated(1, MAX_AGE_MS + 1);
             decisions.committed(HashMap::new(), outdated);
             removed.push(outdated);
             if outdated == 0 {

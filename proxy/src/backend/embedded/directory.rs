@@ -1,4 +1,4 @@
-//! The data directory: it belongs to this program, has a format that this version reads, and is used by one process.
+//! Locks the data directory for one process, and checks that it belongs to this program and has a known format.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -8,45 +8,45 @@ use thiserror::Error;
 
 use super::config::Flush;
 
-/// The storage layout of `store.rs`. Raised by every change that older binaries can't read.
+/// The version of the storage layout in `store.rs`. It is raised with every change that older binaries can't read.
 const FORMAT: &str = "rocketmq-thin-proxy data, format 1";
 const FORMAT_FILE: &str = "FORMAT";
-const FRESH_FORMAT_FILE: &str = "FORMAT.new";
+const NEW_FORMAT_FILE: &str = "FORMAT.new";
 const LOCK_FILE: &str = "LOCK";
 const FLUSH_FILE: &str = "FLUSH";
 
 /// Why a data directory can't be used.
 #[derive(Debug, Error)]
 pub enum OpenError {
-    /// Another process uses it.
+    /// Another process uses the directory.
     #[error("the data directory {0} is in use by another process; give each proxy its own (--data-dir)")]
     InUse(PathBuf),
-    /// A proxy uses the directory that was to be read.
+    /// A proxy uses the directory that should be read.
     #[error(
         "the data directory {0} is in use by a proxy: stop the proxy first, or read a copy of the directory"
     )]
     Running(PathBuf),
-    /// The directory that was to be read is none of this program.
+    /// The directory that should be read is not a data directory of this program.
     #[error("{0} is not a data directory of rocketmq-thin-proxy")]
     NoData(PathBuf),
-    /// It holds something else.
+    /// The directory contains files of another program.
     #[error(
         "{0} is not empty and not a data directory of rocketmq-thin-proxy; give another one (--data-dir)"
     )]
     Foreign(PathBuf),
-    /// A copy needs a new directory.
+    /// The target of a copy is not empty.
     #[error("{0} is not empty: the copy needs a directory of its own")]
     NotEmpty(PathBuf),
-    /// It was written by another version.
+    /// The directory was written by another version.
     #[error("the data directory {0} has the format {1:?}, and this binary reads only {FORMAT:?}")]
     OtherFormat(PathBuf, String),
-    /// Its content can't be read.
+    /// The content of the directory can't be read.
     #[error("the data directory {0} is damaged: {1}")]
     Damaged(PathBuf, String),
     /// Acknowledged data in a journal is damaged.
     #[error(
         "the journal {file} is damaged at byte {at}, and acknowledged data follows. Restore the data directory from a \
-         backup, or give up everything from there on with: truncate --size={at} {file}"
+         backup, or drop everything after that with: truncate --size={at} {file}"
     )]
     DamagedJournal {
         /// The journal.
@@ -54,7 +54,7 @@ pub enum OpenError {
         /// Where the damage begins.
         at: usize,
     },
-    /// The operating system refuses.
+    /// The operating system refuses access.
     #[error("the data directory {0} can't be used: {1}")]
     Io(PathBuf, io::Error),
 }
@@ -63,23 +63,23 @@ pub enum OpenError {
 #[derive(Debug)]
 pub(super) struct DataDirectory {
     path: PathBuf,
-    // The operating system releases its lock when the process ends in any way.
+    // The operating system releases the lock when the process ends in any way.
     lock: File,
 }
 
 impl Drop for DataDirectory {
-    /// Closing the file is not enough: a child process that another thread starts just now has it, too, until it runs its own
-    /// program, and would keep the lock for that moment.
+    /// Unlocks the directory. Closing the file is not enough: a child process that another thread forks at this moment
+    /// inherits the file, and keeps the lock until it executes its own program.
     fn drop(&mut self) {
         if let Err(error) = self.lock.unlock() {
-            tracing::warn!(%error, path = %self.path.display(), "the data directory was not unlocked");
+            tracing::warn!(%error, path = %self.path.display(), "failed to unlock the data directory");
         }
     }
 }
 
 impl DataDirectory {
     /// Locks the directory. It is created if it is missing.
-    pub(super) fn take(path: &Path) -> Result<Self, OpenError> {
+    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
         let io = |error| OpenError::Io(path.to_owned(), error);
         create(path).map_err(io)?;
         refuse_foreign(path)?;
@@ -97,8 +97,8 @@ impl DataDirectory {
         Ok(Self { path: path.to_owned(), lock })
     }
 
-    /// Locks a directory that exists, without writing to it. Others may do the same meanwhile, but no proxy can use it.
-    pub(super) fn take_to_read(path: &Path) -> Result<Self, OpenError> {
+    /// Locks an existing directory for reading, without writing to it. Other readers may lock it, too, but no proxy.
+    pub(super) fn open_to_read(path: &Path) -> Result<Self, OpenError> {
         let io = |error| OpenError::Io(path.to_owned(), error);
         match fs::read_to_string(path.join(FORMAT_FILE)) {
             Ok(found) if found.trim() == FORMAT => {}
@@ -110,7 +110,7 @@ impl DataDirectory {
         }
         let lock = match File::open(path.join(LOCK_FILE)) {
             Ok(lock) => lock,
-            // A copy without the file, which nobody uses.
+            // A copy of a directory that lacks the lock file. Nobody uses it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 File::open(path.join(FORMAT_FILE)).map_err(io)?
             }
@@ -123,8 +123,8 @@ impl DataDirectory {
         Ok(Self { path: path.to_owned(), lock })
     }
 
-    /// Whether the proxy that used the directory last has synced messages. `None` if no one has said it.
-    pub(super) fn flush(&self) -> io::Result<Option<Flush>> {
+    /// The flush mode of the proxy that used the directory last. `None` if it is not recorded.
+    pub(super) fn recorded_flush(&self) -> io::Result<Option<Flush>> {
         match fs::read_to_string(self.path.join(FLUSH_FILE)) {
             Ok(text) if text.trim() == "async" => Ok(Some(Flush::Async)),
             Ok(_) => Ok(Some(Flush::Sync)),
@@ -133,9 +133,9 @@ impl DataDirectory {
         }
     }
 
-    /// Notes whether messages are synced: an interrupted write looks otherwise if they are not.
-    pub(super) fn note_flush(&self, flush: Flush) -> io::Result<()> {
-        if self.flush()? == Some(flush) {
+    /// Records the flush mode. A check of the journal needs it to tell an interrupted write from damage.
+    pub(super) fn record_flush(&self, flush: Flush) -> io::Result<()> {
+        if self.recorded_flush()? == Some(flush) {
             return Ok(());
         }
         let text = if flush == Flush::Sync { "sync\n" } else { "async\n" };
@@ -145,13 +145,13 @@ impl DataDirectory {
         sync(&self.path)
     }
 
-    /// The path of a part of the directory.
-    pub(super) fn part(&self, name: &str) -> PathBuf {
+    /// The path of a file or folder in the directory.
+    pub(super) fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// Syncs the names in a folder of the directory.
-    pub(super) fn sync_names(&self, folder: &str) -> Result<(), OpenError> {
+    /// Syncs the entries of a folder in the directory.
+    pub(super) fn sync_folder(&self, folder: &str) -> Result<(), OpenError> {
         sync(&self.path.join(folder)).map_err(|error| OpenError::Io(self.path.clone(), error))
     }
 
@@ -161,7 +161,7 @@ impl DataDirectory {
     }
 }
 
-/// Creates the directory and those above it that are missing, and syncs their entries.
+/// Creates the directory and its missing parents, and syncs their entries.
 fn create(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -169,19 +169,19 @@ fn create(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => {
             create(parent)?;
-            create_one(path)?;
+            create_folder(path)?;
             sync(parent)
         }
         _ => {
-            create_one(path)?;
+            create_folder(path)?;
             sync(Path::new("."))
         }
     }
 }
 
-fn create_one(path: &Path) -> io::Result<()> {
+fn create_folder(path: &Path) -> io::Result<()> {
     match fs::create_dir(path) {
-        // Another process may have been faster.
+        // Another process may have created it in the meantime.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         created => created,
     }
@@ -198,9 +198,9 @@ fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
         return Ok(());
     }
     for entry in fs::read_dir(path).map_err(io)? {
-        // A start that was killed before it wrote the format leaves these.
+        // A process that was killed before it wrote the format file leaves these.
         let name = entry.map_err(io)?.file_name();
-        if name != LOCK_FILE && name != FRESH_FORMAT_FILE && name != "lost+found" {
+        if name != LOCK_FILE && name != NEW_FORMAT_FILE && name != "lost+found" {
             return Err(OpenError::Foreign(path.to_owned()));
         }
     }
@@ -214,11 +214,11 @@ fn check_format(path: &Path) -> Result<(), OpenError> {
         Ok(found) if found.trim() == FORMAT => Ok(()),
         Ok(found) => Err(OpenError::OtherFormat(path.to_owned(), found.trim().to_owned())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let fresh = path.join(FRESH_FORMAT_FILE);
-            let mut out = File::create(&fresh).map_err(io)?;
+            let new_file = path.join(NEW_FORMAT_FILE);
+            let mut out = File::create(&new_file).map_err(io)?;
             out.write_all(format!("{FORMAT}\n").as_bytes()).map_err(io)?;
             out.sync_all().map_err(io)?;
-            fs::rename(&fresh, &file).map_err(io)?;
+            fs::rename(&new_file, &file).map_err(io)?;
             sync(path).map_err(io)
         }
         Err(error) => Err(io(error)),

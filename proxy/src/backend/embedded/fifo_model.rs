@@ -13,11 +13,11 @@ use super::codec;
 use super::config::EmbeddedConfig;
 use super::filter::Matcher;
 use super::lease::{Coordinates, Lease};
-use super::progress::{Change, Progress};
+use super::progress::{Progress, ProgressChange};
 use super::queue::Queue;
 use super::read_cache::ReadCache;
-use super::settle::{Freed, Referent, referent};
-use super::take::{Batch, Order, Wanted};
+use super::settle::{EndedLeases, LeaseStatus, lease_status};
+use super::take::{Batch, QueueOrder, TakeRequest};
 use crate::service::{GroupStart, Message};
 
 const QUEUES: usize = 2;
@@ -27,7 +27,7 @@ const NO_LIMIT: usize = 1000;
 
 #[derive(Clone, Debug)]
 enum Operation {
-    /// Messages of these groups; 0 means no group.
+    /// Sends a message for each of these message groups. 0 means no message group.
     Send {
         queue: usize,
         groups: Vec<u8>,
@@ -41,7 +41,7 @@ enum Operation {
     FailToReceive {
         max: usize,
     },
-    /// Settles the nth delivery that is known, which may be an old one.
+    /// Acknowledges the delivery with this index, which may be an old one.
     Acknowledge(prop::sample::Index),
     Nack(prop::sample::Index),
     Extend(prop::sample::Index),
@@ -92,7 +92,7 @@ struct Model<'a> {
     max_leases: usize,
     whole_queues: bool,
     next_token: u64,
-    // Whether the last receive left nothing that can be delivered.
+    // Whether the last receive left no message that can be delivered.
     is_drained: bool,
 }
 
@@ -125,7 +125,7 @@ impl<'a> Model<'a> {
                 self.receive(max, steps, attempt_id);
             }
             Operation::FailToReceive { max } => {
-                self.look(max);
+                self.can_receive(max);
             }
             Operation::Acknowledge(index) => self.settle(index, None),
             Operation::Nack(index) => self.settle(index, Some(0)),
@@ -150,8 +150,8 @@ impl<'a> Model<'a> {
     }
 
     /// Takes messages. The change is undone unless it is committed.
-    fn take(&self, max: usize, visible_at: u64, attempt_id: Option<&str>) -> (Change<'_>, Batch) {
-        let wanted = Wanted {
+    fn take(&self, max: usize, visible_at: u64, attempt_id: Option<&str>) -> (ProgressChange<'_>, Batch) {
+        let request = TakeRequest {
             max,
             now: self.now,
             visible_at,
@@ -161,19 +161,19 @@ impl<'a> Model<'a> {
             attempt_id,
             filter: &Matcher::All,
             max_leases: self.max_leases,
-            order: Order::From(self.next_token as usize),
+            order: QueueOrder::From(self.next_token as usize),
             cache: &self.cache,
             read: None,
         };
         let mut change = self.progress.change().expect("loaded");
         change.in_order = true;
-        let batch = wanted.take(&mut change, &self.queues).expect("sound messages");
+        let batch = request.take(&mut change, &self.queues).expect("sound messages");
         assert!(batch.missing.is_none(), "all is in memory");
         (change, batch)
     }
 
-    /// Whether a receive would get something.
-    fn look(&self, max: usize) -> bool {
+    /// Whether a receive would get messages.
+    fn can_receive(&self, max: usize) -> bool {
         let (_undone, batch) = self.take(max, self.now + STEP, None);
         !batch.taken.is_empty()
     }
@@ -200,13 +200,13 @@ impl<'a> Model<'a> {
             let (queue, offset) = (taken.queue as usize, taken.offset as usize);
             let sent = &self.sent[queue];
             let group = sent[offset].group;
-            assert!(!sent[offset].settled, "a settled message came again");
+            assert!(!sent[offset].settled, "a settled message was delivered again");
             assert!(!blocked[&(queue, group)], "its message group is blocked");
             for (earlier, other) in sent[..offset].iter().enumerate() {
                 let is_first = other.group != group || other.settled || in_batch.contains(&(queue, earlier));
-                assert!(is_first, "{offset} comes before {earlier} of the same message group");
+                assert!(is_first, "{offset} was delivered before {earlier} of the same message group");
             }
-            assert!(in_batch.insert((queue, offset)), "twice in a batch");
+            assert!(in_batch.insert((queue, offset)), "a message is twice in a batch");
             let attempt = sent[offset]
                 .lease
                 .as_ref()
@@ -233,7 +233,7 @@ impl<'a> Model<'a> {
         batch.taken.len()
     }
 
-    /// Every message group with unsettled messages has some of them under a lease.
+    /// Asserts that every message group with unsettled messages has a running lease.
     fn assert_no_group_waits(&self) {
         for sent in &self.sent {
             let of = |wanted: fn(&Sent, u64) -> bool| -> BTreeSet<u8> {
@@ -244,7 +244,7 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// Acknowledges a delivery, or makes its lease end this many steps from now.
+    /// Acknowledges a delivery, or makes its lease expire after this many steps.
     fn settle(&mut self, index: prop::sample::Index, steps: Option<u64>) {
         if self.deliveries.is_empty() {
             return;
@@ -253,14 +253,14 @@ impl<'a> Model<'a> {
         let (queue, offset) = (at.queue as usize, at.offset as usize);
         let until = steps.map(|steps| if steps == 0 { self.now } else { self.now + steps * STEP - STEP / 4 });
         let mut change = self.progress.change().expect("loaded");
-        let found = referent(&mut change, queue, at, self.now);
+        let found = lease_status(&mut change, queue, at, self.now);
         let message = &mut self.sent[queue][offset];
         let lease = message.lease.as_mut().filter(|lease| lease.token == at.token && lease.until > self.now);
-        let Referent::Running(old) = found else {
+        let LeaseStatus::Running(old) = found else {
             assert!(lease.is_none(), "a lease is lost");
             return;
         };
-        let lease = lease.expect("the lease is over");
+        let lease = lease.expect("a running lease");
         self.next_token += 1;
         let deliverable = if let Some(until) = until {
             lease.until = until;
@@ -269,23 +269,23 @@ impl<'a> Model<'a> {
             change.queue(queue).lease(at.offset, Lease { visible_at: until, token: self.next_token, ..old });
             change.commit(&self.broker.progress_writer).wait().expect("written");
             self.deliveries.push(Coordinates { token: self.next_token, ..at });
-            usize::from(change.queue(queue).is_free(group, self.now))
+            usize::from(change.queue(queue).is_unblocked(group, self.now))
         } else {
             message.settled = true;
             message.lease = None;
-            let mut freed = Freed::new(self.max_leases);
-            freed.end_lease(&mut change, queue, at.offset);
+            let mut ended = EndedLeases::new(self.max_leases);
+            ended.end_lease(&mut change, queue, at.offset);
             change.commit(&self.broker.progress_writer).wait().expect("written");
-            freed.deliverable(&mut change, self.now)
+            ended.deliverable(&mut change, self.now)
         };
         drop(change);
         self.assert_wakes(deliverable);
     }
 
-    /// Asserts that waiting receives are woken exactly if there is something for them.
+    /// Asserts that waiting receives are woken if and only if there are messages for them.
     fn assert_wakes(&mut self, deliverable: usize) {
         if self.is_drained && self.max_leases == NO_LIMIT {
-            assert_eq!(deliverable > 0, self.look(1), "{deliverable}");
+            assert_eq!(deliverable > 0, self.can_receive(1), "{deliverable}");
         }
         self.is_drained &= deliverable == 0;
     }
@@ -293,7 +293,7 @@ impl<'a> Model<'a> {
     fn pass(&mut self) {
         self.now += STEP;
         let change = self.progress.change().expect("loaded");
-        let deliverable = change.queues().iter().map(|queue| queue.count_free(self.now, 9)).sum();
+        let deliverable = change.queues().iter().map(|queue| queue.count_unblocked(self.now, 9)).sum();
         drop(change);
         self.assert_wakes(deliverable);
     }
@@ -348,7 +348,7 @@ fn message_groups_stay_in_order_and_do_not_wait_for_each_other() {
 }
 
 #[test]
-fn what_an_attempt_gets_again_does_not_pass_what_another_has_got() {
+fn a_repeated_attempt_does_not_overtake_messages_of_another_attempt() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let config = EmbeddedConfig { data_dir: directory.path().to_owned(), ..EmbeddedConfig::default() };
     let broker = Broker::open(config).expect("a fresh directory opens");
@@ -361,7 +361,7 @@ fn what_an_attempt_gets_again_does_not_pass_what_another_has_got() {
         assert_eq!(model.receive(2, 1, Some(2)), 2);
         model.pass();
         assert_eq!(model.receive(1, 1, Some(1)), 1);
-        // The second message is between the first and the third, and is of the other attempt.
+        // The second message, which is between the first and the third, belongs to the other attempt.
         assert_eq!(model.receive(3, 1, Some(1)), 1);
         model.drain();
     }

@@ -1,4 +1,4 @@
-//! The filter of a receive, compiled.
+//! The compiled filter of a receive.
 
 use bytes::Bytes;
 
@@ -7,13 +7,13 @@ use super::codec;
 use super::sql::Expression;
 use crate::service::{Filter, ServiceError, ServiceErrorKind};
 
-/// A filter, ready to be evaluated.
+/// A compiled filter.
 pub(super) enum Matcher {
-    /// Every message passes.
+    /// Passes every message.
     All,
-    /// One of these tags, which are sorted.
+    /// Passes messages with one of these tags, which are sorted.
     Tags(Vec<String>),
-    /// The expression is true.
+    /// Passes messages for which the expression is true.
     Sql(Expression),
 }
 
@@ -49,7 +49,7 @@ impl Matcher {
         }
     }
 
-    /// What looking at one message costs: 1, or more for a complex expression.
+    /// The cost of filtering a message: 1, or more for a complex expression.
     pub(super) fn cost(&self) -> usize {
         match self {
             Self::All | Self::Tags(_) => 1,

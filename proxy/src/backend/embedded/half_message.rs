@@ -1,9 +1,11 @@
-//! Half messages: stored apart from the queues until their transactions are committed or rolled back.
+//! Half messages, which are stored apart from the queues until their transactions are committed or rolled back.
 //!
-//! A half message has two records: the message itself, and the time of its next check. The value of that one is the number
-//! of checks so far (4 bytes) and how far ahead the time was when it was set, in ms (8 bytes), big-endian. The message's
-//! record is its queue (4 bytes), the time of its storage and the time when it is due
-//! if it is delayed, or 0 (8 bytes each, ms since 1970), big-endian, and the message ([`super::codec`]).
+//! A half message has two records, whose numbers are big-endian:
+//!
+//! - The message: its queue (4 bytes), when it was stored and when it is due, or 0 if it is not delayed (8 bytes each,
+//!   ms since 1970), and the encoded message ([`super::codec`]).
+//! - Its next orphan check, with the time in the key. The value is the number of checks so far (4 bytes), and the time
+//!   from the write of the record to the check, in ms (8 bytes).
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,32 +21,32 @@ use super::keys;
 use super::store::corrupt;
 use crate::service::ServiceError;
 
-/// Where a half message is stored: the coordinates of its transaction.
+/// Identifies a half message: the coordinates of its transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct HalfMessage {
+pub(super) struct HalfMessageId {
     /// The topic's id.
     pub(super) topic: u32,
     pub(super) sequence: u64,
-    /// The next check when the coordinates were made, in ms of [`clock::monotonic`]. A later check leaves its record
-    /// behind when the transaction ends, and the check removes it.
+    /// When the next check was due when the coordinates were created, in ms of [`clock::monotonic`]. The record of a
+    /// later check remains when the transaction ends, and that check removes it.
     pub(super) check_at: u64,
 }
 
 /// A stored half message.
 #[derive(Clone, Debug)]
-pub(super) struct Record {
+pub(super) struct HalfMessage {
     /// The queue that a commit moves it to.
     pub(super) queue: u32,
     /// When it was stored, in ms since 1970.
     pub(super) stored_at: u64,
-    /// When it may be delivered at the earliest, in ms since 1970.
+    /// When it may be delivered at the earliest, in ms since 1970. `None` if it is not delayed.
     pub(super) due: Option<u64>,
     pub(super) message: Encoded,
 }
 
 const HEADER: usize = 20;
 
-impl HalfMessage {
+impl HalfMessageId {
     /// The key of the message.
     pub(super) fn key(&self) -> [u8; 16] {
         keys::half_message(self.topic, self.sequence)
@@ -55,39 +57,39 @@ impl HalfMessage {
         keys::check(self.topic, self.check_at, self.sequence)
     }
 
-    /// The place of a new half message, whose producer is asked after `immunity`.
+    /// The coordinates of a new half message, whose first check is due after `immunity`.
     pub(super) fn new(topic: u32, sequence: u64, immunity: Duration) -> Self {
         let immunity = u64::try_from(immunity.as_millis()).unwrap_or(u64::MAX);
         Self { topic, sequence, check_at: clock::monotonic().saturating_add(immunity) }
     }
 
-    /// Adds it to a commit.
-    pub(super) fn add(&self, record: &Record, commit: &mut Commit) {
+    /// Adds the half message and its first check to a commit.
+    pub(super) fn add(&self, record: &HalfMessage, commit: &mut Commit) {
         commit.put(&self.key(), record.encode());
         self.add_check(0, commit);
     }
 
-    /// Adds its next check to a commit, after this many checks.
+    /// Adds the next check to a commit. `checks` is the number of checks so far.
     pub(super) fn add_check(&self, checks: u32, commit: &mut Commit) {
         let ahead = self.check_at.saturating_sub(clock::monotonic());
         commit.put(&self.check_key(), [&checks.to_be_bytes()[..], &ahead.to_be_bytes()].concat());
         commit.check_added(self.topic, self.check_at);
     }
 
-    /// Removes it, and its check.
+    /// Removes the half message and its check.
     pub(super) fn remove(&self, commit: &mut Commit) {
         commit.remove(&self.key());
         commit.remove(&self.check_key());
     }
 }
 
-impl fmt::Display for HalfMessage {
+impl fmt::Display for HalfMessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:x}.{:x}.{:x}", self.topic, self.sequence, self.check_at)
     }
 }
 
-impl FromStr for HalfMessage {
+impl FromStr for HalfMessageId {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
@@ -103,7 +105,7 @@ impl FromStr for HalfMessage {
     }
 }
 
-impl Record {
+impl HalfMessage {
     fn encode(&self) -> Vec<u8> {
         let mut value = Vec::with_capacity(HEADER + self.message.len());
         value.extend_from_slice(&self.queue.to_be_bytes());
@@ -125,8 +127,8 @@ impl Record {
     }
 }
 
-/// The number of checks in the record of a check, and how far ahead its time was when it was set, in ms. Older versions did
-/// not tell that.
+/// Decodes the record of a check: the number of checks so far, and the time from the write of the record to the check,
+/// in ms. Records of older versions lack that time.
 pub(super) fn decode_check(value: &[u8]) -> Result<(u32, Option<u64>), ServiceError> {
     let malformed = || corrupt("check");
     let (checks, ahead) = value.split_first_chunk().ok_or_else(malformed)?;
@@ -145,21 +147,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn coordinates_are_read_as_they_are_written(topic: u32, sequence: u64, check_at: u64) {
-            let half = HalfMessage { topic, sequence, check_at };
+        fn coordinates_are_parsed_as_they_are_displayed(topic: u32, sequence: u64, check_at: u64) {
+            let half = HalfMessageId { topic, sequence, check_at };
             prop_assert_eq!(half.to_string().parse(), Ok(half));
         }
 
         #[test]
         fn no_text_makes_it_panic(text in "[0-9a-f.x-]{0,60}") {
-            let _ = text.parse::<HalfMessage>();
+            let _ = text.parse::<HalfMessageId>();
         }
     }
 
     #[test]
-    fn other_texts_are_no_coordinates() {
+    fn invalid_coordinates_are_refused() {
         for text in ["", "1", "1.2", "1.2.3.4", "1.2.", "1.x.3", "100000000.2.3", " 1.2.3"] {
-            assert_eq!(text.parse::<HalfMessage>(), Err(Malformed), "{text}");
+            assert_eq!(text.parse::<HalfMessageId>(), Err(Malformed), "{text}");
         }
     }
 
@@ -167,16 +169,16 @@ mod tests {
     fn a_record_is_decoded_as_it_was_encoded() {
         for due in [None, Some(9)] {
             let message = Encoded { head: vec![1, 2], body: Bytes::from_static(b"body") };
-            let value = Record { queue: 3, stored_at: 7, due, message }.encode();
-            let record = Record::decode(value.into()).expect("a record");
+            let value = HalfMessage { queue: 3, stored_at: 7, due, message }.encode();
+            let record = HalfMessage::decode(value.into()).expect("a record");
             assert_eq!((record.queue, record.stored_at, record.due), (3, 7, due));
             assert_eq!(record.message.body.as_ref(), b"\x01\x02body");
         }
-        assert!(Record::decode(Bytes::from_static(&[0; HEADER - 1])).is_err());
+        assert!(HalfMessage::decode(Bytes::from_static(&[0; HEADER - 1])).is_err());
     }
 
     #[test]
-    fn checks_of_older_versions_are_read() {
+    fn checks_of_older_versions_are_decoded() {
         assert_eq!(decode_check(&[0, 0, 0, 3]), Ok((3, None)));
         assert_eq!(decode_check(&[0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 9]), Ok((3, Some(9))));
         for malformed in [&[][..], &[1, 2, 3], &[0, 0, 0, 3, 9]] {

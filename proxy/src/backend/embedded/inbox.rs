@@ -1,4 +1,4 @@
-//! A bounded queue in front of a thread that takes all items at once.
+//! A bounded queue of work for a thread, which takes all waiting items at once.
 
 use std::io;
 use std::sync::Arc;
@@ -10,38 +10,41 @@ use parking_lot::{Condvar, Mutex};
 use super::clock;
 use crate::service::{ServiceError, ServiceErrorKind};
 
-/// Waiting for more items may pay if the last take had at least this many.
-const MANY: usize = 8;
-/// After waits without success, at most this many opportunities to wait are left out.
-const MAX_LEFT_OUT: u32 = 255;
-/// The thread is awake, or somebody is about to wake it.
+/// Waiting for more items may pay if the thread took at least this many the last time.
+const MIN_TAKEN_TO_WAIT: usize = 8;
+/// After futile waits, at most this many opportunities to wait are skipped.
+const MAX_SKIPPED_WAITS: u32 = 255;
+/// The value of `wake_at` while the thread is awake or about to be woken.
 const AWAKE: usize = usize::MAX;
 
 /// The waiting items.
 pub(super) struct Inbox<T> {
-    waiting: Mutex<Waiting<T>>,
+    waiting: Mutex<WaitingItems<T>>,
     arrived: Condvar,
     max_bytes: usize,
 }
 
-struct Waiting<T> {
+struct WaitingItems<T> {
     items: Vec<T>,
     bytes: usize,
     /// The thread sleeps until there are this many items.
     wake_at: usize,
     closed: bool,
+    /// How many items the thread took the last time.
     last_taken: usize,
-    company: Company,
+    backoff: WaitBackoff,
 }
 
-/// Whether recent waits for more items have succeeded.
+/// Decides whether to wait for more items: less and less often after futile waits.
 #[derive(Default)]
-struct Company {
-    left_out: u32,
-    to_leave_out: u32,
+struct WaitBackoff {
+    /// How many opportunities to wait were skipped since the last wait.
+    skipped: u32,
+    /// How many to skip before the next wait.
+    to_skip: u32,
 }
 
-/// Wakes the thread when it is dropped.
+/// A pending wake-up. The thread is woken when this is dropped.
 #[must_use = "the thread is woken when this is dropped"]
 pub(super) struct WakeUp<T>(Option<Arc<Inbox<T>>>);
 
@@ -59,8 +62,8 @@ impl<T: Send + 'static> InboxThread<T> {
         run: impl FnOnce(&Inbox<T>) + Send + 'static,
     ) -> io::Result<Self> {
         let inbox = Arc::new(inbox);
-        let abandoned = Abandoned(inbox.clone());
-        let run = clock::inherited(move || run(&abandoned.0));
+        let close_on_exit = CloseOnExit(inbox.clone());
+        let run = clock::inherited(move || run(&close_on_exit.0));
         let handle = std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
         Ok(Self { inbox, handle: Mutex::new(Some(handle)) })
     }
@@ -73,21 +76,21 @@ impl<T> InboxThread<T> {
         Ok(WakeUp(wake.then(|| self.inbox.clone())))
     }
 
-    /// Whether the waiting items take at least this many bytes.
+    /// Whether the waiting items take at least this many bytes. If so, wakes the thread.
     pub(super) fn holds(&self, bytes: usize) -> bool {
         let holds = self.inbox.waiting.lock().bytes >= bytes;
         if holds {
-            // As in `put`.
+            // The task with the pending wake-up may not run before there is room.
             self.inbox.arrived.notify_one();
         }
         holds
     }
 
-    /// Handles what was added, and ends the thread. Blocks until then.
+    /// Ends the thread once it has handled all waiting items. Blocks until then.
     pub(super) fn stop(&self) {
         self.inbox.close();
         if let Some(handle) = self.handle.lock().take() {
-            // A panic of the thread has been reported by the panic hook.
+            // The panic hook has reported a panic of the thread.
             let _ = handle.join();
         }
     }
@@ -95,15 +98,15 @@ impl<T> InboxThread<T> {
 
 impl<T> Drop for InboxThread<T> {
     fn drop(&mut self) {
-        // Without a stop nobody waits for the thread. It ends by itself and releases the directory.
+        // Without `stop` nobody waits for the thread. It ends by itself and releases the directory.
         self.inbox.close();
     }
 }
 
-/// Drops the remaining items if the thread ends by a panic.
-struct Abandoned<T>(Arc<Inbox<T>>);
+/// Closes the inbox and drops the remaining items when the thread ends, also by a panic.
+struct CloseOnExit<T>(Arc<Inbox<T>>);
 
-impl<T> Drop for Abandoned<T> {
+impl<T> Drop for CloseOnExit<T> {
     fn drop(&mut self) {
         self.0.close();
         let items = std::mem::take(&mut self.0.waiting.lock().items);
@@ -112,8 +115,8 @@ impl<T> Drop for Abandoned<T> {
 }
 
 impl<T> WakeUp<T> {
-    /// Wakes the thread once the tasks that are ready now have run. They may add items, too, and waking a thread costs as
-    /// much as the rest of a request.
+    /// Wakes the thread after the tasks that are ready now have run. They may add items, too, and waking a thread costs
+    /// as much as the rest of a request.
     pub(super) async fn after_ready_tasks(self) {
         if self.0.is_some() {
             tokio::task::yield_now().await;
@@ -130,15 +133,15 @@ impl<T> Drop for WakeUp<T> {
 }
 
 impl<T> Inbox<T> {
-    /// An inbox whose items may take `max_bytes` together.
+    /// Creates an inbox whose waiting items may take `max_bytes` in total.
     pub(super) fn new(max_bytes: usize) -> Self {
-        let waiting = Waiting {
+        let waiting = WaitingItems {
             items: Vec::new(),
             bytes: 0,
             wake_at: AWAKE,
             closed: false,
             last_taken: 0,
-            company: Company::default(),
+            backoff: WaitBackoff::default(),
         };
         Self { waiting: Mutex::new(waiting), arrived: Condvar::new(), max_bytes }
     }
@@ -153,9 +156,12 @@ impl<T> Inbox<T> {
             return Err(ServiceError::new(ServiceErrorKind::Unavailable, "the broker is shutting down"));
         }
         if waiting.bytes > 0 && waiting.bytes.saturating_add(bytes) > self.max_bytes {
-            // The task that is to wake it may not run before there is room.
+            // The task with the pending wake-up may not run before there is room.
             self.arrived.notify_one();
-            return Err(ServiceError::new(ServiceErrorKind::Busy, "too many messages wait for the disk"));
+            return Err(ServiceError::new(
+                ServiceErrorKind::Busy,
+                "too many messages are waiting to be written to the disk",
+            ));
         }
         waiting.bytes += bytes;
         waiting.items.push(item);
@@ -166,17 +172,17 @@ impl<T> Inbox<T> {
         Ok(wake)
     }
 
-    /// Refuses new items. Those that wait can still be taken.
+    /// Refuses new items. Waiting items can still be taken.
     fn close(&self) {
         self.waiting.lock().closed = true;
         self.arrived.notify_one();
     }
 
-    /// Waits for items, up to `timeout`, and takes all there are. Returns `None` once the inbox is closed and empty.
+    /// Waits for items, up to `timeout`, and takes all of them. Returns `None` once the inbox is closed and empty.
     ///
-    /// Senders that were answered together send again almost together. If the last take was a large one and this one
-    /// would be small, it waits for them for `pause`, which saves an fsync. It does so less and less often if they do not
-    /// come.
+    /// Senders that are answered together often send again together. If the thread took many items the last time and
+    /// would take few now, it waits up to `pause` for more, which saves an fsync. It waits less and less often if that
+    /// is futile.
     pub(super) fn take(&self, timeout: Option<Duration>, pause: Duration) -> Option<Vec<T>> {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         let mut waiting = self.waiting.lock();
@@ -196,15 +202,19 @@ impl<T> Inbox<T> {
         }
         let expected = waiting.last_taken;
         let has_half = |items: &[T]| items.len() * 2 >= expected;
-        if expected >= MANY && !has_half(&waiting.items) && !pause.is_zero() && waiting.company.may_wait() {
+        if expected >= MIN_TAKEN_TO_WAIT
+            && !has_half(&waiting.items)
+            && !pause.is_zero()
+            && waiting.backoff.may_wait()
+        {
             let until = Instant::now() + pause;
             waiting.wake_at = expected;
             while waiting.items.len() < expected
                 && !waiting.closed
                 && !self.arrived.wait_until(&mut waiting, until).timed_out()
             {}
-            let came = has_half(&waiting.items);
-            waiting.company.waited(came);
+            let succeeded = has_half(&waiting.items);
+            waiting.backoff.waited(succeeded);
         }
         waiting.wake_at = AWAKE;
         waiting.bytes = 0;
@@ -213,15 +223,15 @@ impl<T> Inbox<T> {
     }
 }
 
-impl Company {
+impl WaitBackoff {
     fn may_wait(&mut self) -> bool {
-        let may = self.left_out >= self.to_leave_out;
-        self.left_out = if may { 0 } else { self.left_out + 1 };
+        let may = self.skipped >= self.to_skip;
+        self.skipped = if may { 0 } else { self.skipped + 1 };
         may
     }
 
-    fn waited(&mut self, came: bool) {
-        self.to_leave_out = if came { 0 } else { (self.to_leave_out * 2 + 1).min(MAX_LEFT_OUT) };
+    fn waited(&mut self, succeeded: bool) {
+        self.to_skip = if succeeded { 0 } else { (self.to_skip * 2 + 1).min(MAX_SKIPPED_WAITS) };
     }
 }
 
@@ -250,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_item_wakes_the_thread_and_those_that_follow_do_not() {
+    fn only_the_first_item_wakes_the_thread() {
         let inbox = Inbox::new(usize::MAX);
         assert!(!inbox.put(1, 0).expect("open"), "the thread is awake");
         inbox.take(None, Duration::ZERO);
@@ -261,23 +271,23 @@ mod tests {
     }
 
     #[test]
-    fn it_waits_less_and_less_often_for_company_that_does_not_come() {
-        let mut company = Company::default();
+    fn the_thread_waits_less_often_after_futile_waits() {
+        let mut backoff = WaitBackoff::default();
         let mut waits = 0;
         for _ in 0..1000 {
-            if company.may_wait() {
-                company.waited(false);
+            if backoff.may_wait() {
+                backoff.waited(false);
                 waits += 1;
             }
         }
         assert!(waits < 12, "{waits}");
-        while !company.may_wait() {}
-        company.waited(true);
-        assert!(company.may_wait() && company.may_wait());
+        while !backoff.may_wait() {}
+        backoff.waited(true);
+        assert!(backoff.may_wait() && backoff.may_wait());
     }
 
     #[tokio::test]
-    async fn a_thread_that_panics_leaves_no_item_unanswered() {
+    async fn a_panic_of_the_thread_drops_all_items() {
         let run = |inbox: &Inbox<_>| {
             inbox.take(None, Duration::ZERO);
             panic!("on purpose");

@@ -1,14 +1,13 @@
-//! Checks the journals of a database before it is opened.
+//! Checks and repairs the journals of a database before it is opened.
 //!
-//! fjall refuses to open, or silently drops everything that follows, where a journal holds a broken batch. Neither is
-//! right for both causes of one:
+//! If a journal contains a broken batch, fjall refuses to open it or silently drops everything that follows. Neither is
+//! right for both causes of a broken batch:
 //!
-//! - The machine lost its power, or the disk was full, while the last batches were written. They were never
-//!   acknowledged. The journal is cut after the last whole batch, with a warning.
-//! - The disk changed data that was written safely. Then acknowledged data is lost, and an operator has to decide.
+//! - The machine lost power, or the disk was full, while the last batches were written. They were never acknowledged. The
+//!   journal is truncated after the last whole batch, with a warning.
+//! - The disk corrupted data that was written safely. Then acknowledged data is lost, and an operator has to decide.
 //!
-//! A write that was interrupted leaves zeroed sectors or the end of the file in place of data, and nothing after it
-//! was acknowledged by an fsync.
+//! An interrupted write leaves zeroed sectors or the end of the file, and no later batch was acknowledged after an fsync.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -16,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-/// A journal that holds damaged data.
+/// Why the journals can't be repaired.
 #[derive(Debug)]
 pub(super) enum JournalError {
     /// Acknowledged data is damaged.
@@ -26,7 +25,7 @@ pub(super) enum JournalError {
         /// Where its first broken batch begins.
         at: usize,
     },
-    /// A file can't be read or cut.
+    /// A file can't be read or truncated.
     Io(io::Error),
 }
 
@@ -45,38 +44,40 @@ pub(super) struct Batch<'a> {
     pub(super) keys: Vec<&'a [u8]>,
 }
 
-/// What is wrong with a journal.
-pub(super) struct Flaw {
+/// A journal with a broken batch.
+pub(super) struct BrokenJournal {
     /// The journal.
     pub(super) file: PathBuf,
     /// Where its first broken batch begins.
     pub(super) at: usize,
-    /// How much follows, in bytes.
+    /// The number of bytes from there to the end.
     pub(super) rest: usize,
     /// The keys in whole batches that follow.
     pub(super) later_keys: Vec<Vec<u8>>,
-    /// How many whole batches follow.
+    /// The number of whole batches that follow.
     pub(super) later_batches: usize,
-    /// Acknowledged data is damaged. Otherwise a write was interrupted that was never acknowledged.
+    /// Whether acknowledged data is damaged. If not, the write was interrupted and never acknowledged.
     pub(super) is_damage: bool,
 }
 
-/// Finds what is wrong with the journals in this folder, without changing them. `was_synced` tells whether a batch was on the
-/// disk, with all before it, when it was acknowledged.
-pub(super) fn inspect(folder: &Path, was_synced: impl Fn(&Batch<'_>) -> bool) -> io::Result<Vec<Flaw>> {
-    let journals = find(folder)?;
+/// Finds the broken journals in this folder. `was_synced` returns whether a batch was synced when it was acknowledged.
+pub(super) fn inspect(
+    folder: &Path,
+    was_synced: impl Fn(&Batch<'_>) -> bool,
+) -> io::Result<Vec<BrokenJournal>> {
+    let journals = list(folder)?;
     let newest = journals.len().saturating_sub(1);
-    let mut flaws = Vec::new();
+    let mut broken_journals = Vec::new();
     for (index, file) in journals.into_iter().enumerate() {
         let bytes = read(&file)?;
-        let Err(broken) = check(&bytes) else { continue };
+        let Err(broken) = check_batches(&bytes) else { continue };
         let later = later_batches(&bytes, &broken);
         let region_end = later.first().map_or(bytes.len(), |later| later.start);
-        let lost_in_hole = has_zeroed_sector(&bytes, broken.at, region_end);
+        let has_hole = has_zeroed_sector(&bytes, broken.at, region_end);
         let ends_early = later.is_empty() && broken.reached_end;
         // fjall syncs a journal before it begins the next one.
-        let is_damage = index < newest || !(lost_in_hole || ends_early) || later.iter().any(&was_synced);
-        flaws.push(Flaw {
+        let is_damage = index < newest || !(has_hole || ends_early) || later.iter().any(&was_synced);
+        broken_journals.push(BrokenJournal {
             at: broken.at,
             rest: bytes.len() - broken.at,
             later_keys: later.iter().flat_map(|batch| &batch.keys).map(|key| key.to_vec()).collect(),
@@ -85,36 +86,36 @@ pub(super) fn inspect(folder: &Path, was_synced: impl Fn(&Batch<'_>) -> bool) ->
             file,
         });
     }
-    Ok(flaws)
+    Ok(broken_journals)
 }
 
-/// Cuts what an interrupted write left at the end of the newest journal in this folder. For `was_synced` see [`inspect`].
+/// Truncates the newest journal in this folder if a write was interrupted. For `was_synced` see [`inspect`].
 ///
 /// # Errors
-/// [`JournalError`]; then no file was changed.
+/// See [`JournalError`]. No damaged file is changed.
 pub(super) fn repair(folder: &Path, was_synced: impl Fn(&Batch<'_>) -> bool) -> Result<(), JournalError> {
-    for Flaw { file, at, rest, later_batches, is_damage, .. } in inspect(folder, was_synced)? {
+    for BrokenJournal { file, at, rest, later_batches, is_damage, .. } in inspect(folder, was_synced)? {
         if is_damage {
             return Err(JournalError::Damaged { file, at });
         }
-        cut(&file, at)?;
+        truncate(&file, at)?;
         tracing::warn!(
             journal = %file.display(),
             dropped_bytes = rest,
             dropped_whole_batches = later_batches,
-            "a write was interrupted: dropped what was never acknowledged from the end of the journal"
+            "truncated the journal after an interrupted write, which was never acknowledged"
         );
     }
     Ok(())
 }
 
-/// Removes what an interrupted creation of a database has left in this folder. fjall takes a database for new as long as its
-/// marker is missing, and does not create it where there is a journal already. Nothing is removed unless it is empty.
+/// Removes the empty files that an interrupted creation of a database has left in this folder. As long as its marker is
+/// missing, fjall treats a database as new, but it fails to create one if there is a journal.
 pub(super) fn remove_unfinished(folder: &Path) -> io::Result<()> {
     let marker = folder.join("version");
-    let is_marked = existing(fs::metadata(&marker))?.is_some_and(|marker| marker.len() > 0);
-    let journals = find(folder)?;
-    let tables = existing(fs::read_dir(folder.join("keyspaces")))?;
+    let is_marked = none_if_not_found(fs::metadata(&marker))?.is_some_and(|marker| marker.len() > 0);
+    let journals = list(folder)?;
+    let tables = none_if_not_found(fs::read_dir(folder.join("keyspaces")))?;
     if is_marked || tables.is_some_and(|mut tables| tables.next().is_some()) {
         return Ok(());
     }
@@ -123,7 +124,7 @@ pub(super) fn remove_unfinished(folder: &Path) -> io::Result<()> {
             return Ok(());
         }
     }
-    // Without the marker the next start goes on here.
+    // The marker goes first: should this be interrupted, the next start removes the journals.
     for file in [marker].iter().chain(&journals) {
         match fs::remove_file(file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -133,8 +134,8 @@ pub(super) fn remove_unfinished(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What is there. Only a disk that says so can be trusted that it is not.
-fn existing<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+/// Turns `NotFound` into `None`. Other errors do not mean that the file is missing.
+fn none_if_not_found<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     match found {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -142,20 +143,19 @@ fn existing<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Syncs what was written to the newest journal in this folder. fjall syncs a journal before it begins the next one, so
-/// that the older ones are on the disk.
+/// Syncs the newest journal in this folder. fjall syncs a journal before it begins the next one.
 pub(super) fn sync_newest(folder: &Path) -> io::Result<()> {
-    let Some(newest) = find(folder)?.pop() else { return Ok(()) };
+    let Some(newest) = list(folder)?.pop() else { return Ok(()) };
     match fs::File::open(newest) {
         Ok(file) => file.sync_all(),
-        // All that it held is in a table meanwhile.
+        // fjall removed the journal in the meantime, because its content is in a table.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// The journals of a folder, oldest first.
-fn find(folder: &Path) -> io::Result<Vec<PathBuf>> {
+/// Lists the journals of a folder, oldest first.
+fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
@@ -171,7 +171,7 @@ fn find(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(journals.into_iter().map(|(_, path)| path).collect())
 }
 
-/// Reads a journal without the zeros at its end: the file is allocated before it is written.
+/// Reads a journal without the zeros at its end. They are preallocated space.
 fn read(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = fs::read(file)?;
     let zeros = [0; 4096];
@@ -184,12 +184,12 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Keeps what is cut off in a file beside the journal, as far as there is room.
-fn cut(journal: &Path, at: usize) -> io::Result<()> {
+/// Truncates a journal. Copies the removed bytes to a file next to it, if there is space.
+fn truncate(journal: &Path, at: usize) -> io::Result<()> {
     let bytes = read(journal)?;
     let kept = journal.with_extension("dropped");
     if let Err(error) = fs::write(&kept, &bytes[at..]) {
-        tracing::warn!(%error, "what is dropped from the journal could not be copied to a file");
+        tracing::warn!(%error, "failed to copy the end of the journal to a file before truncating it");
         let _ = fs::remove_file(&kept);
     }
     let file = OpenOptions::new().write(true).open(journal)?;
@@ -197,17 +197,17 @@ fn cut(journal: &Path, at: usize) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Where a journal can't be read on.
-struct Broken {
+/// The first broken batch of a journal.
+struct BrokenBatch {
     at: usize,
-    /// The sequence number of the last whole batch.
+    /// The sequence number of the last whole batch before it.
     sequence: Option<u64>,
-    /// The batch runs into the end of what was written.
+    /// Whether the data ends before the batch does.
     reached_end: bool,
 }
 
-/// Reads all batches of a journal.
-fn check(bytes: &[u8]) -> Result<(), Broken> {
+/// Reads all batches of a journal, and fails at the first broken one.
+fn check_batches(bytes: &[u8]) -> Result<(), BrokenBatch> {
     let (mut at, mut sequence) = (0, None);
     while at < bytes.len() {
         match read_batch(bytes, at) {
@@ -217,21 +217,21 @@ fn check(bytes: &[u8]) -> Result<(), Broken> {
             }
             Err(failure) => {
                 let reached_end = failure.read_to >= bytes.len() && !failure.is_complete;
-                return Err(Broken { at, sequence, reached_end });
+                return Err(BrokenBatch { at, sequence, reached_end });
             }
         }
     }
     Ok(())
 }
 
-/// How often a journal is read over, at most, in search of whole batches.
+/// The search for whole batches reads at most this many times the length of the journal.
 const MAX_PASSES: usize = 16;
 
-/// The whole batches that follow a broken one.
-fn later_batches<'a>(bytes: &'a [u8], broken: &Broken) -> Vec<Batch<'a>> {
+/// Finds the whole batches that follow a broken one.
+fn later_batches<'a>(bytes: &'a [u8], broken: &BrokenBatch) -> Vec<Batch<'a>> {
     let mut found = Vec::new();
     let (mut at, mut sequence) = (broken.at + 1, broken.sequence);
-    // Messages may hold what looks like the beginning of a batch, on purpose.
+    // Messages may be crafted to contain bytes that look like the start of a batch.
     let mut budget = MAX_PASSES * bytes.len();
     while let Some(ahead) = bytes[at..].iter().position(|byte| *byte == START) {
         let start = at + ahead;
@@ -242,7 +242,7 @@ fn later_batches<'a>(bytes: &'a [u8], broken: &Broken) -> Vec<Batch<'a>> {
                 found.push(batch);
                 continue;
             }
-            Ok(Batch { end: read_to, .. }) | Err(Failure { read_to, .. }) => read_to,
+            Ok(Batch { end: read_to, .. }) | Err(BatchError { read_to, .. }) => read_to,
         };
         at = start + 1;
         budget = budget.saturating_sub(read_to - start);
@@ -270,21 +270,22 @@ const END: u8 = 3;
 const CLEAR: u8 = 4;
 const TRAILER: [u8; 4] = [b'F', b'J', b'L', 3];
 
-/// Why there is no whole batch at a position.
-struct Failure {
+/// There is no whole batch at a position.
+struct BatchError {
+    /// Where reading stopped.
     read_to: usize,
-    /// It has all its parts, and only their content is wrong.
+    /// Whether the batch has all its parts, and only its checksum is wrong.
     is_complete: bool,
 }
 
 /// Reads the batch at a position.
-fn read_batch(bytes: &[u8], at: usize) -> Result<Batch<'_>, Failure> {
+fn read_batch(bytes: &[u8], at: usize) -> Result<Batch<'_>, BatchError> {
     let mut reader = Reader { bytes, at, is_complete: false };
     let batch = reader.batch();
-    batch.ok_or(Failure { read_to: reader.at, is_complete: reader.is_complete })
+    batch.ok_or(BatchError { read_to: reader.at, is_complete: reader.is_complete })
 }
 
-/// The format of fjall's journals: `start, items, end`, numbers little-endian; the end has a checksum of the items.
+/// Reads fjall's journal format: `start, items, end` with little-endian numbers. The end has a checksum of the items.
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -313,7 +314,7 @@ impl<'a> Reader<'a> {
         (self.is_complete && checksum == expected).then_some(Batch { sequence, start, end: self.at, keys })
     }
 
-    /// An item's key; a keyspace that is cleared has none.
+    /// Reads an item and returns its key. The clearing of a keyspace has no key.
     fn item(&mut self) -> Option<Option<&'a [u8]>> {
         match self.take::<1>()? {
             [ITEM] => {
@@ -369,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupted_creation_begins_anew_and_nothing_written_is_removed() {
+    fn an_interrupted_creation_is_repeated_and_nothing_written_is_removed() {
         let folder = tempfile::tempdir().expect("a temporary directory");
         fs::create_dir(folder.path().join("keyspaces")).expect("a folder");
         for has_marker in [false, true] {
@@ -378,23 +379,23 @@ mod tests {
             if has_marker {
                 fs::File::create(folder.path().join("version")).expect("an empty marker");
             }
-            remove_unfinished(folder.path()).expect("it is removed");
-            assert!(find(folder.path()).expect("readable").is_empty());
+            remove_unfinished(folder.path()).expect("removed");
+            assert!(list(folder.path()).expect("readable").is_empty());
         }
         Database::builder(&folder).open().expect("it opens");
 
         let folder = written();
-        remove_unfinished(folder.path()).expect("a look");
+        remove_unfinished(folder.path()).expect("nothing to remove");
         fs::remove_file(folder.path().join("version")).expect("the marker is lost");
-        remove_unfinished(folder.path()).expect("a look");
+        remove_unfinished(folder.path()).expect("nothing to remove");
         assert!(!read(&journal(&folder)).expect("readable").is_empty());
     }
 
     fn journal(folder: &TempDir) -> PathBuf {
-        find(folder.path()).expect("readable").pop().expect("a journal")
+        list(folder.path()).expect("readable").pop().expect("a journal")
     }
 
-    /// Where each batch begins.
+    /// The positions of all batches.
     fn starts(bytes: &[u8]) -> Vec<usize> {
         let mut starts = vec![0];
         while let Ok(batch) = read_batch(bytes, *starts.last().expect("one")) {
@@ -404,7 +405,7 @@ mod tests {
         starts
     }
 
-    /// Changes the journal. The function is given the position of each batch.
+    /// Changes the journal. The closure gets the positions of all batches.
     fn change(folder: &TempDir, change: impl FnOnce(&mut Vec<u8>, &[usize])) {
         let mut bytes = fs::read(journal(folder)).expect("readable");
         let starts = starts(&bytes);
@@ -419,7 +420,7 @@ mod tests {
     }
 
     fn numbers_after_repair(folder: &TempDir) -> Vec<u8> {
-        let database = Database::builder(folder).open().expect("what was repaired opens");
+        let database = Database::builder(folder).open().expect("a repaired database opens");
         let keyspace = database.keyspace("test", KeyspaceCreateOptions::default).expect("a keyspace");
         keyspace.iter().map(|entry| entry.key().expect("readable")[0]).collect()
     }
@@ -432,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_journal_stays_as_it_is() {
+    fn a_whole_journal_is_not_changed() {
         let folder = written();
         let before = fs::read(journal(&folder)).expect("readable");
         repair(folder.path(), |_| true).expect("nothing to repair");
@@ -441,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_without_journals_stays_as_it_is() {
+    fn a_folder_without_journals_is_not_changed() {
         let folder = tempfile::tempdir().expect("a temporary directory");
         repair(folder.path(), |_| true).expect("nothing to repair");
         repair(&folder.path().join("missing"), |_| true).expect("nothing to repair");
@@ -477,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_page_before_batches_that_were_not_synced_drops_them_too() {
+    fn batches_that_were_not_synced_are_dropped_after_a_missing_page() {
         let folder = written();
         change(&folder, |bytes, starts| zero_a_page(bytes, starts[2]));
         repair(folder.path(), |_| false).expect("repaired");
@@ -485,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn changed_bytes_are_refused_even_in_the_last_batch() {
+    fn corrupt_bytes_are_refused_even_in_the_last_batch() {
         for index in [2, 4] {
             let folder = written();
             let mut start = 0;

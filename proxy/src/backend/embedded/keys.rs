@@ -19,22 +19,22 @@ pub(super) fn chunk(topic: u32, queue: u32, first: u64) -> [u8; 16] {
     key
 }
 
-/// The first offset of a chunk's key.
+/// Returns the first offset from the key of a chunk. `None` if it is not such a key.
 pub(super) fn chunk_first(key: &[u8]) -> Option<u64> {
     (key.len() == 16).then(|| key[8..].try_into().ok().map(u64::from_be_bytes)).flatten()
 }
 
 /// An id that no topic and no group has. It is the prefix of timers in one database, and of the catalog in the other.
-pub(super) const NOBODY: [u8; 4] = [0; 4];
+pub(super) const RESERVED_ID: [u8; 4] = [0; 4];
 
 /// The retention clock, stored beside the catalog.
 pub(super) const RETENTION_CLOCK: [u8; 5] = [0, 0, 0, 0, b'r'];
 
-/// In place of a queue, in the keys of half messages and of their checks. A topic has fewer queues.
+/// Take the place of the queue in the keys of half messages and of their checks. No queue has these numbers.
 const HALF_MESSAGES: u32 = u32::MAX;
 const CHECKS: u32 = u32::MAX - 1;
 
-/// In place of a topic's id, in the keys of decisions. No topic has it.
+/// Takes the place of the topic id in the keys of decisions. No topic has this id.
 pub(super) const DECISIONS: [u8; 4] = [u8::MAX; 4];
 
 /// A half message of a topic.
@@ -77,7 +77,7 @@ fn pair(bytes: &[u8]) -> Option<(u64, u64)> {
     Some((u64::from_be_bytes(first.try_into().ok()?), u64::from_be_bytes(second.try_into().ok()?)))
 }
 
-/// A message that is due at this time, in ms since 1970. `sequence` distinguishes those of one millisecond.
+/// A timer that is due at this time, in ms since 1970. `sequence` distinguishes timers of the same millisecond.
 pub(super) fn timer(due: u64, sequence: u64) -> [u8; 20] {
     let mut key = [0; 20];
     key[4..12].copy_from_slice(&due.to_be_bytes());
@@ -87,7 +87,7 @@ pub(super) fn timer(due: u64, sequence: u64) -> [u8; 20] {
 
 /// The due time and the sequence of a timer's key.
 pub(super) fn timer_parts(key: &[u8]) -> Option<(u64, u64)> {
-    pair(key.strip_prefix(&NOBODY)?)
+    pair(key.strip_prefix(&RESERVED_ID)?)
 }
 
 /// The prefix of a group's cursors and leases in a topic.
@@ -111,7 +111,7 @@ pub(super) fn lease(group: u32, topic: u32, queue: u32, offset: u64) -> [u8; WIT
     key
 }
 
-/// The queue of a cursor's or a lease's key, and the offset of a lease's.
+/// Returns the queue from the key of a cursor or a lease, and the offset if it is a lease.
 pub(super) fn progress_parts(key: &[u8]) -> Option<(u32, Option<u64>)> {
     let queue = u32::from_be_bytes(key.get(8..12)?.try_into().ok()?);
     match key.len() {

@@ -1,5 +1,5 @@
-//! Makes dead letters of messages whose last allowed delivery was not settled in time, even if their group does not receive
-//! any more.
+//! Makes dead letters of messages whose attempts are exhausted: the lease of their last attempt has expired. This works
+//! even if their group has stopped receiving.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,59 +14,61 @@ use super::broker::Broker;
 use super::catalog::Catalog;
 use super::keys;
 use super::lease::{Coordinates, Lease};
-use super::progress::{Progress, State};
+use super::progress::{Progress, ProgressState};
 use super::store::{corrupt, unavailable};
 use super::topic::Topic;
 use crate::service::{DeadLetter, Forward, ServiceError, Settle};
 
-/// The messages that had their last delivery and wait to be moved.
+/// Messages whose attempts are exhausted and that wait to be moved to their dead-letter topic.
 #[derive(Default)]
 pub(super) struct LastAttempts {
-    waiting: Mutex<VecDeque<Expired>>,
+    waiting: Mutex<VecDeque<ExhaustedMessage>>,
     added: Notify,
     watcher: Mutex<Option<mpsc::Sender<DeadLetter>>>,
 }
 
-/// A message whose last lease is over. The progress stays in memory as long as there is one.
-struct Expired {
+/// A message whose attempts are exhausted. It keeps the progress in memory.
+struct ExhaustedMessage {
     progress: Arc<Progress>,
     at: Coordinates,
 }
 
-/// How many messages of a group are noted at once.
+/// The most messages of a group in a topic that are found at once.
 const MAX_FOUND: usize = 1024;
 /// How many records of lite topics are read at once.
-const PAGE: usize = 512;
-/// Dead letters that wait for the one who watches.
-const MAX_UNSEEN: usize = 1024;
+const RECORDS_PER_READ: usize = 512;
+/// The capacity of the channel of dead letters.
+const MAX_UNREAD: usize = 1024;
 /// How long a move may take.
 const MOVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The pause after a failure.
-const PAUSE: Duration = Duration::from_secs(5);
+/// How long to wait after a failed move.
+const RETRY_DELAY: Duration = Duration::from_secs(5);
 
 impl LastAttempts {
-    /// Notes the messages of a progress whose last leases have ended since it was looked at the last time.
-    pub(super) fn find(&self, progress: &Arc<Progress>, state: &mut State, now: u64) {
+    /// Finds messages whose last lease has expired since the previous call for this progress.
+    pub(super) fn find(&self, progress: &Arc<Progress>, state: &mut ProgressState, now: u64) {
         let max = progress.max_attempts();
         if max == u32::MAX {
             return;
         }
-        let from = state.looked_until;
+        let from = state.examined_until;
         let mut found = Vec::new();
-        // Others may still end in this millisecond.
+        // Further leases may expire within the current millisecond.
         let mut until = now.saturating_sub(1);
         for (queue, leases) in (0..).zip(state.queues().iter().map(|queue| queue.leases())) {
-            for (offset, lease) in leases.ended_within(from, now).filter(|(_, lease)| lease.is_last(max)) {
+            for (offset, lease) in
+                leases.expired_within(from, now).filter(|(_, lease)| lease.is_last_attempt(max))
+            {
                 if found.len() >= MAX_FOUND {
                     until = until.min(lease.visible_at.saturating_sub(1));
                     break;
                 }
                 let topic = Some(progress.topic());
                 let at = Coordinates { queue, offset, token: lease.token, topic };
-                found.push(Expired { progress: progress.clone(), at });
+                found.push(ExhaustedMessage { progress: progress.clone(), at });
             }
         }
-        state.looked_until = until.max(from);
+        state.examined_until = until.max(from);
         if !found.is_empty() {
             self.waiting.lock().extend(found);
             self.added.notify_one();
@@ -75,19 +77,19 @@ impl LastAttempts {
 
     /// See [`crate::service::Messages::dead_letters`].
     pub(super) fn watch(&self) -> mpsc::Receiver<DeadLetter> {
-        let (watcher, letters) = mpsc::channel(MAX_UNSEEN);
+        let (watcher, letters) = mpsc::channel(MAX_UNREAD);
         *self.watcher.lock() = Some(watcher);
         letters
     }
 
     fn moved(&self, letter: DeadLetter) {
         if let Some(watcher) = &*self.watcher.lock() {
-            // One who watches too slowly misses some.
+            // A receiver that reads too slowly misses dead letters.
             let _ = watcher.try_send(letter);
         }
     }
 
-    async fn next(&self) -> Expired {
+    async fn next(&self) -> ExhaustedMessage {
         loop {
             let added = self.added.notified();
             if let Some(next) = self.waiting.lock().pop_front() {
@@ -98,29 +100,33 @@ impl LastAttempts {
     }
 }
 
-/// Moves messages until it is told to stop.
+/// Moves messages until `stop` is cancelled.
 pub(super) async fn run(broker: Arc<Broker>, stop: CancellationToken) {
     let moving = async {
         if let Err(error) = load(&broker).await {
-            tracing::warn!(%error, "messages that expired before the start become dead letters when their group receives");
+            tracing::warn!(
+                %error,
+                "failed to find messages whose attempts were exhausted before the start; they become dead letters when \
+                 their group receives"
+            );
         }
         loop {
-            let expired = broker.expiry.last_attempts.next().await;
-            if let Err(error) = make_dead_letter(&broker, &expired).await {
+            let exhausted = broker.expiry.last_attempts.next().await;
+            if let Err(error) = make_dead_letter(&broker, &exhausted).await {
                 if broker.store.failure().is_none() {
-                    tracing::warn!(%error, "a message could not be moved to the dead-letter topic");
+                    tracing::warn!(%error, "failed to move a message to the dead-letter topic");
                 }
-                broker.expiry.last_attempts.waiting.lock().push_back(expired);
-                tokio::time::sleep(PAUSE).await;
+                broker.expiry.last_attempts.waiting.lock().push_back(exhausted);
+                tokio::time::sleep(RETRY_DELAY).await;
             }
         }
     };
     let _: Option<()> = stop.run_until_cancelled(moving).await;
 }
 
-async fn make_dead_letter(broker: &Broker, expired: &Expired) -> Result<(), ServiceError> {
-    let Expired { progress, at } = expired;
-    // What was deleted has no dead letters.
+async fn make_dead_letter(broker: &Broker, exhausted: &ExhaustedMessage) -> Result<(), ServiceError> {
+    let ExhaustedMessage { progress, at } = exhausted;
+    // Deleted topics and groups have no dead letters.
     let Some(group) = broker.catalog.group_by_id(progress.group()) else { return Ok(()) };
     let Some(topic) =
         broker.catalog.topic_by_id(progress.topic()).or_else(|| progress.lite_topic(&broker.catalog.lite))
@@ -143,7 +149,7 @@ async fn make_dead_letter(broker: &Broker, expired: &Expired) -> Result<(), Serv
     Ok(())
 }
 
-/// Loads the progress of groups with last deliveries that were not settled before the start.
+/// Loads the progress of groups that have leases of last attempts from before the start.
 async fn load(broker: &Arc<Broker>) -> Result<(), ServiceError> {
     let broker = broker.clone();
     blocking(move || {
@@ -154,7 +160,7 @@ async fn load(broker: &Arc<Broker>) -> Result<(), ServiceError> {
                 let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
                 let Some((_, Some(_))) = keys::progress_parts(&key) else { continue };
                 let lease = Lease::decode(&value).map_err(|_| corrupt("lease"))?;
-                if lease.is_last(max)
+                if lease.is_last_attempt(max)
                     && let Some(topic) = key.get(4..8).and_then(|topic| topic.try_into().ok())
                 {
                     found.insert((group.id, u32::from_be_bytes(topic), max));
@@ -164,21 +170,21 @@ async fn load(broker: &Arc<Broker>) -> Result<(), ServiceError> {
         let lite_topics = load_lite_topics(&broker.catalog, &found)?;
         for (group, id, max_attempts) in found {
             let topic = broker.catalog.topic_by_id(id).or_else(|| lite_topics.get(&id).cloned());
-            // What was deleted has no dead letters.
+            // A deleted topic has no dead letters.
             let Some(topic) = topic else { continue };
             let queues = topic.load(&broker.store)?;
             let progress = topic.consumer(group);
             progress.set_max_attempts(max_attempts);
             progress.load(&broker.store, &queues, broker.catalog.start_of(group))?;
-            broker.expiry.review(&progress);
+            broker.expiry.handle_expired(&progress);
         }
         Ok(())
     })
     .await
 }
 
-/// The lite topics among these groups and topics, by id. Their records have the ids as values: all are read if some are
-/// wanted.
+/// Loads the lite topics among the topics in `found`, by id. The ids are the values of records and not their keys, so
+/// this may read all records of lite topics.
 fn load_lite_topics(
     catalog: &Catalog,
     found: &BTreeSet<(u32, u32, u32)>,
@@ -187,7 +193,7 @@ fn load_lite_topics(
     let mut wanted: BTreeSet<_> = topics.filter(|id| catalog.topic_by_id(*id).is_none()).collect();
     let (mut loaded, mut after) = (HashMap::new(), None);
     while !wanted.is_empty() {
-        let page = catalog.lite.records(None, after.as_ref(), PAGE)?;
+        let page = catalog.lite.records(None, after.as_ref(), RECORDS_PER_READ)?;
         for record in page.iter().filter(|record| wanted.remove(&record.id)) {
             let Some(parent) = catalog.topic_by_id(record.parent) else { continue };
             if let Some(topic) = catalog.lite.load(&parent, &record.name)? {
@@ -205,7 +211,7 @@ fn load_lite_topics(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::embedded::catalog::Existing;
+    use crate::backend::embedded::catalog::IfExists;
     use crate::backend::embedded::config::EmbeddedConfig;
     use crate::backend::embedded::testing::{deliver, open, request, send};
     use crate::service::{
@@ -223,29 +229,29 @@ mod tests {
         deliver(broker, Receive { topic, group, invisible, ..request(1) }).await
     }
 
-    /// Takes a message for the only time that its group allows.
+    /// Receives a message of a group that allows one attempt.
     async fn take_once(broker: &Broker) {
         let mut config = broker.group("group").await.expect("a group").config.as_ref().clone();
         config.max_retries = 0;
-        broker.catalog.put_group(config, Existing::Replace).expect("changed");
+        broker.catalog.put_group(config, IfExists::Replace).expect("changed");
         send(broker, ["a"]).await;
         receive(broker, "topic", "group", Duration::from_millis(1)).await;
     }
 
     async fn dead_letter(broker: &Broker) -> Delivery {
-        broker.make_topic("%DLQ%group", 1).await.expect("a topic");
+        broker.ensure_topic("%DLQ%group", 1).await.expect("a topic");
         receive(broker, "%DLQ%group", "reader", Duration::from_secs(60)).await.remove(0)
     }
 
     #[tokio::test]
-    async fn a_message_becomes_a_dead_letter_though_its_group_does_not_receive() {
+    async fn a_message_becomes_a_dead_letter_even_if_its_group_does_not_receive() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let broker = broker(&directory).await;
         let stop = CancellationToken::new();
         let tasks = broker.start_tasks(&stop);
         take_once(&broker).await;
         for topic in broker.catalog.topics() {
-            // Twice: the first time it was in use.
+            // Twice, because it was in use before the first call.
             topic.unload_idle();
             topic.unload_idle();
         }
@@ -256,7 +262,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_that_expired_while_the_broker_was_stopped_becomes_a_dead_letter() {
+    async fn a_message_exhausted_while_the_broker_was_stopped_becomes_a_dead_letter() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let stopped = broker(&directory).await;
         take_once(&stopped).await;
@@ -272,11 +278,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_of_a_lite_topic_that_expired_becomes_a_dead_letter_though_nobody_uses_the_lite_topic()
-    {
+    async fn an_exhausted_message_of_an_idle_lite_topic_becomes_a_dead_letter() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let stopped = broker(&directory).await;
-        let topic = stopped.make_topic("topic", 1).await.expect("a topic").config();
+        let topic = stopped.ensure_topic("topic", 1).await.expect("a topic").config();
         let lite = Arc::new(|topic: &TopicConfig| Ok(TopicConfig { kind: TopicKind::Lite, ..topic.clone() }));
         stopped.change_topic(&topic.name, lite).await.expect("changed");
         let bound = GroupConfig {

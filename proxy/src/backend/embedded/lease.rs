@@ -1,4 +1,4 @@
-//! Leases: which messages of a queue are delivered and not settled, until when, and how leases are stored.
+//! Leases on delivered and unsettled messages, with their expiry, and the record format of leases.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,42 +10,44 @@ use super::binary::{self, Malformed};
 use super::clock;
 use super::message_groups::{GroupHash, MessageGroups};
 
-/// A message that was delivered and is not settled. Once `visible_at` has passed, it may be delivered again. Or a message
-/// that a receive in order has passed over because its message group was blocked: its attempt is 0.
+/// A lease on a message that was delivered and is not settled. Once `visible_at` has passed, the message may be
+/// delivered again. A message that a receive in order has passed over, because its message group was blocked, has a
+/// lease with attempt 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Lease {
-    /// When it may be delivered again, in ms of [`clock::monotonic`].
+    /// When the message may be delivered again, in ms of [`clock::monotonic`].
     pub(super) visible_at: u64,
-    /// How often it was delivered to this group.
+    /// How many times the message was delivered to this group.
     pub(super) attempt: u32,
-    /// Distinguishes this lease from earlier ones on the same message, which settle nothing any more.
+    /// Distinguishes this lease from earlier ones on the same message. Receipt handles of earlier leases are no longer
+    /// valid.
     pub(super) token: u64,
-    /// The next delivery does not count as another attempt.
+    /// Whether the next delivery does not count as another attempt.
     pub(super) uncounted: bool,
-    /// The message was delivered in order, so the lease blocks its message group.
+    /// Whether the message was delivered in order, so that the lease blocks its message group.
     pub(super) fifo: bool,
-    /// Its message group, if it was delivered in order. Leases of older versions do not contain it, and block the whole
-    /// queue.
+    /// The message group, if the message was delivered in order. Leases written by older versions lack it, and block the
+    /// whole queue.
     pub(super) group: Option<GroupHash>,
-    /// The attempt id of the receive, if it had one and was in order.
+    /// The attempt id of the receive, if it has one and receives in order.
     pub(super) attempt_id: Option<Box<str>>,
 }
 
 const UNCOUNTED: u64 = 1;
 const FIFO: u64 = 1 << 1;
-const NAMED: u64 = 1 << 2;
+const HAS_ATTEMPT_ID: u64 = 1 << 2;
 /// The record contains the length. Records of older versions do not.
-const LENGTH: u64 = 1 << 3;
-const GROUP: u64 = 1 << 4;
+const HAS_LENGTH: u64 = 1 << 3;
+const HAS_GROUP: u64 = 1 << 4;
 
-/// The same moment by both clocks, in ms.
+/// The current time by both clocks, in ms.
 #[derive(Clone, Copy, Debug)]
-struct Moment {
+struct ClockReading {
     wall: u64,
     monotonic: u64,
 }
 
-impl Moment {
+impl ClockReading {
     fn now() -> Self {
         Self { wall: clock::now(), monotonic: clock::monotonic() }
     }
@@ -53,16 +55,17 @@ impl Moment {
 
 impl Lease {
     /// Whether the message may be delivered again.
-    pub(super) fn is_over(&self, now: u64) -> bool {
+    pub(super) fn has_expired(&self, now: u64) -> bool {
         self.visible_at <= now
     }
 
-    /// Whether the message becomes a dead letter when this lease ends, if it may have this many deliveries.
-    pub(super) fn is_last(&self, max_attempts: u32) -> bool {
+    /// Whether this is the last attempt: the attempts of the message are exhausted once the lease expires, and the
+    /// message becomes a dead letter. `max_attempts` is the most deliveries of a message to the group.
+    pub(super) fn is_last_attempt(&self, max_attempts: u32) -> bool {
         !self.uncounted && self.attempt >= max_attempts
     }
 
-    /// A message of a blocked message group that is passed over now.
+    /// Creates the lease of a message that is passed over because its message group is blocked.
     pub(super) fn passed_over(group: GroupHash, now: u64) -> Self {
         Self {
             visible_at: now,
@@ -75,31 +78,31 @@ impl Lease {
         }
     }
 
-    /// Whether the message was not delivered yet.
+    /// Whether the message was passed over and not delivered yet.
     pub(super) fn is_passed_over(&self) -> bool {
         self.attempt == 0
     }
 
-    /// The value to store: flags, end by the wall clock, attempt, token, attempt id, remaining length in ms, message
-    /// group.
+    /// Encodes the value to store: flags, expiry by the wall clock, attempt, token, attempt id, remaining time in ms,
+    /// message group.
     pub(super) fn encode(&self) -> Vec<u8> {
-        self.encode_at(Moment::now())
+        self.encode_at(ClockReading::now())
     }
 
-    /// Reads a stored value. However the wall clock was set since, the lease ends after its remaining length at the
-    /// latest.
+    /// Decodes a stored value. The lease expires after its remaining time at the latest, even if the wall clock was set
+    /// back.
     pub(super) fn decode(input: &[u8]) -> Result<Self, Malformed> {
-        Self::decode_at(input, Moment::now())
+        Self::decode_at(input, ClockReading::now())
     }
 
-    fn encode_at(&self, now: Moment) -> Vec<u8> {
+    fn encode_at(&self, now: ClockReading) -> Vec<u8> {
         let mut out = Vec::with_capacity(32);
         let length = self.visible_at.saturating_sub(now.monotonic);
         let since = now.monotonic.saturating_sub(self.visible_at);
         let flag = |flag, on: bool| if on { flag } else { 0 };
-        let named = flag(NAMED, self.attempt_id.is_some());
-        let grouped = flag(GROUP, self.group.is_some());
-        let flags = flag(UNCOUNTED, self.uncounted) | flag(FIFO, self.fifo) | named | LENGTH | grouped;
+        let named = flag(HAS_ATTEMPT_ID, self.attempt_id.is_some());
+        let grouped = flag(HAS_GROUP, self.group.is_some());
+        let flags = flag(UNCOUNTED, self.uncounted) | flag(FIFO, self.fifo) | named | HAS_LENGTH | grouped;
         binary::put_number(&mut out, flags);
         binary::put_number(&mut out, now.wall.saturating_add(length).saturating_sub(since));
         binary::put_number(&mut out, self.attempt.into());
@@ -114,15 +117,15 @@ impl Lease {
         out
     }
 
-    fn decode_at(mut input: &[u8], now: Moment) -> Result<Self, Malformed> {
+    fn decode_at(mut input: &[u8], now: ClockReading) -> Result<Self, Malformed> {
         let input = &mut input;
         let flags = binary::number(input)?;
         let ends = binary::number(input)?;
         let attempt = u32::try_from(binary::number(input)?).map_err(|_| Malformed)?;
         let token = eight_bytes(input)?;
-        let attempt_id = if flags & NAMED != 0 { Some(binary::text(input)?.into()) } else { None };
-        let length = if flags & LENGTH != 0 { binary::number(input)? } else { u64::MAX };
-        let group = if flags & GROUP != 0 { Some(GroupHash(eight_bytes(input)?)) } else { None };
+        let attempt_id = if flags & HAS_ATTEMPT_ID != 0 { Some(binary::text(input)?.into()) } else { None };
+        let length = if flags & HAS_LENGTH != 0 { binary::number(input)? } else { u64::MAX };
+        let group = if flags & HAS_GROUP != 0 { Some(GroupHash(eight_bytes(input)?)) } else { None };
         let left = ends.saturating_sub(now.wall).min(length);
         let since = now.wall.saturating_sub(ends);
         Ok(Self {
@@ -143,25 +146,26 @@ fn eight_bytes(input: &mut &[u8]) -> Result<u64, Malformed> {
     Ok(u64::from_le_bytes(*bytes))
 }
 
-/// The leases of one group on one queue, by offset, by end, by message group and by attempt id.
+/// The leases of one group on one queue, indexed by offset, expiry, message group and attempt id.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     by_offset: BTreeMap<u64, Lease>,
+    // Times of expiry in ms, and offsets.
     by_time: BTreeSet<(u64, u64)>,
     groups: MessageGroups,
-    // By the hash of the attempt id.
+    // Hashes of attempt ids, and offsets.
     by_attempt: BTreeSet<(u64, u64)>,
     passed_over: usize,
     without_group: usize,
 }
 
 impl Leases {
-    /// The lease on this message.
+    /// Returns the lease on a message.
     pub(super) fn get(&self, offset: u64) -> Option<&Lease> {
         self.by_offset.get(&offset)
     }
 
-    /// Sets or removes the lease on a message. Returns the one that it had.
+    /// Sets or removes the lease on a message. Returns its previous lease.
     pub(super) fn replace(&mut self, offset: u64, lease: Option<Lease>) -> Option<Lease> {
         let old = self.by_offset.remove(&offset);
         if let Some(old) = &old {
@@ -190,27 +194,27 @@ impl Leases {
         old
     }
 
-    /// The message groups.
+    /// The message groups of the leases.
     pub(super) fn groups(&self) -> &MessageGroups {
         &self.groups
     }
 
-    /// Whether the message group of a lease is not known.
+    /// Whether the message group of any lease is unknown.
     pub(super) fn has_unknown_group(&self) -> bool {
         self.without_group > 0
     }
 
-    /// How many messages were delivered and are not settled.
+    /// The number of messages that were delivered and are not settled.
     pub(super) fn delivered(&self) -> usize {
         self.by_offset.len() - self.passed_over
     }
 
-    /// How many messages wait behind others of their message group.
+    /// The number of messages that wait for their first delivery behind others of their message group.
     pub(super) fn passed_over(&self) -> usize {
         self.passed_over
     }
 
-    /// The messages that receives with this attempt id have got and that are not settled, in order.
+    /// The leases that receives with this attempt id have taken, in order of offset.
     pub(super) fn of_attempt(&self, attempt_id: &str) -> impl Iterator<Item = (u64, &Lease)> {
         let hash = hash(attempt_id);
         let offsets = self.by_attempt.range((hash, 0)..=(hash, u64::MAX)).map(|(_, offset)| *offset);
@@ -218,32 +222,31 @@ impl Leases {
         leases.filter(move |(_, lease)| lease.attempt_id.as_deref() == Some(attempt_id))
     }
 
-    /// The lease that ends first.
-    pub(super) fn first_to_end(&self) -> Option<LeaseEnd> {
+    /// The lease that expires first.
+    pub(super) fn first_to_expire(&self) -> Option<LeaseEnd> {
         let (at, offset) = *self.by_time.first()?;
         Some(LeaseEnd { at, offset })
     }
 
-    /// How many leases are over, up to `max`.
-    pub(super) fn count_over(&self, now: u64, max: usize) -> usize {
+    /// Counts expired leases, up to `max`.
+    pub(super) fn count_expired(&self, now: u64, max: usize) -> usize {
         self.by_time.iter().take(max).take_while(|(visible_at, _)| *visible_at <= now).count()
     }
 
-    /// The leases that ended after `from`, up to `to`. None if `to` is earlier: others may have looked after the caller read
-    /// the clock.
-    pub(super) fn ended_within(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, &Lease)> {
+    /// The leases that expired after `from` and not after `to`. Empty if `to` is earlier than `from`.
+    pub(super) fn expired_within(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, &Lease)> {
         let later = self.by_time.range((from.saturating_add(1), 0)..);
         let ended = later.take_while(move |(visible_at, _)| *visible_at <= to);
         ended.filter_map(|(_, offset)| Some((*offset, self.get(*offset)?)))
     }
 
-    /// When the next lease ends that ends after this time.
-    pub(super) fn next_end_after(&self, now: u64) -> Option<u64> {
+    /// When the next lease expires after this time.
+    pub(super) fn next_expiry_after(&self, now: u64) -> Option<u64> {
         self.by_time.range((now.saturating_add(1), 0)..).next().map(|(visible_at, _)| *visible_at)
     }
 
-    /// Whether all leases are over. True if there are none.
-    pub(super) fn all_over(&self, now: u64) -> bool {
+    /// Whether all leases have expired. True if there are no leases.
+    pub(super) fn all_expired(&self, now: u64) -> bool {
         self.last_end().is_none_or(|last| last <= now)
     }
 
@@ -261,7 +264,7 @@ impl Leases {
         self.by_offset.iter().map(|(offset, lease)| (*offset, lease))
     }
 
-    /// Whether there are none.
+    /// Whether there are no leases.
     pub(super) fn is_empty(&self) -> bool {
         self.by_offset.is_empty()
     }
@@ -271,10 +274,10 @@ fn hash(attempt_id: &str) -> u64 {
     xxh3_64(attempt_id.as_bytes())
 }
 
-/// When the lease on a message ends.
+/// The expiry of the lease on a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LeaseEnd {
-    /// Ms of [`clock::monotonic`].
+    /// In ms of [`clock::monotonic`].
     pub(super) at: u64,
     pub(super) offset: u64,
 }
@@ -285,7 +288,7 @@ pub(super) struct Coordinates {
     pub(super) queue: u32,
     pub(super) offset: u64,
     pub(super) token: u64,
-    /// The topic's id, which another topic of the same name does not have. Older versions did not include it.
+    /// The id of the topic. A later topic of the same name has another id. `None` in handles of older versions.
     pub(super) topic: Option<u32>,
 }
 
@@ -312,7 +315,7 @@ impl FromStr for Coordinates {
 
 #[cfg(test)]
 impl Lease {
-    /// A first delivery, not in order, until this time.
+    /// Creates the lease of a first delivery, not in order, that expires at this time.
     pub(super) fn until(visible_at: u64) -> Self {
         Self {
             visible_at,
@@ -347,7 +350,7 @@ mod tests {
         )
     }
 
-    const NOW: Moment = Moment { wall: 1 << 49, monotonic: 1 << 48 };
+    const NOW: ClockReading = ClockReading { wall: 1 << 49, monotonic: 1 << 48 };
 
     proptest! {
         #[test]
@@ -373,7 +376,7 @@ mod tests {
         }
 
         #[test]
-        fn all_orders_hold_the_same_leases(
+        fn all_indexes_contain_the_same_leases(
             steps in prop::collection::vec((0u64..8, prop::option::of(0u64..8), 0u64..3), 0..40),
         ) {
             let mut leases = Leases::default();
@@ -402,7 +405,7 @@ mod tests {
                     let offsets: Vec<_> = leases.groups.offsets(GroupHash(group)).collect();
                     found += offsets.len();
                     let last = offsets.iter().map(|offset| model[offset]).max();
-                    prop_assert_eq!(last.is_some_and(|last| last <= 4), leases.groups.is_free(GroupHash(group), 4));
+                    prop_assert_eq!(last.is_some_and(|last| last <= 4), leases.groups.is_unblocked(GroupHash(group), 4));
                     let attempt_id = group.to_string();
                     let of_attempt: Vec<_> = leases.of_attempt(&attempt_id).map(|(offset, _)| offset).collect();
                     prop_assert_eq!(of_attempt, offsets);
@@ -413,12 +416,12 @@ mod tests {
     }
 
     #[test]
-    fn leases_end_within_a_time_that_may_be_empty() {
+    fn leases_that_expired_within_a_range_are_found() {
         let mut leases = Leases::default();
         for at in [1, 2, 3] {
             leases.replace(at, Some(Lease::until(at)));
         }
-        let within = |from, to| leases.ended_within(from, to).map(|(offset, _)| offset).collect::<Vec<_>>();
+        let within = |from, to| leases.expired_within(from, to).map(|(offset, _)| offset).collect::<Vec<_>>();
         assert_eq!(within(0, 2), [1, 2]);
         assert_eq!(within(2, u64::MAX), [3]);
         for (from, to) in [(2, 2), (3, 1), (u64::MAX, 0)] {
@@ -427,20 +430,21 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_lease_ends_in_time_however_the_wall_clock_was_set() {
+    fn a_stored_lease_expires_in_time_after_the_wall_clock_was_set() {
         const HOUR: u64 = 3_600_000;
         let stored = Lease::until(NOW.monotonic + 60_000).encode_at(NOW);
-        // The process starts again ten seconds later, and its monotonic clock with it.
+        // The process restarts ten seconds later with a new monotonic clock.
         for (wall, left) in [(NOW.wall + 10_000, 50_000), (NOW.wall + 10_000 - HOUR, 60_000), (0, 60_000)] {
-            let loaded = Lease::decode_at(&stored, Moment { wall, monotonic: wall + HOUR }).expect("a lease");
+            let loaded =
+                Lease::decode_at(&stored, ClockReading { wall, monotonic: wall + HOUR }).expect("a lease");
             assert_eq!(loaded.visible_at, wall + HOUR + left, "{wall}");
         }
-        let later = Moment { wall: NOW.wall + HOUR, monotonic: NOW.monotonic };
-        assert!(Lease::decode_at(&stored, later).expect("a lease").is_over(NOW.monotonic));
+        let later = ClockReading { wall: NOW.wall + HOUR, monotonic: NOW.monotonic };
+        assert!(Lease::decode_at(&stored, later).expect("a lease").has_expired(NOW.monotonic));
     }
 
     #[test]
-    fn a_lease_of_an_older_version_is_read() {
+    fn leases_of_older_versions_are_decoded() {
         let mut stored = Vec::new();
         for number in [FIFO, NOW.wall + 500, 3] {
             binary::put_number(&mut stored, number);

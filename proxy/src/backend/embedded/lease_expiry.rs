@@ -1,5 +1,5 @@
-//! What happens when leases end: waiting receives of the group are woken, and messages that had their last delivery are
-//! found, so that they become dead letters. [`super::take`] delivers the others again.
+//! Handles expired leases: wakes waiting receives of the group, and finds messages whose attempts are exhausted, so
+//! that they become dead letters. [`super::take`] delivers the other messages again.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
@@ -10,39 +10,40 @@ use tokio::sync::Notify;
 
 use super::clock;
 use super::last_attempts::LastAttempts;
-use super::progress::{Progress, State};
+use super::progress::{Progress, ProgressState};
 
-/// The scheduled wake-ups: one for each group and topic at most.
+/// The scheduled wake-ups: at most one for each group and topic.
 #[derive(Default)]
-pub(super) struct Expiry {
+pub(super) struct LeaseExpiry {
     wakeups: Mutex<Wakeups>,
+    /// Notified when a wake-up was scheduled before all others.
     earlier: Notify,
-    /// The messages that had their last delivery.
+    /// Messages whose attempts are exhausted.
     pub(super) last_attempts: LastAttempts,
 }
 
 #[derive(Default)]
 struct Wakeups {
-    by_time: BTreeSet<(u64, Key)>,
-    by_key: HashMap<Key, Wakeup>,
+    by_time: BTreeSet<(u64, GroupTopic)>,
+    by_key: HashMap<GroupTopic, Wakeup>,
 }
 
 /// A group in a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Key {
+struct GroupTopic {
     group: u32,
     topic: u32,
 }
 
 struct Wakeup {
-    /// Ms of [`clock::monotonic`].
+    /// In ms of [`clock::monotonic`].
     at: u64,
     progress: Weak<Progress>,
 }
 
-impl Expiry {
-    /// Schedules a wake-up for the end of a lease. Called with the progress's state locked.
-    pub(super) fn schedule(&self, progress: &Arc<Progress>, state: &mut State, at: u64) {
+impl LeaseExpiry {
+    /// Schedules a wake-up for the expiry of a lease. Called with the progress's state locked.
+    pub(super) fn schedule(&self, progress: &Arc<Progress>, state: &mut ProgressState, at: u64) {
         if state.scheduled.is_some_and(|scheduled| scheduled <= at) {
             return;
         }
@@ -53,7 +54,7 @@ impl Expiry {
         }
     }
 
-    /// Runs until it is dropped.
+    /// Handles expired leases until the future is dropped.
     pub(super) async fn run(&self) {
         loop {
             let next = self.wakeups.lock().by_time.first().map(|(at, _)| *at);
@@ -62,7 +63,7 @@ impl Expiry {
                 Some(at) => match at.saturating_sub(clock::monotonic()) {
                     0 => {
                         self.wake_next();
-                        // Thousands may be due together.
+                        // Thousands of wake-ups may be due together.
                         tokio::task::yield_now().await;
                     }
                     ahead => {
@@ -74,7 +75,7 @@ impl Expiry {
         }
     }
 
-    /// Wakes receives for all leases that are over now.
+    /// Wakes receives for all leases that have expired.
     #[cfg(test)]
     pub(super) fn wake_due(&self) {
         let is_due =
@@ -87,23 +88,23 @@ impl Expiry {
     fn wake_next(&self) {
         let next = self.wakeups.lock().pop();
         if let Some(progress) = next.and_then(|wakeup| wakeup.progress.upgrade()) {
-            self.review(&progress);
+            self.handle_expired(&progress);
         }
     }
 
-    /// Wakes receives for the leases that are over, and schedules the next wake-up.
-    pub(super) fn review(&self, progress: &Arc<Progress>) {
+    /// Wakes receives for the expired leases of a group in a topic, and schedules the next wake-up.
+    pub(super) fn handle_expired(&self, progress: &Arc<Progress>) {
         let now = clock::monotonic();
         let Some(mut state) = progress.lock() else { return };
         state.scheduled = None;
         let in_order = state.in_order;
         let deliverable = state.queues().iter().map(|queue| match in_order {
-            true => queue.count_free(now, MAX_COUNTED),
-            false => queue.leases().count_over(now, MAX_COUNTED),
+            true => queue.count_unblocked(now, MAX_COUNTED),
+            false => queue.leases().count_expired(now, MAX_COUNTED),
         });
         let deliverable: usize = deliverable.sum();
         self.last_attempts.find(progress, &mut state, now);
-        let next = state.queues().iter().filter_map(|queue| queue.leases().next_end_after(now)).min();
+        let next = state.queues().iter().filter_map(|queue| queue.leases().next_expiry_after(now)).min();
         if let Some(next) = next {
             self.schedule(progress, &mut state, next);
         }
@@ -112,13 +113,13 @@ impl Expiry {
     }
 }
 
-/// The most leases or message groups of a queue that are counted: no more receives are woken at once.
+/// The most leases or message groups of a queue that are counted, as fewer receives are woken at once.
 const MAX_COUNTED: usize = 64;
 
 impl Wakeups {
-    /// Sets the wake-up of a progress. Returns whether it is the first of all.
+    /// Sets the wake-up for a group in a topic. Returns whether it is the earliest of all.
     fn insert(&mut self, progress: &Arc<Progress>, at: u64) -> bool {
-        let key = Key { group: progress.group(), topic: progress.topic() };
+        let key = GroupTopic { group: progress.group(), topic: progress.topic() };
         let wakeup = Wakeup { at, progress: Arc::downgrade(progress) };
         if let Some(old) = self.by_key.insert(key, wakeup) {
             self.by_time.remove(&(old.at, key));
@@ -138,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_progress_has_one_wake_up_however_often_it_is_scheduled() {
+    fn a_progress_has_at_most_one_wake_up() {
         let progress = Arc::new(Progress::new(1, 2));
         let mut wakeups = Wakeups::default();
         assert!(wakeups.insert(&progress, 100_000));

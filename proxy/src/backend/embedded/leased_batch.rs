@@ -1,4 +1,4 @@
-//! Messages that a receive has taken, until their leases are written.
+//! Messages that a receive has taken and not returned yet. Gives them back if the receive is cancelled.
 
 use std::sync::Arc;
 
@@ -8,15 +8,15 @@ use super::progress::Progress;
 use super::progress_writer::{ProgressWriter, Written};
 use crate::service::{Delivery, ServiceError};
 
-/// Messages under new leases. They are given back if this is dropped before [`LeasedBatch::into_deliveries`]: the receive
-/// was cancelled.
+/// Messages under new leases. If this is dropped before [`LeasedBatch::into_deliveries`] because the receive was
+/// cancelled, the messages are given back.
 pub(super) struct LeasedBatch {
     pub(super) writer: Arc<ProgressWriter>,
     pub(super) progress: Arc<Progress>,
-    /// Of the leases.
+    /// The token of the leases.
     pub(super) token: u64,
     pub(super) deliveries: Vec<Delivery>,
-    /// The write of the leases, until it has ended.
+    /// The pending write of the leases. `None` once it has ended.
     pub(super) written: Option<Written>,
 }
 
@@ -24,7 +24,7 @@ impl LeasedBatch {
     /// Waits until the leases are written.
     ///
     /// # Errors
-    /// `Unavailable`. Then it has no messages any more.
+    /// `Unavailable`. The batch is empty then.
     pub(super) async fn written(&mut self) -> Result<(), ServiceError> {
         let Some(written) = self.written.take() else { return Ok(()) };
         let written = written.done().await;
@@ -35,7 +35,7 @@ impl LeasedBatch {
         written
     }
 
-    /// The messages, whose leases are written.
+    /// Returns the messages, after their leases were written.
     pub(super) fn into_deliveries(mut self) -> Vec<Delivery> {
         std::mem::take(&mut self.deliveries)
     }
@@ -46,7 +46,7 @@ impl Drop for LeasedBatch {
         if self.deliveries.is_empty() {
             return;
         }
-        // Without a state the leases are not written.
+        // If the state was dropped, the leases were not written.
         let Ok(mut change) = self.progress.change() else { return };
         let visible_at = clock::monotonic();
         for delivery in &self.deliveries {
@@ -57,7 +57,7 @@ impl Drop for LeasedBatch {
                 queue.lease(offset, Lease { visible_at, uncounted: true, ..lease });
             }
         }
-        // Nobody waits for it. If it can't be written the messages come again all the same.
+        // Nobody waits for the write. If it fails, the messages are delivered again anyway.
         drop(change.commit(&self.writer));
         drop(change);
         self.progress.wake(self.deliveries.len());

@@ -1,4 +1,5 @@
-//! A client of a group that is bound to a LITE topic: its lite topics, and those that may have messages for it.
+//! A client of a group that is bound to a LITE topic: its subscriptions to lite topics, and the lite topics that may have
+//! messages for it.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -6,31 +7,31 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-/// How many receives of a client can be repeated by their attempt ids.
+/// The number of latest receives of a client that can be repeated by their attempt ids.
 const MAX_ATTEMPTS: usize = 4;
-/// About how many unsubscribed lite topics may still be ready.
+/// About how many lite topics may remain in the ready queue after they were unsubscribed.
 const MAX_STALE: usize = 64;
 
 /// A client in a group.
 pub(super) struct Member {
-    /// What it is subscribed to.
+    /// Its subscriptions.
     pub(super) lite_topics: HashSet<Arc<str>>,
-    /// When it last changed or repeated that.
+    /// When the client last changed or repeated its subscriptions.
     pub(super) repeated_at: Instant,
-    /// Notified when a lite topic is ready. Each receive has a reference.
-    pub(super) more: Arc<Notify>,
-    ready: Ready,
+    /// Notified when a lite topic is ready. Each receive holds a reference.
+    pub(super) available: Arc<Notify>,
+    ready: ReadyQueue,
     attempts: VecDeque<Attempt>,
 }
 
-/// Lite topics that may have messages, each once, in the order in which they are looked at.
+/// Lite topics that may have messages, each at most once, in the order in which they are scanned.
 #[derive(Default)]
-struct Ready {
+struct ReadyQueue {
     order: VecDeque<Arc<str>>,
     known: HashSet<Arc<str>>,
 }
 
-/// The lite topics that a receive got messages from.
+/// The lite topics from which a receive got messages.
 struct Attempt {
     id: Box<str>,
     lite_topics: Vec<Arc<str>>,
@@ -41,39 +42,39 @@ impl Default for Member {
         Self {
             lite_topics: HashSet::new(),
             repeated_at: Instant::now(),
-            more: Arc::default(),
-            ready: Ready::default(),
+            available: Arc::default(),
+            ready: ReadyQueue::default(),
             attempts: VecDeque::new(),
         }
     }
 }
 
 impl Member {
-    /// Whether it has no subscriptions and does not receive.
+    /// Whether the client has no subscriptions and does not receive.
     pub(super) fn is_idle(&self) -> bool {
-        self.lite_topics.is_empty() && Arc::strong_count(&self.more) == 1
+        self.lite_topics.is_empty() && Arc::strong_count(&self.available) == 1
     }
 
     /// Ends a subscription. Returns false if there was none.
     pub(super) fn unsubscribe(&mut self, name: &str) -> bool {
         let was_subscribed = self.lite_topics.remove(name);
-        // A client that does not receive could subscribe and unsubscribe for ever.
+        // Bounds the ready queue of a client that subscribes and unsubscribes again and again, but does not receive.
         if self.ready.order.len() > 2 * self.lite_topics.len() + MAX_STALE {
-            let Self { lite_topics, ready: Ready { order, known }, .. } = self;
+            let Self { lite_topics, ready: ReadyQueue { order, known }, .. } = self;
             order.retain(|name| lite_topics.contains(name));
             known.retain(|name| lite_topics.contains(name));
         }
         was_subscribed
     }
 
-    /// Says that a lite topic may have messages.
+    /// Appends a lite topic to the ready queue, unless it is in the queue.
     pub(super) fn set_ready(&mut self, name: &Arc<str>) {
         if self.ready.known.insert(name.clone()) {
             self.ready.order.push_back(name.clone());
         }
     }
 
-    /// The same, and it is the next to be looked at, if it is not ready already.
+    /// Puts a lite topic at the front of the ready queue, unless it is in the queue.
     pub(super) fn set_ready_first(&mut self, name: &Arc<str>) {
         if self.ready.known.insert(name.clone()) {
             self.ready.order.push_front(name.clone());
@@ -85,26 +86,26 @@ impl Member {
         !self.ready.order.is_empty()
     }
 
-    /// The next lite topic to look at. It is not ready any more.
+    /// Removes the next lite topic from the ready queue.
     pub(super) fn next_ready(&mut self) -> Option<Arc<str>> {
         loop {
             let name = self.ready.order.pop_front()?;
             self.ready.known.remove(&name);
-            // It may have been unsubscribed since.
+            // The client may have unsubscribed in the meantime.
             if self.lite_topics.contains(&name) {
                 return Some(name);
             }
         }
     }
 
-    /// Puts the lite topics from which a receive with this attempt id got messages first.
+    /// Moves the lite topics from which a receive with this attempt id got messages to the front of the ready queue.
     pub(super) fn begin_attempt(&mut self, id: &str) {
         let Some(same) = self.attempts.iter().position(|attempt| *attempt.id == *id) else { return };
         let attempt = self.attempts.remove(same).expect("it was found");
         attempt.lite_topics.iter().rev().for_each(|name| self.set_ready_first(name));
     }
 
-    /// Notes which lite topics a receive with this attempt id got messages from.
+    /// Remembers the lite topics from which a receive with this attempt id got messages.
     pub(super) fn end_attempt(&mut self, id: &str, lite_topics: Vec<Arc<str>>) {
         if self.attempts.len() == MAX_ATTEMPTS {
             self.attempts.pop_front();
@@ -112,7 +113,7 @@ impl Member {
         self.attempts.push_back(Attempt { id: id.into(), lite_topics });
     }
 
-    /// Forgets the receives of before.
+    /// Forgets earlier receives.
     pub(super) fn forget_attempts(&mut self) {
         self.attempts.clear();
     }
@@ -123,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lite_topics_of_an_attempt_are_looked_at_first_when_it_is_repeated() {
+    fn the_lite_topics_of_a_repeated_attempt_are_scanned_first() {
         let mut member = Member::default();
         let [a, b, c] = ["a", "b", "c"].map(Arc::<str>::from);
         member.lite_topics.extend([a.clone(), b.clone(), c.clone()]);
@@ -132,14 +133,14 @@ mod tests {
         }
         member.set_ready(&c);
         member.begin_attempt("0");
-        assert_eq!(member.next_ready(), Some(c.clone()), "it was given up");
+        assert_eq!(member.next_ready(), Some(c.clone()), "it was returned to the queue");
         member.set_ready(&c);
         member.begin_attempt("1");
         assert_eq!(std::iter::from_fn(|| member.next_ready()).collect::<Vec<_>>(), [b, a, c]);
     }
 
     #[test]
-    fn what_could_not_be_looked_at_comes_first_or_last() {
+    fn lite_topics_that_were_not_scanned_return_to_the_queue() {
         let mut member = Member::default();
         let [a, b, c] = ["a", "b", "c"].map(Arc::<str>::from);
         member.lite_topics.extend([a.clone(), b.clone(), c.clone()]);
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unsubscribed_leaves_nothing_behind() {
+    fn unsubscribed_lite_topics_leave_the_ready_queue() {
         let mut member = Member::default();
         member.lite_topics.insert("kept".into());
         member.set_ready(&"kept".into());

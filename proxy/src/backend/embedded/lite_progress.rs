@@ -1,13 +1,14 @@
-//! How far a group has got in the lite topics of a LITE topic, all together.
+//! Sums up a group's progress in all lite topics of a LITE topic.
 //!
-//! Lite topics in memory tell it themselves. For the others, the group's progress is read in one pass over its keys. Where
-//! each of them begins and ends is read once: it does not change until the lite topic is used ([`super::lite_ranges`]).
+//! For lite topics in memory, the progress is taken from memory. For the others, it is read in one pass over the
+//! group's keys. Their ranges of offsets are cached, as they don't change until the lite topic is used
+//! ([`super::lite_ranges`]).
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::administration::{of_queue, stored_at};
+use super::administration::{stats_of_queue, stored_at};
 use super::catalog::Catalog;
 use super::clock;
 use super::keys;
@@ -19,30 +20,32 @@ use super::store::{Store, corrupt, unavailable};
 use super::topic::Topic;
 use crate::service::{GroupQueueStats, ServiceError, time};
 
-/// What could not be looked at in this time is left out. The list of lite topics is read as a whole before that.
+/// Lite topics that can't be read within this time are left out. It does not include the time to read the list of lite
+/// topics.
 const MAX_TIME: Duration = Duration::from_secs(1);
 /// How many records of lite topics are read at once.
-const PAGE: usize = 512;
+const RECORDS_PER_READ: usize = 512;
 
 /// A group's progress in all lite topics of a LITE topic.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct LiteProgress {
-    /// The sums over those that the group has received from or is subscribed to.
+    /// The sums over the lite topics from which the group has received or to which it is subscribed.
     pub(super) sum: GroupQueueStats,
-    /// How many these are.
+    /// The number of these lite topics.
     pub(super) lite_topics: usize,
-    /// Whether some were left out, because it would have taken too long.
+    /// Whether some are missing because the time was up.
     pub(super) truncated: bool,
 }
 
-/// Looks at a group's lite topics. Reads the disk, for [`MAX_TIME`] and as long as it takes to read their list.
+/// Sums up a group's progress in the lite topics of `parent`. Reads their list and then, for up to [`MAX_TIME`], their
+/// progress from the disk.
 pub(super) fn progress_in_lite_topics(
     store: &Store,
     catalog: &Catalog,
     group: u32,
     parent: &Topic,
 ) -> Result<LiteProgress, ServiceError> {
-    let mut look = Look {
+    let mut scan = ProgressScan {
         store,
         lite: &catalog.lite,
         group,
@@ -50,32 +53,32 @@ pub(super) fn progress_in_lite_topics(
         now: clock::monotonic(),
         found: LiteProgress::default(),
     };
-    look.run(parent.id())?;
-    Ok(look.found)
+    scan.run(parent.id())?;
+    Ok(scan.found)
 }
 
-struct Look<'a> {
+struct ProgressScan<'a> {
     store: &'a Store,
     lite: &'a LiteTopics,
     group: u32,
     /// By id.
     in_memory: HashMap<u32, Arc<Topic>>,
-    /// Ms of [`clock::monotonic`].
+    /// In ms of [`clock::monotonic`].
     now: u64,
     found: LiteProgress,
 }
 
 /// A lite topic of the LITE topic.
-struct Member {
+struct ListedLiteTopic {
     id: u32,
     is_subscribed: bool,
 }
 
-impl Look<'_> {
+impl ProgressScan<'_> {
     fn run(&mut self, parent: u32) -> Result<(), ServiceError> {
         let mut members = self.members(parent)?;
         let end = Instant::now() + MAX_TIME;
-        // The same order as that of the group's keys.
+        // In the order of the group's keys.
         members.sort_unstable_by_key(|member| member.id);
         let state = self.store.state()?;
         let mut entries = state.prefix(self.group.to_be_bytes()).map(progress_entry).peekable();
@@ -95,7 +98,7 @@ impl Look<'_> {
                 }
                 has_begun = true;
             }
-            // Who has only subscribed gets what is there.
+            // All messages are pending for a group that has subscribed but not received yet.
             if !has_begun && !member.is_subscribed {
                 continue;
             }
@@ -108,13 +111,13 @@ impl Look<'_> {
         Ok(())
     }
 
-    /// The lite topics of the LITE topic.
-    fn members(&self, parent: u32) -> Result<Vec<Member>, ServiceError> {
+    /// Reads the list of the lite topics.
+    fn members(&self, parent: u32) -> Result<Vec<ListedLiteTopic>, ServiceError> {
         let subscribed = self.lite.subscriptions().of_group(parent, self.group);
         let (mut members, mut after) = (Vec::new(), None);
         loop {
-            let mut page = self.lite.records(Some(parent), after.as_ref(), PAGE)?;
-            members.extend(page.iter().map(|record| Member {
+            let mut page = self.lite.records(Some(parent), after.as_ref(), RECORDS_PER_READ)?;
+            members.extend(page.iter().map(|record| ListedLiteTopic {
                 id: record.id,
                 is_subscribed: subscribed.contains(record.name.as_str()),
             }));
@@ -125,13 +128,13 @@ impl Look<'_> {
         }
     }
 
-    /// Adds a lite topic. Takes the progress that the disk has.
+    /// Adds the progress in a lite topic. `stored` is the progress on the disk.
     fn add(&mut self, id: u32, mut stored: QueueProgress) -> Result<(), ServiceError> {
         let (store, now) = (self.store, self.now);
         let Some(topic) = self.in_memory.get(&id) else {
             let range = self.lite.stored_range(id)?;
-            stored.go_on(range.0, range.1);
-            let mut stats = of_queue(&stored, range, now);
+            stored.finish_loading(range.0, range.1);
+            let mut stats = stats_of_queue(&stored, range, now);
             if stats.lag > 0 {
                 stats.oldest = self.lite.stored_at(id, stats.settled as u64)?.map(|at| time(at as i64));
             }
@@ -146,11 +149,11 @@ impl Look<'_> {
         let known = topic.peek_consumer(self.group);
         let in_memory = known.as_ref().and_then(|known| {
             let state = known.lock()?;
-            Some(of_queue(state.queues().first()?, range, now))
+            Some(stats_of_queue(state.queues().first()?, range, now))
         });
         let mut stats = in_memory.unwrap_or_else(|| {
-            stored.go_on(range.0, range.1);
-            of_queue(&stored, range, now)
+            stored.finish_loading(range.0, range.1);
+            stats_of_queue(&stored, range, now)
         });
         if stats.lag > 0 {
             stats.oldest = stored_at(&queue, store, stats.settled as u64)?.map(|at| time(at as i64));
@@ -179,22 +182,22 @@ impl Look<'_> {
 }
 
 /// A cursor or a lease of a group.
-struct Entry {
+struct ProgressRecord {
     topic: u32,
-    /// That of a lease.
+    /// The offset of a lease. `None` for a cursor.
     offset: Option<u64>,
     value: fjall::UserValue,
 }
 
-fn progress_entry(entry: fjall::Guard) -> Result<Entry, ServiceError> {
+fn progress_entry(entry: fjall::Guard) -> Result<ProgressRecord, ServiceError> {
     let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
     let malformed = || corrupt("progress key");
     let topic = key.get(4..).and_then(<[u8]>::first_chunk).ok_or_else(malformed)?;
     let (_, offset) = keys::progress_parts(&key).ok_or_else(malformed)?;
-    Ok(Entry { topic: u32::from_be_bytes(*topic), offset, value })
+    Ok(ProgressRecord { topic: u32::from_be_bytes(*topic), offset, value })
 }
 
-impl Entry {
+impl ProgressRecord {
     fn lease(&self) -> Result<Lease, ServiceError> {
         Lease::decode(&self.value).map_err(|_| corrupt("lease"))
     }
@@ -207,10 +210,10 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::super::broker::Broker;
-    use super::super::catalog::Existing;
+    use super::super::catalog::IfExists;
     use super::super::config::EmbeddedConfig;
     use super::super::idle::unload;
-    use super::super::retention::{Oldest, Retention};
+    use super::super::retention::{Cutoff, Retention};
     use super::super::testing::{open, request, uncached};
     use super::*;
     use crate::service::{
@@ -221,12 +224,12 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_secs(60);
 
-    /// A group that is bound to a topic of lite topics.
+    /// Creates a broker with a group that is bound to a LITE topic.
     async fn lite(config: EmbeddedConfig) -> Broker {
         let broker = open(config).await;
         let topic = TopicConfig::new("topic", TopicKind::Lite, 1);
         let topic = TopicConfig { lite_expiration: Some(MINUTE), ..topic };
-        broker.catalog.put_topic(topic, Existing::Refuse).expect("a new topic");
+        broker.catalog.put_topic(topic, IfExists::Refuse).expect("a new topic");
         broker.group("group").await.expect("a group");
         let bind: Change<GroupConfig> = Arc::new(|config| {
             Ok(GroupConfig { lite_bind_topic: Some("topic".to_owned()), ..config.clone() })
@@ -284,9 +287,9 @@ mod tests {
         all.topics.pop()
     }
 
-    /// Settled, lag, and in flight.
+    /// Returns the settled messages, the lag, and the messages in flight.
     async fn numbers(broker: &Broker) -> (i64, i64, Option<i64>) {
-        let stats = stats(broker).await.expect("it has begun");
+        let stats = stats(broker).await.expect("the group has progress");
         let [queue] = &stats.queues[..] else { panic!("{stats:?}") };
         assert_eq!((stats.topic.as_str(), queue.oldest.is_some()), ("topic", queue.lag > 0));
         (queue.settled, queue.lag, queue.in_flight)
@@ -300,11 +303,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_group_is_behind_is_the_same_in_memory_and_on_the_disk() {
+    async fn the_lag_is_the_same_in_memory_and_on_the_disk() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let broker = lite(uncached(&directory)).await;
         send(&broker, &["a", "a", "b", "other"]).await;
-        assert_eq!(stats(&broker).await, None, "it is subscribed to nothing");
+        assert_eq!(stats(&broker).await, None, "the group has no subscriptions");
         subscribe(&broker, &["a", "b", "not-yet"]).await;
         assert_eq!(numbers(&broker).await, (0, 3, Some(0)));
         let first = receive(&broker).await;
@@ -316,11 +319,11 @@ mod tests {
 
         unload_all(&broker);
         assert_eq!(numbers(&broker).await, (1, 2, Some(0)));
-        assert!(broker.catalog.lite.all_loaded().is_empty(), "a look does not bring them back");
+        assert!(broker.catalog.lite.all_loaded().is_empty(), "statistics do not load them");
         send(&broker, &["b"]).await;
         assert_eq!(numbers(&broker).await, (1, 3, Some(0)));
         unload_all(&broker);
-        assert_eq!(numbers(&broker).await, (1, 3, Some(0)), "what was known of it is not true any more");
+        assert_eq!(numbers(&broker).await, (1, 3, Some(0)), "the cached range was dropped");
 
         let leased = receive(&broker).await;
         drop(broker);
@@ -331,7 +334,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_removed_is_not_waited_for() {
+    async fn removed_messages_are_skipped() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let broker = lite(uncached(&directory)).await;
         subscribe(&broker, &["a", "b"]).await;
@@ -343,13 +346,13 @@ mod tests {
         assert_eq!(numbers(&broker).await.1, 2);
         let retention = Retention::new(broker.store.clone(), broker.catalog.clone(), &broker.config);
         let later = clock::now() + 600_000;
-        retention.review_lite_topics(None, Oldest::At(later)).expect("a pass");
-        assert_eq!(numbers(&broker).await.1, 1, "the last chunk of each is kept, and one was consumed");
+        retention.review_lite_topics(None, Cutoff::At(later)).expect("a pass");
+        assert_eq!(numbers(&broker).await.1, 1, "the last chunk of each stays, and one message was consumed");
         subscribe(&broker, &[]).await;
         while broker.catalog.lite.count(broker.known_topic("topic").expect("a topic").id()).expect("a count")
             > 0
         {
-            retention.review_lite_topics(Some(later), Oldest::At(0)).expect("a pass");
+            retention.review_lite_topics(Some(later), Cutoff::At(0)).expect("a pass");
         }
         assert_eq!(stats(&broker).await, None);
     }

@@ -1,4 +1,4 @@
-//! Receiving from the lite topics of a client: looks at those in which something may have happened, or waits.
+//! Receives from all lite topics of a client: scans those that may have messages, and waits if there are none.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -14,42 +14,41 @@ use super::leased_batch::LeasedBatch;
 use super::lite_settle::LiteCoordinates;
 use super::lite_subscriptions::{MemberKey, ReceivingMember};
 use super::progress::Progress;
-use super::receive::{InMemory, MAX_ATTEMPT_ID, Request};
+use super::receive::{InMemoryResult, MAX_ATTEMPT_ID, Request};
 use super::topic::Topic;
 use super::waiting_limits::{self, Woken};
 use crate::service::{Delivered, Delivery, Receive, ServiceError, ServiceErrorKind};
 
-/// A receive under way.
+/// A receive in progress.
 struct LiteReceive<'a> {
     broker: &'a Broker,
     topic: Arc<Topic>,
-    /// The group's progress in the LITE topic itself. There are no messages, but it says when the topic or the group is
-    /// deleted, and counts the waiting receives.
+    /// The group's progress in the LITE topic itself, which has no messages. It signals the deletion of the topic or
+    /// the group, and counts the waiting receives.
     parent_progress: Arc<Progress>,
     filter: Matcher,
-    asked: Receive,
+    params: Receive,
     member: ReceivingMember,
 }
 
-/// How many bytes of messages are read at once for lite topics that are not in memory. More are read when they are looked
-/// at.
+/// The most bytes of messages that are read ahead when lite topics are loaded. Other messages are read during the scan.
 const MAX_READ: usize = 1 << 20;
 
 impl Broker {
     /// See [`crate::service::Messages::receive`], for a client with lite topics. Each lite topic is consumed in order.
     pub(super) async fn receive_from_lite_topics(
         &self,
-        mut asked: Receive,
+        mut params: Receive,
         client: &str,
     ) -> Result<Delivered, ServiceError> {
-        asked.attempt_id.take_if(|id| id.len() > MAX_ATTEMPT_ID);
-        asked.fifo = true;
-        let bytes = waiting_limits::bytes_of(&asked);
-        let filter = Matcher::new(std::mem::take(&mut asked.filter))?;
-        let topic = self.topic(&asked.topic).await?;
-        let (group, parent_progress) = self.group_in(&topic, &asked.group).await?;
-        if group.config.lite_bind_topic.as_deref() != Some(&asked.topic) {
-            let text = format!("group {} is not bound to topic {}", asked.group, asked.topic);
+        params.attempt_id.take_if(|id| id.len() > MAX_ATTEMPT_ID);
+        params.fifo = true;
+        let bytes = waiting_limits::bytes_of(&params);
+        let filter = Matcher::new(std::mem::take(&mut params.filter))?;
+        let topic = self.topic(&params.topic).await?;
+        let (group, parent_progress) = self.group_in(&topic, &params.group).await?;
+        if group.config.lite_bind_topic.as_deref() != Some(&params.topic) {
+            let text = format!("group {} is not bound to topic {}", params.group, params.topic);
             return Err(ServiceError::new(ServiceErrorKind::Rejected, text));
         }
         if topic.read_queues() == 0 {
@@ -57,10 +56,10 @@ impl Broker {
         }
         let key = MemberKey { topic: topic.id(), group: group.id, client: client.into() };
         let member = self.catalog.lite.subscriptions().begin_receive(key);
-        if let Some(id) = &asked.attempt_id {
+        if let Some(id) = &params.attempt_id {
             member.with(|member| member.begin_attempt(id));
         }
-        let receive = LiteReceive { broker: self, topic, parent_progress, filter, asked, member };
+        let receive = LiteReceive { broker: self, topic, parent_progress, filter, params, member };
         receive.run(bytes).await
     }
 }
@@ -70,71 +69,74 @@ impl LiteReceive<'_> {
         if let Some(deliveries) = self.try_now().await? {
             return Ok(Delivered::Messages(deliveries));
         }
-        let _place =
-            self.parent_progress.wait_in_line(&self.broker.waiting, bytes, self.broker.waiting_limits())?;
+        let _waiting = self.parent_progress.register_waiting(
+            &self.broker.waiting,
+            bytes,
+            self.broker.waiting_limits(),
+        )?;
         let mut woken = None;
         loop {
-            // Registered before it looks: what arrives after the look wakes this receive.
-            let (more, deleted) = (self.member.more(), self.parent_progress.more());
-            tokio::pin!(more, deleted);
-            more.as_mut().enable();
+            // Registered before the scan, so that messages which arrive after the scan wake this receive.
+            let (available, deleted) = (self.member.available(), self.parent_progress.available());
+            tokio::pin!(available, deleted);
+            available.as_mut().enable();
             deleted.as_mut().enable();
             let found = self.try_now().await?;
             if let Some(woken) = woken.take() {
-                Woken::has_looked(woken);
+                Woken::has_scanned(woken);
             }
             if let Some(deliveries) = found {
                 return Ok(Delivered::Messages(deliveries));
             }
-            let something = async {
-                tokio::select! { () = more => {}, () = deleted => {} }
+            let woken_up = async {
+                tokio::select! { () = available => {}, () = deleted => {} }
             };
-            if timeout_at(self.asked.deadline.into(), something).await.is_err() {
+            if timeout_at(self.params.deadline.into(), woken_up).await.is_err() {
                 return Ok(Delivered::Nothing);
             }
             woken = Some(Woken::new(|| self.member.wake_another()));
         }
     }
 
-    /// Takes the messages that are there, reading the disk if necessary. Returns `None` if there are none.
+    /// Takes messages without waiting for new ones. Reads the disk if necessary. Returns `None` if there are none.
     async fn try_now(&self) -> Result<Option<Vec<Delivery>>, ServiceError> {
-        let max = self.asked.max;
+        let max = self.params.max;
         loop {
             self.topic.check_alive()?;
             if self.parent_progress.is_deleted() {
-                return Err(group_not_found(&self.asked.group));
+                return Err(group_not_found(&self.params.group));
             }
-            let mut looks = Looks::begin(&self.member, max);
-            if looks.names.is_empty() {
+            let mut ready = ReadyLiteTopics::take(&self.member, max);
+            if ready.names.is_empty() {
                 return Ok(None);
             }
-            self.load(&mut looks).await;
+            self.load(&mut ready).await;
             let (mut batches, mut left) = (Vec::new(), max);
             while left > 0
-                && let Some(name) = looks.names.front().cloned()
+                && let Some(name) = ready.names.front().cloned()
             {
-                // Once there are messages, they do not wait until others are read from the disk.
+                // Messages that were found are not delayed by reads of the disk.
                 let found = match batches.is_empty() {
                     true => self.take(&name, left).await,
                     false => self.take_in_memory(&name, left),
                 };
                 match found {
-                    Ok(InMemory::Found(batch)) => {
+                    Ok(InMemoryResult::Found(batch)) => {
                         left = left.saturating_sub(batch.deliveries.len());
                         batches.push((name, batch));
                     }
-                    Ok(InMemory::Nothing) => {}
+                    Ok(InMemoryResult::Nothing) => {}
                     Err(error) if batches.is_empty() => {
-                        // Others may still be readable.
-                        looks.names.pop_front();
+                        // Put at the end of the queue, as other lite topics may still be readable.
+                        ready.names.pop_front();
                         self.member.with(|member| member.set_ready(&name));
                         return Err(error);
                     }
-                    Ok(InMemory::OnDisk) | Err(_) => break,
+                    Ok(InMemoryResult::OnDisk) | Err(_) => break,
                 }
-                looks.names.pop_front();
+                ready.names.pop_front();
             }
-            drop(looks);
+            drop(ready);
             if batches.is_empty() {
                 continue;
             }
@@ -156,22 +158,23 @@ impl LiteReceive<'_> {
         if let Some(failure) = failure.filter(|_| batches.is_empty()) {
             return Err(failure);
         }
-        if let Some(id) = &self.asked.attempt_id {
+        if let Some(id) = &self.params.attempt_id {
             let lite_topics = batches.iter().map(|(name, _)| name.clone()).collect();
             self.member.with(|member| member.end_attempt(id, lite_topics));
         }
         Ok(batches.into_iter().flat_map(|(_, batch)| batch.into_deliveries()).collect())
     }
 
-    /// Loads lite topics that are not in memory, with their next messages, all of them at once, and leaves out those that do
-    /// not exist: their first message will make them ready. What fails here fails again when it is looked at.
-    async fn load(&self, looks: &mut Looks<'_>) {
+    /// Loads all lite topics that are not in memory, with their next messages, in one read. Removes those that don't
+    /// exist from `ready`: their first message makes them ready again. Errors are ignored, because they occur again
+    /// during the scan.
+    async fn load(&self, ready: &mut ReadyLiteTopics<'_>) {
         let (broker, group) = (self.broker, self.parent_progress.group());
         let is_loaded = |name: &str| {
             let lite_topic = broker.catalog.lite.loaded(self.topic.id(), name);
             lite_topic.is_some_and(|t| t.peek_loaded().is_some() && t.consumer(group).is_loaded())
         };
-        let names: Vec<_> = looks.names.iter().filter(|name| !is_loaded(name)).cloned().collect();
+        let names: Vec<_> = ready.names.iter().filter(|name| !is_loaded(name)).cloned().collect();
         if names.is_empty() {
             return;
         }
@@ -189,7 +192,7 @@ impl LiteReceive<'_> {
                 let queues = lite_topic.load(&store)?;
                 let progress = lite_topic.consumer(group);
                 progress.load(&store, &queues, catalog.start_of(group))?;
-                expiry.review(&progress);
+                expiry.handle_expired(&progress);
                 let next = progress.change()?.queue(0).first_unsettled();
                 let queue = &queues[0];
                 if next < queue.end() && queue.recent(next).is_none() && bytes < MAX_READ {
@@ -204,11 +207,11 @@ impl LiteReceive<'_> {
         for (topic, read) in chunks {
             broker.read_cache.insert(topic, 0, &read);
         }
-        looks.names.retain(|name| !absent.contains(name));
+        ready.names.retain(|name| !absent.contains(name));
     }
 
     /// Takes up to `max` messages of a lite topic.
-    async fn take(&self, name: &str, max: usize) -> Result<InMemory, ServiceError> {
+    async fn take(&self, name: &str, max: usize) -> Result<InMemoryResult, ServiceError> {
         let lite_topic = match self.broker.catalog.lite.loaded(self.topic.id(), name) {
             Some(loaded) => Some(loaded),
             None => {
@@ -217,33 +220,33 @@ impl LiteReceive<'_> {
                 blocking(move || catalog.lite.load(&parent, &name)).await?
             }
         };
-        let Some(lite_topic) = lite_topic else { return Ok(InMemory::Nothing) };
-        let asked = Receive { max, ..self.asked.clone() };
-        let found = self.request(&lite_topic, &asked).try_now().await?;
-        Ok(found.map_or(InMemory::Nothing, |batch| InMemory::Found(named(name, batch))))
+        let Some(lite_topic) = lite_topic else { return Ok(InMemoryResult::Nothing) };
+        let params = Receive { max, ..self.params.clone() };
+        let found = self.request(&lite_topic, &params).try_now().await?;
+        Ok(found.map_or(InMemoryResult::Nothing, |batch| InMemoryResult::Found(with_lite_topic(name, batch))))
     }
 
     /// Takes up to `max` messages of a lite topic without reading the disk.
-    fn take_in_memory(&self, name: &str, max: usize) -> Result<InMemory, ServiceError> {
+    fn take_in_memory(&self, name: &str, max: usize) -> Result<InMemoryResult, ServiceError> {
         let Some(lite_topic) = self.broker.catalog.lite.loaded(self.topic.id(), name) else {
-            return Ok(InMemory::OnDisk);
+            return Ok(InMemoryResult::OnDisk);
         };
-        let asked = Receive { max, ..self.asked.clone() };
-        Ok(match self.request(&lite_topic, &asked).try_in_memory()? {
-            InMemory::Found(batch) => InMemory::Found(named(name, batch)),
+        let params = Receive { max, ..self.params.clone() };
+        Ok(match self.request(&lite_topic, &params).try_in_memory()? {
+            InMemoryResult::Found(batch) => InMemoryResult::Found(with_lite_topic(name, batch)),
             other => other,
         })
     }
 
-    fn request<'a>(&'a self, lite_topic: &Arc<Topic>, asked: &'a Receive) -> Request<'a> {
+    fn request<'a>(&'a self, lite_topic: &Arc<Topic>, params: &'a Receive) -> Request<'a> {
         let progress = lite_topic.consumer(self.parent_progress.group());
         progress.set_max_attempts(self.parent_progress.max_attempts());
-        Request { broker: self.broker, topic: lite_topic.clone(), progress, filter: &self.filter, asked }
+        Request { broker: self.broker, topic: lite_topic.clone(), progress, filter: &self.filter, params }
     }
 }
 
-/// Adds the lite topic to the coordinates.
-fn named(name: &str, mut batch: LeasedBatch) -> LeasedBatch {
+/// Adds the name of the lite topic to the coordinates.
+fn with_lite_topic(name: &str, mut batch: LeasedBatch) -> LeasedBatch {
     for delivery in &mut batch.deliveries {
         let at = LiteCoordinates { name, inner: &delivery.coordinates };
         delivery.coordinates = at.to_string();
@@ -251,21 +254,22 @@ fn named(name: &str, mut batch: LeasedBatch) -> LeasedBatch {
     batch
 }
 
-/// The lite topics that are being looked at. Those that remain when it is dropped are the next to be looked at.
-struct Looks<'a> {
+/// Lite topics that were taken from the client's ready queue to be scanned. The remaining ones return to the front of
+/// the queue when this is dropped.
+struct ReadyLiteTopics<'a> {
     member: &'a ReceivingMember,
     names: VecDeque<Arc<str>>,
 }
 
-impl<'a> Looks<'a> {
-    /// Up to `max` lite topics that are ready.
-    fn begin(member: &'a ReceivingMember, max: usize) -> Self {
+impl<'a> ReadyLiteTopics<'a> {
+    /// Takes up to `max` lite topics from the ready queue.
+    fn take(member: &'a ReceivingMember, max: usize) -> Self {
         let names = member.with(|m| std::iter::from_fn(|| m.next_ready()).take(max).collect());
         Self { member, names }
     }
 }
 
-impl Drop for Looks<'_> {
+impl Drop for ReadyLiteTopics<'_> {
     fn drop(&mut self) {
         self.member.with(|member| {
             self.names.iter().rev().for_each(|name| member.set_ready_first(name));

@@ -1,22 +1,22 @@
-//! Removes expired lite topics, and expired messages of the others.
+//! Removes expired lite topics, and expired messages of other lite topics.
 
 use super::catalog::Catalog;
 use super::keys;
 use super::lite_topics::LiteRecord;
 use super::queue;
-use super::retention::{Expired, Oldest, Retention};
+use super::retention::{Cutoff, Removal, Retention};
 use super::store::{Store, unavailable};
 use crate::service::ServiceError;
 
 /// How many records are read at once.
-const PAGE: usize = 512;
+const RECORDS_PER_READ: usize = 512;
 
 impl Retention {
-    /// Removes lite topics that nobody has used for the time that their LITE topic says, if `now` is given, in ms since
-    /// 1970, and the expired messages of others. Reads and writes the disk.
-    pub(super) fn review_lite_topics(&self, now: Option<u64>, oldest: Oldest) -> Result<(), ServiceError> {
+    /// Removes expired messages of lite topics, and lite topics that were unused for the expiration time of their LITE
+    /// topic. `now` is in ms since 1970. With `None`, no lite topic is removed. Reads and writes the disk.
+    pub(super) fn review_lite_topics(&self, now: Option<u64>, oldest: Cutoff) -> Result<(), ServiceError> {
         each_record(&self.catalog, None, |record| {
-            // What is left of a deleted topic goes with it.
+            // The data of a deleted topic is removed with the topic.
             let Some(parent) = self.catalog.topic_by_id(record.parent) else { return Ok(()) };
             let oldest = oldest.of(&parent);
             let expiration = parent.config().lite_expiration;
@@ -29,20 +29,20 @@ impl Retention {
             }
             let is_loaded = self.catalog.lite.loaded(record.parent, &record.name).is_some();
             if is_loaded || first_stored_at(&self.store, record.id)?.is_some_and(|first| first < oldest) {
-                let expired = Expired { stored_before: oldest, below: 0 };
-                self.remove_from_queue(&*self.catalog.lite.queue(&self.store, record)?, expired)?;
+                let removal = Removal { stored_before: oldest, below: 0 };
+                self.remove_from_queue(&*self.catalog.lite.queue(&self.store, record)?, removal)?;
                 self.catalog.lite.messages_removed(record.id);
             }
             Ok(())
         })
     }
 
-    /// Whether nobody has sent to a lite topic since this time, and nobody is subscribed to it.
+    /// Whether no message was sent to a lite topic since this time, and no client is subscribed to it.
     fn is_unused_since(&self, record: &LiteRecord, since: u64) -> Result<bool, ServiceError> {
         if self.catalog.lite.subscriptions().has_subscribers(record.parent, &record.name) {
             return Ok(false);
         }
-        // A message that was never stored leaves a lite topic without any.
+        // If its first message was never stored, a lite topic is empty.
         Ok(last_stored_at(&self.store, record.id)?.is_none_or(|last| last < since))
     }
 
@@ -55,7 +55,7 @@ impl Retention {
     }
 }
 
-/// Acts on the records of the lite topics of one LITE topic, or of all. Reads the disk.
+/// Calls `act` with the record of each lite topic of one LITE topic, or of all. Reads the disk.
 pub(super) fn each_record(
     catalog: &Catalog,
     parent: Option<u32>,
@@ -63,7 +63,7 @@ pub(super) fn each_record(
 ) -> Result<(), ServiceError> {
     let mut after = None;
     loop {
-        let page = catalog.lite.records(parent, after.as_ref(), PAGE)?;
+        let page = catalog.lite.records(parent, after.as_ref(), RECORDS_PER_READ)?;
         page.iter().try_for_each(&mut act)?;
         match page.into_iter().last() {
             Some(last) => after = Some(last),
@@ -92,7 +92,7 @@ mod tests {
 
     use super::*;
     use crate::backend::embedded::broker::Broker;
-    use crate::backend::embedded::catalog::Existing;
+    use crate::backend::embedded::catalog::IfExists;
     use crate::backend::embedded::clock;
     use crate::backend::embedded::config::EmbeddedConfig;
     use crate::backend::embedded::testing::open;
@@ -115,7 +115,7 @@ mod tests {
     fn create(broker: &Broker) {
         let lite = TopicConfig::new("topic", TopicKind::Lite, 1);
         let config = TopicConfig { lite_expiration: Some(MINUTE), ..lite };
-        broker.catalog.put_topic(config, Existing::Refuse).expect("a new topic");
+        broker.catalog.put_topic(config, IfExists::Refuse).expect("a new topic");
     }
 
     async fn send(broker: &Broker, lite_topic: &str) -> Result<i64, ServiceError> {
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lite_topic_expires_when_nobody_sends_to_it_or_is_subscribed_to_it() {
+    async fn a_lite_topic_expires_without_sends_and_subscribers() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let broker = broker(&directory).await;
         create(&broker);
@@ -156,22 +156,22 @@ mod tests {
         broker.sync(change).await.expect("a subscription");
         let retention = retention(&broker);
         let now = clock::now();
-        retention.review_lite_topics(Some(now + 59_000), Oldest::At(0)).expect("a pass");
-        retention.review_lite_topics(None, Oldest::At(0)).expect("a pass");
+        retention.review_lite_topics(Some(now + 59_000), Cutoff::At(0)).expect("a pass");
+        retention.review_lite_topics(None, Cutoff::At(0)).expect("a pass");
         assert_eq!(names(&broker).len(), 2);
-        // The writer thread may still hold it for a moment.
+        // The writer thread may still hold a reference for a moment.
         while names(&broker).contains("unused") {
-            retention.review_lite_topics(Some(now + 600_000), Oldest::At(0)).expect("a pass");
+            retention.review_lite_topics(Some(now + 600_000), Cutoff::At(0)).expect("a pass");
         }
         assert!(names(&broker).contains("subscribed"));
-        // The next message begins it anew.
+        // The next message creates it again.
         assert_eq!(send(&broker, "unused").await, Ok(0));
         retention.remove_deleted().expect("a pass");
         assert_eq!(send(&broker, "unused").await, Ok(1));
     }
 
     #[tokio::test]
-    async fn expired_messages_are_removed_and_offsets_go_on() {
+    async fn expired_messages_are_removed_and_offsets_continue() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let broker = broker(&directory).await;
         create(&broker);
@@ -183,8 +183,8 @@ mod tests {
         let retention = retention(&broker);
         for is_loaded in [true, false] {
             assert_eq!(broker.catalog.lite.all_loaded().len(), usize::from(is_loaded));
-            retention.review_lite_topics(None, Oldest::At(clock::now() + 1000)).expect("a pass");
-            assert_eq!(chunks(), 1, "the last one tells the next offset");
+            retention.review_lite_topics(None, Cutoff::At(clock::now() + 1000)).expect("a pass");
+            assert_eq!(chunks(), 1, "the last chunk determines the next offset");
             for _ in 0..2 {
                 broker.catalog.lite.unload_idle();
             }
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_left_of_the_lite_topics_of_a_deleted_topic() {
+    async fn lite_topics_are_deleted_with_their_topic() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let broker = broker(&directory).await;
         create(&broker);
@@ -202,7 +202,7 @@ mod tests {
         }
         let refused = send(&broker, "d").await.expect_err("too many");
         assert_eq!(refused.kind, crate::service::ServiceErrorKind::LiteTopicQuota);
-        assert_eq!(broker.catalog.topics().len(), 1, "they are no part of the list");
+        assert_eq!(broker.catalog.topics().len(), 1, "the list does not contain lite topics");
         broker.catalog.delete_topic("topic").expect("deleted");
         create(&broker);
         assert_eq!(send(&broker, "a").await, Ok(0), "it is another topic");
@@ -211,7 +211,7 @@ mod tests {
         assert_eq!(names(&broker).len(), 1);
         assert_eq!(broker.store.log().expect("open").iter().count(), 1);
         for name in ["b", "c"] {
-            send(&broker, name).await.expect("there is room again");
+            send(&broker, name).await.expect("below the limit again");
         }
     }
 }

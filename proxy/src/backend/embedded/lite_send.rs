@@ -1,4 +1,4 @@
-//! Sending to lite topics, which the first message creates.
+//! Sends to lite topics, and creates those that don't exist.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use super::broker::Broker;
 use super::codec;
 use super::send::sent;
 use super::topic::Topic;
-use super::writer::Entry;
+use super::writer::NewMessage;
 use crate::service::{Message, Sent, ServiceError, ServiceErrorKind, TopicKind};
 
 impl Broker {
-    /// Stores messages in the lite topics that they name. Those of one lite topic are stored in order, all of them or
-    /// none. Returns an outcome for each message.
+    /// Stores messages in the lite topics that they name. The messages of one lite topic are stored in order, and
+    /// either all of them or none. Returns an outcome for each message.
     ///
     /// # Errors
     /// See [`crate::service::Messages::send`], and `LiteTopicQuota`. Nothing is stored then.
@@ -36,7 +36,7 @@ impl Broker {
                     by_lite_topic.entry(name.clone()).or_default().push(index);
                 }
                 _ => {
-                    let text = "a LITE topic takes only messages of lite topics";
+                    let text = "a LITE topic accepts only messages that name a lite topic";
                     return Err(ServiceError::new(ServiceErrorKind::Rejected, text));
                 }
             }
@@ -44,7 +44,7 @@ impl Broker {
         let topics = self.lite_topics(topic, by_lite_topic.keys().cloned().collect()).await?;
         let sends = by_lite_topic.iter().map(async |(name, indexes)| {
             let encode = |index: &usize| codec::encode(&messages[*index], 0);
-            let entries = indexes.iter().map(|index| Entry {
+            let entries = indexes.iter().map(|index| NewMessage {
                 message: encode(index),
                 queue: 0,
                 due: None,
@@ -66,6 +66,7 @@ impl Broker {
         Ok(outcomes.into_values().collect())
     }
 
+    /// Returns lite topics by name. Creates those that are missing.
     async fn lite_topics(
         &self,
         parent: &Arc<Topic>,

@@ -1,4 +1,5 @@
-//! Settling deliveries from lite topics. Their coordinates tell the lite topic, whatever the client says.
+//! Settles deliveries from lite topics. Their coordinates contain the name of the lite topic; the name in a request is
+//! ignored.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,12 +17,12 @@ use crate::service::{
 pub(super) struct LiteCoordinates<'a> {
     /// The name of the lite topic.
     pub(super) name: &'a str,
-    /// The coordinates in it.
+    /// The coordinates within the lite topic.
     pub(super) inner: &'a str,
 }
 
 impl<'a> LiteCoordinates<'a> {
-    /// Those of a delivery, if it is from a lite topic.
+    /// Parses the coordinates of a delivery. `None` if it is not from a lite topic.
     pub(super) fn of(coordinates: &'a str) -> Option<Self> {
         let (name, inner) = coordinates.split_once('/')?;
         Some(Self { name, inner })
@@ -35,7 +36,7 @@ impl fmt::Display for LiteCoordinates<'_> {
 }
 
 impl Broker {
-    /// A lite topic, if it exists.
+    /// Returns a lite topic if it exists.
     async fn lite_topic(&self, parent: &str, name: &str) -> Result<Option<Arc<Topic>>, ServiceError> {
         let parent = self.known_topic(parent)?;
         if let Some(loaded) = self.catalog.lite.loaded(parent.id(), name) {
@@ -55,11 +56,13 @@ impl Broker {
         for (index, entry) in request.entries.iter().enumerate() {
             match LiteCoordinates::of(&entry.coordinates) {
                 Some(at) => by_lite_topic.entry(at.name).or_default().push(index),
-                None => outcomes[index] = AckOutcome::Invalid("not a receipt of a lite topic".to_owned()),
+                None => {
+                    outcomes[index] = AckOutcome::Invalid("not a receipt handle of a lite topic".to_owned())
+                }
             }
         }
         for (name, indexes) in by_lite_topic {
-            // What was removed with its lite topic can't be settled any more.
+            // Messages that were removed with their lite topic can't be settled any more.
             let Some(lite_topic) = self.lite_topic(&request.topic, name).await? else { continue };
             let of_lite_topic = Acknowledge {
                 entries: indexes.iter().map(|index| inner(&request.entries[*index])).collect(),
@@ -76,8 +79,8 @@ impl Broker {
         Ok(outcomes)
     }
 
-    /// Changes the lease of a delivery from a lite topic, which is in force for the whole lite topic. A suspended one does
-    /// not count as an attempt, as with Apache's brokers.
+    /// Changes the lease of a delivery from a lite topic. The lease blocks the whole lite topic. A suspended delivery
+    /// does not count as an attempt, as with Apache's brokers.
     pub(super) async fn change_lite_lease(
         &self,
         request: ChangeInvisible,
@@ -103,7 +106,7 @@ impl Broker {
         })
     }
 
-    /// Moves a delivery from a lite topic to the dead letters.
+    /// Moves a delivery from a lite topic to the dead-letter topic.
     pub(super) async fn move_lite_to_dead_letters(
         &self,
         request: Forward,
@@ -115,7 +118,7 @@ impl Broker {
     }
 }
 
-/// The entry as the lite topic knows it.
+/// Returns the entry with the coordinates within the lite topic.
 fn inner(entry: &Settle) -> Settle {
     let coordinates = LiteCoordinates::of(&entry.coordinates).map(|at| at.inner.to_owned());
     Settle { coordinates: coordinates.unwrap_or_default(), ..entry.clone() }
@@ -126,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn coordinates_come_back_and_those_of_other_topics_are_told_apart() {
+    fn lite_coordinates_are_parsed_and_distinguished_from_others() {
         let coordinates = LiteCoordinates { name: "eu-1_x", inner: "0.12.abc.7" };
         assert_eq!(LiteCoordinates::of(&coordinates.to_string()), Some(coordinates));
         assert_eq!(LiteCoordinates::of("0.12.abc.7"), None);

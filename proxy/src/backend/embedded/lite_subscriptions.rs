@@ -1,8 +1,8 @@
-//! Which clients are subscribed to which lite topics, and which of these may have messages for them.
+//! The subscriptions of clients to lite topics, and the lite topics that may have messages for each client.
 //!
-//! It is all in memory: clients repeat their subscriptions every half a minute. A lite topic is *ready* for a client from
-//! the moment when there may be a message until the client has looked at it. So a receive never looks at the lite topics
-//! in which nothing has happened, however many there are.
+//! All of this is in memory only, because clients repeat their subscriptions every half a minute. A lite topic is
+//! *ready* for a client from the moment when there may be a message until the client has scanned it. So a receive never
+//! scans lite topics without news, however many there are.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,18 +15,17 @@ use tokio::sync::{Notify, mpsc};
 use super::lite_member::Member;
 use crate::service::{BrokerRequest, LiteAction, LiteChange, ServiceError, ServiceErrorKind};
 
-/// A client that has not repeated its subscriptions for so long has none.
-pub(super) const SILENCE: Duration = Duration::from_secs(180);
-/// The longest id of a client and name of a lite topic, in bytes: both are kept. Names are not validated before, unless they
-/// are added one by one.
-const MAX_NAME: usize = 1024;
-/// How many clients can be told at the same time that they lost a lite topic. Those beyond learn it from their next
-/// synchronisation.
+/// The subscriptions of a client end if it does not repeat them within this time.
+pub(super) const CLIENT_TIMEOUT: Duration = Duration::from_secs(180);
+/// The longest client id and the longest name of a lite topic, in bytes. Both are stored here, and the processor
+/// validates only names that are added one by one.
+const MAX_NAME_BYTES: usize = 1024;
+/// The most pending notifications of lost lite topics. Beyond that, a client learns of a loss when it next synchronises.
 const MAX_REVOCATIONS: usize = 4096;
 
 /// The subscriptions of all clients.
 pub(super) struct Subscriptions {
-    state: Mutex<State>,
+    state: Mutex<SubscriptionTable>,
     /// The most subscriptions of all clients together.
     max: usize,
     revoked: mpsc::Sender<BrokerRequest>,
@@ -34,8 +33,8 @@ pub(super) struct Subscriptions {
 }
 
 #[derive(Default)]
-struct State {
-    /// By the id of the LITE topic, then by the group's.
+struct SubscriptionTable {
+    /// Groups, by the id of the LITE topic and then by the id of the group.
     topics: HashMap<u32, HashMap<u32, Group>>,
     count: usize,
 }
@@ -48,7 +47,7 @@ struct Group {
 }
 
 /// The numbers of subscriptions after a change.
-struct Growth {
+struct CountsAfterChange {
     of_client: usize,
     of_all: usize,
 }
@@ -64,22 +63,22 @@ pub(super) struct MemberKey {
     pub(super) client: Arc<str>,
 }
 
-/// A client that receives. As long as this exists, the client is known, with or without subscriptions.
+/// A receive of a client. As long as this exists, the client stays registered, even without subscriptions.
 pub(super) struct ReceivingMember {
     subscriptions: Arc<Subscriptions>,
     key: MemberKey,
-    more: Arc<Notify>,
+    available: Arc<Notify>,
 }
 
 impl Subscriptions {
-    /// No subscriptions. All clients together may have `max`.
+    /// `max` is the most subscriptions of all clients together.
     pub(super) fn new(max: usize) -> Arc<Self> {
         let (revoked, revocations) = mpsc::channel(MAX_REVOCATIONS);
         let revocations = tokio::sync::Mutex::new(revocations);
         Arc::new(Self { state: Mutex::default(), max, revoked, revocations })
     }
 
-    /// The names that the client is not subscribed to.
+    /// Returns those of the names to which the client is not subscribed.
     pub(super) fn missing(&self, key: &MemberKey, names: &[String]) -> Vec<String> {
         let mut state = self.state.lock();
         let member = state.group(key).and_then(|group| group.members.get(&key.client));
@@ -88,13 +87,13 @@ impl Subscriptions {
         names.iter().filter(is_missing).cloned().collect()
     }
 
-    /// Changes the subscriptions of a client. In an exclusive group it takes over what it adds, and the former
-    /// subscribers are told. What it only repeats and another one has taken over stays with that one, and the client is
-    /// told.
+    /// Changes the subscriptions of a client. In an exclusive group, a client takes over the lite topics that it adds,
+    /// and their former subscribers are notified. If it repeats a subscription to a lite topic that another client has
+    /// taken over, it loses the lite topic and is notified.
     ///
     /// # Errors
-    /// `LiteSubscriptionQuota` if the client or all together would have too many, `Rejected` for a client id
-    /// or a name that is too long. Nothing is changed then.
+    /// `LiteSubscriptionQuota` if this client or all clients together would have too many subscriptions, `Rejected` if
+    /// the client id or a name is too long. Nothing is changed then.
     pub(super) fn change(
         &self,
         key: &MemberKey,
@@ -102,19 +101,19 @@ impl Subscriptions {
         exclusive: bool,
     ) -> Result<(), ServiceError> {
         let reject = |what: &str| {
-            let text = format!("{what} is longer than {MAX_NAME} bytes");
+            let text = format!("{what} is longer than {MAX_NAME_BYTES} bytes");
             Err(ServiceError::new(ServiceErrorKind::Rejected, text))
         };
-        if key.client.len() > MAX_NAME {
+        if key.client.len() > MAX_NAME_BYTES {
             return reject("the client id");
         }
         let keeps_names = matches!(change.action, LiteAction::Add | LiteAction::Replace);
-        if keeps_names && change.lite_topics.iter().any(|name| name.len() > MAX_NAME) {
+        if keeps_names && change.lite_topics.iter().any(|name| name.len() > MAX_NAME_BYTES) {
             return reject("the name of a lite topic");
         }
-        let asked: HashSet<&str> = change.lite_topics.iter().map(String::as_str).collect();
+        let names: HashSet<&str> = change.lite_topics.iter().map(String::as_str).collect();
         let mut state = self.state.lock();
-        if let Some(growth) = state.growth(key, change.action, &asked) {
+        if let Some(growth) = state.growth(key, change.action, &names) {
             let refuse = |text: String| Err(ServiceError::new(ServiceErrorKind::LiteSubscriptionQuota, text));
             if growth.of_client > change.quota {
                 return refuse(format!("lite subscription quota exceeded: {}", change.quota));
@@ -122,20 +121,20 @@ impl Subscriptions {
             if growth.of_all > self.max {
                 let max = self.max;
                 return refuse(format!(
-                    "all clients together have {max} lite subscriptions (max_lite_subscriptions)"
+                    "all clients together have reached the limit of {max} lite subscriptions (max_lite_subscriptions)"
                 ));
             }
         }
         let mut revoked = Vec::new();
         match change.action {
             LiteAction::Clear => state.unsubscribe_others(key, &HashSet::new()),
-            LiteAction::Remove => asked.iter().for_each(|name| state.unsubscribe(key, name)),
+            LiteAction::Remove => names.iter().for_each(|name| state.unsubscribe(key, name)),
             LiteAction::Add | LiteAction::Replace => {
                 if change.action == LiteAction::Replace {
-                    state.unsubscribe_others(key, &asked);
+                    state.unsubscribe_others(key, &names);
                 }
-                for name in asked {
-                    let others = if exclusive { state.others(key, name) } else { Vec::new() };
+                for name in names {
+                    let others = if exclusive { state.other_subscribers(key, name) } else { Vec::new() };
                     if change.action == LiteAction::Replace && !others.is_empty() {
                         state.unsubscribe(key, name);
                         revoked.push((key.client.clone(), name));
@@ -152,13 +151,13 @@ impl Subscriptions {
         if let Some(member) = state.member(key) {
             member.repeated_at = Instant::now();
             if member.has_ready() {
-                member.more.notify_one();
+                member.available.notify_one();
             }
         }
-        state.forget_if_idle(key);
+        state.remove_if_idle(key);
         drop(state);
         for (client, lite_topic) in revoked {
-            // Fails if too many wait to be told.
+            // Fails if too many notifications wait.
             let _ = self.revoked.try_send(BrokerRequest::LiteUnsubscribed {
                 client_id: client.to_string(),
                 lite_topic: lite_topic.to_owned(),
@@ -167,13 +166,13 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// The next client that lost a lite topic to another one.
+    /// Waits for the next notification of a client that lost a lite topic to another client.
     pub(super) async fn next_revocation(&self) -> BrokerRequest {
         let next = self.revocations.lock().await.recv().await;
-        next.expect("the sender lives as long as this")
+        next.expect("self holds the sender")
     }
 
-    /// Says that a lite topic may have messages for its subscribers: for those of one group, or of all.
+    /// Makes a lite topic ready for its subscribers in one group, or in all groups.
     pub(super) fn deliverable(&self, topic: u32, group: Option<u32>, lite_topic: &str) {
         let mut state = self.state.lock();
         let Some(groups) = state.topics.get_mut(&topic) else { return };
@@ -191,27 +190,28 @@ impl Subscriptions {
         groups.into_iter().any(|group| group.subscribers.contains_key(lite_topic))
     }
 
-    /// The lite topics that clients of a group are subscribed to.
+    /// The lite topics to which clients of a group are subscribed.
     pub(super) fn of_group(&self, topic: u32, group: u32) -> HashSet<Arc<str>> {
         let state = self.state.lock();
         let group = state.topics.get(&topic).and_then(|groups| groups.get(&group));
         group.into_iter().flat_map(|group| group.subscribers.keys().cloned()).collect()
     }
 
-    /// Notes that a client receives, until the result is dropped.
+    /// Registers a receive of a client until the returned value is dropped.
     pub(super) fn begin_receive(self: &Arc<Self>, key: MemberKey) -> ReceivingMember {
-        let more = self.state.lock().member_or_new(&key).more.clone();
-        ReceivingMember { subscriptions: self.clone(), key, more }
+        let available = self.state.lock().member_or_new(&key).available.clone();
+        ReceivingMember { subscriptions: self.clone(), key, available }
     }
 
-    /// Forgets the clients that have been silent for long.
-    pub(super) fn forget_silent(&self, now: Instant) {
+    /// Removes the subscriptions of clients that have not repeated them for [`CLIENT_TIMEOUT`].
+    pub(super) fn remove_silent(&self, now: Instant) {
         let mut state = self.state.lock();
         let mut silent = Vec::new();
         for (topic, groups) in &state.topics {
             for (group, Group { members, .. }) in groups {
-                let gone =
-                    members.iter().filter(|(_, member)| now.duration_since(member.repeated_at) >= SILENCE);
+                let gone = members
+                    .iter()
+                    .filter(|(_, member)| now.duration_since(member.repeated_at) >= CLIENT_TIMEOUT);
                 silent.extend(gone.map(|(client, _)| MemberKey {
                     topic: *topic,
                     group: *group,
@@ -223,12 +223,12 @@ impl Subscriptions {
             let Some(member) = state.member(&key) else { continue };
             member.forget_attempts();
             state.unsubscribe_others(&key, &HashSet::new());
-            state.forget_if_idle(&key);
+            state.remove_if_idle(&key);
         }
     }
 }
 
-impl State {
+impl SubscriptionTable {
     fn group(&mut self, key: &MemberKey) -> Option<&mut Group> {
         self.topics.get_mut(&key.topic)?.get_mut(&key.group)
     }
@@ -242,23 +242,29 @@ impl State {
         group.members.entry(key.client.clone()).or_default()
     }
 
-    /// How many subscriptions there would be. `None` if a change adds none: who has too many may still repeat them.
-    fn growth(&mut self, key: &MemberKey, action: LiteAction, asked: &HashSet<&str>) -> Option<Growth> {
+    /// The numbers of subscriptions after a change. `None` if it adds none: a client with too many subscriptions may
+    /// still repeat them.
+    fn growth(
+        &mut self,
+        key: &MemberKey,
+        action: LiteAction,
+        names: &HashSet<&str>,
+    ) -> Option<CountsAfterChange> {
         let all = self.count;
         let member = self.member(key);
         let before = member.as_ref().map_or(0, |member| member.lite_topics.len());
         let has = |name: &&&str| member.as_ref().is_some_and(|member| member.lite_topics.contains(**name));
-        let new = asked.len() - asked.iter().filter(has).count();
+        let new = names.len() - names.iter().filter(has).count();
         let of_client = match action {
             LiteAction::Add => before + new,
-            LiteAction::Replace => asked.len(),
+            LiteAction::Replace => names.len(),
             LiteAction::Remove | LiteAction::Clear => return None,
         };
-        (new > 0).then_some(Growth { of_client, of_all: all - before + of_client })
+        (new > 0).then_some(CountsAfterChange { of_client, of_all: all - before + of_client })
     }
 
-    /// The other clients of a lite topic in the same group.
-    fn others(&mut self, key: &MemberKey, name: &str) -> Vec<Arc<str>> {
+    /// The other subscribers of a lite topic in the same group.
+    fn other_subscribers(&mut self, key: &MemberKey, name: &str) -> Vec<Arc<str>> {
         let subscribers = self.group(key).and_then(|group| group.subscribers.get(name));
         subscribers.into_iter().flatten().filter(|client| **client != key.client).cloned().collect()
     }
@@ -268,11 +274,11 @@ impl State {
         if member.lite_topics.contains(name) {
             return;
         }
-        // There may be messages from before.
+        // Ready at once, as there may be messages already.
         let name: Arc<str> = name.into();
         member.lite_topics.insert(name.clone());
         member.set_ready(&name);
-        let group = self.group(key).expect("it has a member");
+        let group = self.group(key).expect("the group has a member");
         group.subscribers.entry(name).or_default().push(key.client.clone());
         self.count += 1;
     }
@@ -282,7 +288,7 @@ impl State {
         if !member.unsubscribe(name) {
             return;
         }
-        let group = self.group(key).expect("it has a member");
+        let group = self.group(key).expect("the group has a member");
         if let Some(subscribers) = group.subscribers.get_mut(name) {
             subscribers.retain(|client| *client != key.client);
             if subscribers.is_empty() {
@@ -292,7 +298,7 @@ impl State {
         self.count -= 1;
     }
 
-    /// Ends all subscriptions of a client but these.
+    /// Ends all subscriptions of a client except those in `kept`.
     fn unsubscribe_others(&mut self, key: &MemberKey, kept: &HashSet<&str>) {
         let Some(member) = self.member(key) else { return };
         let gone = member.lite_topics.iter().filter(|name| !kept.contains(name.as_ref()));
@@ -300,7 +306,7 @@ impl State {
         gone.iter().for_each(|name| self.unsubscribe(key, name));
     }
 
-    fn forget_if_idle(&mut self, key: &MemberKey) {
+    fn remove_if_idle(&mut self, key: &MemberKey) {
         let Some(groups) = self.topics.get_mut(&key.topic) else { return };
         let Some(group) = groups.get_mut(&key.group) else { return };
         if group.members.get(&key.client).is_some_and(Member::is_idle) {
@@ -316,32 +322,32 @@ impl State {
 }
 
 impl Group {
-    /// Every subscriber is to look: the one that is told might be busy for long.
+    /// Makes a lite topic ready for all its subscribers in the group, as any of them may be busy for long.
     fn deliverable(&mut self, lite_topic: &str) {
         let Some((name, subscribers)) = self.subscribers.get_key_value(lite_topic) else { return };
         for client in subscribers {
             let Some(member) = self.members.get_mut(client) else { continue };
             member.set_ready(name);
-            member.more.notify_one();
+            member.available.notify_one();
         }
     }
 }
 
 impl ReceivingMember {
-    /// Resolves when there may be more messages. Nothing is missed after it was enabled. If it is dropped after it was
-    /// woken, another receive of the client is woken instead.
-    pub(super) fn more(&self) -> Notified<'_> {
-        self.more.notified()
+    /// Resolves when there may be more messages. Misses no message that arrives after it was enabled. If it is dropped
+    /// after it was woken, another receive of the client is woken instead.
+    pub(super) fn available(&self) -> Notified<'_> {
+        self.available.notified()
     }
 
-    /// Wakes another receive of the client, or the next one, if any lite topic is ready.
+    /// If any lite topic is ready, wakes another receive of the client, or the next one that begins to wait.
     pub(super) fn wake_another(&self) {
         if self.with(|member| member.has_ready()) {
-            self.more.notify_one();
+            self.available.notify_one();
         }
     }
 
-    /// Reads or changes what is known of the client.
+    /// Calls `act` with the state of the client.
     pub(super) fn with<T>(&self, act: impl FnOnce(&mut Member) -> T) -> T {
         act(self.subscriptions.state.lock().member_or_new(&self.key))
     }
@@ -350,9 +356,9 @@ impl ReceivingMember {
 impl Drop for ReceivingMember {
     fn drop(&mut self) {
         let mut state = self.subscriptions.state.lock();
-        // The reference that counts this receive.
-        self.more = Arc::default();
-        state.forget_if_idle(&self.key);
+        // Drops the reference that marks this receive as running.
+        self.available = Arc::default();
+        state.remove_if_idle(&self.key);
     }
 }
 
@@ -397,11 +403,11 @@ mod tests {
     }
 
     #[test]
-    fn a_lite_topic_is_ready_once_from_an_event_until_it_is_looked_at() {
+    fn a_lite_topic_is_ready_once_from_an_event_until_it_is_scanned() {
         let subscriptions = Subscriptions::new(100);
         apply(&subscriptions, "c", LiteAction::Add, &["a", "b"]).expect("added");
         let receiving = subscriptions.begin_receive(key("c"));
-        assert_eq!(ready(&receiving), ["a", "b"], "there may be messages from before");
+        assert_eq!(ready(&receiving), ["a", "b"], "there may be earlier messages");
         for _ in 0..3 {
             subscriptions.deliverable(1, None, "b");
             subscriptions.deliverable(1, Some(2), "b");
@@ -411,14 +417,14 @@ mod tests {
         subscriptions.deliverable(1, None, "other");
         assert_eq!(ready(&receiving), ["b"]);
         apply(&subscriptions, "c", LiteAction::Replace, &["a", "b"]).expect("repeated");
-        assert_eq!(ready(&receiving), [""; 0], "what is repeated is not new");
+        assert_eq!(ready(&receiving), [""; 0], "repeated subscriptions are not ready again");
         subscriptions.deliverable(1, None, "b");
         apply(&subscriptions, "c", LiteAction::Remove, &["b"]).expect("removed");
         assert_eq!(ready(&receiving), [""; 0]);
     }
 
     #[test]
-    fn subscriptions_are_bounded_for_each_client_and_for_all_and_may_always_be_repeated() {
+    fn subscriptions_are_bounded_per_client_and_in_total() {
         let subscriptions = Subscriptions::new(5);
         let refused = Err(ServiceErrorKind::LiteSubscriptionQuota);
         apply(&subscriptions, "c", LiteAction::Add, &["a", "b"]).expect("room");
@@ -431,28 +437,28 @@ mod tests {
         let small = LiteChange { quota: 1, ..change("c", LiteAction::Replace, &["a", "b"]) };
         subscriptions.change(&key("c"), &small, false).expect("no more than before");
         apply(&subscriptions, "d", LiteAction::Add, &["z"]).expect("room");
-        let long = "x".repeat(MAX_NAME + 1);
+        let long = "x".repeat(MAX_NAME_BYTES + 1);
         assert_eq!(apply(&subscriptions, &long, LiteAction::Add, &["a"]), Err(ServiceErrorKind::Rejected));
         for action in [LiteAction::Add, LiteAction::Replace] {
             assert_eq!(apply(&subscriptions, "e", action, &[&long]), Err(ServiceErrorKind::Rejected));
         }
-        apply(&subscriptions, "e", LiteAction::Remove, &[&long]).expect("nothing is kept of it");
+        apply(&subscriptions, "e", LiteAction::Remove, &[&long]).expect("nothing is stored");
     }
 
     #[test]
-    fn nothing_is_kept_of_a_client_that_is_gone() {
+    fn absent_clients_are_removed() {
         let subscriptions = Subscriptions::new(100);
         apply(&subscriptions, "c", LiteAction::Add, &["a", "b"]).expect("added");
         apply(&subscriptions, "c", LiteAction::Clear, &[]).expect("cleared");
         apply(&subscriptions, "c", LiteAction::Replace, &["a"]).expect("added");
         let receiving = subscriptions.begin_receive(key("c"));
-        subscriptions.forget_silent(Instant::now());
+        subscriptions.remove_silent(Instant::now());
         assert!(subscriptions.has_subscribers(1, "a"));
-        subscriptions.forget_silent(Instant::now() + SILENCE);
+        subscriptions.remove_silent(Instant::now() + CLIENT_TIMEOUT);
         assert!(!subscriptions.has_subscribers(1, "a"));
         subscriptions.deliverable(1, None, "a");
         assert_eq!(ready(&receiving), [""; 0]);
-        assert_eq!(subscriptions.state.lock().topics.len(), 1, "it receives");
+        assert_eq!(subscriptions.state.lock().topics.len(), 1, "the client still receives");
         drop(receiving);
         drop(subscriptions.begin_receive(key("d")));
         let state = subscriptions.state.lock();
@@ -460,7 +466,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn in_an_exclusive_group_a_later_subscriber_takes_over_and_a_repetition_does_not() {
+    async fn only_a_new_subscription_takes_over_an_exclusive_lite_topic() {
         let subscriptions = Subscriptions::new(100);
         let exclusively = |client: &str, action, names: &[&str]| {
             subscriptions.change(&key(client), &change(client, action, names), true).expect("changed");

@@ -1,4 +1,4 @@
-//! Changes of the lite topics that a client receives from, and where its group begins in those that are added.
+//! Changes a client's subscriptions to lite topics, and sets where its group starts in lite topics that were added.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::blocking::blocking;
 use super::broker::Broker;
 use super::catalog::group_not_found;
 use super::lite_subscriptions::MemberKey;
-use super::progress::State;
+use super::progress::ProgressState;
 use super::queue::Queue;
 use super::topic::Topic;
 use crate::service::{LiteAction, LiteChange, LiteStart, LiteSubscriptions, ServiceError};
@@ -28,35 +28,36 @@ impl LiteSubscriptions for Broker {
         };
         subscriptions.change(&key, &change, group.config.lite_exclusive)?;
         let Some(start) = start else { return Ok(()) };
-        let beginning = Beginning { parent: topic, group: group.id, start };
+        let start_at = GroupStartAt { parent: topic, group: group.id, start };
         for name in added {
-            self.begin_lite_topic(beginning.clone(), name).await?;
+            self.set_lite_start(start_at.clone(), name).await?;
         }
         Ok(())
     }
 }
 
-/// Where a group begins in lite topics.
+/// The position at which a group starts in lite topics.
 #[derive(Clone)]
-struct Beginning {
+struct GroupStartAt {
     parent: Arc<Topic>,
     group: u32,
     start: LiteStart,
 }
 
 impl Broker {
-    /// Lets a group begin at another position in a lite topic. A lite topic that does not exist yet has only its beginning.
-    async fn begin_lite_topic(&self, beginning: Beginning, name: String) -> Result<(), ServiceError> {
+    /// Sets the position of a group in a lite topic. Does nothing if the lite topic does not exist, as all positions are
+    /// the same then.
+    async fn set_lite_start(&self, start_at: GroupStartAt, name: String) -> Result<(), ServiceError> {
         let (catalog, store) = (self.catalog.clone(), self.store.clone());
         let progress_writer = self.progress_writer.clone();
         blocking(move || {
-            let Beginning { parent, group, start } = beginning;
+            let GroupStartAt { parent, group, start } = start_at;
             let Some(lite_topic) = catalog.lite.load(&parent, &name)? else { return Ok(()) };
             let queues = lite_topic.load(&store)?;
             let progress = lite_topic.consumer(group);
             progress.load(&store, &queues, catalog.start_of(group))?;
             let queue = &queues[0];
-            // Not with the progress locked: it may read the disk.
+            // Before the progress is locked, as this may read the disk.
             let at_time = match start {
                 LiteStart::Timestamp(millis) => {
                     Some(queue.first_stored_at(&store, u64::try_from(millis).unwrap_or_default())?)
@@ -65,7 +66,7 @@ impl Broker {
             };
             let mut change = progress.change()?;
             let offset = at_time.unwrap_or_else(|| offset_of(start, queue, &mut change));
-            change.queue(0).go_to(offset);
+            change.queue(0).reset_to(offset);
             let written = change.commit(&progress_writer);
             drop(change);
             progress.wake(1);
@@ -75,7 +76,7 @@ impl Broker {
     }
 }
 
-fn offset_of(start: LiteStart, queue: &Queue, state: &mut State) -> u64 {
+fn offset_of(start: LiteStart, queue: &Queue, state: &mut ProgressState) -> u64 {
     let (first, end) = queue.range();
     let progress = state.queue(0);
     let consumed = progress.first_unsettled();

@@ -1,7 +1,7 @@
-//! The lite topics: each is a topic of its own with one queue, found by the LITE topic that it belongs to and its name.
+//! The lite topics. Each is a topic of its own with one queue, identified by its LITE topic and its name.
 //!
-//! They are no part of the lists of topics. Those that nobody uses are on the disk alone: `l` + the id of the LITE topic +
-//! name -> id, beside the records of [`super::catalog`]. A send creates what is missing.
+//! The lists of topics don't contain them. Idle lite topics are only on the disk: each has a record `l` + id of the
+//! LITE topic + name -> id next to the records of [`super::catalog`]. The first send to a lite topic creates it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
@@ -19,46 +19,49 @@ use super::store::{Store, corrupt, unavailable};
 use super::topic::{LiteMembership, Topic};
 use crate::service::{ServiceError, ServiceErrorKind};
 
-/// The lite topics of all LITE topics. Methods that read or write the disk are for threads that may block.
+/// The lite topics of all LITE topics. Call methods that read or write the disk on a thread that may block.
 pub(super) struct LiteTopics {
     store: Arc<Store>,
     subscriptions: Arc<Subscriptions>,
     max_per_topic: usize,
-    /// Those in memory, by the id of the LITE topic.
+    /// The lite topics in memory, by the id of the LITE topic.
     loaded: RwLock<HashMap<u32, ByName>>,
-    /// How many each LITE topic has, where they were counted. Locked for each load, creation and removal, so that there
-    /// is one at a time, and while those that nobody uses are unloaded.
+    /// The number of lite topics of each LITE topic, as far as they were counted. Locked during each load, creation and
+    /// removal of a lite topic, and while idle ones are unloaded.
     counts: Mutex<HashMap<u32, usize>>,
-    /// Of those that are not in memory. Used with `counts` locked, so that none is loaded or unloaded meanwhile.
+    /// The ranges of lite topics that are not in memory. Used with `counts` locked, so that none is loaded or unloaded
+    /// meanwhile.
     ranges: Mutex<LiteRanges>,
 }
 
 type ByName = HashMap<Arc<str>, Arc<Topic>>;
 type NamedTopic = (Arc<str>, Arc<Topic>);
 
-/// A lite topic as the disk has it.
+/// The record of a lite topic on the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LiteRecord {
     /// The id of the LITE topic.
     pub(super) parent: u32,
     /// Its name.
     pub(super) name: String,
-    /// Its own id.
+    /// The id of the lite topic itself.
     pub(super) id: u32,
 }
 
 impl LiteRecord {
     fn decode(key: &[u8], value: &[u8]) -> Result<Self, ServiceError> {
         let malformed = || corrupt("lite topic");
-        let (parent, name) =
-            key.get(keys::NOBODY.len() + 1..).and_then(<[u8]>::split_first_chunk).ok_or_else(malformed)?;
+        let (parent, name) = key
+            .get(keys::RESERVED_ID.len() + 1..)
+            .and_then(<[u8]>::split_first_chunk)
+            .ok_or_else(malformed)?;
         let name = String::from_utf8(name.to_vec()).map_err(|_| malformed())?;
         Ok(Self { parent: u32::from_be_bytes(*parent), name, id: read_id(value)? })
     }
 }
 
 impl LiteTopics {
-    /// The lite topics on the disk. A LITE topic may have `max_per_topic`.
+    /// `max_per_topic` is the most lite topics of a LITE topic.
     pub(super) fn new(store: Arc<Store>, subscriptions: Arc<Subscriptions>, max_per_topic: usize) -> Self {
         Self {
             store,
@@ -70,38 +73,38 @@ impl LiteTopics {
         }
     }
 
-    /// Who is subscribed to them.
+    /// The subscriptions to lite topics.
     pub(super) fn subscriptions(&self) -> &Arc<Subscriptions> {
         &self.subscriptions
     }
 
-    /// A lite topic that is in memory.
+    /// Returns a lite topic if it is in memory.
     pub(super) fn loaded(&self, parent: u32, name: &str) -> Option<Arc<Topic>> {
         self.loaded.read().get(&parent)?.get(name).cloned()
     }
 
-    /// Those of a LITE topic that are in memory, by id.
+    /// The lite topics of a LITE topic that are in memory, by id.
     pub(super) fn loaded_of(&self, parent: u32) -> HashMap<u32, Arc<Topic>> {
         let loaded = self.loaded.read();
         let topics = loaded.get(&parent).into_iter().flat_map(HashMap::values);
         topics.map(|topic| (topic.id(), topic.clone())).collect()
     }
 
-    /// All that are in memory.
+    /// All lite topics that are in memory.
     pub(super) fn all_loaded(&self) -> Vec<Arc<Topic>> {
         self.loaded.read().values().flat_map(HashMap::values).cloned().collect()
     }
 
-    /// A lite topic, if it exists. Reads the disk.
+    /// Returns a lite topic if it exists. Reads the disk if it is not in memory.
     pub(super) fn load(&self, parent: &Arc<Topic>, name: &str) -> Result<Option<Arc<Topic>>, ServiceError> {
         let _one_at_a_time = self.counts.lock();
         self.load_locked(parent, name)
     }
 
-    /// A lite topic.
+    /// Returns an existing lite topic. Reads the disk if it is not in memory.
     ///
     /// # Errors
-    /// `TopicNotFound`, or the disk's failure. Reads the disk.
+    /// `TopicNotFound`, `Unavailable`.
     pub(super) fn existing(&self, parent: &Arc<Topic>, name: &str) -> Result<Arc<Topic>, ServiceError> {
         self.load(parent, name)?.ok_or_else(|| {
             let text = format!("topic {} has no lite topic {name}", parent.config().name);
@@ -109,8 +112,9 @@ impl LiteTopics {
         })
     }
 
-    /// The queue of a lite topic. An own view of one that is not in memory is enough to read it, and to remove messages: only
-    /// the writer appends, and only retention removes. Reads the disk.
+    /// Returns the queue of a lite topic, to read or to remove messages. If the lite topic is not in memory, the queue
+    /// is a separate instance. That does no harm, because only the writer appends and only retention removes. Reads the
+    /// disk.
     pub(super) fn queue(&self, store: &Store, record: &LiteRecord) -> Result<Arc<Queue>, ServiceError> {
         let topic = self.loaded(record.parent, &record.name);
         match topic.and_then(|topic| topic.peek_loaded()) {
@@ -119,21 +123,21 @@ impl LiteTopics {
         }
     }
 
-    /// Where a lite topic begins and ends on the disk: the first offset that is kept, and the one after the last. Reads the
-    /// disk the first time since it was in memory.
+    /// Returns the first offset of a lite topic that is not removed, and the offset after the last. The lite topic must
+    /// not be in memory. Reads the disk unless the range is cached.
     pub(super) fn stored_range(&self, id: u32) -> Result<(u64, u64), ServiceError> {
         let _one_at_a_time = self.counts.lock();
         self.ranges.lock().range(&self.store, id)
     }
 
-    /// When the message at this offset of a lite topic, or the next one that is there, was stored, in ms since 1970. As
-    /// [`LiteTopics::stored_range`].
+    /// Returns when the message at this offset of a lite topic, or else the next stored message, was stored, in ms
+    /// since 1970. See [`LiteTopics::stored_range`].
     pub(super) fn stored_at(&self, id: u32, offset: u64) -> Result<Option<u64>, ServiceError> {
         let _one_at_a_time = self.counts.lock();
         self.ranges.lock().stored_at(&self.store, id, offset)
     }
 
-    /// Says that messages of a lite topic were removed that may not be in memory.
+    /// Drops the cached range of a lite topic, because messages were removed.
     pub(super) fn messages_removed(&self, id: u32) {
         let _one_at_a_time = self.counts.lock();
         self.ranges.lock().forget(id);
@@ -157,7 +161,7 @@ impl LiteTopics {
         topic
     }
 
-    /// Lite topics of a LITE topic. Those that are missing are created in one commit.
+    /// Returns lite topics of a LITE topic. Creates those that are missing, in one commit.
     ///
     /// # Errors
     /// `LiteTopicQuota` if there would be too many, `TopicNotFound` if the LITE topic was deleted, `Unavailable`.
@@ -185,7 +189,10 @@ impl LiteTopics {
         };
         if count + missing.len() > self.max_per_topic {
             let max = self.max_per_topic;
-            let text = format!("topic {} has {max} lite topics (max_lite_topics)", parent.config().name);
+            let text = format!(
+                "topic {} has reached its limit of {max} lite topics (max_lite_topics)",
+                parent.config().name
+            );
             return Err(ServiceError::new(ServiceErrorKind::LiteTopicQuota, text));
         }
         let mut ids = catalog.new_ids();
@@ -196,7 +203,7 @@ impl LiteTopics {
         for (name, id) in &created {
             batch.insert(&state, key(parent.id(), name), id.to_be_bytes());
         }
-        // If this fails, the records may be on the disk all the same: so they are counted again.
+        // If this fails, the records may nevertheless be on the disk, so they have to be counted again.
         counts.remove(&parent.id());
         self.store.commit_catalog(batch)?;
         drop(ids);
@@ -207,7 +214,7 @@ impl LiteTopics {
         Ok(topics)
     }
 
-    /// How many lite topics a LITE topic has. Reads the disk unless it is known.
+    /// Returns the number of lite topics of a LITE topic. Reads the disk unless they were counted before.
     pub(super) fn count(&self, parent: u32) -> Result<usize, ServiceError> {
         let known = self.counts.lock().get(&parent).copied();
         known.map_or_else(|| self.count_records(parent), Ok)
@@ -222,7 +229,7 @@ impl LiteTopics {
         Ok(count)
     }
 
-    /// The records after the one that is given, in order, up to `max`: of one LITE topic, or of all. Reads the disk.
+    /// Reads up to `max` records of one LITE topic, or of all, in order. Begins after `after`, or at the first record.
     pub(super) fn records(
         &self,
         parent: Option<u32>,
@@ -246,22 +253,22 @@ impl LiteTopics {
         Ok(records)
     }
 
-    /// Removes a lite topic and what is in it, if nobody uses it now and it is to be removed: that is asked while nobody
-    /// can begin to use it. Returns whether it was removed. Reads and writes the disk.
+    /// Removes a lite topic and its messages if it is not in use and the condition is true. The condition is evaluated
+    /// while no request can begin to use the lite topic. Returns whether it was removed. Reads and writes the disk.
     pub(super) fn remove_if(
         &self,
         record: &LiteRecord,
-        is_wanted: impl FnOnce() -> Result<bool, ServiceError>,
+        condition: impl FnOnce() -> Result<bool, ServiceError>,
     ) -> Result<bool, ServiceError> {
-        // Whoever wants to use it from now on waits for this lock.
+        // Every request that begins to use the lite topic waits for this lock.
         let mut counts = self.counts.lock();
         let Ok(unloaded) = self.unload(record) else { return Ok(false) };
-        let wanted = is_wanted();
-        if !matches!(wanted, Ok(true)) {
+        let is_met = condition();
+        if !matches!(is_met, Ok(true)) {
             if let Some((name, topic)) = unloaded {
                 self.loaded.write().entry(record.parent).or_default().insert(name, topic);
             }
-            return wanted;
+            return is_met;
         }
         let state = self.store.state()?;
         let mut batch = state.batch(PersistMode::Buffer);
@@ -280,7 +287,7 @@ impl LiteTopics {
     fn unload(&self, record: &LiteRecord) -> Result<Option<NamedTopic>, InUse> {
         let mut loaded = self.loaded.write();
         let Some(topics) = loaded.get_mut(&record.parent) else { return Ok(None) };
-        // References are only taken from the map, so nobody gets one meanwhile.
+        // References are cloned only under the lock of the map, so nobody can get one meanwhile.
         if topics.get(record.name.as_str()).is_some_and(|topic| Arc::strong_count(topic) > 1) {
             return Err(InUse);
         }
@@ -292,7 +299,7 @@ impl LiteTopics {
         self.store.state()?.remove(key(record.parent, &record.name)).map_err(|e| unavailable(&e))
     }
 
-    /// Unloads what nobody has used since the last call.
+    /// Unloads the lite topics that were not used since the last call.
     pub(super) fn unload_idle(&self) {
         for topic in self.all_loaded() {
             topic.unload_idle();
@@ -312,7 +319,7 @@ impl LiteTopics {
         loaded.retain(|_, topics| !topics.is_empty());
     }
 
-    /// Forgets the lite topics of a LITE topic that was deleted.
+    /// Drops the lite topics of a deleted LITE topic from memory.
     pub(super) fn forget(&self, parent: u32) {
         self.loaded.write().remove(&parent);
         self.counts.lock().remove(&parent);
@@ -320,10 +327,10 @@ impl LiteTopics {
     }
 }
 
-/// Somebody uses a lite topic.
+/// A lite topic is in use.
 struct InUse;
 
-/// The kind of the records.
+/// The kind byte in the keys of the records.
 pub(super) const KIND: u8 = b'l';
 
 /// The key of a lite topic's record.

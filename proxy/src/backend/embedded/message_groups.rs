@@ -1,32 +1,33 @@
-//! The unsettled messages of a queue by their message group, for groups that consume in order.
+//! Indexes the unsettled messages of a queue by message group, for groups that consume in order.
 
 use std::collections::BTreeSet;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Identifies a message group, also on the disk. Two groups with the same hash wait for each other, which is no harm.
+/// Identifies a message group, also on the disk. Message groups with the same hash wait for each other, which does no
+/// harm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct GroupHash(pub(super) u64);
 
 impl GroupHash {
-    /// The hash of a message group. The messages of a queue that have none are a group of their own.
+    /// Hashes a message group. The messages of a queue without a message group are treated as one group.
     pub(super) fn of(group: Option<&str>) -> Self {
         Self(group.map_or(0, |group| xxh3_64(group.as_bytes())))
     }
 }
 
-/// The unsettled messages of a queue, in the orders that a receive in order needs.
+/// The unsettled messages of a queue, by message group.
 #[derive(Debug, Default)]
 pub(super) struct MessageGroups {
     by_offset: BTreeSet<(GroupHash, u64)>,
-    // By the end of the lease.
+    // By message group, and then by expiry of the lease, in ms, and offset.
     by_end: BTreeSet<(GroupHash, u64, u64)>,
-    // The groups, by the end of their last lease.
+    // The message groups, by the latest expiry of their leases.
     by_last_end: BTreeSet<(u64, GroupHash)>,
 }
 
 impl MessageGroups {
-    /// Adds a message whose lease ends at this time.
+    /// Adds a message whose lease expires at `end`.
     pub(super) fn insert(&mut self, group: GroupHash, offset: u64, end: u64) {
         let before = self.last_end(group);
         self.by_offset.insert((group, offset));
@@ -55,32 +56,32 @@ impl MessageGroups {
         }
     }
 
-    /// Whether a group has unsettled messages.
+    /// Whether a message group has unsettled messages.
     pub(super) fn contains(&self, group: GroupHash) -> bool {
         self.last_end(group).is_some()
     }
 
-    /// Whether a group has unsettled messages and none of them is under a lease, so that they may be delivered.
-    pub(super) fn is_free(&self, group: GroupHash, now: u64) -> bool {
+    /// Whether a message group has unsettled messages, none of them with a running lease, so that they may be delivered.
+    pub(super) fn is_unblocked(&self, group: GroupHash, now: u64) -> bool {
         self.last_end(group).is_some_and(|end| end <= now)
     }
 
-    /// The group that has been free for the longest time.
-    pub(super) fn first_free(&self, now: u64) -> Option<GroupHash> {
+    /// The message group that has been unblocked for the longest time.
+    pub(super) fn first_unblocked(&self, now: u64) -> Option<GroupHash> {
         self.by_last_end.first().filter(|(end, _)| *end <= now).map(|(_, group)| *group)
     }
 
-    /// How many groups are free, up to `max`.
-    pub(super) fn count_free(&self, now: u64, max: usize) -> usize {
+    /// Counts unblocked message groups, up to `max`.
+    pub(super) fn count_unblocked(&self, now: u64, max: usize) -> usize {
         self.by_last_end.iter().take(max).take_while(|(end, _)| *end <= now).count()
     }
 
-    /// The unsettled messages of a group, in order.
+    /// The offsets of the unsettled messages of a message group, in order.
     pub(super) fn offsets(&self, group: GroupHash) -> impl DoubleEndedIterator<Item = u64> {
         self.by_offset.range((group, 0)..=(group, u64::MAX)).map(|(_, offset)| *offset)
     }
 
-    /// The messages of a group whose leases are not over.
+    /// The offsets of the messages of a message group with running leases.
     pub(super) fn running(&self, group: GroupHash, now: u64) -> impl Iterator<Item = u64> {
         let after = (group, now.saturating_add(1), 0);
         self.by_end.range(after..=(group, u64::MAX, u64::MAX)).map(|(_, _, offset)| *offset)
@@ -99,17 +100,17 @@ mod tests {
     const B: GroupHash = GroupHash(u64::MAX);
 
     #[test]
-    fn a_group_is_free_when_its_last_lease_is_over() {
+    fn a_message_group_is_unblocked_when_its_last_lease_expires() {
         let mut groups = MessageGroups::default();
         groups.insert(A, 3, 20);
         groups.insert(A, 1, 10);
         groups.insert(B, 2, 5);
         assert_eq!(groups.offsets(A).collect::<Vec<_>>(), [1, 3]);
-        assert!(groups.is_free(B, 5) && !groups.is_free(A, 19) && groups.is_free(A, 20));
-        assert_eq!((groups.first_free(4), groups.first_free(30)), (None, Some(B)));
+        assert!(groups.is_unblocked(B, 5) && !groups.is_unblocked(A, 19) && groups.is_unblocked(A, 20));
+        assert_eq!((groups.first_unblocked(4), groups.first_unblocked(30)), (None, Some(B)));
         assert_eq!(groups.running(A, 10).collect::<Vec<_>>(), [3]);
         groups.remove(A, 3, 20);
-        assert_eq!((groups.is_free(A, 10), groups.count_free(10, 9)), (true, 2));
+        assert_eq!((groups.is_unblocked(A, 10), groups.count_unblocked(10, 9)), (true, 2));
         groups.remove(A, 1, 10);
         groups.remove(B, 2, 5);
         assert!(!groups.contains(A) && groups.by_last_end.is_empty());

@@ -1,24 +1,24 @@
-//! How often something happens: counts of the last minute, for statistics.
+//! Measures the rate of events over the last minute, for statistics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::clock;
 
-/// A slot counts for this long, in ms.
-const SLOT: u64 = 10_000;
-/// The slots of a minute, and the one under way.
+/// The duration of a slot, in ms.
+const SLOT_MS: u64 = 10_000;
+/// The slots of a minute, and the current one.
 const SLOTS: usize = 7;
 
-/// Counts events. Concurrent events at the turn of a slot may be lost: it serves for statistics only.
+/// Counts events in slots of ten seconds. Concurrent events at the start of a slot may be lost.
 pub(super) struct Meter {
     slots: [Slot; SLOTS],
-    /// Ms of [`clock::monotonic`].
+    /// When it was created, in ms of [`clock::monotonic`].
     since: u64,
 }
 
 #[derive(Default)]
 struct Slot {
-    /// The time of the slot in units of [`SLOT`].
+    /// The time of the slot in units of [`SLOT_MS`].
     number: AtomicU64,
     count: AtomicU64,
 }
@@ -30,18 +30,18 @@ impl Default for Meter {
 }
 
 impl Meter {
-    /// Counts events that happen now.
+    /// Counts events at the current time.
     pub(super) fn add(&self, count: usize) {
         self.add_at(count as u64, clock::monotonic());
     }
 
-    /// Events per second, over the last minute or since the meter was made.
+    /// The events per second over the last minute, or since the meter was created.
     pub(super) fn rate(&self) -> f64 {
         self.rate_at(clock::monotonic())
     }
 
     fn add_at(&self, count: u64, now: u64) {
-        let number = now / SLOT;
+        let number = now / SLOT_MS;
         let slot = &self.slots[number as usize % SLOTS];
         if slot.number.swap(number, Ordering::Relaxed) != number {
             slot.count.store(0, Ordering::Relaxed);
@@ -50,11 +50,11 @@ impl Meter {
     }
 
     fn rate_at(&self, now: u64) -> f64 {
-        let current = now / SLOT;
+        let current = now / SLOT_MS;
         let first = current.saturating_sub(SLOTS as u64 - 1);
         let is_recent = |slot: &&Slot| (first..=current).contains(&slot.number.load(Ordering::Relaxed));
         let count: u64 = self.slots.iter().filter(is_recent).map(|s| s.count.load(Ordering::Relaxed)).sum();
-        let measured = now.saturating_sub(self.since.max(first * SLOT)).max(1000);
+        let measured = now.saturating_sub(self.since.max(first * SLOT_MS)).max(1000);
         count as f64 * 1000.0 / measured as f64
     }
 }
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_is_that_of_the_last_minute() {
+    fn the_rate_covers_the_last_minute() {
         let meter = Meter { since: 0, ..Meter::default() };
         for second in 0..300 {
             meter.add_at(5, second * 1000);
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_young_meter_measures_what_it_has_seen() {
+    fn the_rate_of_a_new_meter_covers_its_age() {
         let meter = Meter { since: 100_000, ..Meter::default() };
         meter.add_at(40, 101_000);
         assert_eq!(meter.rate_at(104_000), 10.0);

@@ -1,16 +1,16 @@
 //! The embedded broker: a durable broker inside the proxy process, for one machine.
 //!
 //! ```text
-//! send ──> queue_choice ──> codec ──> inbox ──> writer thread ──> store (fjall, one fsync for all that waited)
+//! send ──> queue_choice ──> codec ──> inbox ──> writer thread ──> store (fjall, one fsync for all waiting sends)
 //!                                                    └──> queue (recent chunks in memory) ──> wakes receives
 //! receive ──> take (cursor and leases, under the group's lock) ──> progress writer thread ──> delivery
 //! settle ──> lease changed ──> progress writer thread   lease_expiry: wakes receives when leases end
 //!                                                              last_attempts: makes dead letters after the last attempt
-//! end transaction, recall ──> a change of the writer thread   checks: asks producers about undecided half messages
+//! end transaction, recall ──> a change by the writer thread   orphan_checks: asks producers about undecided half messages
 //! ```
 //!
-//! A lite topic (`lite_topics`) is a topic of its own with one queue. Receives from lite topics (`lite_receive`) wait for all
-//! lite topics of a client at once (`lite_subscriptions`).
+//! A lite topic (`lite_topics`) is a topic of its own with one queue. Receives from lite topics (`lite_receive`) wait
+//! for all lite topics of a client at once (`lite_subscriptions`).
 //!
 //! `store.rs` describes the storage layout and its invariants, `lease.rs` the coordinates of a delivery.
 
@@ -21,7 +21,6 @@ mod broker;
 mod catalog;
 mod catalog_record;
 mod catalog_users;
-mod changes;
 mod check;
 mod chunk;
 mod clock;
@@ -32,6 +31,7 @@ mod damage;
 mod dead_letter;
 mod decisions;
 mod directory;
+mod disk_usage;
 #[cfg(test)]
 mod fifo_model;
 mod filter;
@@ -61,6 +61,7 @@ mod model;
 mod offsets;
 mod orphan_checks;
 mod progress;
+mod progress_changes;
 mod progress_writer;
 mod queue;
 mod queue_locks;
@@ -81,16 +82,15 @@ mod services;
 mod settle;
 mod sql;
 mod store;
-mod tables;
 mod take;
 #[cfg(test)]
 mod testing;
 mod timer;
 mod topic;
 mod transaction;
-mod usage;
 mod waiting_limits;
 mod writer;
+mod writer_state;
 
 use std::io;
 use std::sync::Arc;
@@ -134,18 +134,18 @@ pub async fn open(config: EmbeddedConfig) -> Result<Embedded, OpenError> {
 }
 
 impl Embedded {
-    /// The services, for the processor.
+    /// Returns the services that the processor calls.
     pub fn services(&self) -> Services {
         Services::of(self.broker.clone())
     }
 
-    /// Stores what was accepted, syncs everything to the disk, and stops. Later requests fail with `Unavailable`. The
-    /// directory can be opened again once all [`Services`] are dropped, too.
+    /// Stores all accepted messages, syncs the databases to the disk, and stops the broker. Later requests fail with
+    /// `Unavailable`. The directory can be opened again once all [`Services`] are dropped, too.
     pub async fn close(self) {
         let Self { broker, tasks, stop } = self;
         drop(stop);
         for task in tasks {
-            // A panic of a task has been reported by the panic hook.
+            // The panic hook has reported a panic of the task.
             let _ = task.await;
         }
         let stopped = spawn_blocking(move || {
@@ -155,7 +155,7 @@ impl Embedded {
         });
         match stopped.await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the last changes could not be synced to the disk"),
+            Ok(Err(error)) => tracing::error!(%error, "failed to sync the last changes to the disk"),
             Err(error) => tracing::error!(%error, "the broker did not stop cleanly"),
         }
     }

@@ -1,4 +1,4 @@
-//! Reading a queue by offset, without leases, and how far a group has got.
+//! Reads queues by offset without leases, and reads and commits the offsets of groups.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -16,7 +16,7 @@ use super::queue::Queue;
 use super::queue_locks::GroupQueue;
 use super::receive::READ_AHEAD;
 use super::store::{corrupt, unavailable};
-use super::take::{MAX_BYTES, MAX_LOOKED_AT};
+use super::take::{MAX_BYTES, MAX_SCANNED};
 use super::topic::Topic;
 use super::waiting_limits;
 use crate::service::{
@@ -25,7 +25,7 @@ use crate::service::{
 };
 
 /// A queue that requests may read.
-struct Source {
+struct ReadableQueue {
     topic: Arc<Topic>,
     queue: Arc<Queue>,
 }
@@ -36,9 +36,9 @@ impl Offsets for Broker {
         let bytes = pull.topic.len() + pull.group.len() + waiting_limits::bytes_of_filter(&pull.filter);
         let filter = Matcher::new(std::mem::take(&mut pull.filter))?;
         let source = self.source(&pull.topic, &pull.broker, pull.queue_id).await?;
-        let mut place = None;
+        let mut waiting = None;
         loop {
-            // Registered before it looks: what arrives after the look wakes this pull.
+            // Registered before the read, so that messages which arrive after the read wake this pull.
             let arrived = source.queue.arrived();
             tokio::pin!(arrived);
             arrived.as_mut().enable();
@@ -62,8 +62,8 @@ impl Offsets for Broker {
                 tokio::task::yield_now().await;
                 continue;
             }
-            if place.is_none() {
-                place = Some(self.waiting.enter(self.config.max_waiting, bytes)?);
+            if waiting.is_none() {
+                waiting = Some(self.waiting.register(self.config.max_waiting, bytes)?);
             }
             if timeout_at(pull.deadline.into(), arrived).await.is_err() {
                 return Ok(Pulled { outcome: PullOutcome::Nothing, next_offset: pull.offset, range });
@@ -71,19 +71,19 @@ impl Offsets for Broker {
         }
     }
 
-    /// The group goes on from the offset, whether it receives or pulls. What was delivered and not settled is consumed
-    /// if it is before the offset, and is delivered again if it is not.
+    /// The group continues from the offset, whether it receives or pulls. Unsettled messages before the offset count as
+    /// consumed, and later ones are delivered again.
     async fn commit(&self, queue: QueueRef<'_>, group: &str, offset: i64) -> Result<(), ServiceError> {
         let source = self.source(queue.topic, queue.broker, queue.id).await?;
         let end = source.queue.end();
         let Some(offset) = u64::try_from(offset).ok().filter(|offset| *offset <= end) else {
-            return Err(rejected(format!("offset {offset} is not in the queue, which ends at {end}")));
+            return Err(rejected(format!("offset {offset} is outside of the queue, which ends at {end}")));
         };
         let (_, progress) = self.group_in(&source.topic, group).await?;
         self.loaded(&source.topic, &progress).await?;
         let written = {
             let mut change = progress.change()?;
-            change.queue(source.queue.id() as usize).go_to(offset);
+            change.queue(source.queue.id() as usize).reset_to(offset);
             change.commit(&self.progress_writer)
         };
         progress.wake(1);
@@ -95,7 +95,7 @@ impl Offsets for Broker {
         let Some(group) = self.catalog.group(group) else { return Ok(None) };
         let progress = source.topic.consumer(group.id);
         if !progress.is_loaded() {
-            // Loading the progress of a group that has none would begin it.
+            // Loading the progress of a group that has none would create it.
             let key = keys::cursor(group.id, source.topic.id(), source.queue.id());
             let store = self.store.clone();
             let begun =
@@ -147,15 +147,16 @@ impl Offsets for Broker {
     }
 }
 
-/// What a pull has found so far.
-struct Read {
+/// The messages that a pull has read so far.
+struct ReadMessages {
     messages: Vec<Delivery>,
-    /// The offset after the last message that it looked at.
+    /// The offset after the last message that was read, including those that did not pass the filter.
     next_offset: u64,
 }
 
 impl Broker {
-    async fn source(&self, topic: &str, broker: &str, id: i32) -> Result<Source, ServiceError> {
+    /// Returns a queue that may be read.
+    async fn source(&self, topic: &str, broker: &str, id: i32) -> Result<ReadableQueue, ServiceError> {
         let found = self.known_topic(topic)?;
         if broker != self.config.broker_name {
             return Err(rejected(format!("broker {broker} has no queues of topic {topic}")));
@@ -173,19 +174,24 @@ impl Broker {
         let index = usize::try_from(id).ok().filter(|index| *index < found.read_queues());
         let queue = index.and_then(|index| queues.get(index)).cloned();
         let queue = queue.ok_or_else(|| rejected(format!("topic {topic} has no queue {id}")))?;
-        Ok(Source { topic: found, queue })
+        Ok(ReadableQueue { topic: found, queue })
     }
 
     /// Reads messages that pass the filter, from the pull's offset on, which is in the queue.
-    async fn read_from(&self, pull: &Pull, source: &Source, filter: &Matcher) -> Result<Read, ServiceError> {
-        let mut read = Read { messages: Vec::new(), next_offset: pull.offset as u64 };
-        let (mut bytes, mut looked_at) = (0, 0);
+    async fn read_from(
+        &self,
+        pull: &Pull,
+        source: &ReadableQueue,
+        filter: &Matcher,
+    ) -> Result<ReadMessages, ServiceError> {
+        let mut read = ReadMessages { messages: Vec::new(), next_offset: pull.offset as u64 };
+        let (mut bytes, mut scanned) = (0, 0);
         let mut current: Option<Chunk> = None;
         let end = source.queue.end();
         while read.next_offset < end
             && read.messages.len() < pull.max
             && bytes < MAX_BYTES
-            && looked_at < MAX_LOOKED_AT
+            && scanned < MAX_SCANNED
         {
             let offset = read.next_offset;
             let chunk = match current.take().filter(|chunk| offset < chunk.end()) {
@@ -197,14 +203,14 @@ impl Broker {
                             read.next_offset = next;
                             continue;
                         }
-                        // Retention has removed it.
+                        // Retention has removed the message.
                         None => break,
                     },
                 },
             };
             let message = chunk.message(offset).map_err(|_| corrupt("message"))?;
             read.next_offset += 1;
-            looked_at += filter.cost();
+            scanned += filter.cost();
             if filter.passes(&message).map_err(|_| corrupt("message"))? {
                 bytes += message.len();
                 let stored = codec::decode(&message).map_err(|_| corrupt("message"))?;
@@ -226,7 +232,7 @@ impl Broker {
         Ok(read)
     }
 
-    /// The chunk that holds this offset, from the memory or the disk. `None` if retention has removed it.
+    /// Returns the chunk that contains this offset, from memory or from the disk. `None` if retention has removed it.
     async fn chunk_at(&self, queue: &Arc<Queue>, offset: u64) -> Result<Option<Chunk>, ServiceError> {
         let (topic, id) = (queue.topic(), queue.id());
         if let Some(chunk) = queue.recent(offset).or_else(|| self.read_cache.find(topic, id, offset)) {

@@ -1,7 +1,7 @@
-//! Orphan checks: which half messages are undecided for too long, so that a producer is asked about them.
+//! Orphan checks: finds half messages that have been undecided for too long, so that a producer is asked about them.
 //!
-//! Only topics with a producer here are looked at, so that half messages that nobody can be asked about cost nothing. In
-//! memory there is one time for each of these topics, and the checks that were taken together from the disk.
+//! Only topics with a connected producer are checked, so that half messages without a producer cost nothing. In memory
+//! there is the time of the next check of each such topic, and one batch of due checks that were read from the disk.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -17,15 +17,15 @@ use super::broker::Broker;
 use super::clock;
 use super::codec;
 use super::commit::Commit;
-use super::half_message::{self, HalfMessage, Record};
+use super::half_message::{self, HalfMessage, HalfMessageId};
 use super::keys;
 use super::store::{corrupt, unavailable};
-use super::tables::Tables;
 use super::timer::MAX_AT_ONCE;
 use super::topic::Topic;
+use super::writer_state::WriterState;
 use crate::service::{CheckOutcome, Delivery, ServiceError, ServiceErrorKind, time};
 
-/// The checks of the topics that have a producer here.
+/// The checks of the topics that have a connected producer.
 #[derive(Default)]
 pub(super) struct OrphanChecks {
     watched: Mutex<Watched>,
@@ -36,74 +36,80 @@ pub(super) struct OrphanChecks {
 
 #[derive(Default)]
 struct Watched {
-    // By their ids.
+    // By topic id.
     topics: BTreeMap<u32, WatchedTopic>,
-    // The topic that was looked at last: the next one is another, if there is another.
+    // The id of the topic whose checks were read last. The next turn goes to another topic if possible.
     last: u32,
 }
 
 struct WatchedTopic {
     topic: Arc<Topic>,
-    // There is no check before: those that were made are not read over again.
+    // No check is earlier. This avoids reading over removed records of past checks.
     from: u64,
-    next: Next,
-    // Later checks than this one are to be reviewed: if the clock was set back before this start, they are too far ahead.
-    review: Option<u64>,
+    next: NextRead,
+    // Checks after this time must be reviewed: they are too far ahead if the clock was set back before the start.
+    // `None` once all were reviewed.
+    review_after: Option<u64>,
 }
 
-/// When the checks of a topic are to be read.
+/// When to read the checks of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
+enum NextRead {
     /// At this time, in ms of [`clock::monotonic`].
     At(u64),
-    /// There are none.
+    /// There are no checks.
     Never,
 }
 
-/// What there is to do.
-enum Look {
+/// The next step of the task that reads checks.
+enum NextStep {
+    /// Read the checks of this topic.
     Due(Arc<Topic>),
+    /// Wait for the next check.
     Wait(Duration),
+    /// There are no checks.
     Nothing,
 }
 
-/// Checks that were taken from the disk and are not passed on yet.
+/// Checks that were read from the disk and not returned yet.
 #[derive(Default)]
 struct Pending {
     ready: VecDeque<Delivery>,
-    // Kept if the caller gives up.
-    under_way: Option<(Arc<Topic>, Answer)>,
+    // The read in progress. It is kept if the caller gives up.
+    in_progress: Option<(Arc<Topic>, DueChecksReceiver)>,
 }
 
-type Answer = oneshot::Receiver<Result<Taken, ServiceError>>;
+type DueChecksReceiver = oneshot::Receiver<Result<DueChecks, ServiceError>>;
 
-/// Checks that are due, taken from the disk.
-struct Taken {
-    checks: Vec<(HalfMessage, Record)>,
-    /// Half messages that had their last check.
-    discarded: Vec<Record>,
+/// Due checks that were read from the disk.
+struct DueChecks {
+    checks: Vec<(HalfMessageId, HalfMessage)>,
+    /// Half messages that were still undecided after their last check.
+    discarded: Vec<HalfMessage>,
 }
 
-/// When half messages are checked.
+/// The policy for the checks of a half message.
 #[derive(Clone, Copy)]
-struct Rules {
+struct CheckPolicy {
+    /// The time between two checks, in ms.
     interval: u64,
+    /// The most checks.
     max: u32,
 }
 
-/// How many checks are reviewed in one commit after a start.
+/// The most checks that are reviewed in one commit after a start.
 const MAX_REVIEWED: usize = 4096;
-/// The pause of a topic after a failure, or if its producers read too slowly, in ms.
-const PAUSE: u64 = 1_000;
+/// How long the checks of a topic pause after a failure, or if its producers read too slowly, in ms.
+const RETRY_DELAY_MS: u64 = 1_000;
 
 impl OrphanChecks {
-    /// Sets the topics that have a producer here.
+    /// Sets the topics that have a connected producer.
     fn watch(&self, topics: Vec<Arc<Topic>>) {
         let mut watched = self.watched.lock();
         let mut before = std::mem::take(&mut watched.topics);
         for topic in topics {
             let id = topic.id();
-            let unknown = || WatchedTopic { topic, from: 0, next: Next::At(0), review: Some(0) };
+            let unknown = || WatchedTopic { topic, from: 0, next: NextRead::At(0), review_after: Some(0) };
             let entry = before.remove(&id).unwrap_or_else(unknown);
             watched.topics.insert(id, entry);
         }
@@ -111,54 +117,54 @@ impl OrphanChecks {
         self.changed.notify_one();
     }
 
-    /// Notes checks that were stored: the earliest time of each topic.
+    /// Notes the earliest check of each topic that was stored, in ms, by topic id.
     pub(super) fn added(&self, checks: &HashMap<u32, u64>) {
         for (topic, at) in checks {
             self.update(*topic, |watched| {
                 let is_first = match watched.next {
-                    Next::At(next) => *at < next,
-                    Next::Never => true,
+                    NextRead::At(next) => *at < next,
+                    NextRead::Never => true,
                 };
                 if is_first {
-                    watched.next = Next::At(*at);
+                    watched.next = NextRead::At(*at);
                     self.changed.notify_one();
                 }
             });
         }
     }
 
-    /// Makes the checks of all topics be read again, after the log was opened again.
-    pub(super) fn start_over(&self) {
+    /// Reads the checks of all topics again, after the log was reopened.
+    pub(super) fn reload(&self) {
         for watched in self.watched.lock().topics.values_mut() {
-            (watched.from, watched.next) = (0, Next::At(0));
+            (watched.from, watched.next) = (0, NextRead::At(0));
         }
         self.changed.notify_one();
     }
 
-    fn look(&self, now: u64) -> Look {
+    fn next_step(&self, now: u64) -> NextStep {
         let mut watched = self.watched.lock();
         let Watched { topics, last } = &mut *watched;
         let mut in_turn = topics.range((Excluded(*last), Unbounded)).chain(topics.range(..=*last));
-        let due = in_turn.find(|(_, topic)| matches!(topic.next, Next::At(at) if at <= now));
+        let due = in_turn.find(|(_, topic)| matches!(topic.next, NextRead::At(at) if at <= now));
         if let Some((id, found)) = due {
             let topic = found.topic.clone();
             *last = *id;
-            return Look::Due(topic);
+            return NextStep::Due(topic);
         }
         let times = topics.values().filter_map(|topic| match topic.next {
-            Next::At(at) => Some(at),
-            Next::Never => None,
+            NextRead::At(at) => Some(at),
+            NextRead::Never => None,
         });
-        times.min().map_or(Look::Nothing, |at| Look::Wait(Duration::from_millis(at - now)))
+        times.min().map_or(NextStep::Nothing, |at| NextStep::Wait(Duration::from_millis(at - now)))
     }
 
-    /// Lets a topic rest.
+    /// Pauses the checks of a topic.
     fn pause(&self, topic: u32) {
-        let until = clock::monotonic() + PAUSE;
+        let until = clock::monotonic() + RETRY_DELAY_MS;
         self.update(topic, |watched| {
             watched.next = match watched.next {
-                Next::At(at) => Next::At(at.max(until)),
-                Next::Never => Next::Never,
+                NextRead::At(at) => NextRead::At(at.max(until)),
+                NextRead::Never => NextRead::Never,
             };
         });
     }
@@ -168,8 +174,10 @@ impl OrphanChecks {
             self.watched.lock().topics.remove(&topic);
             return;
         }
-        let again = Next::At(clock::monotonic() + PAUSE);
-        self.update(topic, |watched| (watched.from, watched.next, watched.review) = (0, again, Some(0)));
+        let again = NextRead::At(clock::monotonic() + RETRY_DELAY_MS);
+        self.update(topic, |watched| {
+            (watched.from, watched.next, watched.review_after) = (0, again, Some(0))
+        });
     }
 
     fn update(&self, topic: u32, update: impl FnOnce(&mut WatchedTopic)) {
@@ -185,17 +193,17 @@ impl Broker {
         self.checks.watch(topics.iter().filter_map(|topic| self.catalog.topic(topic)).collect());
     }
 
-    /// Waits for the next half message that is to be checked. Nothing is lost if the caller gives up.
+    /// Waits for the next half message to check. Cancellation safe.
     pub(super) async fn next_check(&self) -> Delivery {
         let mut pending = self.checks.pending.lock().await;
         loop {
             if let Some(delivery) = pending.ready.pop_front() {
                 return delivery;
             }
-            if let Some((topic, answer)) = &mut pending.under_way {
+            if let Some((topic, answer)) = &mut pending.in_progress {
                 let taken = answer.await;
                 let topic = topic.clone();
-                pending.under_way = None;
+                pending.in_progress = None;
                 let stopped =
                     |_| Err(ServiceError::new(ServiceErrorKind::Unavailable, "the broker has stopped"));
                 match taken.unwrap_or_else(stopped) {
@@ -205,55 +213,56 @@ impl Broker {
                 continue;
             }
             let changed = self.checks.changed.notified();
-            match self.checks.look(clock::monotonic()) {
-                Look::Due(topic) => {
-                    let (of, rules) = (topic.clone(), self.rules());
-                    let take =
-                        move |tables: &mut Tables, commit: &mut Commit| take(&of, rules, tables, commit);
+            match self.checks.next_step(clock::monotonic()) {
+                NextStep::Due(topic) => {
+                    let (of, policy) = (topic.clone(), self.policy());
+                    let take = move |state: &mut WriterState, commit: &mut Commit| {
+                        take_due_checks(&of, policy, state, commit)
+                    };
                     match self.writer.change(take) {
-                        Ok(answer) => pending.under_way = Some((topic, answer)),
+                        Ok(answer) => pending.in_progress = Some((topic, answer)),
                         Err(error) => self.checks_failed(&topic, &error),
                     }
                 }
-                Look::Wait(time) => {
+                NextStep::Wait(time) => {
                     let _: Result<(), _> = timeout(time, changed).await;
                 }
-                Look::Nothing => changed.await,
+                NextStep::Nothing => changed.await,
             }
         }
     }
 
-    /// Counts a check if a producer was asked. Otherwise it does not count, and the topic rests.
+    /// Counts a check if a producer was asked. If not, pauses the checks of the topic.
     pub(super) fn count_check(&self, coordinates: &str, outcome: CheckOutcome) {
-        let Ok(half) = coordinates.parse::<HalfMessage>() else { return };
+        let Ok(half) = coordinates.parse::<HalfMessageId>() else { return };
         if outcome == CheckOutcome::NotSent {
             self.checks.pause(half.topic);
             return;
         }
-        let count = move |_: &mut Tables, commit: &mut Commit| {
-            // Without a record the transaction has ended meanwhile.
+        let count = move |_: &mut WriterState, commit: &mut Commit| {
+            // Without a record, the transaction has ended in the meantime.
             if let Some(record) = commit.get(&half.check_key())? {
                 half.add_check(half_message::decode_check(&record)?.0.saturating_add(1), commit);
             }
             Ok(())
         };
-        // If it can't be stored now, the producer is asked once more.
+        // If this fails, the producer is asked once more often.
         let _: Result<oneshot::Receiver<Result<(), ServiceError>>, _> = self.writer.change(count);
     }
 
-    fn rules(&self) -> Rules {
+    fn policy(&self) -> CheckPolicy {
         let interval = u64::try_from(self.config.transaction_check_interval.as_millis()).unwrap_or(u64::MAX);
-        Rules { interval: interval.max(1), max: self.config.transaction_check_max }
+        CheckPolicy { interval: interval.max(1), max: self.config.transaction_check_max }
     }
 
     fn checks_failed(&self, topic: &Topic, error: &ServiceError) {
         if self.store.failure().is_none() && error.kind != ServiceErrorKind::TopicNotFound {
-            tracing::warn!(%error, "undecided half messages can't be checked now");
+            tracing::warn!(%error, "failed to read the checks of half messages");
         }
         self.checks.failed(topic.id(), error);
     }
 
-    fn checks_of(&self, topic: &Topic, taken: Taken) -> Vec<Delivery> {
+    fn checks_of(&self, topic: &Topic, taken: DueChecks) -> Vec<Delivery> {
         let topic = topic.config().name;
         if !taken.discarded.is_empty() {
             let count = taken.discarded.len() as u64;
@@ -265,17 +274,17 @@ impl Broker {
                 message_id,
                 count,
                 since_start,
-                "half messages were discarded: nobody decided about them, and they had their last check"
+                "discarded half messages that were undecided after their last check"
             );
         }
         let checks = taken.checks.into_iter();
         checks.filter_map(|(half, record)| self.check(&topic, half, &record)).collect()
     }
 
-    fn check(&self, topic: &str, half: HalfMessage, record: &Record) -> Option<Delivery> {
+    fn check(&self, topic: &str, half: HalfMessageId, record: &HalfMessage) -> Option<Delivery> {
         let Ok(stored) = codec::decode(&record.message.body) else {
             let error = corrupt("half message");
-            tracing::warn!(topic, %error, "a half message can't be checked");
+            tracing::warn!(topic, %error, "failed to decode a half message for its check");
             return None;
         };
         Some(Delivery {
@@ -293,19 +302,20 @@ impl Broker {
     }
 }
 
-/// Takes checks that are due: as many as one commit may move. Their next ones follow after the interval, so that none is
-/// made twice after a restart.
-fn take(
+/// Reads due checks, as many as fit in one commit, and moves them ahead by the interval, so that no check repeats after a
+/// restart.
+fn take_due_checks(
     topic: &Arc<Topic>,
-    rules: Rules,
-    tables: &mut Tables,
+    policy: CheckPolicy,
+    state: &mut WriterState,
     commit: &mut Commit,
-) -> Result<Taken, ServiceError> {
+) -> Result<DueChecks, ServiceError> {
     topic.check_alive()?;
     let now = clock::monotonic();
-    let known = tables.checks.watched.lock().topics.get(&topic.id()).map(|known| (known.from, known.review));
-    let (mut from, mut review) = known.unwrap_or_default();
-    let mut next = Next::Never;
+    let known =
+        state.checks.watched.lock().topics.get(&topic.id()).map(|known| (known.from, known.review_after));
+    let (mut from, mut review_after) = known.unwrap_or_default();
+    let mut next = NextRead::Never;
     let mut due = Vec::new();
     let log = commit.log.clone();
     let range = keys::check(topic.id(), from, 0)..=keys::check(topic.id(), u64::MAX, u64::MAX);
@@ -313,45 +323,45 @@ fn take(
         let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
         let (check_at, sequence) = keys::check_parts(&key).ok_or_else(|| corrupt("check key"))?;
         if check_at > now || due.len() >= MAX_AT_ONCE || commit.is_full() {
-            next = Next::At(check_at);
+            next = NextRead::At(check_at);
             break;
         }
         from = check_at;
-        let half = HalfMessage { topic: topic.id(), sequence, check_at };
+        let half = HalfMessageId { topic: topic.id(), sequence, check_at };
         due.push((half, half_message::decode_check(&value)?.0, commit.get(&half.key())?));
     }
-    let mut taken = Taken { checks: Vec::new(), discarded: Vec::new() };
+    let mut taken = DueChecks { checks: Vec::new(), discarded: Vec::new() };
     for (half, checks, record) in due {
         commit.remove(&half.check_key());
-        // Without a record the transaction has ended. What can't be decoded is not checked.
-        let Some(Ok(record)) = record.map(Record::decode) else { continue };
-        if checks >= rules.max {
+        // Without a record, the transaction has ended. A half message that can't be decoded is not checked.
+        let Some(Ok(record)) = record.map(HalfMessage::decode) else { continue };
+        if checks >= policy.max {
             half.remove(commit);
             taken.discarded.push(record);
         } else {
-            let half = HalfMessage { check_at: now.saturating_add(rules.interval), ..half };
+            let half = HalfMessageId { check_at: now.saturating_add(policy.interval), ..half };
             half.add_check(checks, commit);
             taken.checks.push((half, record));
         }
     }
-    if let Some(reviewed) = review {
-        let is_known = |first: u64| matches!(next, Next::At(at) if at <= first);
+    if let Some(reviewed) = review_after {
+        let is_known = |first: u64| matches!(next, NextRead::At(at) if at <= first);
         let (rest, first) = bring_forward(topic.id(), reviewed.max(now), now, commit)?;
         if let Some(first) = first.filter(|first| !is_known(*first)) {
-            next = Next::At(first);
+            next = NextRead::At(first);
         }
-        review = rest;
+        review_after = rest;
     }
-    // Before the commit, so that it does not replace an earlier time that is noted after it.
-    tables.checks.update(topic.id(), |watched| {
-        (watched.from, watched.next, watched.review) = (from, next, review);
+    // Before the commit, so that this does not overwrite an earlier time that is noted after the commit.
+    state.checks.update(topic.id(), |watched| {
+        (watched.from, watched.next, watched.review_after) = (from, next, review_after);
     });
     Ok(taken)
 }
 
-/// Sets the checks after `from` that are further ahead than when they were set, as the clock was set back since, to times
-/// that are not. Returns the time of the check from which on the others are still to be reviewed, and when there is
-/// something to do next.
+/// Reviews the checks after `from`. If the clock was set back, a check is further ahead than when it was written. Such
+/// checks are brought forward. Returns the time after which checks are still to be reviewed, if any, and the time of
+/// the earliest check that was brought forward.
 fn bring_forward(
     topic: u32,
     from: u64,
@@ -361,17 +371,17 @@ fn bring_forward(
     let mut first: Option<u64> = None;
     let log = commit.log.clone();
     let later = keys::check(topic, from.saturating_add(1), 0)..=keys::check(topic, u64::MAX, u64::MAX);
-    for (looked_at, entry) in log.range(later).enumerate() {
+    for (reviewed, entry) in log.range(later).enumerate() {
         let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
         let (check_at, sequence) = keys::check_parts(&key).ok_or_else(|| corrupt("check key"))?;
-        if looked_at >= MAX_REVIEWED {
+        if reviewed >= MAX_REVIEWED {
             return Ok((Some(check_at.saturating_sub(1)), Some(now)));
         }
         let (checks, Some(ahead)) = half_message::decode_check(&value)? else { continue };
         let latest = now.saturating_add(ahead);
         if check_at > latest {
             commit.remove(&key);
-            HalfMessage { topic, sequence, check_at: latest }.add_check(checks, commit);
+            HalfMessageId { topic, sequence, check_at: latest }.add_check(checks, commit);
             first = Some(first.map_or(latest, |first| first.min(latest)));
         }
     }
@@ -401,14 +411,16 @@ mod tests {
     }
 
     async fn taken(broker: &Broker, topic: &str) -> usize {
-        let (topic, rules) = (broker.catalog.topic(topic).expect("a topic"), broker.rules());
-        let take = move |tables: &mut Tables, commit: &mut Commit| take(&topic, rules, tables, commit);
+        let (topic, policy) = (broker.catalog.topic(topic).expect("a topic"), broker.policy());
+        let take = move |state: &mut WriterState, commit: &mut Commit| {
+            take_due_checks(&topic, policy, state, commit)
+        };
         let taken = broker.change(Instant::now() + Duration::from_secs(30), take).await.expect("checks");
         taken.checks.len()
     }
 
     #[tokio::test]
-    async fn what_is_taken_at_once_is_bounded_by_bytes() {
+    async fn a_read_takes_a_bounded_number_of_bytes() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let broker = broker(&directory).await;
         for id in ["a", "b", "c", "d", "e"] {
@@ -418,7 +430,7 @@ mod tests {
         for expected in [2, 2, 1, 0] {
             assert_eq!(taken(&broker, "topic").await, expected);
         }
-        // None is left in memory but the times of the topics.
+        // Only the next time of each topic remains in memory.
         assert!(broker.checks.pending.try_lock().is_ok_and(|pending| pending.ready.is_empty()));
     }
 
@@ -439,7 +451,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_check_that_was_taken_is_not_lost_if_the_caller_gives_up() {
+    async fn a_check_is_not_lost_if_the_caller_is_cancelled() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let broker = broker(&directory).await;
         store(&broker, "topic", "a", 1).await;
@@ -453,13 +465,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_check_comes_in_time_though_the_clock_was_set_back_before_the_start() {
+    async fn checks_are_on_time_after_the_clock_was_set_back() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let broker = broker(&directory).await;
         for id in ["a", "b"] {
             store(&broker, "topic", id, 1).await;
         }
-        // As they were stored by a clock that was an hour ahead.
+        // Rewritten as if the clock had been an hour ahead when they were stored.
         let topic = broker.topic("topic").await.expect("a topic").id();
         let all = keys::check(topic, 0, 0)..=keys::check(topic, u64::MAX, u64::MAX);
         let log = broker.store.log().expect("open");

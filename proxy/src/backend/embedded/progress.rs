@@ -1,4 +1,4 @@
-//! A group's progress in a topic: cursors and leases, and the receives that wait for messages.
+//! A group's progress in a topic: its cursors and leases, and its waiting receives.
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
@@ -9,20 +9,20 @@ use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::changes::{self, Changes};
 use super::keys;
 use super::lease::Lease;
 use super::lite_topics::LiteTopics;
 use super::meter::Meter;
+use super::progress_changes::{self, ProgressChanges};
 use super::progress_writer::{ProgressWriter, Written, earlier_write_failed};
 use super::queue::Queue;
 use super::queue_progress::QueueProgress;
 use super::store::{Store, corrupt, unavailable};
 use super::topic::{LiteMembership, Topic};
-use super::waiting_limits::{Place, Waiting, WaitingLimits};
+use super::waiting_limits::{WaitingGuard, WaitingLimits, WaitingReceives};
 use crate::service::{GroupStart, ServiceError};
 
-/// No more waiting receives are woken at once. One that takes messages and leaves others wakes the next.
+/// The most waiting receives that are woken at once. A receive that leaves messages behind wakes the next one.
 const MAX_WOKEN: usize = 8;
 
 /// A group's progress in a topic.
@@ -30,37 +30,37 @@ pub(super) struct Progress {
     group: u32,
     topic: u32,
     // Read from the disk by the group's first request, on a blocking thread.
-    state: Mutex<Option<State>>,
+    state: Mutex<Option<ProgressState>>,
     // Held while the disk is read. Async threads take the other lock.
     loading: Mutex<()>,
     loaded: AtomicBool,
-    // How often the state was dropped because a write had failed.
+    // How many times the state was dropped because a write had failed.
     generation: AtomicU64,
-    /// How many changes are not written yet.
+    /// The number of changes that are not written yet.
     pub(super) unwritten: AtomicUsize,
-    turn: AtomicUsize,
-    /// Held while the disk is read for this group: concurrent receives need the same messages.
+    round_robin: AtomicUsize,
+    /// Held while messages are read from the disk for this group, as concurrent receives need the same messages.
     pub(super) reading: tokio::sync::Mutex<()>,
     /// Messages that are being moved to the dead-letter topic, by queue and offset.
     pub(super) forwards: Mutex<BTreeMap<(usize, u64), ForwardState>>,
     /// Notified when a move to the dead-letter topic ends.
     pub(super) forward_ended: Notify,
-    /// Messages that were delivered, those of the lite topics of a LITE topic included.
+    /// The rate of delivered messages. For a LITE topic it includes its lite topics.
     pub(super) delivered: Meter,
-    /// Deliveries that were settled, likewise.
+    /// The rate of settled deliveries. For a LITE topic it includes its lite topics.
     pub(super) settled: Meter,
-    more: Notify,
-    waiting: Waiting,
+    available: Notify,
+    waiting: WaitingReceives,
     deleted: AtomicBool,
-    // Since the last check for what is idle.
+    // Whether a request has used it since the last call of `take_used`.
     used: AtomicBool,
-    // In a lite topic nobody waits here.
+    // `None` unless it is in a lite topic. Receives from lite topics wait in its subscriptions and not here.
     lite: Option<Arc<LiteMembership>>,
-    // As the group's configuration was when it was used last.
+    // From the group's configuration at the last request.
     max_attempts: AtomicU32,
 }
 
-/// How far a move to the dead-letter topic has come.
+/// The state of a move to the dead-letter topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ForwardState {
     /// The dead letter is being stored.
@@ -69,30 +69,29 @@ pub(super) enum ForwardState {
     Stored,
 }
 
-/// What the lock protects. Changes are written in the order in which they are made.
+/// Cursors and leases in all queues. Changes are written in the order in which they are committed.
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct ProgressState {
     /// By queue id.
     queues: Vec<QueueProgress>,
-    // The queues that may have changed since the last commit: a topic may have thousands.
+    // The queues that may have changed since the last commit, so that a commit need not visit all queues.
     touched: Vec<usize>,
-    /// Whether the latest receive asked for messages in order.
+    /// Whether the latest receive was in order.
     pub(super) in_order: bool,
-    /// The wake-up that is scheduled with [`super::lease_expiry`].
+    /// When [`super::lease_expiry`] is scheduled to handle expired leases, in ms of `clock::monotonic`.
     pub(super) scheduled: Option<u64>,
-    /// The last time up to which [`super::last_attempts`] has looked at leases that are over.
-    pub(super) looked_until: u64,
+    /// The time up to which [`super::last_attempts`] has examined expired leases, in ms of `clock::monotonic`.
+    pub(super) examined_until: u64,
 }
 
-/// A change of a group's progress. It is visible to others only when this is dropped, and undone unless it was
-/// committed.
-pub(super) struct Change<'a> {
+/// A change of a group's progress. Others see it once this is dropped. It is undone unless it was committed.
+pub(super) struct ProgressChange<'a> {
     progress: &'a Arc<Progress>,
-    state: MappedMutexGuard<'a, State>,
+    state: MappedMutexGuard<'a, ProgressState>,
 }
 
 impl Progress {
-    /// Progress that is not loaded yet.
+    /// Creates progress that is not loaded yet.
     pub(super) fn new(group: u32, topic: u32) -> Self {
         Self {
             group,
@@ -102,14 +101,14 @@ impl Progress {
             loaded: AtomicBool::new(false),
             generation: AtomicU64::new(0),
             unwritten: AtomicUsize::new(0),
-            turn: AtomicUsize::new(0),
+            round_robin: AtomicUsize::new(0),
             reading: tokio::sync::Mutex::new(()),
             forwards: Mutex::default(),
             forward_ended: Notify::new(),
             delivered: Meter::default(),
             settled: Meter::default(),
-            more: Notify::new(),
-            waiting: Waiting::default(),
+            available: Notify::new(),
+            waiting: WaitingReceives::default(),
             deleted: AtomicBool::new(false),
             used: AtomicBool::new(true),
             lite: None,
@@ -117,40 +116,45 @@ impl Progress {
         }
     }
 
-    /// The same, in a lite topic. Receives wait for many lite topics at once, and are woken there.
+    /// Sets the lite topic that the progress is in. Receives wait for many lite topics at once, in their subscriptions.
     pub(super) fn in_lite_topic(self, lite: Option<Arc<LiteMembership>>) -> Self {
         Self { lite, ..self }
     }
 
-    /// The lite topic that it is in, as long as that is in memory.
+    /// Returns the lite topic that the progress is in, if the lite topic is in memory.
     pub(super) fn lite_topic(&self, lite_topics: &LiteTopics) -> Option<Arc<Topic>> {
         let lite = self.lite.as_ref()?;
         lite_topics.loaded(lite.parent.id(), &lite.name)
     }
 
-    /// Whether it must stay in memory, so that receives which wait elsewhere are woken when leases end.
-    pub(super) fn must_wake_others(&self) -> bool {
-        let has_leases = |state: &State| state.queues.iter().any(|queue| !queue.leases().is_empty());
+    /// Whether it is in a lite topic and has leases. It must stay in memory then, so that waiting receives are woken
+    /// when the leases expire.
+    pub(super) fn has_lite_leases(&self) -> bool {
+        let has_leases = |state: &ProgressState| state.queues.iter().any(|queue| !queue.leases().is_empty());
         self.lite.is_some() && self.lock().is_some_and(|state| has_leases(&state))
     }
 
-    /// Notes how many deliveries the group allows a message.
+    /// Sets the most deliveries of a message to the group.
     pub(super) fn set_max_attempts(&self, max: u32) {
         self.max_attempts.store(max, Ordering::Relaxed);
     }
 
-    /// How many deliveries the group allows a message.
+    /// The most deliveries of a message to the group.
     pub(super) fn max_attempts(&self) -> u32 {
         self.max_attempts.load(Ordering::Relaxed)
     }
 
-    /// Whether it must stay in memory, so that messages become dead letters when leases end.
+    /// Whether any lease is of a last attempt. The progress must stay in memory then, so that messages become dead
+    /// letters when the leases expire.
     pub(super) fn has_last_attempts(&self) -> bool {
         let max = self.max_attempts();
-        let is_last = |state: &State| {
-            state.queues.iter().any(|queue| queue.leases().iter().any(|(_, lease)| lease.is_last(max)))
+        let is_last_attempt = |state: &ProgressState| {
+            state
+                .queues
+                .iter()
+                .any(|queue| queue.leases().iter().any(|(_, lease)| lease.is_last_attempt(max)))
         };
-        self.lock().is_some_and(|state| is_last(&state))
+        self.lock().is_some_and(|state| is_last_attempt(&state))
     }
 
     /// Counts messages that were delivered.
@@ -163,7 +167,7 @@ impl Progress {
         self.count(|progress| progress.settled.add(count));
     }
 
-    /// What happens in a lite topic counts for its LITE topic.
+    /// Counts an event. Events in a lite topic are counted for its LITE topic.
     fn count(&self, add: impl FnOnce(&Self)) {
         match &self.lite {
             None => add(self),
@@ -175,12 +179,12 @@ impl Progress {
         }
     }
 
-    /// Notes that a request uses it.
+    /// Notes that a request uses the progress.
     pub(super) fn set_used(&self) {
         self.used.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a request has used it since the last call.
+    /// Whether a request has used the progress since the last call.
     pub(super) fn take_used(&self) -> bool {
         self.used.swap(false, Ordering::Relaxed)
     }
@@ -196,19 +200,19 @@ impl Progress {
     }
 
     /// The state, if it is loaded.
-    pub(super) fn lock(&self) -> Option<MappedMutexGuard<'_, State>> {
+    pub(super) fn lock(&self) -> Option<MappedMutexGuard<'_, ProgressState>> {
         MutexGuard::try_map(self.state.lock(), Option::as_mut).ok()
     }
 
-    /// Begins a change, after the state was loaded.
+    /// Begins a change. The state must have been loaded.
     ///
     /// # Errors
-    /// `Unavailable` if a write has failed since.
-    pub(super) fn change(self: &Arc<Self>) -> Result<Change<'_>, ServiceError> {
-        Ok(Change { progress: self, state: self.lock().ok_or_else(earlier_write_failed)? })
+    /// `Unavailable` if the state was dropped since, because a write failed.
+    pub(super) fn change(self: &Arc<Self>) -> Result<ProgressChange<'_>, ServiceError> {
+        Ok(ProgressChange { progress: self, state: self.lock().ok_or_else(earlier_write_failed)? })
     }
 
-    /// Drops the state, as a write has failed and the state is not what the disk holds. The next request loads it again.
+    /// Drops the state, because a write has failed and the disk may differ. The next request loads the state again.
     pub(super) fn drop_state(&self) {
         {
             let mut state = self.state.lock();
@@ -216,24 +220,24 @@ impl Progress {
             self.loaded.store(false, Ordering::Release);
             self.generation.fetch_add(1, Ordering::SeqCst);
         }
-        // They load it, which schedules the wake-ups for the ends of leases.
+        // The woken receives load the state, which schedules the wake-ups for the expiry of leases.
         match &self.lite {
             Some(lite) => lite.deliverable(Some(self.group)),
             None => self.wake_all(),
         }
     }
 
-    /// How often the state was dropped. Changes of a state that was dropped must not be written.
+    /// How many times the state was dropped. Changes of a dropped state must not be written.
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::SeqCst)
     }
 
-    /// Whether the state is loaded. Never waits for one that is just being loaded.
+    /// Whether the state is loaded. Does not wait while it is being loaded.
     pub(super) fn is_loaded(&self) -> bool {
         self.loaded.load(Ordering::Acquire)
     }
 
-    /// Loads the state. Reads the disk, and records where a new group starts. Blocks.
+    /// Loads the state from the disk, and writes where a new group starts. Blocks.
     pub(super) fn load(
         &self,
         store: &Store,
@@ -245,7 +249,7 @@ impl Progress {
             return Ok(());
         }
         let mut state = self.read(store, queues, start)?;
-        changes::commit(store, state.changes(self.group, self.topic).into_records())?;
+        progress_changes::commit(store, state.changes(self.group, self.topic).into_records())?;
         state.end_change(QueueProgress::keep);
         let has_lease = |queue: usize, offset| {
             state.queues.get(queue).is_some_and(|queue| queue.leases().get(offset).is_some())
@@ -258,15 +262,15 @@ impl Progress {
         Ok(())
     }
 
-    /// The state that [`Progress::load`] would load, for a look at it. Blocks.
+    /// Returns the state that [`Progress::load`] would load, without keeping it. Blocks.
     pub(super) fn read(
         &self,
         store: &Store,
         queues: &[Arc<Queue>],
         start: GroupStart,
-    ) -> Result<State, ServiceError> {
+    ) -> Result<ProgressState, ServiceError> {
         store.check_state()?;
-        let mut state = State::default();
+        let mut state = ProgressState::default();
         for entry in store.state()?.prefix(keys::group_topic(self.group, self.topic)) {
             let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
             let (queue, offset) = keys::progress_parts(&key).ok_or_else(|| corrupt("progress key"))?;
@@ -280,66 +284,65 @@ impl Progress {
             }
         }
         for queue in queues {
-            state.queue(queue.id() as usize).begin(queue, start, store)?;
+            state.queue(queue.id() as usize).finish_loading_in(queue, start, store)?;
         }
         Ok(state)
     }
 
-    /// The number of the queue, modulo their count, that a receive looks at first.
-    pub(super) fn next_turn(&self) -> usize {
-        self.turn.fetch_add(1, Ordering::Relaxed)
+    /// Returns the queue, modulo the number of queues, at which the next receive begins (round robin).
+    pub(super) fn next_round_robin(&self) -> usize {
+        self.round_robin.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Takes a place among the waiting receives, here and in `all`. It is given back when the place is dropped.
+    /// Registers a waiting receive, here and in `all`. It is unregistered when the returned values are dropped.
     ///
     /// # Errors
     /// `Busy` if too many receives wait.
-    pub(super) fn wait_in_line<'a>(
+    pub(super) fn register_waiting<'a>(
         &'a self,
-        all: &'a Waiting,
+        all: &'a WaitingReceives,
         bytes: usize,
         limits: WaitingLimits,
-    ) -> Result<[Place<'a>; 2], ServiceError> {
-        Ok([self.waiting.enter(limits.per_group, bytes)?, all.enter(limits.altogether, bytes)?])
+    ) -> Result<[WaitingGuard<'a>; 2], ServiceError> {
+        Ok([self.waiting.register(limits.per_group, bytes)?, all.register(limits.total, bytes)?])
     }
 
-    /// Resolves when there may be more messages. Nothing is missed after it was enabled. If it is dropped after it was
-    /// woken, the next waiting receive is woken instead.
-    pub(super) fn more(&self) -> Notified<'_> {
-        self.more.notified()
+    /// Resolves when there may be more messages. Misses no message that arrives after it was enabled. If it is dropped
+    /// after it was woken, the next waiting receive is woken instead.
+    pub(super) fn available(&self) -> Notified<'_> {
+        self.available.notified()
     }
 
-    /// Wakes up to `count` waiting receives, the longest waiting first. Those that find more than they may take wake
-    /// others.
+    /// Wakes up to `count` waiting receives, in the order in which they began to wait. A receive that finds more
+    /// messages than it may take wakes another one.
     pub(super) fn wake(&self, count: usize) {
         if let Some(lite) = self.lite.as_ref().filter(|_| count > 0) {
             return lite.deliverable(Some(self.group));
         }
         for _ in 0..count.min(MAX_WOKEN).min(self.waiting.count()) {
-            self.more.notify_one();
+            self.available.notify_one();
         }
     }
 
-    /// Marks its group as deleted, and ends all waiting.
+    /// Marks the group as deleted, and ends all waiting receives.
     pub(super) fn delete(&self) {
         self.deleted.store(true, Ordering::SeqCst);
         self.wake_all();
     }
 
-    /// Whether its group was deleted.
+    /// Whether the group was deleted.
     pub(super) fn is_deleted(&self) -> bool {
         self.deleted.load(Ordering::SeqCst)
     }
 
     /// Wakes every waiting receive.
     pub(super) fn wake_all(&self) {
-        self.more.notify_waiters();
+        self.available.notify_waiters();
     }
 }
 
-impl Change<'_> {
-    /// Keeps the change, and has it written after those that were committed before. What follows belongs to another
-    /// change.
+impl ProgressChange<'_> {
+    /// Commits the change. It is written after all earlier ones. Later modifications belong to another change.
     pub(super) fn commit(&mut self, writer: &ProgressWriter) -> Written {
         let changes = self.state.changes(self.progress.group, self.progress.topic);
         self.state.end_change(QueueProgress::keep);
@@ -347,33 +350,33 @@ impl Change<'_> {
     }
 }
 
-impl Deref for Change<'_> {
-    type Target = State;
+impl Deref for ProgressChange<'_> {
+    type Target = ProgressState;
 
-    fn deref(&self) -> &State {
+    fn deref(&self) -> &ProgressState {
         &self.state
     }
 }
 
-impl DerefMut for Change<'_> {
-    fn deref_mut(&mut self) -> &mut State {
+impl DerefMut for ProgressChange<'_> {
+    fn deref_mut(&mut self) -> &mut ProgressState {
         &mut self.state
     }
 }
 
-impl Drop for Change<'_> {
+impl Drop for ProgressChange<'_> {
     fn drop(&mut self) {
         self.state.end_change(QueueProgress::undo);
     }
 }
 
-impl State {
+impl ProgressState {
     /// The progress in all queues.
     pub(super) fn queues(&self) -> &[QueueProgress] {
         &self.queues
     }
 
-    /// The progress in a queue. In a queue that is new the group begins at its start.
+    /// Returns the progress in a queue. In a new queue the group begins at its start.
     pub(super) fn queue(&mut self, id: usize) -> &mut QueueProgress {
         for new in self.queues.len()..=id {
             let mut queue = QueueProgress::default();
@@ -388,22 +391,22 @@ impl State {
         queue
     }
 
-    /// What has changed, to be written to the disk.
-    fn changes(&self, group: u32, topic: u32) -> Changes {
-        let mut changes = Changes::new(group, topic);
+    /// Collects the changed records.
+    fn changes(&self, group: u32, topic: u32) -> ProgressChanges {
+        let mut changes = ProgressChanges::new(group, topic);
         for id in &self.touched {
             self.queues[*id].write(*id as u32, &mut changes);
         }
         changes
     }
 
-    /// Keeps or undoes what was changed.
+    /// Keeps or undoes the changes, as `end` does.
     fn end_change(&mut self, end: fn(&mut QueueProgress)) {
         let Self { queues, touched, .. } = self;
         touched.retain(|id| {
             let queue = &mut queues[*id];
             end(queue);
-            // The next change records where the group begins in a new queue.
+            // Still touched if the next change has to record where the group begins in a new queue.
             queue.is_touched = !queue.is_recorded();
             queue.is_touched
         });
@@ -416,12 +419,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_looks_only_at_queues_that_were_touched() {
-        let mut state = State::default();
+    fn a_change_visits_only_touched_queues() {
+        let mut state = ProgressState::default();
         state.queue(2).advance(5);
         assert_eq!(state.touched, [0, 1, 2], "new queues are recorded");
         state.end_change(QueueProgress::undo);
-        assert_eq!((state.queues[2].cursor(), state.touched.len()), (0, 3), "they still are to be recorded");
+        assert_eq!((state.queues[2].cursor(), state.touched.len()), (0, 3), "they are not recorded yet");
         state.end_change(QueueProgress::keep);
         assert!(state.touched.is_empty());
         state.queue(1).advance(7);

@@ -1,9 +1,10 @@
-//! The thread that writes the progress of groups. Async threads never wait for the disk: fjall writes under a lock that it
-//! also holds during an fsync whenever it writes out a memtable, and it lets writers sleep while it is behind.
+//! The thread that writes the progress of groups, so that async threads never wait for the disk. fjall writes under a
+//! lock that it also holds during the fsync of a flushed memtable, and it makes writers sleep while its background work
+//! is behind.
 //!
-//! Changes take effect in memory when they are committed, and are written in that order, as many at once as there are. A
-//! request is answered after its change is written, and after those that its answer depends on. After a failed write the
-//! progress in memory is dropped, and loaded again once the database was opened again.
+//! Changes take effect in memory when they are committed. The thread writes them in that order, all waiting changes at
+//! once. A request is answered after its change and all changes on which its answer depends are written. After a failed
+//! write the progress in memory is dropped. It is loaded again once the database was reopened.
 
 use std::io;
 use std::sync::Arc;
@@ -12,26 +13,26 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::changes::{self, Record};
 use super::inbox::{Inbox, InboxThread, WakeUp};
 use super::progress::Progress;
+use super::progress_changes::{self, RecordChange};
 use super::store::Store;
 use crate::service::{ServiceError, ServiceErrorKind};
 
-/// From this many records on that wait to be written, requests are refused. Each takes about 150 bytes.
+/// The number of records waiting to be written at which requests are refused. Each takes about 150 bytes.
 const MAX_PENDING: usize = 200_000;
 
-/// The handle of the thread.
+/// A handle to the thread.
 pub(super) struct ProgressWriter {
-    thread: InboxThread<Job>,
+    thread: InboxThread<WriteJob>,
 }
 
 /// A change to be written.
-struct Job {
+struct WriteJob {
     progress: Arc<Progress>,
-    /// Of the progress when it was changed.
+    /// The generation of the progress at the change.
     generation: u64,
-    records: Vec<Record>,
+    records: Vec<RecordChange>,
     reply: oneshot::Sender<Result<(), ServiceError>>,
 }
 
@@ -40,37 +41,41 @@ struct Job {
 pub(super) struct Written(Result<Option<Pending>, ServiceError>);
 
 struct Pending {
-    wake_up: WakeUp<Job>,
+    wake_up: WakeUp<WriteJob>,
     reply: oneshot::Receiver<Result<(), ServiceError>>,
 }
 
 impl ProgressWriter {
     /// Starts the thread.
     pub(super) fn start(store: Arc<Store>) -> io::Result<Self> {
-        let run = move |inbox: &Inbox<Job>| {
+        let run = move |inbox: &Inbox<WriteJob>| {
             while let Some(jobs) = inbox.take(None, Duration::ZERO) {
                 store.wait_for_background_work();
                 write(&store, jobs);
             }
         };
-        // What was changed in memory must be written. Requests are refused before they change anything.
+        // The inbox is unbounded because changes in memory must be written. `check_capacity` refuses requests before they
+        // change anything.
         Ok(Self { thread: InboxThread::start("embedded-progress", Inbox::new(usize::MAX), run)? })
     }
 
-    /// An error if too much waits to be written.
+    /// Fails if too many records wait to be written.
     ///
     /// # Errors
     /// `Busy`.
-    pub(super) fn check_room(&self) -> Result<(), ServiceError> {
+    pub(super) fn check_capacity(&self) -> Result<(), ServiceError> {
         if !self.thread.holds(MAX_PENDING) {
             return Ok(());
         }
-        Err(ServiceError::new(ServiceErrorKind::Busy, "too many changes wait for the disk"))
+        Err(ServiceError::new(
+            ServiceErrorKind::Busy,
+            "too many changes are waiting to be written to the disk",
+        ))
     }
 
-    /// Adds the records of a change. Called with the progress's state locked, so that the order is that of the changes.
-    pub(super) fn submit(&self, progress: &Arc<Progress>, records: Vec<Record>) -> Written {
-        // What a change without records found may not be written yet.
+    /// Submits the records of a change. Called with the progress's state locked, so that changes are written in order.
+    pub(super) fn submit(&self, progress: &Arc<Progress>, records: Vec<RecordChange>) -> Written {
+        // A change without records depends on earlier changes, which may not be written yet.
         if records.is_empty() && progress.unwritten.load(Ordering::SeqCst) == 0 {
             return Written(Ok(None));
         }
@@ -78,11 +83,11 @@ impl ProgressWriter {
         progress.unwritten.fetch_add(1, Ordering::SeqCst);
         let size = records.len() + 1;
         let (progress, generation) = (progress.clone(), progress.generation());
-        let job = Job { progress, generation, records, reply: sender };
+        let job = WriteJob { progress, generation, records, reply: sender };
         Written(self.thread.put(job, size).map(|wake_up| Some(Pending { wake_up, reply })))
     }
 
-    /// Writes what was submitted, and ends the thread. Blocks until then.
+    /// Writes all submitted changes, and ends the thread. Blocks until then.
     pub(super) fn stop(&self) {
         self.thread.stop();
     }
@@ -112,13 +117,13 @@ fn stopped() -> ServiceError {
 }
 
 /// Writes all changes together.
-fn write(store: &Store, mut jobs: Vec<Job>) {
+fn write(store: &Store, mut jobs: Vec<WriteJob>) {
     let current = jobs.iter_mut().filter(|job| job.generation == job.progress.generation());
     let records = current.flat_map(|job| std::mem::take(&mut job.records)).collect();
-    let written = changes::commit(store, records);
-    for Job { progress, generation, reply, .. } in jobs {
+    let written = progress_changes::commit(store, records);
+    for WriteJob { progress, generation, reply, .. } in jobs {
         let outcome = match &written {
-            // It builds on a change that was not written.
+            // The change depends on one that was not written.
             _ if generation != progress.generation() => Err(earlier_write_failed()),
             Ok(()) => Ok(()),
             Err(error) => {
@@ -127,14 +132,14 @@ fn write(store: &Store, mut jobs: Vec<Job>) {
             }
         };
         progress.unwritten.fetch_sub(1, Ordering::SeqCst);
-        // Progress that is referred to can't be unloaded.
+        // Dropped before the answer, as progress with references can't be unloaded.
         drop(progress);
         // The caller may have been cancelled.
         let _ = reply.send(outcome);
     }
 }
 
-/// The error for what builds on a change that was not written.
+/// The error for a change that depends on one that was not written.
 pub(super) fn earlier_write_failed() -> ServiceError {
     ServiceError::new(ServiceErrorKind::Unavailable, "an earlier write failed")
 }
@@ -166,9 +171,9 @@ mod tests {
         }
     }
 
-    // These tests have one async thread: they would hang if it waited for the disk.
+    // These tests have one async thread. They would hang if it waited for the disk.
     #[tokio::test]
-    async fn a_disk_that_does_not_answer_holds_up_no_async_thread() {
+    async fn an_unresponsive_disk_blocks_no_async_thread() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let broker = broker(&directory).await;
         send(&broker, ["a", "b"]).await;
@@ -178,7 +183,7 @@ mod tests {
         let mut acknowledged = pin!(broker.acknowledge(request.clone()));
         assert!(poll!(acknowledged.as_mut()).is_pending());
         let mut again = pin!(broker.acknowledge(request));
-        assert!(poll!(again.as_mut()).is_pending(), "it depends on the first one");
+        assert!(poll!(again.as_mut()).is_pending(), "it depends on the first change");
         let mut received = pin!(receive(&broker, 1));
         assert!(poll!(received.as_mut()).is_pending());
         for _ in 0..10 {
@@ -194,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_cancelled_receive_took_is_given_back_uncounted() {
+    async fn messages_of_a_cancelled_receive_are_given_back_uncounted() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let broker = broker(&directory).await;
         send(&broker, ["a", "b"]).await;
@@ -212,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn after_a_failed_write_the_memory_is_what_the_disk_is() {
+    async fn memory_and_disk_agree_after_a_failed_write() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let broker = broker(&directory).await;
         send(&broker, ["a"]).await;
@@ -223,13 +228,13 @@ mod tests {
         let mut first = pin!(broker.acknowledge(request.clone()));
         let mut second = pin!(broker.acknowledge(request.clone()));
         assert!(poll!(first.as_mut()).is_pending() && poll!(second.as_mut()).is_pending());
-        // As if the first one had failed.
+        // As if the first write had failed.
         progress.drop_state();
         drop(disk);
         for refused in [first.await, second.await] {
             assert_eq!(refused.expect_err("not written").kind, ServiceErrorKind::Unavailable);
         }
-        assert_eq!(broker.acknowledge(request).await.expect("the lease is in force"), [AckOutcome::Done]);
+        assert_eq!(broker.acknowledge(request).await.expect("the lease is running"), [AckOutcome::Done]);
         assert_eq!(progress.unwritten.load(Ordering::SeqCst), 0);
     }
 }

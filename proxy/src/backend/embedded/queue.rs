@@ -1,4 +1,4 @@
-//! One queue of a topic: where it begins and ends, and its recent chunks in memory.
+//! A queue of a topic: its range of offsets, and its recent chunks in memory.
 
 use std::collections::VecDeque;
 
@@ -8,41 +8,43 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use super::chunk::{self, Chunk};
-use super::damage::{self, Lost, Piece, Pieces};
+use super::damage::{self, LostOffsets, QueuePart, QueueParts};
 use super::keys;
-use super::store::{Opened, Store, corrupt, unavailable};
+use super::store::{OpenDatabase, Store, corrupt, unavailable};
 use crate::service::ServiceError;
 
-/// A queue. Only the writer thread appends; everybody reads.
+/// A queue. Only the writer thread appends to it.
 pub(super) struct Queue {
     topic: u32,
     id: u32,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     arrived: Notify,
 }
 
-struct State {
+struct QueueState {
+    /// The first offset that is not removed.
     start: u64,
+    /// The offset of the next message.
     end: u64,
-    // Consecutive, the last one ends at `end`; oldest are evicted first.
+    /// Consecutive chunks, oldest first. The last one ends at `end`. The oldest are evicted first.
     recent: VecDeque<Chunk>,
-    lost: Lost,
+    lost: LostOffsets,
 }
 
-/// The end of a queue is set so many offsets after the last message that can be read, if there is damage behind it: offsets
-/// that were given to lost messages must not be given again.
-const MARGIN: u64 = 1 << 16;
+/// If the end of a queue is damaged, new messages get offsets this far after the last readable message. The offsets of
+/// lost messages must not be used again.
+const DAMAGED_END_GAP: u64 = 1 << 16;
 
 impl Queue {
-    /// Finds out where the queue begins and ends. Reads the disk.
+    /// Reads the range of the queue from the disk.
     pub(super) fn load(store: &Store, topic: u32, id: u32) -> Result<Self, ServiceError> {
-        let mut lost = Lost::default();
-        let first = Pieces::new(store.log()?, topic, id, 0).next_first()?;
+        let mut lost = LostOffsets::default();
+        let first = QueueParts::new(store.log()?, topic, id, 0).next_first()?;
         let range = match first {
             Some(start) => (start, stored_end(store, topic, id, &mut lost)?),
             None => (0, 0),
         };
-        let state = State { start: range.0, end: range.1, recent: VecDeque::new(), lost };
+        let state = QueueState { start: range.0, end: range.1, recent: VecDeque::new(), lost };
         Ok(Self { topic, id, state: Mutex::new(state), arrived: Notify::new() })
     }
 
@@ -56,7 +58,7 @@ impl Queue {
         self.id
     }
 
-    /// The first offset that is kept, and the one after the last.
+    /// The first offset that is not removed, and the offset after the last message.
     pub(super) fn range(&self) -> (u64, u64) {
         let state = self.state.lock();
         (state.start, state.end)
@@ -67,9 +69,9 @@ impl Queue {
         self.state.lock().end
     }
 
-    /// Finds out where the queue ends on the disk. Returns how many messages are there beyond the end that was known.
-    pub(super) fn find_end(&self, store: &Store) -> Result<usize, ServiceError> {
-        let mut lost = Lost::default();
+    /// Reads the end of the queue from the disk. Returns how many messages lie beyond the end that was known.
+    pub(super) fn reload_end(&self, store: &Store) -> Result<usize, ServiceError> {
+        let mut lost = LostOffsets::default();
         let end = stored_end(store, self.topic, self.id, &mut lost)?;
         let mut state = self.state.lock();
         let found = end.saturating_sub(state.end);
@@ -79,7 +81,7 @@ impl Queue {
         Ok(usize::try_from(found).unwrap_or(usize::MAX))
     }
 
-    /// The chunk in memory that holds this offset.
+    /// Returns the chunk in memory that contains this offset.
     pub(super) fn recent(&self, offset: u64) -> Option<Chunk> {
         let state = self.state.lock();
         let after = state.recent.partition_point(|chunk| chunk.first() <= offset);
@@ -87,128 +89,128 @@ impl Queue {
         (offset < chunk.end()).then(|| chunk.clone())
     }
 
-    /// The chunk on disk that holds this offset, and those after it up to about `bytes`. Reads the disk. Where the
-    /// offset was removed, the queue begins at the next message that is there. Where it is damaged, it is lost from now on:
-    /// see [`Queue::after_lost`].
+    /// Reads the chunk that contains this offset, and later ones up to about `bytes`, from the disk. If the offset was
+    /// removed, sets the start of the queue to the next stored message. If it is damaged, marks it as lost: see
+    /// [`Queue::after_lost`].
     pub(super) fn read(&self, store: &Store, offset: u64, bytes: usize) -> Result<Vec<Chunk>, ServiceError> {
         let mut chunks = Vec::new();
         let mut total = 0;
-        let first = self.piece_holding(store, offset)?;
+        let first = self.part_at(store, offset)?;
         let is_removed = first.is_none();
         let mut damaged_from = None;
         let from = match first {
-            Some(Piece::Chunk(chunk)) => {
+            Some(QueuePart::Chunk(chunk)) => {
                 let end = chunk.end();
                 total += chunk.data().len();
                 chunks.push(chunk);
                 end
             }
-            Some(Piece::Damaged(first)) => {
+            Some(QueuePart::Damaged(first)) => {
                 damaged_from = Some(first);
                 offset.saturating_add(1)
             }
             None => offset,
         };
-        for piece in self.pieces_from(store, from)? {
+        for part in self.parts_from(store, from)? {
             if total >= bytes {
                 break;
             }
-            match piece? {
-                Piece::Chunk(chunk) => {
+            match part? {
+                QueuePart::Chunk(chunk) => {
                     if let Some(first) = damaged_from.take() {
-                        self.lose(first, chunk.first());
+                        self.mark_lost(first, chunk.first());
                     }
                     total += chunk.data().len();
                     chunks.push(chunk);
                 }
-                // A read that begins there finds out what it costs.
-                Piece::Damaged(_) if !chunks.is_empty() => break,
-                Piece::Damaged(first) => damaged_from = Some(damaged_from.unwrap_or(first)),
+                // The read that begins there finds out how many messages are lost.
+                QueuePart::Damaged(_) if !chunks.is_empty() => break,
+                QueuePart::Damaged(first) => damaged_from = Some(damaged_from.unwrap_or(first)),
             }
         }
         if let Some(first) = damaged_from {
-            self.lose(first, self.end());
+            self.mark_lost(first, self.end());
         } else if is_removed
             && let Some(next) = chunks.first()
             && self.after_lost(offset).is_none()
         {
-            // Retention removes from the front only: nothing before a hole is kept.
-            self.begin_at(next.first());
+            // Retention removes from the front only, so there is nothing before a hole.
+            self.advance_start(next.first());
         }
         Ok(chunks)
     }
 
-    /// The chunks on disk that begin at this offset or later, and what is damaged between them.
-    pub(super) fn pieces_from(&self, store: &Store, offset: u64) -> Result<Pieces, ServiceError> {
-        Ok(Pieces::new(store.log()?, self.topic, self.id, offset))
+    /// Iterates over the stored chunks that begin at this offset or later, and the damaged ranges between them.
+    pub(super) fn parts_from(&self, store: &Store, offset: u64) -> Result<QueueParts, ServiceError> {
+        Ok(QueueParts::new(store.log()?, self.topic, self.id, offset))
     }
 
-    /// If the message with this offset is lost, the next offset that is not.
+    /// Returns the next offset that is not lost, or `None` if this offset is not lost.
     pub(super) fn after_lost(&self, offset: u64) -> Option<u64> {
         self.state.lock().lost.after(offset)
     }
 
-    fn lose(&self, first: u64, end: u64) {
+    fn mark_lost(&self, first: u64, end: u64) {
         let is_new = self.state.lock().lost.add(first, end);
         if is_new {
             report_lost(self.topic, self.id, first, end);
         }
     }
 
-    /// The offset of the first message that was stored at this time or later, in ms since 1970. Reads the disk.
+    /// Returns the offset of the first message that was stored at this time, in ms since 1970, or later. Reads the disk.
     pub(super) fn first_stored_at(&self, store: &Store, at: u64) -> Result<u64, ServiceError> {
-        // What is before `low` is older, and what is at `high` or behind it is not.
+        // Messages before `low` are older than `at`, those from `high` on are not.
         let (mut low, mut high) = self.range();
         while low < high {
             let middle = low + (high - low) / 2;
             let chunk = match self.recent(middle) {
                 Some(chunk) => Some(chunk),
-                None => match self.piece_holding(store, middle)? {
-                    Some(Piece::Chunk(chunk)) => Some(chunk),
-                    Some(Piece::Damaged(_)) | None => None,
+                None => match self.part_at(store, middle)? {
+                    Some(QueuePart::Chunk(chunk)) => Some(chunk),
+                    Some(QueuePart::Damaged(_)) | None => None,
                 },
             };
             match chunk {
                 Some(chunk) if chunk.stored_at() >= at => high = chunk.first(),
                 Some(chunk) => low = chunk.end(),
-                // Retention has removed it, or it is damaged.
+                // The message was removed by retention, or is damaged.
                 None => low = middle + 1,
             }
         }
         Ok(low)
     }
 
-    /// The key of its chunk that begins with this offset.
+    /// The key of the chunk that begins with this offset.
     pub(super) fn chunk_key(&self, first: u64) -> [u8; 16] {
         keys::chunk(self.topic, self.id, first)
     }
 
-    /// What holds this offset on the disk, if it is damaged maybe.
-    fn piece_holding(&self, store: &Store, offset: u64) -> Result<Option<Piece>, ServiceError> {
+    /// Reads the chunk that contains this offset, or the damaged range that may contain it.
+    fn part_at(&self, store: &Store, offset: u64) -> Result<Option<QueuePart>, ServiceError> {
         let lower = keys::chunk(self.topic, self.id, 0);
         let upper = keys::chunk(self.topic, self.id, offset);
         let Some(entry) = store.log()?.range(lower..=upper).next_back() else { return Ok(None) };
-        match damage::piece(entry) {
-            Ok(Piece::Chunk(chunk)) => Ok((offset < chunk.end()).then_some(Piece::Chunk(chunk))),
+        match damage::read_part(entry) {
+            Ok(QueuePart::Chunk(chunk)) => Ok((offset < chunk.end()).then_some(QueuePart::Chunk(chunk))),
             Ok(damaged) => Ok(Some(damaged)),
-            Err(error) if damage::is_damage(&error) => self.piece_before_damage(store, offset).map(Some),
+            Err(error) if damage::is_damage(&error) => self.part_before_damage(store, offset).map(Some),
             Err(error) => Err(unavailable(&error)),
         }
     }
 
-    /// What holds an offset from which a search leads into damage: the last chunk before it, or nothing that can be read.
-    fn piece_before_damage(&self, store: &Store, offset: u64) -> Result<Piece, ServiceError> {
+    /// Reads the last readable chunk before a damaged range. Returns it if it contains the offset, and the damage if not.
+    fn part_before_damage(&self, store: &Store, offset: u64) -> Result<QueuePart, ServiceError> {
         let mut before = None;
-        let mut pieces = self.pieces_from(store, offset.saturating_sub(chunk::MAX_COUNT))?;
-        while let Some(first) = pieces.next_first()?.filter(|first| *first <= offset) {
+        let mut parts = self.parts_from(store, offset.saturating_sub(chunk::MAX_COUNT))?;
+        while let Some(first) = parts.next_first()?.filter(|first| *first <= offset) {
             before = Some(first);
         }
-        let Some(first) = before else { return Ok(Piece::Damaged(offset)) };
+        let Some(first) = before else { return Ok(QueuePart::Damaged(offset)) };
         let chunk = stored_chunk(&*store.log()?, self.topic, self.id, first)?;
-        Ok(chunk.filter(|chunk| offset < chunk.end()).map_or(Piece::Damaged(offset), Piece::Chunk))
+        Ok(chunk.filter(|chunk| offset < chunk.end()).map_or(QueuePart::Damaged(offset), QueuePart::Chunk))
     }
 
-    /// Lets a committed chunk be seen.
+    /// Makes a committed chunk visible to readers.
     pub(super) fn publish(&self, chunk: Chunk) {
         let mut state = self.state.lock();
         state.end = chunk.end();
@@ -217,23 +219,23 @@ impl Queue {
         self.wake_pulls();
     }
 
-    /// Resolves when messages have arrived since it was enabled, for those who read by offset.
+    /// Resolves when messages have arrived since it was enabled. Reads by offset wait for it.
     pub(super) fn arrived(&self) -> Notified<'_> {
         self.arrived.notified()
     }
 
-    /// Wakes those who wait for [`Queue::arrived`].
+    /// Wakes the reads by offset that wait for [`Queue::arrived`].
     pub(super) fn wake_pulls(&self) {
         self.arrived.notify_waiters();
     }
 
-    /// Forgets the oldest chunk in memory. Returns about how many bytes that frees.
+    /// Drops the oldest chunk in memory. Returns about how many bytes that frees.
     pub(super) fn evict_oldest(&self) -> usize {
         self.state.lock().recent.pop_front().map_or(0, |chunk| chunk.memory())
     }
 
-    /// Says that everything below this offset is gone.
-    pub(super) fn begin_at(&self, start: u64) {
+    /// Sets the start of the queue, unless it is higher already. Everything below was removed.
+    pub(super) fn advance_start(&self, start: u64) {
         let mut state = self.state.lock();
         state.start = state.start.max(start);
         let start = state.start;
@@ -241,33 +243,33 @@ impl Queue {
     }
 }
 
-/// Where a queue that is not empty ends on the disk. Adds to `lost` what is damaged at its end.
-fn stored_end(store: &Store, topic: u32, id: u32, lost: &mut Lost) -> Result<u64, ServiceError> {
+/// Reads the end of a queue from the disk. Adds to `lost` what is damaged there.
+fn stored_end(store: &Store, topic: u32, id: u32, lost: &mut LostOffsets) -> Result<u64, ServiceError> {
     let log = store.log()?;
     let Some(last) = log.prefix(keys::queue(topic, id)).next_back() else { return Ok(0) };
-    let first = match damage::piece(last) {
-        Ok(Piece::Chunk(chunk)) => return Ok(chunk.end()),
-        Ok(Piece::Damaged(first)) => first,
+    let first = match damage::read_part(last) {
+        Ok(QueuePart::Chunk(chunk)) => return Ok(chunk.end()),
+        Ok(QueuePart::Damaged(first)) => first,
         Err(error) if damage::is_damage(&error) => {
-            let mut pieces = Pieces::new(log.clone(), topic, id, 0);
+            let mut parts = QueueParts::new(log.clone(), topic, id, 0);
             let mut last = 0;
-            while let Some(first) = pieces.next_first()? {
+            while let Some(first) = parts.next_first()? {
                 last = first;
             }
             last
         }
         Err(error) => return Err(unavailable(&error)),
     };
-    // The chunk that begins there may be the damaged one, or one before it.
+    // The chunk that begins there may be the damaged one or the one before it.
     let end = stored_chunk(&log, topic, id, first)?.map_or(first, |chunk| chunk.end());
-    let after = end.saturating_add(MARGIN);
+    let after = end.saturating_add(DAMAGED_END_GAP);
     lost.add(end, after);
     report_lost(topic, id, end, after);
     Ok(after)
 }
 
-/// The chunk that begins with this offset, if it can be read.
-fn stored_chunk(log: &Opened, topic: u32, id: u32, first: u64) -> Result<Option<Chunk>, ServiceError> {
+/// Reads the chunk that begins with this offset. Returns `None` if it is missing or damaged.
+fn stored_chunk(log: &OpenDatabase, topic: u32, id: u32, first: u64) -> Result<Option<Chunk>, ServiceError> {
     match log.get(keys::chunk(topic, id, first)) {
         Ok(value) => Ok(value.and_then(|value| Chunk::parse(first, value.into()).ok())),
         Err(error) if damage::is_damage(&error) => Ok(None),
@@ -281,11 +283,11 @@ fn report_lost(topic: u32, queue: u32, first: u64, end: u64) {
         queue,
         first,
         last = end.saturating_sub(1),
-        "messages are lost: the disk has changed what was stored. Consumers go on after them; `store check` says more"
+        "messages are lost because stored data is corrupt. Consumers continue after them; run `store check` for details"
     );
 }
 
-/// Reads a chunk as the keyspace holds it.
+/// Decodes a chunk from its key and value.
 pub(super) fn parse(key: &[u8], value: Bytes) -> Result<Chunk, ServiceError> {
     let first = keys::chunk_first(key).ok_or_else(|| corrupt("chunk key"))?;
     Chunk::parse(first, value).map_err(|_| corrupt("chunk"))

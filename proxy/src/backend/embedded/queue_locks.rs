@@ -1,4 +1,5 @@
-//! Which client of a group has a queue for itself. In memory: after a restart, clients lock their queues again.
+//! The locks by which a client of a group consumes a queue exclusively. They are in memory only: after a restart, clients
+//! lock their queues again.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -7,35 +8,35 @@ use parking_lot::Mutex;
 
 use crate::service::{LOCK_TIME, ServiceError, ServiceErrorKind, TopicQueue};
 
-/// Locks that are kept at most.
+/// The most locks of all groups together.
 const MAX_LOCKS: usize = 100_000;
 
 /// The locks of all groups.
 #[derive(Default)]
 pub(super) struct QueueLocks {
-    by_queue: Mutex<HashMap<GroupQueue, Owner>>,
+    by_queue: Mutex<HashMap<GroupQueue, LockOwner>>,
 }
 
-/// A queue, for the clients of one group.
+/// A queue as consumed by one group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct GroupQueue {
     pub(super) group: String,
     pub(super) queue: TopicQueue,
 }
 
-struct Owner {
+struct LockOwner {
     client_id: String,
     since: Instant,
 }
 
-impl Owner {
-    fn has_it(&self, now: Instant) -> bool {
+impl LockOwner {
+    fn is_held(&self, now: Instant) -> bool {
         now.duration_since(self.since) < LOCK_TIME
     }
 }
 
 impl QueueLocks {
-    /// Locks a queue, or keeps it locked. Returns whether this client has it.
+    /// Locks a queue, or extends the lock. Returns whether this client holds the lock.
     ///
     /// # Errors
     /// `Busy` if there are too many locks.
@@ -43,26 +44,26 @@ impl QueueLocks {
         let mut locks = self.by_queue.lock();
         if let Some(owner) = locks.get(&key)
             && owner.client_id != client_id
-            && owner.has_it(now)
+            && owner.is_held(now)
         {
             return Ok(false);
         }
         if locks.len() >= MAX_LOCKS && !locks.contains_key(&key) {
-            locks.retain(|_, owner| owner.has_it(now));
+            locks.retain(|_, owner| owner.is_held(now));
             if locks.len() >= MAX_LOCKS {
                 return Err(ServiceError::new(ServiceErrorKind::Busy, "too many locked queues"));
             }
         }
-        locks.insert(key, Owner { client_id: client_id.to_owned(), since: now });
+        locks.insert(key, LockOwner { client_id: client_id.to_owned(), since: now });
         Ok(true)
     }
 
-    /// Whether a client of the group has a queue.
+    /// Whether any client of the group holds a lock.
     pub(super) fn has_any(&self, group: &str, now: Instant) -> bool {
-        self.by_queue.lock().iter().any(|(key, owner)| key.group == group && owner.has_it(now))
+        self.by_queue.lock().iter().any(|(key, owner)| key.group == group && owner.is_held(now))
     }
 
-    /// Ends the lock, if this client has it.
+    /// Releases the lock if this client holds it.
     pub(super) fn unlock(&self, key: &GroupQueue, client_id: &str) {
         let mut locks = self.by_queue.lock();
         if locks.get(key).is_some_and(|owner| owner.client_id == client_id) {
@@ -76,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_client_of_a_group_has_a_queue_until_it_unlocks_it_or_is_silent() {
+    fn a_client_holds_a_queue_until_it_unlocks_it_or_the_lock_expires() {
         let locks = QueueLocks::default();
         let now = Instant::now();
         let queue = |group: &str| GroupQueue {

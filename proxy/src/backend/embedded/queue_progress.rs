@@ -1,20 +1,21 @@
-//! A group's progress in one queue: its cursor and its leases, with what a change has replaced.
+//! A group's progress in one queue: its cursor and its leases. A change can be undone until it is committed.
 
-use super::changes::Changes;
 use super::lease::{Lease, Leases};
 use super::message_groups::GroupHash;
+use super::progress_changes::ProgressChanges;
 use super::queue::Queue;
 use super::store::Store;
 use crate::service::{GroupStart, ServiceError, millis};
 
-/// A group's progress in one queue. It is changed within a [`super::progress::Change`].
+/// A group's progress in one queue. Modified within a [`super::progress::ProgressChange`].
 #[derive(Default)]
 pub(super) struct QueueProgress {
     cursor: u64,
     leases: Leases,
-    // The cursor on the disk, or about to be written. It may be lower than the cursor: leases above it tell the difference.
+    // The cursor on the disk, or about to be written. It may be lower than `cursor` if there are leases above it.
+    // `None` if the group has not begun.
     recorded: Option<u64>,
-    // What the change under way has replaced, in order.
+    // The values that the current change has replaced, in order.
     replaced: Replaced,
     /// Whether it may have changed since the last commit.
     pub(super) is_touched: bool,
@@ -27,18 +28,18 @@ struct Replaced {
 }
 
 impl QueueProgress {
-    /// Adds a lease that is on the disk.
+    /// Adds a lease that was read from the disk.
     pub(super) fn load_lease(&mut self, offset: u64, lease: Lease) {
         self.leases.replace(offset, Some(lease));
     }
 
-    /// Sets the cursor that is on the disk.
+    /// Sets the cursor that was read from the disk.
     pub(super) fn load_cursor(&mut self, cursor: u64) {
         self.recorded = Some(cursor);
     }
 
-    /// Ends the loading. A new group begins where its configuration says, which may read the disk.
-    pub(super) fn begin(
+    /// Completes the loading. A new group begins at `start`, which may read the disk.
+    pub(super) fn finish_loading_in(
         &mut self,
         queue: &Queue,
         start: GroupStart,
@@ -48,37 +49,38 @@ impl QueueProgress {
             true => 0,
             false => start_of_new_group(queue, start, store)?,
         };
-        self.go_on(start, queue.end());
+        self.finish_loading(start, queue.end());
         Ok(())
     }
 
-    /// Ends the loading, in a queue with this end. A group that has not begun begins at `start`.
-    pub(super) fn go_on(&mut self, start: u64, end: u64) {
+    /// Completes the loading for a queue that ends at `end`. A new group begins at the offset `start`.
+    pub(super) fn finish_loading(&mut self, start: u64, end: u64) {
         self.cursor = if self.is_recorded() { self.derived_cursor() } else { start };
-        // A power failure may have lost messages that were not flushed, but not the progress in them.
+        // A power failure may have lost unsynced messages, but not the progress beyond them.
         while let Some(offset) = self.leases.last_offset().filter(|offset| *offset >= end) {
             self.end_lease(offset);
         }
         self.advance(self.cursor.min(end));
     }
 
-    /// Whether the disk holds the group's cursor.
+    /// Whether the group's cursor is on the disk.
     pub(super) fn is_recorded(&self) -> bool {
         self.recorded.is_some()
     }
 
-    /// The next offset that the group has not got.
+    /// The first offset that was not delivered to the group.
     pub(super) fn cursor(&self) -> u64 {
         self.cursor
     }
 
-    /// The first offset that is not settled: everything before it is consumed.
+    /// The first unsettled offset. Everything before it is consumed.
     pub(super) fn first_unsettled(&self) -> u64 {
         self.leases.iter().next().map_or(self.cursor, |(offset, _)| offset.min(self.cursor))
     }
 
-    /// Goes on from this offset: what is before it is consumed, and what is not comes again.
-    pub(super) fn go_to(&mut self, offset: u64) {
+    /// Sets the position to this offset. Messages before it count as consumed, later ones are delivered, even if they
+    /// were delivered before.
+    pub(super) fn reset_to(&mut self, offset: u64) {
         while let Some(last) = self.leases.last_offset() {
             self.end_lease(last);
         }
@@ -96,51 +98,51 @@ impl QueueProgress {
         self.cursor = cursor;
     }
 
-    /// Sets the lease on a message, in place of one that it had.
+    /// Sets the lease on a message. Replaces its previous lease.
     pub(super) fn lease(&mut self, offset: u64, lease: Lease) {
         let old = self.leases.replace(offset, Some(lease));
         self.replaced.leases.push((offset, old));
     }
 
-    /// Ends a lease for good: the message is consumed.
+    /// Removes a lease because the message is consumed.
     pub(super) fn end_lease(&mut self, offset: u64) {
         let old = self.leases.replace(offset, None);
         self.replaced.leases.push((offset, old));
     }
 
-    /// Whether a receive in order may find something once the lease on a message of this group has ended. Where a group
-    /// is not known, each lease blocks the whole queue.
-    pub(super) fn is_free(&self, group: Option<GroupHash>, now: u64) -> bool {
+    /// Whether a receive in order may get messages of this message group. Any lease without a known message group
+    /// blocks the whole queue.
+    pub(super) fn is_unblocked(&self, group: Option<GroupHash>, now: u64) -> bool {
         if self.leases.has_unknown_group() {
-            return self.leases.all_over(now);
+            return self.leases.all_expired(now);
         }
-        group.is_none_or(|group| self.leases.groups().is_free(group, now))
+        group.is_none_or(|group| self.leases.groups().is_unblocked(group, now))
     }
 
-    /// How many receives in order find something because leases are over, up to `max`.
-    pub(super) fn count_free(&self, now: u64, max: usize) -> usize {
+    /// How many receives in order may get messages because leases have expired, up to `max`.
+    pub(super) fn count_unblocked(&self, now: u64, max: usize) -> usize {
         if self.leases.has_unknown_group() {
-            return usize::from(self.leases.all_over(now));
+            return usize::from(self.leases.all_expired(now));
         }
-        self.leases.groups().count_free(now, max)
+        self.leases.groups().count_unblocked(now, max)
     }
 
-    /// Whether the group gets nothing new before something is settled. Messages that wait behind others of their
-    /// message group have a limit of their own, which is the same.
+    /// Whether the group gets no new messages before it settles some. The same limit applies separately to delivered
+    /// messages and to those that wait behind others of their message group.
     pub(super) fn is_full(&self, max_leases: usize) -> bool {
         self.leases.delivered() >= max_leases || self.leases.passed_over() >= max_leases
     }
 
-    /// Adds what has changed to a change of the disk.
-    pub(super) fn write(&self, id: u32, changes: &mut Changes) {
+    /// Adds the changed records to `changes`.
+    pub(super) fn write(&self, id: u32, changes: &mut ProgressChanges) {
         for (offset, _) in &self.replaced.leases {
             match self.leases.get(*offset) {
-                Some(lease) => changes.lease(id, *offset, lease),
-                None => changes.no_lease(id, *offset),
+                Some(lease) => changes.set_lease(id, *offset, lease),
+                None => changes.remove_lease(id, *offset),
             }
         }
         if self.must_record_cursor() {
-            changes.cursor(id, self.cursor);
+            changes.set_cursor(id, self.cursor);
         }
     }
 
@@ -148,13 +150,13 @@ impl QueueProgress {
         self.recorded.is_none() || self.derived_cursor() != self.cursor
     }
 
-    /// The cursor that the next start finds on the disk: the recorded one, or the offset after the last lease.
+    /// The cursor as derived from the disk: the higher of the recorded cursor and the offset after the last lease.
     fn derived_cursor(&self) -> u64 {
         let after_leases = self.leases.last_offset().map_or(0, |last| last.saturating_add(1));
         self.recorded.unwrap_or(0).max(after_leases)
     }
 
-    /// Keeps what was changed, which is about to be written.
+    /// Commits the change, whose records are about to be written.
     pub(super) fn keep(&mut self) {
         if self.must_record_cursor() {
             self.recorded = Some(self.cursor);
@@ -163,7 +165,7 @@ impl QueueProgress {
         self.replaced.leases.clear();
     }
 
-    /// Undoes what was changed.
+    /// Undoes the change.
     pub(super) fn undo(&mut self) {
         let replaced = std::mem::take(&mut self.replaced);
         for (offset, lease) in replaced.leases.into_iter().rev() {
@@ -190,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_that_is_not_kept_is_undone() {
+    fn a_change_that_is_not_committed_is_undone() {
         let mut queue = QueueProgress::default();
         queue.advance(5);
         queue.lease(3, Lease::until(10));
@@ -208,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cursor_is_recorded_only_when_no_lease_tells_it() {
+    fn the_cursor_is_recorded_only_if_it_can_not_be_derived_from_leases() {
         let mut queue = QueueProgress::default();
         assert!(queue.must_record_cursor(), "a new queue");
         queue.keep();

@@ -1,4 +1,4 @@
-//! Chunks read from the disk for groups that are behind the recent ones, bounded by bytes for all groups together.
+//! A cache of chunks read from the disk, for groups that lag behind the recent chunks in memory. All groups share it.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,12 +7,12 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::chunk::Chunk;
 
-/// How many bytes are kept.
+/// The most bytes in the cache.
 const MAX_BYTES: usize = 16 << 20;
-/// How many reads may be under way: each holds up to 128 KiB and one message.
+/// The most concurrent reads. Each holds up to 128 KiB and one message.
 const MAX_READS: usize = 16;
 
-/// The chunks, by topic, queue and first offset.
+/// Cached chunks, by topic, queue and first offset.
 pub(super) struct ReadCache {
     chunks: Mutex<Chunks>,
     reads: Semaphore,
@@ -21,7 +21,7 @@ pub(super) struct ReadCache {
 #[derive(Default)]
 struct Chunks {
     by_key: BTreeMap<Key, Chunk>,
-    // Oldest first. Each chunk is here once.
+    // The keys of all chunks, in the order in which they were read.
     order: VecDeque<Key>,
     bytes: usize,
 }
@@ -45,7 +45,7 @@ impl ReadCache {
         self.reads.acquire().await.expect("the semaphore is never closed")
     }
 
-    /// The chunk that holds this offset, if it is kept.
+    /// Returns the cached chunk that contains this offset.
     pub(super) fn find(&self, topic: u32, queue: u32, offset: u64) -> Option<Chunk> {
         let chunks = self.chunks.lock();
         let upper = Key { topic, queue, first: offset };
@@ -53,7 +53,7 @@ impl ReadCache {
         (key.topic == topic && key.queue == queue && offset < chunk.end()).then(|| chunk.clone())
     }
 
-    /// Keeps chunks that were read, in place of the ones that were read first.
+    /// Adds chunks, and evicts the ones that were read first.
     pub(super) fn insert(&self, topic: u32, queue: u32, read: &[Chunk]) {
         let mut chunks = self.chunks.lock();
         for chunk in read {
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_bounded_however_big_the_chunks_are() {
+    fn the_cache_is_bounded_by_bytes() {
         let cache = ReadCache::default();
         for first in 0..20 {
             cache.insert(1, 0, &[chunk(first, 1, 4 << 20)]);

@@ -1,4 +1,5 @@
-//! Recalling delayed messages. A handle is base64 of `v1 DUE SEQUENCE ID`: the timer in hexadecimal, and the message's id.
+//! Recalls delayed messages. A recall handle is base64 of `v1 DUE SEQUENCE ID`: the timer in hexadecimal, and the
+//! message id.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,16 +9,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::broker::Broker;
 use super::commit::Commit;
-use super::tables::Tables;
 use super::timer;
+use super::writer_state::WriterState;
 use crate::service::{ServiceError, ServiceErrorKind};
 
-/// The handle of a message that waits for this timer.
+/// Encodes the recall handle of a delayed message.
 pub(super) fn handle(timer: (u64, u64), message_id: &str) -> String {
     URL_SAFE_NO_PAD.encode(format!("v1 {:x} {:x} {message_id}", timer.0, timer.1))
 }
 
-/// The timer and the message's id in a handle, which may be forged.
+/// Decodes the timer and the message id from a recall handle, which may be forged.
 fn parse(handle: &str) -> Option<((u64, u64), String)> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(handle).ok()?).ok()?;
     let mut parts = text.strip_prefix("v1 ")?.splitn(3, ' ');
@@ -38,8 +39,8 @@ impl Broker {
         let topic = self.known_topic(topic)?;
         let message_id: Arc<str> = id.into();
         let wanted = message_id.clone();
-        // The writer thread delivers what is due, too: a message is recalled or delivered, never both.
-        let recall = move |_: &mut Tables, commit: &mut Commit| {
+        // The writer thread also delivers due messages, so a message is either recalled or delivered.
+        let recall = move |_: &mut WriterState, commit: &mut Commit| {
             topic.check_alive()?;
             timer::recall(timer, topic.id(), &wanted, commit)
         };
@@ -62,7 +63,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_handle_is_read_as_it_was_made(timer: (u64, u64), id in ".{0,40}") {
+        fn handles_are_decoded_as_they_were_encoded(timer: (u64, u64), id in ".{0,40}") {
             prop_assert_eq!(parse(&handle(timer, &id)), Some((timer, id)));
         }
 

@@ -1,167 +1,169 @@
-//! Gives the space of removed records back to the file system.
+//! Returns the space of removed records to the file system.
 //!
-//! To the storage engine, a removal is one more record. It drops both when it next merges the tables that hold them, which
-//! happens because of what is written. When nobody sends, nothing is merged, and the space would stay taken.
+//! For the storage engine, a removal is another record. It drops both when it next compacts the tables that contain
+//! them, which only happens when records are written. Without writes, the space would stay allocated.
 
 use std::time::{Duration, Instant};
 
 use fjall::{AbstractTree, AnyTree, PersistMode};
 
+use super::disk_usage;
 use super::keys;
-use super::store::{Opened, ROOM_TO_OPEN, Store, unavailable};
-use super::usage;
+use super::store::{MIN_FREE_BYTES_TO_OPEN, OpenDatabase, Store, unavailable};
 use crate::service::ServiceError;
 
-/// Less than this is left to the engine.
-const WORTHWHILE: u64 = 16 << 20;
-/// Removed records are merged away once they take this part of all space, so that the rest is not copied for little.
+/// The fewest bytes of garbage that are worth a compaction.
+const MIN_GARBAGE_BYTES: u64 = 16 << 20;
+/// Garbage must take at least a fourth of all space, so that not too much live data is copied for little.
 const MIN_SHARE: u64 = 4;
-/// The copying of tables holds up the engine's own merging. If more than this is to be copied, it waits until there are few
-/// commits.
-const COPIED_ANY_TIME: u64 = 256 << 20;
-/// How many commits a second are few.
-const FEW_COMMITS: u64 = 100;
-/// The engine moves only a part of the outdated values at once.
+/// Copying tables delays the engine's own compactions. If more bytes than this have to be copied, reclaiming waits for
+/// a time with few commits.
+const MAX_COPIED_UNDER_LOAD: u64 = 256 << 20;
+/// Up to this many commits a second count as few.
+const LOW_COMMIT_RATE: u64 = 100;
+/// The most compactions at once. Each rewrites only a part of the stale values.
 const MAX_PASSES: usize = 12;
-/// How long to wait for the engine to write the memory's records to a table.
-const MAX_FLUSH: Duration = Duration::from_secs(30);
-const FLUSH_POLL: Duration = Duration::from_millis(10);
+/// How long to wait for the engine to flush a memtable.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);
+const FLUSH_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Decides when space is given back. Keeps what is known from the pass before.
+/// Decides when to reclaim space.
 pub(super) struct Reclaim {
-    log: Known,
-    state: Known,
+    log: DatabaseState,
+    state: DatabaseState,
 }
 
-/// What is known of a database.
-struct Known {
-    /// The bytes of records that were removed since the last merge.
+/// The state of one database.
+struct DatabaseState {
+    /// The bytes of records that were removed since the last compaction.
     removed: u64,
-    /// Removed records may be left from an earlier process, which nobody has counted.
+    /// Whether there was no compaction yet. An earlier process may have left removed records, which were not counted.
     is_new: bool,
-    /// What the last merge left behind.
+    /// The garbage that the last compaction left.
     left: Garbage,
+    /// The number of commits at the last check.
     commits: u64,
-    looked_at: Option<Instant>,
+    checked_at: Option<Instant>,
 }
 
-/// What could be given back, as the engine counts it.
+/// The garbage in a database, as the engine counts it.
 #[derive(Clone, Copy, Default)]
 struct Garbage {
-    /// Removals in tables.
+    /// The number of tombstones in tables.
     removals: u64,
-    /// The bytes of values that no table refers to.
+    /// The bytes of values to which no table refers.
     stale: u64,
 }
 
 impl Reclaim {
-    /// Nothing is known yet.
+    /// Creates the state of a new process.
     pub(super) fn new() -> Self {
-        Self { log: Known::new(), state: Known::new() }
+        Self { log: DatabaseState::new(), state: DatabaseState::new() }
     }
 
-    /// Records that this many bytes of messages were removed.
+    /// Notes that this many bytes of messages were removed.
     pub(super) fn removed(&mut self, bytes: u64) {
         self.log.removed = self.log.removed.saturating_add(bytes);
     }
 
-    /// Gives space back where that is worthwhile. Reads and writes the disk, at most as much as the store holds.
+    /// Reclaims space if that is worthwhile. May read and write as many bytes as the store contains.
     pub(super) fn run(&mut self, store: &Store) -> Result<(), ServiceError> {
         self.log.run(&*store.log()?, store)?;
         self.state.run(&*store.state()?, store)
     }
 }
 
-impl Known {
+impl DatabaseState {
     fn new() -> Self {
-        Self { removed: 0, is_new: true, left: Garbage::default(), commits: 0, looked_at: None }
+        Self { removed: 0, is_new: true, left: Garbage::default(), commits: 0, checked_at: None }
     }
 
-    fn run(&mut self, part: &Opened, store: &Store) -> Result<(), ServiceError> {
-        let commits_a_second = self.commits_a_second(part);
-        // Nothing is compared at the first look.
+    fn run(&mut self, database: &OpenDatabase, store: &Store) -> Result<(), ServiceError> {
+        let commits_a_second = self.commits_a_second(database);
+        // The first check has no rate yet.
         let Some(rate) = commits_a_second else { return Ok(()) };
-        let tree = &part.tree;
+        let tree = &database.tree;
         let size = tree.disk_space();
         let tables = match tree {
             AnyTree::Standard(tree) => tree.disk_space(),
             AnyTree::Blob(tree) => tree.index.disk_space(),
         };
-        let garbage = Garbage::of(part);
+        let garbage = Garbage::of(database);
         let stale = garbage.stale.saturating_sub(self.left.stale);
         let removals = garbage.removals.saturating_sub(self.left.removals);
         let records = (tree.approximate_len() as u64).saturating_sub(garbage.removals).max(1);
         let in_tables = tables.saturating_mul(removals.min(records)) / records;
         let known = self.removed.max(in_tables).saturating_add(stale);
-        let is_worthwhile = known >= WORTHWHILE && known.saturating_mul(MIN_SHARE) >= size;
-        // What an earlier process removed may have been large.
+        let is_worthwhile = known >= MIN_GARBAGE_BYTES && known.saturating_mul(MIN_SHARE) >= size;
+        // The records that an earlier process removed may have been large.
         let may_be_worthwhile =
-            self.is_new && removals > 0 && size >= WORTHWHILE && tables <= COPIED_ANY_TIME;
+            self.is_new && removals > 0 && size >= MIN_GARBAGE_BYTES && tables <= MAX_COPIED_UNDER_LOAD;
         let copied = tables.saturating_sub(in_tables).saturating_add(stale);
-        if !(is_worthwhile || may_be_worthwhile) || (copied > COPIED_ANY_TIME && rate > FEW_COMMITS) {
+        if !(is_worthwhile || may_be_worthwhile) || (copied > MAX_COPIED_UNDER_LOAD && rate > LOW_COMMIT_RATE)
+        {
             return Ok(());
         }
-        // Files are removed only after what is left of them was copied.
-        let room = usage::space(store.path()).map_or(0, |space| space.free);
-        if room < copied.saturating_add(ROOM_TO_OPEN) {
+        // Files are removed only after their live data was copied.
+        let free = disk_usage::space(store.path()).map_or(0, |space| space.free);
+        if free < copied.saturating_add(MIN_FREE_BYTES_TO_OPEN) {
             return Ok(());
         }
-        self.merge(part, store, size)
+        self.compact(database, store, size)
     }
 
-    /// The number of commits a second since the last look.
-    fn commits_a_second(&mut self, part: &Opened) -> Option<u64> {
-        let commits = part.commits();
-        let (now, before) = (Instant::now(), self.looked_at);
-        let made = commits.saturating_sub(std::mem::replace(&mut self.commits, commits));
-        self.looked_at = Some(now);
+    /// The number of commits a second since the last check. `None` at the first check.
+    fn commits_a_second(&mut self, database: &OpenDatabase) -> Option<u64> {
+        let commits = database.commits();
+        let (now, before) = (Instant::now(), self.checked_at);
+        let count = commits.saturating_sub(std::mem::replace(&mut self.commits, commits));
+        self.checked_at = Some(now);
         let millis = u64::try_from(now.duration_since(before?).as_millis()).unwrap_or(u64::MAX);
-        Some(made.saturating_mul(1000) / millis.max(1))
+        Some(count.saturating_mul(1000) / millis.max(1))
     }
 
-    fn merge(&mut self, part: &Opened, store: &Store, size: u64) -> Result<(), ServiceError> {
-        if !flush(part, store)? {
+    fn compact(&mut self, database: &OpenDatabase, store: &Store, size: u64) -> Result<(), ServiceError> {
+        if !flush(database, store)? {
             return Ok(());
         }
         let mut before = u64::MAX;
-        // The first pass finds out which values are outdated. The following ones remove them, some at a time.
+        // The first pass finds the stale values. Each of the following ones removes some of them.
         for pass in 0..MAX_PASSES {
-            let space = part.tree.disk_space();
-            let is_done = pass > 0 && Garbage::of(part).stale < WORTHWHILE;
+            let space = database.tree.disk_space();
+            let is_done = pass > 0 && Garbage::of(database).stale < MIN_GARBAGE_BYTES;
             if is_done || (pass > 1 && space >= before) || store.needs_reopening() {
                 break;
             }
             before = space;
-            part.major_compact().map_err(|e| unavailable(&e))?;
+            database.major_compact().map_err(|e| unavailable(&e))?;
         }
-        // The engine keeps files for readers of an earlier state. It looks for such readers when it writes a table, which
-        // takes a record: this one removes what is never there.
-        let mut batch = part.batch(PersistMode::SyncAll);
-        batch.remove(part, keys::DECISIONS);
+        // The engine keeps files for readers of an earlier snapshot, and looks for such readers only when it writes a
+        // table. The removal of an absent key makes it write one.
+        let mut batch = database.batch(PersistMode::SyncAll);
+        batch.remove(database, keys::DECISIONS);
         batch.commit().map_err(|e| unavailable(&e))?;
-        flush(part, store)?;
-        (self.removed, self.is_new, self.left) = (0, false, Garbage::of(part));
-        let freed = size.saturating_sub(part.tree.disk_space());
-        tracing::info!(bytes = freed, "the space of removed records was given back");
+        flush(database, store)?;
+        (self.removed, self.is_new, self.left) = (0, false, Garbage::of(database));
+        let freed = size.saturating_sub(database.tree.disk_space());
+        tracing::info!(bytes = freed, "reclaimed the space of removed records");
         Ok(())
     }
 }
 
 impl Garbage {
-    fn of(part: &Opened) -> Self {
-        Self { removals: part.tree.tombstone_count(), stale: part.tree.stale_blob_bytes() }
+    fn of(database: &OpenDatabase) -> Self {
+        Self { removals: database.tree.tombstone_count(), stale: database.tree.stale_blob_bytes() }
     }
 }
 
-/// Writes what is in memory to a table. Returns whether that was done.
-pub(super) fn flush(part: &Opened, store: &Store) -> Result<bool, ServiceError> {
-    part.rotate_memtable().map_err(|e| unavailable(&e))?;
+/// Flushes the memtable to a table. Returns false if that was not finished in time or the database has failed.
+pub(super) fn flush(database: &OpenDatabase, store: &Store) -> Result<bool, ServiceError> {
+    database.rotate_memtable().map_err(|e| unavailable(&e))?;
     let start = Instant::now();
-    while part.sealed_memtable_count() > 0 {
-        if start.elapsed() > MAX_FLUSH || store.needs_reopening() {
+    while database.sealed_memtable_count() > 0 {
+        if start.elapsed() > FLUSH_TIMEOUT || store.needs_reopening() {
             return Ok(false);
         }
-        std::thread::sleep(FLUSH_POLL);
+        std::thread::sleep(FLUSH_POLL_INTERVAL);
     }
     Ok(true)
 }
@@ -172,7 +174,7 @@ mod tests {
     use crate::backend::embedded::broker::Broker;
     use crate::backend::embedded::clock;
     use crate::backend::embedded::config::{EmbeddedConfig, Flush};
-    use crate::backend::embedded::retention::{Oldest, Retention};
+    use crate::backend::embedded::retention::{Cutoff, Retention};
     use crate::backend::embedded::testing::{open, receive, send};
     use crate::service::Message;
 
@@ -196,7 +198,7 @@ mod tests {
         }
     }
 
-    /// The size of the files with messages.
+    /// The total size of the files with messages.
     fn space(broker: &Broker) -> u64 {
         let size = |folder: &str| {
             let folder = broker.store.path().join("log/keyspaces/1").join(folder);
@@ -207,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn space_comes_back_though_nobody_sends() {
+    async fn space_is_reclaimed_without_further_sends() {
         for (size, queues) in [(100_000, 1), (100, 500)] {
             let directory = tempfile::tempdir().expect("a temporary directory");
             let broker = open(config(&directory, queues)).await;
@@ -221,14 +223,14 @@ mod tests {
             retention.remove_deleted().expect("removed");
             reclaim();
             assert!(space(&broker) < 32 << 20, "{}", space(&broker));
-            retention.remove_stored_before(Oldest::At(clock::now() + 1)).expect("removed");
+            retention.remove_stored_before(Cutoff::At(clock::now() + 1)).expect("removed");
             reclaim();
             assert!(space(&broker) < 8 << 20, "{}", space(&broker));
         }
     }
 
     #[tokio::test]
-    async fn space_that_an_earlier_process_left_comes_back_and_messages_stay() {
+    async fn garbage_of_an_earlier_process_is_reclaimed_and_messages_stay() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let broker = open(config(&directory, 1)).await;
         // Few records, so that no whole tables are dropped.
@@ -243,16 +245,16 @@ mod tests {
         drop(broker);
 
         let broker = open(config(&directory, 1)).await;
-        assert!(space(&broker) > WORTHWHILE, "{}", space(&broker));
+        assert!(space(&broker) > MIN_GARBAGE_BYTES, "{}", space(&broker));
         let mut reclaim = Reclaim::new();
-        reclaim.run(&broker.store).expect("a first look");
+        reclaim.run(&broker.store).expect("a first check");
         reclaim.run(&broker.store).expect("a pass");
         assert!(space(&broker) < 8 << 20, "{}", space(&broker));
         assert_eq!(receive(&broker, 1).await, ["kept"]);
     }
 
     #[tokio::test]
-    async fn a_large_topic_that_was_removed_is_gone_after_a_restart_and_others_are_there() {
+    async fn a_deleted_large_topic_stays_deleted_after_a_restart_and_others_remain() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let broker = open(config(&directory, 1)).await;
         send(&broker, ["before"]).await;

@@ -1,9 +1,9 @@
-//! Opens the storage again after a failed write.
+//! Recovers from a failed write, such as on a full disk, by reopening the databases.
 //!
-//! fjall refuses all writes to a database once one has failed, for example because the disk was full. As soon as the
-//! disk can be written again, the database is closed and opened. A write that was answered with an error may or may not
-//! be on the disk. So the catalog in memory is written to it, and the progress of groups that could not be written is read
-//! from it ([`super::progress_writer`]).
+//! After a failed write, fjall refuses all further writes to the database. As soon as the disk can be written again,
+//! the database is closed and opened. A write that was answered with an error may or may not be on the disk. So the
+//! catalog in memory is written to the disk, and the progress of groups that could not be written is read from it
+//! ([`super::progress_writer`]).
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -15,70 +15,70 @@ use tokio_util::sync::CancellationToken;
 
 use super::blocking::blocking;
 use super::catalog::Catalog;
-use super::store::{ROOM_TO_OPEN, ReopenError, Store};
+use super::store::{MIN_FREE_BYTES_TO_OPEN, ReopenError, Store};
 use crate::service::ServiceError;
 
 /// How often the storage is checked.
-const CHECK_EVERY: Duration = Duration::from_secs(1);
-/// A file that is written to find out whether there is room.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// A file that is written to find out whether there is enough free space.
 const PROBE_FILE: &str = "PROBE";
 
-/// Checks the storage until it is told to stop.
+/// Checks the storage until `stop` is cancelled.
 pub(super) async fn run(store: Arc<Store>, catalog: Arc<Catalog>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         let (store, catalog) = (store.clone(), catalog.clone());
-        if let Err(error) = blocking(move || check(&store, &catalog)).await {
-            tracing::warn!(%error, "the storage was opened again and failed again");
+        if let Err(error) = blocking(move || reopen_if_failed(&store, &catalog)).await {
+            tracing::warn!(%error, "failed to write the catalog to the reopened storage");
         }
-        stop.run_until_cancelled(tokio::time::sleep(CHECK_EVERY)).await;
+        stop.run_until_cancelled(tokio::time::sleep(CHECK_INTERVAL)).await;
     }
 }
 
-/// Opens the storage again if a write has failed and there is room again.
-pub(super) fn check(store: &Store, catalog: &Catalog) -> Result<(), ServiceError> {
+/// Opens the storage again if a write has failed and there is enough free space.
+pub(super) fn reopen_if_failed(store: &Store, catalog: &Catalog) -> Result<(), ServiceError> {
     if !store.needs_reopening() {
         return Ok(());
     }
     if let Err(error) = write_probe(store.path()) {
-        fail(store, &error.to_string());
+        set_failure(store, &error.to_string());
         return Ok(());
     }
     if store.failure().is_none() {
-        fail(store, "a write failed");
+        set_failure(store, "a write failed");
     }
     match store.reopen() {
         Ok(()) => {}
         Err(ReopenError::Open(error)) => {
-            fail(store, &error.to_string());
+            set_failure(store, &error.to_string());
             return Ok(());
         }
         Err(error @ ReopenError::InUse) => {
-            // fjall holds up a write for ever if its background threads fail meanwhile. Only a new process helps.
-            tracing::error!(%error, "the storage can't be opened again: the process ends, to be started again");
+            // fjall blocks a write for ever if its background threads fail during it. Only a new process helps.
+            tracing::error!(%error, "failed to reopen the storage: exiting, so that the process can be restarted");
             std::process::exit(1);
         }
     }
     catalog.rewrite()?;
     store.set_failure(None);
-    tracing::info!("the storage can be written again");
+    tracing::info!("reopened the storage, which can be written again");
     Ok(())
 }
 
-/// Notes why nothing can be stored, and logs it if it is new.
-fn fail(store: &Store, reason: &str) {
+/// Sets why the storage can't be written, and logs the reason if it is a new one.
+fn set_failure(store: &Store, reason: &str) {
     if store.failure().as_deref() != Some(reason) {
-        tracing::error!(reason, "nothing can be stored now: trying again every {CHECK_EVERY:?}");
+        tracing::error!(reason, "the storage can't be written: trying again every {CHECK_INTERVAL:?}");
         store.set_failure(Some(reason.to_owned()));
     }
 }
 
-/// Finds out whether there is room for what a database writes when it is opened.
+/// Writes and removes a file, to find out whether there is enough free space to open the databases.
 fn write_probe(directory: &Path) -> io::Result<()> {
     let path = directory.join(PROBE_FILE);
     let written = File::create(&path).and_then(|mut file| {
-        let piece = [0; 64 << 10];
-        for _ in 0..ROOM_TO_OPEN / piece.len() as u64 {
-            file.write_all(&piece)?;
+        let block = [0; 64 << 10];
+        for _ in 0..MIN_FREE_BYTES_TO_OPEN / block.len() as u64 {
+            file.write_all(&block)?;
         }
         file.sync_all()
     });
@@ -96,7 +96,7 @@ mod tests {
     use crate::service::ServiceErrorKind;
 
     #[tokio::test]
-    async fn a_failed_sync_of_the_catalog_has_the_database_opened_again() {
+    async fn a_failed_sync_of_the_catalog_reopens_the_database() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let config = EmbeddedConfig { data_dir: directory.path().to_owned(), ..EmbeddedConfig::default() };
         let broker = open(config).await;
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(refused, Some(ServiceErrorKind::Unavailable));
         fs::remove_file(&unreadable).expect("removed");
         assert!(broker.store.needs_reopening());
-        check(&broker.store, &broker.catalog).expect("opened again");
+        reopen_if_failed(&broker.store, &broker.catalog).expect("opened again");
         assert!(!broker.store.needs_reopening());
         assert!(broker.catalog.topic("topic").is_none());
         broker.topic("topic").await.expect("a topic");

@@ -1,4 +1,4 @@
-//! Resets of a group: it goes on elsewhere in a topic.
+//! Resets a group in a topic: it continues from other offsets.
 
 use std::sync::Arc;
 
@@ -20,7 +20,8 @@ impl Broker {
         }
         let topic = self.known_topic(&name)?;
         if topic.kind() == TopicKind::Lite {
-            let text = format!("topic {name} has lite topics, in which groups begin where their clients say");
+            let text =
+                format!("topic {name} has lite topics, in which clients choose where their group begins");
             return Err(ServiceError::new(ServiceErrorKind::Unsupported, text));
         }
         let (_, progress) = self.group_in(&topic, &group).await?;
@@ -39,7 +40,7 @@ impl Broker {
                     before: Some(queue.first_unsettled() as i64),
                     offset: offset as i64,
                 });
-                queue.go_to(offset);
+                queue.reset_to(offset);
             }
             change.commit(&self.progress_writer)
         };
@@ -67,12 +68,14 @@ impl Broker {
         let (start, end) = found.range();
         match u64::try_from(*offset).is_ok_and(|offset| (start..=end).contains(&offset)) {
             true => Ok(()),
-            false => refuse(format!("offset {offset} is not in queue {queue}, which has {start} to {end}")),
+            false => {
+                refuse(format!("offset {offset} is not in queue {queue}: its offsets are {start} to {end}"))
+            }
         }
     }
 }
 
-/// The queues to reset, by index, and where the group goes on. Reads the disk.
+/// Returns the indexes of the queues to reset, and the offsets from which the group continues. Reads the disk.
 fn offsets(
     target: &ResetTarget,
     queues: &[Arc<Queue>],

@@ -1,5 +1,5 @@
-//! Removes expired messages, and what is left of deleted topics and groups, in the background and step by step. The limits
-//! by size are in [`super::retention_bytes`]; [`super::reclaim`] gives the space back.
+//! Removes expired messages and the data of deleted topics and groups, in the background and in small batches. Limits
+//! by size are in [`super::retention_bytes`]. [`super::reclaim`] returns the space to the file system.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,65 +13,65 @@ use super::blocking::blocking;
 use super::catalog::{Catalog, Deleted};
 use super::clock;
 use super::config::EmbeddedConfig;
-use super::damage::{self, Piece};
+use super::damage::{self, QueuePart};
 use super::half_message;
 use super::keys;
 use super::lite_subscriptions;
 use super::queue::Queue;
 use super::reclaim::{self, Reclaim};
-use super::retention_bytes::{Limits, Sizes};
+use super::retention_bytes::{Limits, QueueSizes};
 use super::retention_clock::RetentionClock;
-use super::store::{Opened, Store, corrupt, unavailable};
+use super::store::{OpenDatabase, Store, corrupt, unavailable};
 use super::topic::Topic;
 use crate::service::ServiceError;
 
-/// How many records are removed in one batch: sends wait no longer than that takes.
-const STEP: usize = 1024;
-/// The size of one in this many records is looked up.
-const MEASURED_EVERY: usize = 8;
-/// A topic with more records than this loses whole tables.
-const MANY: usize = if cfg!(test) { 100 } else { 10_000 };
+/// The most records that are removed in one batch. Sends wait while a batch is committed.
+const BATCH_RECORDS: usize = 1024;
+/// The size of one in this many records is measured.
+const SAMPLING_INTERVAL: usize = 8;
+/// If a deleted topic has more records than this, whole tables are dropped.
+const MIN_RECORDS_TO_DROP_TABLES: usize = if cfg!(test) { 100 } else { 10_000 };
 /// The bounds of the pause between two passes.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(300);
-/// The longest pause if sizes are limited: they grow faster than time passes.
+/// The longest pause if sizes are limited.
 const MAX_PAUSE_WITH_LIMITS: Duration = Duration::from_secs(5);
-/// A pause is at least this many times as long as the pass before it, which takes seconds for a million lite topics.
+/// A pause is at least this many times as long as the previous pass, which takes seconds with a million lite topics.
 const PAUSE_FACTOR: u32 = 20;
 
-/// Removes what is expired or deleted.
+/// Removes expired and deleted messages.
 pub(super) struct Retention {
     pub(super) store: Arc<Store>,
     pub(super) catalog: Arc<Catalog>,
     keep: Duration,
     pub(super) limits: Limits,
-    pub(super) sizes: Mutex<Sizes>,
+    pub(super) sizes: Mutex<QueueSizes>,
     pub(super) reclaim: Mutex<Reclaim>,
     started: Instant,
 }
 
-/// From which time on messages are kept, in ms since 1970.
+/// Which messages are old enough to be removed.
 #[derive(Clone, Copy)]
-pub(super) enum Oldest {
-    /// From this time on.
+pub(super) enum Cutoff {
+    /// Those that were stored before this time, in ms since 1970.
     #[cfg(test)]
     At(u64),
-    /// As long as each topic says, or else so long.
-    Kept {
-        /// The time of retention.
+    /// Those that are older than the retention of their topic.
+    ByAge {
+        /// The time of the retention clock, in ms since 1970.
         now: u64,
-        /// How long messages are kept by default.
+        /// The retention of topics that don't set their own.
         keep: Duration,
     },
 }
 
-impl Oldest {
-    /// The time for this topic.
+impl Cutoff {
+    /// The time, in ms since 1970, before which messages of this topic are removed.
     pub(super) fn of(self, topic: &Topic) -> u64 {
         match self {
             #[cfg(test)]
             Self::At(at) => at,
-            Self::Kept { now, keep } => {
+            Self::ByAge { now, keep } => {
                 let keep = topic.retention().unwrap_or(keep).as_millis();
                 now.saturating_sub(u64::try_from(keep).unwrap_or(u64::MAX))
             }
@@ -79,17 +79,17 @@ impl Oldest {
     }
 }
 
-/// What is expired in a queue.
+/// The messages to remove from a queue: those that meet either condition.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Expired {
-    /// What was stored before this time, in ms since 1970.
+pub(super) struct Removal {
+    /// Messages that were stored before this time, in ms since 1970.
     pub(super) stored_before: u64,
-    /// What has an offset below this one.
+    /// Messages with offsets below this one.
     pub(super) below: u64,
 }
 
 impl Retention {
-    /// Removal of messages that are older, or more, than the configuration says.
+    /// Creates the retention with the limits of the configuration.
     pub(super) fn new(store: Arc<Store>, catalog: Arc<Catalog>, config: &EmbeddedConfig) -> Self {
         Self {
             store,
@@ -102,7 +102,7 @@ impl Retention {
         }
     }
 
-    /// Makes one pass after the other until it is told to stop. A pass under way is finished first.
+    /// Runs passes until `stop` is cancelled. A pass in progress is finished first.
     pub(super) async fn run(self, stop: CancellationToken) {
         let this = Arc::new(self);
         let mut clock = None;
@@ -112,23 +112,23 @@ impl Retention {
             match blocking(move || pass.pass(before)).await {
                 Ok(now) => clock = Some(now),
                 Err(error) if this.store.failure().is_none() => {
-                    tracing::warn!(%error, "expired messages can't be removed now");
+                    tracing::warn!(%error, "failed to remove expired messages");
                 }
                 Err(_) => {}
             }
             let pause = this.pause();
             let least = MIN_PAUSE.max(start.elapsed() * PAUSE_FACTOR);
-            // What was deleted takes space until the next pass.
+            // A deletion ends the pause early, because deleted data takes space until the next pass.
             let pause = async {
                 tokio::time::sleep(least).await;
-                let deleted = this.catalog.something_deleted.notified();
+                let deleted = this.catalog.deletion.notified();
                 let _: Result<(), _> = tokio::time::timeout(pause.saturating_sub(least), deleted).await;
             };
             stop.run_until_cancelled(pause).await;
         }
     }
 
-    /// How long the pause between two passes may be: no longer than a hundredth of the time that messages are kept.
+    /// The longest pause before the next pass: at most a hundredth of the shortest retention.
     fn pause(&self) -> Duration {
         let topics = self.catalog.topics();
         let shortest = topics.iter().filter_map(|topic| topic.retention()).fold(self.keep, Duration::min);
@@ -136,7 +136,7 @@ impl Retention {
         (shortest / 100).clamp(MIN_PAUSE, longest)
     }
 
-    /// One pass. Reads and writes the disk.
+    /// Runs one pass. Reads and writes the disk.
     fn pass(&self, clock: Option<RetentionClock>) -> Result<RetentionClock, ServiceError> {
         self.remove_deleted()?;
         let mut clock = match clock {
@@ -145,51 +145,51 @@ impl Retention {
         };
         let now = clock.advance(clock::now());
         clock.save(&self.store)?;
-        let oldest = Oldest::Kept { now, keep: self.keep };
+        let oldest = Cutoff::ByAge { now, keep: self.keep };
         self.remove_stored_before(oldest)?;
-        // After a start, clients need some time to repeat what they are subscribed to.
-        let are_subscriptions_known = self.started.elapsed() >= lite_subscriptions::SILENCE;
+        // After a start, clients need some time to repeat their subscriptions.
+        let are_subscriptions_known = self.started.elapsed() >= lite_subscriptions::CLIENT_TIMEOUT;
         self.review_lite_topics(are_subscriptions_known.then_some(now), oldest)?;
         self.remove_beyond_limits()?;
         self.reclaim.lock().run(&self.store)?;
         Ok(clock)
     }
 
-    /// Removes the messages at the front of each queue that were stored before this time, in ms since 1970.
-    pub(super) fn remove_stored_before(&self, oldest: Oldest) -> Result<(), ServiceError> {
+    /// Removes expired messages from the front of each queue, and expired half messages.
+    pub(super) fn remove_stored_before(&self, oldest: Cutoff) -> Result<(), ServiceError> {
         for topic in self.catalog.topics() {
             let oldest = oldest.of(&topic);
             self.remove_half_messages(&topic, oldest)?;
-            // Topics that nobody uses are loaded only if something is expired.
+            // Idle topics are loaded only if they have expired messages.
             let queues = match topic.peek_loaded() {
                 Some(queues) => queues,
                 None if self.has_expired(&topic, oldest)? => topic.load(&self.store)?,
                 None => continue,
             };
             for queue in queues.iter() {
-                self.remove_from_queue(queue, Expired { stored_before: oldest, below: 0 })?;
+                self.remove_from_queue(queue, Removal { stored_before: oldest, below: 0 })?;
             }
         }
         Ok(())
     }
 
-    /// Removes half messages that nobody decided about: those that were stored before this time, and those whose check was
-    /// due then.
+    /// Removes undecided half messages that were stored before `oldest`, in ms since 1970, or whose next check was due
+    /// before that.
     fn remove_half_messages(&self, topic: &Topic, oldest: u64) -> Result<(), ServiceError> {
         let mut count = 0;
         loop {
             let log = self.store.log()?;
             let mut batch = log.batch(self.store.message_durability());
             let mut expired = HashSet::new();
-            for entry in log.prefix(keys::half_messages(topic.id())).take(STEP) {
+            for entry in log.prefix(keys::half_messages(topic.id())).take(BATCH_RECORDS) {
                 let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
-                if half_message::Record::decode(value.into())?.stored_at >= oldest {
+                if half_message::HalfMessage::decode(value.into())?.stored_at >= oldest {
                     break;
                 }
                 expired.insert(key);
             }
             let checks = keys::check(topic.id(), 0, 0)..keys::check(topic.id(), oldest, 0);
-            for entry in log.range(checks).take(STEP) {
+            for entry in log.range(checks).take(BATCH_RECORDS) {
                 let key = entry.key().map_err(|e| unavailable(&e))?;
                 let (_, sequence) = keys::check_parts(&key).ok_or_else(|| corrupt("check key"))?;
                 let half = keys::half_message(topic.id(), sequence);
@@ -209,7 +209,7 @@ impl Retention {
         }
         if count > 0 {
             let topic = topic.config().name;
-            tracing::warn!(topic, count, "half messages have expired: nobody decided about them");
+            tracing::warn!(topic, count, "removed expired half messages that were never decided");
         }
         Ok(())
     }
@@ -217,9 +217,9 @@ impl Retention {
     fn has_expired(&self, topic: &Topic, oldest: u64) -> Result<bool, ServiceError> {
         for id in 0..topic.most_queues() as u32 {
             let Some(first) = self.store.log()?.prefix(keys::queue(topic.id(), id)).next() else { continue };
-            match damage::piece(first) {
-                Ok(Piece::Chunk(chunk)) if chunk.stored_at() >= oldest => {}
-                // The age of what is damaged is found out from what follows it.
+            match damage::read_part(first) {
+                Ok(QueuePart::Chunk(chunk)) if chunk.stored_at() >= oldest => {}
+                // The age of a damaged chunk is derived from the chunks that follow it.
                 Ok(_) => return Ok(true),
                 Err(error) if damage::is_damage(&error) => return Ok(true),
                 Err(error) => return Err(unavailable(&error)),
@@ -228,32 +228,32 @@ impl Retention {
         Ok(false)
     }
 
-    /// Removes chunks from the front of a queue. The last chunk stays on the disk, whatever its age: it determines which
-    /// offset comes next. It is removed by a later pass, once another chunk follows it.
-    pub(super) fn remove_from_queue(&self, queue: &Queue, expired: Expired) -> Result<(), ServiceError> {
-        // The first chunk on the disk may be an earlier pass's last chunk, before the queue's start. Later steps go on where
-        // the one before has ended: what is removed makes a search slow until it is merged away.
+    /// Removes chunks from the front of a queue. The last chunk stays on the disk regardless of its age, because it
+    /// determines the next offset. A later pass removes it once another chunk follows it.
+    pub(super) fn remove_from_queue(&self, queue: &Queue, removal: Removal) -> Result<(), ServiceError> {
+        // The first chunk on the disk may be the last one of an earlier pass, before the queue's start. Each step
+        // continues where the previous one ended, because removed records slow down a search until they are compacted.
         let mut from = 0;
         loop {
             let (start, end) = queue.range();
             let log = self.store.log()?;
             let mut batch = log.batch(self.store.message_durability());
             let (mut new_start, now) = (start, clock::now());
-            // Chunks that were stored while the wall clock was ahead, and damaged ones. They are older than those that
-            // follow.
+            // Damaged chunks, and chunks that were stored while the wall clock was ahead. They are older than the
+            // chunks that follow.
             let mut of_unknown_age = Vec::new();
             let mut bytes = 0;
-            for piece in queue.pieces_from(&self.store, from)?.take(STEP) {
-                let chunk = match piece? {
-                    Piece::Chunk(chunk) => chunk,
-                    Piece::Damaged(first) => {
+            for part in queue.parts_from(&self.store, from)?.take(BATCH_RECORDS) {
+                let chunk = match part? {
+                    QueuePart::Chunk(chunk) => chunk,
+                    QueuePart::Damaged(first) => {
                         of_unknown_age.push((queue.chunk_key(first), 0));
                         continue;
                     }
                 };
                 let (key, size) = (queue.chunk_key(chunk.first()), chunk.data().len() as u64);
-                let is_below = chunk.end() <= start.max(expired.below);
-                if is_below || chunk.stored_at() < expired.stored_before {
+                let is_below = chunk.end() <= start.max(removal.below);
+                if is_below || chunk.stored_at() < removal.stored_before {
                     new_start = new_start.max(chunk.end());
                     from = chunk.end();
                     for (key, size) in of_unknown_age.drain(..) {
@@ -270,8 +270,8 @@ impl Retention {
                     break;
                 }
             }
-            // Readers stop using the chunks before they are removed.
-            queue.begin_at(new_start);
+            // Before the chunks are removed, so that no reader uses them any more.
+            queue.advance_start(new_start);
             if batch.is_empty() {
                 return Ok(());
             }
@@ -281,6 +281,7 @@ impl Retention {
         }
     }
 
+    /// Removes the data of deleted topics and groups.
     pub(super) fn remove_deleted(&self) -> Result<(), ServiceError> {
         for deleted in self.catalog.deleted()? {
             match deleted {
@@ -292,7 +293,7 @@ impl Retention {
                     remove_prefix(&*self.store.state()?, &group.to_be_bytes(), PersistMode::Buffer)?;
                 }
             }
-            self.catalog.removed(deleted)?;
+            self.catalog.remove_deleted_record(deleted)?;
         }
         Ok(())
     }
@@ -310,15 +311,16 @@ impl Retention {
         Ok(())
     }
 
-    /// Drops the tables that hold nothing but messages of this topic, if it has many: to remove each message would take
-    /// longer, and would have the storage copy more. What the topic has in other tables must be removed afterwards.
-    fn drop_tables(&self, log: &Opened, topic: u32) -> Result<(), ServiceError> {
+    /// Drops the tables that contain only records of this topic, if it has many records. Removing each record would
+    /// take longer and make the storage engine copy more. The records in other tables must be removed afterwards.
+    fn drop_tables(&self, log: &OpenDatabase, topic: u32) -> Result<(), ServiceError> {
         let prefix = topic.to_be_bytes();
-        if log.prefix(prefix).nth(MANY).is_none() {
+        if log.prefix(prefix).nth(MIN_RECORDS_TO_DROP_TABLES).is_none() {
             return Ok(());
         }
-        // The journals of what is dropped must be gone, or a start reads it from there again. They are kept as long as they
-        // are newer than all tables: this record, which removes what is never there, is in a table that is not dropped.
+        // The journals with the dropped records must be removed, or the next start would read the records from them.
+        // fjall keeps a journal as long as it is newer than all tables. This removal of an absent key gets into a table
+        // that is not dropped.
         let mut batch = log.batch(PersistMode::SyncAll);
         batch.remove(log, keys::DECISIONS);
         batch.commit().map_err(|e| unavailable(&e))?;
@@ -330,26 +332,30 @@ impl Retention {
     }
 }
 
-/// Removes the records whose keys begin with this. Returns about how many bytes they had.
-fn remove_prefix(part: &Opened, prefix: &[u8], durability: PersistMode) -> Result<u64, ServiceError> {
+/// Removes the records whose keys begin with `prefix`. Returns about how many bytes they had.
+fn remove_prefix(
+    database: &OpenDatabase,
+    prefix: &[u8],
+    durability: PersistMode,
+) -> Result<u64, ServiceError> {
     let mut bytes = 0u64;
-    // Each step goes on where the one before has ended: a search from the beginning reads all removals again.
+    // Each step continues where the previous one ended. A search from the start would read all removals again.
     let mut from = prefix.to_vec();
     loop {
-        let mut removals = part.batch(durability);
-        for (index, entry) in part.range(from.clone()..).take(STEP).enumerate() {
+        let mut removals = database.batch(durability);
+        for (index, entry) in database.range(from.clone()..).take(BATCH_RECORDS).enumerate() {
             let key = entry.key().map_err(|e| unavailable(&e))?;
             if !key.starts_with(prefix) {
                 break;
             }
-            // The least key that follows.
+            // The smallest key that follows.
             from = [&key[..], &[0]].concat();
-            // Each look costs as much as a removal.
-            if index % MEASURED_EVERY == 0 {
-                let size = part.size_of(&key).map_err(|e| unavailable(&e))?.unwrap_or_default();
-                bytes = bytes.saturating_add(u64::from(size) * MEASURED_EVERY as u64);
+            // Measuring a record costs as much as removing it.
+            if index % SAMPLING_INTERVAL == 0 {
+                let size = database.size_of(&key).map_err(|e| unavailable(&e))?.unwrap_or_default();
+                bytes = bytes.saturating_add(u64::from(size) * SAMPLING_INTERVAL as u64);
             }
-            removals.remove(part, key);
+            removals.remove(database, key);
         }
         if removals.is_empty() {
             return Ok(bytes);
@@ -372,17 +378,17 @@ mod tests {
     }
 
     fn remove_all_but_the_last(broker: &Broker) {
-        retention(broker).remove_stored_before(Oldest::At(u64::MAX)).expect("removed");
+        retention(broker).remove_stored_before(Cutoff::At(u64::MAX)).expect("removed");
     }
 
     #[tokio::test]
-    async fn a_group_that_was_away_goes_on_after_what_expired() {
+    async fn an_absent_group_continues_after_the_expired_messages() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let broker = open(uncached(&directory)).await;
         send(&broker, ["early"]).await;
         assert_eq!(receive(&broker, 32).await, ["early"]);
         send(&broker, ["a"]).await;
-        // The queue is idle for so long that all of it expires.
+        // The queue is idle so long that all its messages expire.
         remove_all_but_the_last(&broker);
         send(&broker, ["b"]).await;
         send(&broker, ["c"]).await;
@@ -397,7 +403,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_topic_says_itself_how_long_it_keeps_messages() {
+    async fn a_topic_may_set_its_own_retention() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let broker = open(uncached(&directory)).await;
         let hour = Duration::from_secs(3600);
@@ -410,7 +416,7 @@ mod tests {
         let topic = broker.topic("topic").await.expect("a topic");
         let first_at = |hours: u64| {
             let now = clock::now() + hours * 3_600_000;
-            retention(&broker).remove_stored_before(Oldest::Kept { now, keep: hour }).expect("removed");
+            retention(&broker).remove_stored_before(Cutoff::ByAge { now, keep: hour }).expect("removed");
             topic.load(&broker.store).expect("queues")[0].range().0
         };
         assert_eq!(first_at(2), 0);
@@ -419,7 +425,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_read_goes_on_after_a_hole() {
+    async fn a_read_continues_after_a_hole() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let broker = open(uncached(&directory)).await;
         for id in ["a", "b", "c"] {
@@ -445,13 +451,13 @@ mod tests {
         let mut ahead = log.get(key).expect("readable").expect("a chunk").to_vec();
         ahead[..8].copy_from_slice(&(clock::now() + 1_000_000_000).to_le_bytes());
         log.insert(key, ahead).expect("written");
-        retention(&broker).remove_stored_before(Oldest::At(clock::now() + 1)).expect("removed");
+        retention(&broker).remove_stored_before(Cutoff::At(clock::now() + 1)).expect("removed");
         send(&broker, ["last"]).await;
         assert_eq!(receive(&broker, 32).await, ["last"]);
     }
 
     #[tokio::test]
-    async fn what_a_later_pass_finds_expired_is_removed_from_the_disk() {
+    async fn messages_that_expire_later_are_removed_by_a_later_pass() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let broker = open(uncached(&directory)).await;
         for id in ["a", "b", "c"] {
@@ -464,7 +470,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn half_messages_expire_and_go_with_their_topic() {
+    async fn half_messages_expire_and_are_deleted_with_their_topic() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let broker = open(uncached(&directory)).await;
         let half = |id: &str| Message { id: id.to_owned(), half: true, ..Message::default() };
@@ -474,7 +480,7 @@ mod tests {
         let topic = broker.topic("topic").await.expect("a topic").id();
         let records = || broker.store.log().expect("open").prefix(topic.to_be_bytes()).count();
         assert_eq!(records(), 2);
-        retention(&broker).remove_stored_before(Oldest::At(clock::now() - 60_000)).expect("removed");
+        retention(&broker).remove_stored_before(Cutoff::At(clock::now() - 60_000)).expect("removed");
         assert_eq!(records(), 2);
         remove_all_but_the_last(&broker);
         assert_eq!(records(), 0);

@@ -1,36 +1,39 @@
-//! Removes the oldest messages where topics, or all of them together, hold more bytes than the configuration allows.
+//! Removes the oldest messages if a topic, or all topics together, exceed the configured number of bytes.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::sync::Arc;
 
 use super::config::EmbeddedConfig;
-use super::damage::{self, Piece, Pieces};
+use super::damage::{self, QueuePart, QueueParts};
 use super::keys;
 use super::lite_retention::each_record;
 use super::lite_topics::LiteRecord;
 use super::queue::Queue;
-use super::retention::{Expired, Retention};
+use super::retention::{Removal, Retention};
 use super::store::{Store, corrupt, unavailable};
 use super::topic::Topic;
 use crate::service::ServiceError;
 
-/// How many bytes may be stored.
+/// The most bytes that may be stored. `None` means no limit.
 pub(super) struct Limits {
+    /// Of all topics together.
     store: Option<u64>,
+    /// Of each topic that has no limit of its own.
     topic: Option<u64>,
+    /// Of individual topics.
     by_name: BTreeMap<String, Option<u64>>,
 }
 
-/// The bytes in each queue, by topic and queue. Each pass counts only what was added since the pass before.
+/// The bytes in each queue, by topic and queue. Each pass counts only the chunks that were added since the previous pass.
 #[derive(Default)]
-pub(super) struct Sizes {
-    queues: HashMap<(u32, u32), Counted>,
+pub(super) struct QueueSizes {
+    queues: HashMap<(u32, u32), QueueSize>,
     pass: u64,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Counted {
+struct QueueSize {
     bytes: u64,
     /// Chunks that begin here or later are not counted yet.
     next: u64,
@@ -38,21 +41,21 @@ struct Counted {
     pass: u64,
 }
 
-/// A queue that holds messages.
-struct Source {
-    holder: Holder,
+/// A queue of a topic or of a lite topic.
+struct StoredQueue {
+    owner: QueueOwner,
     topic: u32,
     queue: u32,
 }
 
-enum Holder {
+enum QueueOwner {
     Topic(Arc<Topic>),
     Lite(LiteRecord),
 }
 
-/// The first chunk of a queue, from an offset on. The one that was stored first is the least.
+/// The oldest remaining chunk of a queue, ordered by time of storage.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Head {
+struct OldestChunk {
     stored_at: u64,
     /// The index of the queue's source.
     source: usize,
@@ -82,24 +85,24 @@ impl Limits {
     }
 }
 
-impl Sizes {
-    /// Records that this many bytes of a queue were removed.
+impl QueueSizes {
+    /// Notes that this many bytes of a queue were removed.
     pub(super) fn removed(&mut self, queue: (u32, u32), bytes: u64) {
         if let Some(counted) = self.queues.get_mut(&queue) {
             counted.bytes = counted.bytes.saturating_sub(bytes);
         }
     }
 
-    /// Counts what was added to a queue. Returns its size. Reads the disk.
+    /// Counts the chunks that were added to a queue. Returns the size of the queue. Reads the disk.
     fn count(&mut self, store: &Store, topic: u32, queue: u32) -> Result<u64, ServiceError> {
         let counted = self.queues.entry((topic, queue)).or_default();
         counted.pass = self.pass;
         let log = store.log()?;
         let upper = keys::chunk(topic, queue, u64::MAX);
         // Damaged chunks are not counted.
-        while let Some(first) = Pieces::new(log.clone(), topic, queue, counted.next).next_first()? {
+        while let Some(first) = QueueParts::new(log.clone(), topic, queue, counted.next).next_first()? {
             let chunks = || log.range(keys::chunk(topic, queue, first)..upper);
-            // The key and the size of an entry can't both be read from it without its value.
+            // Two iterators, because an entry returns either its key or its size unless its value is read, too.
             for (key, size) in chunks().zip(chunks()) {
                 match (key.key(), size.size()) {
                     (Ok(key), Ok(size)) => {
@@ -118,12 +121,12 @@ impl Sizes {
 }
 
 impl Retention {
-    /// Whether sizes are limited, so that they need to be counted.
+    /// Whether any size is limited.
     pub(super) fn has_limits(&self, topics: &[Arc<Topic>]) -> bool {
         self.limits.store.is_some() || topics.iter().any(|topic| self.limits.of(topic).is_some())
     }
 
-    /// Removes what is beyond the limits. Reads and writes the disk.
+    /// Removes the oldest messages of topics that exceed a limit. Reads and writes the disk.
     pub(super) fn remove_beyond_limits(&self) -> Result<(), ServiceError> {
         let topics = self.catalog.topics();
         if !self.has_limits(&topics) {
@@ -166,68 +169,76 @@ impl Retention {
         self.remove_oldest(&sources, excess)
     }
 
-    /// The queues of a topic, with those of its lite topics.
-    fn sources(&self, topic: &Arc<Topic>) -> Result<Vec<Source>, ServiceError> {
-        let own = (0..topic.most_queues() as u32).map(|queue| Source {
-            holder: Holder::Topic(topic.clone()),
+    /// The queues of a topic and of its lite topics.
+    fn sources(&self, topic: &Arc<Topic>) -> Result<Vec<StoredQueue>, ServiceError> {
+        let own = (0..topic.most_queues() as u32).map(|queue| StoredQueue {
+            owner: QueueOwner::Topic(topic.clone()),
             topic: topic.id(),
             queue,
         });
         let mut sources: Vec<_> = own.collect();
         each_record(&self.catalog, Some(topic.id()), |record| {
-            sources.push(Source { holder: Holder::Lite(record.clone()), topic: record.id, queue: 0 });
+            sources.push(StoredQueue { owner: QueueOwner::Lite(record.clone()), topic: record.id, queue: 0 });
             Ok(())
         })?;
         Ok(sources)
     }
 
-    /// Removes the oldest chunks of these queues: this many bytes together, or a little more.
-    fn remove_oldest(&self, sources: &[Source], excess: u64) -> Result<(), ServiceError> {
-        let mut heads = BinaryHeap::new();
+    /// Removes the oldest chunks of these queues: at least `excess` bytes in total.
+    fn remove_oldest(&self, sources: &[StoredQueue], excess: u64) -> Result<(), ServiceError> {
+        let mut oldest_chunks = BinaryHeap::new();
         for (index, source) in sources.iter().enumerate() {
-            heads.extend(self.head(source, index, 0)?.map(Reverse));
+            oldest_chunks.extend(self.read_oldest_chunk(source, index, 0)?.map(Reverse));
         }
-        // The offset below which each queue loses its messages.
+        // By queue, the offset below which messages are removed.
         let mut below = BTreeMap::new();
         let mut bytes = 0u64;
         while bytes < excess
-            && let Some(Reverse(head)) = heads.pop()
+            && let Some(Reverse(chunk)) = oldest_chunks.pop()
         {
             // The newest chunk of a queue stays.
-            let Some(next) = self.head(&sources[head.source], head.source, head.first + 1)? else { continue };
-            bytes = bytes.saturating_add(head.size);
-            below.insert(head.source, next.first);
-            heads.push(Reverse(next));
+            let Some(next) = self.read_oldest_chunk(&sources[chunk.source], chunk.source, chunk.first + 1)?
+            else {
+                continue;
+            };
+            bytes = bytes.saturating_add(chunk.size);
+            below.insert(chunk.source, next.first);
+            oldest_chunks.push(Reverse(next));
         }
         for (index, below) in below {
             let queue = self.queue(&sources[index])?;
             if let Some(queue) = queue {
-                self.remove_from_queue(&queue, Expired { stored_before: 0, below })?;
+                self.remove_from_queue(&queue, Removal { stored_before: 0, below })?;
             }
         }
         Ok(())
     }
 
-    fn head(&self, source: &Source, index: usize, from: u64) -> Result<Option<Head>, ServiceError> {
-        let Some(piece) = Pieces::new(self.store.log()?, source.topic, source.queue, from).next() else {
+    fn read_oldest_chunk(
+        &self,
+        source: &StoredQueue,
+        index: usize,
+        from: u64,
+    ) -> Result<Option<OldestChunk>, ServiceError> {
+        let Some(part) = QueueParts::new(self.store.log()?, source.topic, source.queue, from).next() else {
             return Ok(None);
         };
-        Ok(Some(match piece? {
-            Piece::Chunk(chunk) => Head {
+        Ok(Some(match part? {
+            QueuePart::Chunk(chunk) => OldestChunk {
                 stored_at: chunk.stored_at(),
                 source: index,
                 first: chunk.first(),
                 size: chunk.data().len() as u64,
             },
-            // Nobody can read it.
-            Piece::Damaged(first) => Head { stored_at: 0, source: index, first, size: 0 },
+            // A damaged chunk can't be read, and its size is unknown. It is removed first.
+            QueuePart::Damaged(first) => OldestChunk { stored_at: 0, source: index, first, size: 0 },
         }))
     }
 
-    fn queue(&self, source: &Source) -> Result<Option<Arc<Queue>>, ServiceError> {
-        match &source.holder {
-            Holder::Topic(topic) => Ok(topic.load(&self.store)?.get(source.queue as usize).cloned()),
-            Holder::Lite(record) => self.catalog.lite.queue(&self.store, record).map(Some),
+    fn queue(&self, source: &StoredQueue) -> Result<Option<Arc<Queue>>, ServiceError> {
+        match &source.owner {
+            QueueOwner::Topic(topic) => Ok(topic.load(&self.store)?.get(source.queue as usize).cloned()),
+            QueueOwner::Lite(record) => self.catalog.lite.queue(&self.store, record).map(Some),
         }
     }
 }
@@ -258,11 +269,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_oldest_messages_of_a_topic_go_first_and_a_slow_group_goes_on_after_them() {
+    async fn the_oldest_messages_are_removed_and_a_slow_group_continues_after_them() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let broker = open(EmbeddedConfig { retention_bytes: 3_200, ..uncached(&directory) }).await;
         store(&broker, "topic", &["a", "b"]).await;
-        // One message is leased, the group has not got the other one.
+        // One message is leased, the other one was not delivered yet.
         assert_eq!(deliveries(&broker, 1).await[0].message.id, "a");
         let retention = enforce(&broker);
         store(&broker, "topic", &["c", "d", "e"]).await;
@@ -277,7 +288,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_limit_of_a_single_topic_wins_and_the_newest_chunk_stays() {
+    async fn a_limit_of_a_topic_takes_precedence_and_the_newest_chunk_stays() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let by_name = BTreeMap::from([("topic".to_owned(), 0), ("small".to_owned(), 1)]);
         let limited =
@@ -293,7 +304,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_topic_says_itself_how_many_bytes_it_keeps() {
+    async fn a_topic_may_set_its_own_limit_of_bytes() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let broker = open(uncached(&directory)).await;
         store(&broker, "topic", &["a", "b", "c"]).await;
@@ -312,11 +323,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_limit_of_the_store_takes_the_oldest_of_all_topics() {
+    async fn the_limit_of_the_store_removes_the_oldest_messages_of_all_topics() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let broker = open(EmbeddedConfig { store_retention_bytes: 4_200, ..uncached(&directory) }).await;
         store(&broker, "other", &["a", "b", "c"]).await;
-        // The order of what is stored in the same millisecond is not known.
+        // The order of messages of the same millisecond is not known.
         let stored = super::super::clock::now();
         while super::super::clock::now() == stored {
             tokio::task::yield_now().await;

@@ -1,9 +1,10 @@
-//! The time that retention goes by.
+//! The clock of retention.
 //!
-//! Retention deletes data, so it doesn't trust a wall clock that jumps: after a step forward, by mistake or from a bad
-//! real-time clock at boot, everything would be expired. Its time follows the wall clock as long as both advance alike.
-//! When the wall clock is ahead, also after a long stop of the broker, it catches up at twice the speed of time: then no
-//! more than two days of messages expire in a day. The time is stored, so that a restart doesn't forget it.
+//! Retention deletes data, so it does not trust a wall clock that jumps. If the wall clock were set forward by mistake,
+//! or by a bad real-time clock at boot, all messages would expire. The retention clock follows the wall clock as long
+//! as both advance alike. If the wall clock is ahead, also after a long stop of the broker, the retention clock catches
+//! up at twice the normal speed, so that at most two days of messages expire in a day. Its time is stored for the next
+//! start.
 
 use std::time::{Duration, Instant};
 
@@ -13,24 +14,24 @@ use super::keys;
 use super::store::{Store, corrupt, unavailable};
 use crate::service::ServiceError;
 
-/// How far ahead the wall clock may run without a doubt, at least: clocks are adjusted.
+/// The least tolerance, because clocks are adjusted now and then.
 const MIN_TOLERANCE: Duration = Duration::from_secs(1);
 
-/// The time that retention goes by.
+/// The clock of retention.
 pub(super) struct RetentionClock {
     /// In ms since 1970.
     now: u64,
     advanced_at: Instant,
-    /// How far ahead the wall clock may run without a doubt.
+    /// How far the wall clock may be ahead and still be trusted.
     tolerance: Duration,
-    /// It was logged that the wall clock is ahead.
+    /// Whether the wall clock is further ahead than the tolerance. This was logged then.
     is_behind: bool,
 }
 
 impl RetentionClock {
-    /// Continues with the time that was stored last, or with the wall clock's.
+    /// Continues with the stored time, or with the time of the wall clock if none is stored.
     ///
-    /// A step forward that is small compared with the time that messages are kept is accepted.
+    /// The tolerance is a hundredth of `keep`, the retention of messages.
     pub(super) fn load(store: &Store, wall: u64, keep: Duration) -> Result<Self, ServiceError> {
         let stored = store.state()?.get(keys::RETENTION_CLOCK).map_err(|e| unavailable(&e))?;
         let now = match stored {
@@ -55,7 +56,7 @@ impl RetentionClock {
         batch.commit().map_err(|e| unavailable(&e))
     }
 
-    /// Advances to the wall clock's time, as far as that is plausible. Returns the new time.
+    /// Advances to the time of the wall clock, as far as that is plausible. Returns the new time in ms since 1970.
     pub(super) fn advance(&mut self, wall: u64) -> u64 {
         let elapsed = self.advanced_at.elapsed();
         self.advanced_at = Instant::now();
@@ -71,8 +72,8 @@ impl RetentionClock {
             if !was_behind {
                 tracing::warn!(
                     ahead = ?Duration::from_millis(wall - self.now),
-                    "the wall clock was set forward, or the broker was stopped that long: messages expire by the \
-                     time that passes until retention has caught up"
+                    "the wall clock is ahead of the retention clock, because it was set forward or the broker was stopped: \
+                     messages expire more slowly until the retention clock has caught up"
                 );
             }
             self.now = self.now.saturating_add(2 * millis(elapsed)).min(wall);
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn it_follows_a_steady_wall_clock() {
+    fn the_clock_follows_a_steady_wall_clock() {
         let mut clock = clock(1_000_000);
         for hour in 1..100 {
             let wall = 1_000_000 + hour * millis(HOUR);
@@ -115,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn it_catches_up_after_a_stop() {
+    fn the_clock_catches_up_after_a_stop() {
         let mut clock = clock(0);
         let stopped = 10 * millis(HOUR);
         for hour in 1..=10 {
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_expires_nothing_more() {
+    fn nothing_expires_after_the_clock_was_set_back() {
         let mut clock = clock(10 * millis(HOUR));
         assert_eq!(clock.advance_by(HOUR, 5 * millis(HOUR)), 5 * millis(HOUR));
     }

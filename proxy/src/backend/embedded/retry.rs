@@ -1,5 +1,5 @@
-//! Retry topics: messages that a group has read by offset and could not consume. A group has one, with one queue, from the
-//! first such message on. Deliveries under leases don't need it: they stay where they are.
+//! Retry topics: messages that a group has read by offset and could not consume. The retry topic of a group has one
+//! queue, and is created with the first such message. Messages under leases stay in their queue instead.
 
 use std::time::{Instant, SystemTime};
 
@@ -8,14 +8,14 @@ use super::catalog::{Group, group_not_found};
 use super::codec;
 use super::dead_letter::as_dead_letter;
 use super::send::{due, sent};
-use super::writer::Entry;
+use super::writer::NewMessage;
 use crate::service::names::properties::{ORIGIN_MESSAGE_ID, RETRY_TOPIC};
 use crate::service::{
     Delay, Filter, Message, Offsets, Pull, PullOutcome, SendBack, Sent, SentBack, ServiceError,
     ServiceErrorKind, delay_level, names,
 };
 
-/// Queues of a retry topic, and of a dead-letter topic.
+/// The number of queues of a retry topic or a dead-letter topic.
 const QUEUES: i32 = 1;
 
 impl Broker {
@@ -38,18 +38,18 @@ impl Broker {
             PullOutcome::Nothing | PullOutcome::OffsetIllegal => None,
         };
         let Some(read) = found.filter(|read| read.queue_offset == offset) else {
-            let text = format!("no message is at offset {offset} of queue {queue_id} of topic {topic}");
+            let text = format!("there is no message at offset {offset} of queue {queue_id} of topic {topic}");
             return Err(ServiceError::new(ServiceErrorKind::Rejected, text));
         };
         let mut message = read.message;
-        // The first topic and id stay.
+        // A message that is sent back again keeps its first topic and id.
         let properties = &mut message.system_properties;
         for (key, value) in [(RETRY_TOPIC, topic), (ORIGIN_MESSAGE_ID, back.message_id)] {
             if properties.iter().all(|(known, _)| known != key) && !value.is_empty() {
                 properties.push((key.to_owned(), value));
             }
         }
-        // It was committed, if it was a half message.
+        // A half message in a queue was committed.
         message.half = false;
         let level = delay_level::for_retry(back.level, read.attempt.saturating_sub(1));
         message.delay = delay_level::duration(level).map(|pause| Delay::Until(SystemTime::now() + pause));
@@ -58,8 +58,9 @@ impl Broker {
         self.store_again(&group, message, deadline).await.map(drop)
     }
 
-    /// Stores messages that clients send to the retry topic of a group themselves. Those of a group that reads queues in
-    /// order become dead letters, as at Apache's brokers: its clients send nothing else there.
+    /// Stores messages that clients send to the retry topic of a group themselves. If the group consumes queues in
+    /// order, they become dead letters, as with Apache's brokers: clients of such a group send only exhausted messages
+    /// there.
     pub(super) async fn store_retries(
         &self,
         name: &str,
@@ -78,7 +79,7 @@ impl Broker {
         Ok(stored)
     }
 
-    /// Stores a message in the group's retry topic, or in its dead-letter topic if it was delivered as often as it may be.
+    /// Stores a message in the group's retry topic, or in its dead-letter topic if its attempts are exhausted.
     async fn store_again(
         &self,
         group: &Group,
@@ -96,9 +97,9 @@ impl Broker {
         } else {
             (names::retry_topic(name), message)
         };
-        let topic = self.make_topic(&topic, QUEUES).await?;
+        let topic = self.ensure_topic(&topic, QUEUES).await?;
         let attempts = u32::try_from(deliveries).unwrap_or_default();
-        let entry = Entry {
+        let entry = NewMessage {
             message: codec::encode(&message, attempts),
             queue: 0,
             due: due(&message),
@@ -106,7 +107,10 @@ impl Broker {
         };
         let placed = self.append(topic, vec![entry], deadline).await?.into_iter().next();
         let placed = placed.ok_or_else(|| {
-            ServiceError::new(ServiceErrorKind::Internal, "the broker did not say where a message is")
+            ServiceError::new(
+                ServiceErrorKind::Internal,
+                "the broker did not return where it stored a message",
+            )
         })?;
         Ok(sent(placed, &message))
     }

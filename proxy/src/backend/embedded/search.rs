@@ -1,5 +1,5 @@
-//! Reading stored messages for an administrator: bounded in what one call looks at, and without the cache that consumers
-//! share.
+//! Reads stored messages for an administrator. One call reads a bounded number of messages, and bypasses the cache that
+//! consumers share.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -17,11 +17,11 @@ use crate::service::{
     Delivery, ReadMessage, ReadPage, ReadQueue, ServiceError, ServiceErrorKind, TopicKind, millis, time,
 };
 
-/// The most messages that a call looks at.
-const MAX_LOOKED_AT: u64 = 20_000;
-/// The longest time of a call, apart from one read of the disk.
+/// The most messages that a call examines.
+const MAX_EXAMINED: u64 = 20_000;
+/// The longest duration of a call, apart from one read of the disk.
 const MAX_TIME: Duration = Duration::from_millis(500);
-/// Bytes of bodies in an answer, apart from one message.
+/// The most bytes of bodies in a response, apart from one message.
 const MAX_BYTES: usize = 2 << 20;
 
 impl Broker {
@@ -52,20 +52,20 @@ impl Broker {
                     queues.len().saturating_sub(1)
                 ))
             })?;
-            Reader { store: &store, queue, read: &read, store_host: &store_host }.page()
+            PageReader { store: &store, queue, read: &read, store_host: &store_host }.page()
         })
         .await
     }
 }
 
-struct Reader<'a> {
+struct PageReader<'a> {
     store: &'a Store,
     queue: &'a Arc<Queue>,
     read: &'a ReadQueue,
     store_host: &'a str,
 }
 
-impl Reader<'_> {
+impl PageReader<'_> {
     fn page(&self) -> Result<ReadPage, ServiceError> {
         let started = Instant::now();
         let (start, end) = self.queue.range();
@@ -89,10 +89,10 @@ impl Reader<'_> {
                 next = next.max(chunk.first());
                 while next < chunk.end() {
                     let is_full = page.messages.len() >= self.read.max || bytes >= MAX_BYTES;
-                    if is_full || page.looked_at >= MAX_LOOKED_AT || started.elapsed() >= MAX_TIME {
+                    if is_full || page.looked_at >= MAX_EXAMINED || started.elapsed() >= MAX_TIME {
                         break 'pages;
                     }
-                    if let Some(found) = self.look(&chunk, next)? {
+                    if let Some(found) = self.read_if_wanted(&chunk, next)? {
                         bytes += found.delivery.message.body.len();
                         page.messages.push(found);
                     }
@@ -106,7 +106,8 @@ impl Reader<'_> {
         Ok(page)
     }
 
-    fn look(&self, chunk: &Chunk, offset: u64) -> Result<Option<ReadMessage>, ServiceError> {
+    /// Decodes a message. Returns `None` if it does not match the search.
+    fn read_if_wanted(&self, chunk: &Chunk, offset: u64) -> Result<Option<ReadMessage>, ServiceError> {
         let bytes = chunk.message(offset).map_err(|_| corrupt("message"))?;
         let stored = codec::decode(&bytes).map_err(|_| corrupt("message"))?;
         let mut message = stored.message;
@@ -114,7 +115,7 @@ impl Reader<'_> {
             return Ok(None);
         }
         let body_bytes = message.body.len();
-        // A copy, so that the answer does not keep the whole chunk in memory.
+        // A copy, so that the response does not keep the whole chunk in memory.
         message.body = Bytes::copy_from_slice(&message.body[..body_bytes.min(self.read.max_body)]);
         let delivery = Delivery {
             message,

@@ -1,4 +1,4 @@
-//! Sending: chooses queues, encodes the messages, and waits until the writer thread has stored them.
+//! Sends messages: chooses queues, encodes the messages, and waits until the writer thread has stored them.
 
 use std::time::Instant;
 
@@ -10,9 +10,9 @@ use super::clock;
 use super::codec;
 use super::commit::Commit;
 use super::recall;
-use super::tables::Tables;
 use super::topic::Topic;
-use super::writer::{Entry, Job, Placed};
+use super::writer::{NewMessage, StoreRequest, StoredAt};
+use super::writer_state::WriterState;
 use crate::backend::queue_choice;
 use crate::service::names::RETRY_PREFIX;
 use crate::service::{Delay, Message, Sent, ServiceError, ServiceErrorKind, TopicKind, millis};
@@ -34,47 +34,48 @@ impl Broker {
             return Err(ServiceError::new(ServiceErrorKind::Forbidden, "no writable queue"));
         }
         // The other messages of a request go to one queue, so that they stay in order.
-        let turn = topic.take_turn() % queues;
+        let next_queue = topic.next_round_robin() % queues;
         let entries = messages
             .iter()
             .map(|message| {
-                let queue = choose_queue(message, queues, turn)?;
+                let queue = choose_queue(message, queues, next_queue)?;
                 let due = due(message);
                 let immunity =
                     message.half.then(|| message.recovery.unwrap_or(self.config.transaction_timeout));
-                Ok(Entry { message: codec::encode(message, 0), queue: queue as u32, due, immunity })
+                Ok(NewMessage { message: codec::encode(message, 0), queue: queue as u32, due, immunity })
             })
             .collect::<Result<_, ServiceError>>()?;
         let placed = self.append(topic, entries, deadline).await?;
         Ok(placed.into_iter().zip(&messages).map(|(placed, message)| sent(placed, message)).collect())
     }
 
-    /// Stores entries through the writer thread.
+    /// Has the writer thread store messages. Returns where each was stored.
     pub(super) async fn append(
         &self,
         topic: std::sync::Arc<Topic>,
-        entries: Vec<Entry>,
+        entries: Vec<NewMessage>,
         deadline: Instant,
-    ) -> Result<Vec<Placed>, ServiceError> {
+    ) -> Result<Vec<StoredAt>, ServiceError> {
         if entries.is_empty() {
             return Ok(Vec::new());
         }
         let (reply, answer) = oneshot::channel();
-        let wake_up = self.writer.submit(Job { topic, entries, reply })?;
+        let wake_up = self.writer.submit(StoreRequest { topic, entries, reply })?;
         wake_up.after_ready_tasks().await;
         until(deadline, answer).await
     }
 
-    /// Makes a change through the writer thread: see [`super::writer::Writer::change`].
-    pub(super) async fn change<T, F>(&self, deadline: Instant, make: F) -> Result<T, ServiceError>
+    /// Changes the log through the writer thread: see [`super::writer::Writer::change`].
+    pub(super) async fn change<T, F>(&self, deadline: Instant, apply: F) -> Result<T, ServiceError>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Tables, &mut Commit) -> Result<T, ServiceError> + Send + 'static,
+        F: FnOnce(&mut WriterState, &mut Commit) -> Result<T, ServiceError> + Send + 'static,
     {
-        until(deadline, self.writer.change(make)?).await
+        until(deadline, self.writer.change(apply)?).await
     }
 }
 
+/// Waits for the answer of the writer thread, up to the deadline.
 async fn until<T>(
     deadline: Instant,
     answer: oneshot::Receiver<Result<T, ServiceError>>,
@@ -82,11 +83,11 @@ async fn until<T>(
     match timeout_at(deadline.into(), answer).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(_)) => Err(ServiceError::new(ServiceErrorKind::Unavailable, "the broker has stopped")),
-        Err(_) => Err(ServiceError::new(ServiceErrorKind::Timeout, "the disk did not answer in time")),
+        Err(_) => Err(ServiceError::new(ServiceErrorKind::Timeout, "the disk did not respond in time")),
     }
 }
 
-fn choose_queue(message: &Message, queues: usize, turn: usize) -> Result<usize, ServiceError> {
+fn choose_queue(message: &Message, queues: usize, next_queue: usize) -> Result<usize, ServiceError> {
     match (message.kind(), &message.queue, &message.group, message.priority) {
         (TopicKind::Priority, _, _, Some(priority)) => Ok(queue_choice::of_priority(priority, queues)),
         (_, Some(chosen), ..) => {
@@ -97,15 +98,15 @@ fn choose_queue(message: &Message, queues: usize, turn: usize) -> Result<usize, 
                 ServiceError::new(ServiceErrorKind::Rejected, text)
             })
         }
-        // A half message will be in order with the other messages of its group.
+        // Once committed, a half message is in order with the other messages of its message group.
         (TopicKind::Fifo | TopicKind::Transaction, _, Some(group), _) => {
             Ok(queue_choice::of_group(group, queues))
         }
-        _ => Ok(turn),
+        _ => Ok(next_queue),
     }
 }
 
-/// When a message is to be put into its queue, if not at once: in milliseconds since 1970.
+/// When a message is delivered, in ms since 1970. `None` means at once.
 pub(super) fn due(message: &Message) -> Option<u64> {
     match message.delay {
         Some(Delay::Until(time)) => u64::try_from(millis(time)).ok().filter(|due| *due > clock::now()),
@@ -113,21 +114,21 @@ pub(super) fn due(message: &Message) -> Option<u64> {
     }
 }
 
-/// What a send returns for a message.
-pub(super) fn sent(placed: Placed, message: &Message) -> Sent {
+/// Returns the result of a send for a message.
+pub(super) fn sent(placed: StoredAt, message: &Message) -> Sent {
     match placed {
-        Placed::Queued { queue, offset } => {
+        StoredAt::Queued { queue, offset } => {
             Sent { queue_id: queue as i32, queue_offset: offset as i64, ..Sent::default() }
         }
-        // It has no offset before it is due.
-        Placed::Waiting { queue, timer } => Sent {
+        // A delayed message has no offset before it is due.
+        StoredAt::Delayed { queue, timer } => Sent {
             queue_id: queue as i32,
             recall_handle: Some(recall::handle(timer, &message.id)),
             ..Sent::default()
         },
-        // It has no offset before it is committed.
-        Placed::Half { queue, place } => {
-            Sent { queue_id: queue as i32, transaction: Some(place.to_string()), ..Sent::default() }
+        // A half message has no offset before it is committed.
+        StoredAt::Half { queue, id } => {
+            Sent { queue_id: queue as i32, transaction: Some(id.to_string()), ..Sent::default() }
         }
     }
 }

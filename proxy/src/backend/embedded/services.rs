@@ -1,4 +1,4 @@
-//! The service traits, implemented by the broker.
+//! Implements the service traits for the broker.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::blocking::blocking;
 use super::broker::Broker;
-use super::catalog::Existing;
+use super::catalog::IfExists;
 use super::filter::Matcher;
 use super::lite_settle::LiteCoordinates;
 use crate::service::{
@@ -17,7 +17,7 @@ use crate::service::{
     TopicConfig, TopicKind, Transactions,
 };
 
-/// The name that a cluster of Apache's brokers has by default.
+/// The default cluster name of Apache's brokers.
 const CLUSTER: &str = "DefaultCluster";
 
 #[async_trait]
@@ -34,7 +34,7 @@ impl Messages for Broker {
                 return self.store_lite_messages(&topic, messages, deadline).await;
             }
         }
-        // All messages are stored, or none.
+        // Either all messages are stored, or none.
         let stored = self.store_messages(topic, messages, deadline).await?;
         Ok(stored.into_iter().map(Ok).collect())
     }
@@ -188,7 +188,7 @@ impl BrokerRequests for Broker {
     }
 
     async fn next(&self) -> BrokerRequest {
-        // Neither loses anything if it is cancelled because the other one is first.
+        // Both futures are cancellation safe.
         tokio::select! {
             check = self.next_check() => BrokerRequest::Check(Box::new(check)),
             revocation = self.catalog.lite.subscriptions().next_revocation() => revocation,
@@ -200,6 +200,6 @@ impl BrokerRequests for Broker {
     }
 }
 
-fn existing(replace: bool) -> Existing {
-    if replace { Existing::Replace } else { Existing::Refuse }
+fn existing(replace: bool) -> IfExists {
+    if replace { IfExists::Replace } else { IfExists::Refuse }
 }

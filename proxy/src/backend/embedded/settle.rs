@@ -1,4 +1,5 @@
-//! Settling: acknowledging a delivery, and changing its invisible time. See [`super::dead_letter`] for the third way.
+//! Acknowledges deliveries and changes their invisible time. See [`super::dead_letter`] for moves to the dead-letter
+//! topic.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use super::broker::Broker;
 use super::clock;
 use super::lease::{Coordinates, Lease};
 use super::message_groups::GroupHash;
-use super::progress::{Progress, State};
+use super::progress::{Progress, ProgressState};
 use super::progress_writer::Written;
 use super::queue::Queue;
 use super::topic::Topic;
@@ -16,14 +17,14 @@ use crate::service::{
     Settle, millis, time,
 };
 
-/// What coordinates refer to.
-pub(super) enum Referent {
-    /// The lease in force.
+/// The state of the lease that the coordinates of a delivery name.
+pub(super) enum LeaseStatus {
+    /// The lease is running.
     Running(Lease),
-    /// A lease that is over, on a message that was not delivered again.
-    Over(Lease),
-    /// Nothing that can be settled: the message is settled, or another lease has replaced this one.
-    Nothing,
+    /// The lease has expired, and the message was not delivered again.
+    Expired(Lease),
+    /// The lease is gone: the message is settled, or another lease has replaced this one.
+    Gone,
 }
 
 /// A group's progress in a topic, and the topic's queues.
@@ -33,8 +34,8 @@ pub(super) struct GroupProgress {
 }
 
 impl Broker {
-    /// See [`crate::service::Messages::acknowledge`]. The topic is the one that the deliveries are from, which may be a lite
-    /// topic of the one that the request names.
+    /// See [`crate::service::Messages::acknowledge`]. `topic` is the topic of the deliveries. It may be a lite topic of
+    /// the topic in the request.
     pub(super) async fn acknowledge_entries(
         &self,
         topic: &Arc<Topic>,
@@ -44,7 +45,7 @@ impl Broker {
             return Ok(request.entries.iter().map(outcome_of_unknown).collect());
         };
         let (outcomes, written) = self.end_leases(&group, &request)?;
-        // If this fails nothing was acknowledged, and the leases go on.
+        // If this fails, nothing was acknowledged and the leases continue.
         written.done().await?;
         Ok(outcomes)
     }
@@ -57,7 +58,7 @@ impl Broker {
         let now = clock::monotonic();
         let mut change = group.progress.change()?;
         let mut outcomes = Vec::with_capacity(request.entries.len());
-        let mut freed = Freed::new(self.config.max_unsettled_per_queue);
+        let mut ended = EndedLeases::new(self.config.max_unsettled_per_queue);
         for entry in &request.entries {
             let at = match parse(entry).and_then(|at| group.check_topic(at)) {
                 Ok(at) => at,
@@ -67,19 +68,19 @@ impl Broker {
                 }
             };
             let queue = group.queue_index(at);
-            outcomes.push(match referent(&mut change, queue, at, now) {
-                Referent::Running(_) => {
-                    freed.end_lease(&mut change, queue, at.offset);
+            outcomes.push(match lease_status(&mut change, queue, at, now) {
+                LeaseStatus::Running(_) => {
+                    ended.end_lease(&mut change, queue, at.offset);
                     AckOutcome::Done
                 }
-                Referent::Over(_) => AckOutcome::Expired,
-                Referent::Nothing => outcome_of_unknown(entry),
+                LeaseStatus::Expired(_) => AckOutcome::Expired,
+                LeaseStatus::Gone => outcome_of_unknown(entry),
             });
         }
         let written = change.commit(&self.progress_writer);
-        let deliverable = freed.deliverable(&mut change, now);
+        let deliverable = ended.deliverable(&mut change, now);
         drop(change);
-        group.progress.count_settled(freed.count);
+        group.progress.count_settled(ended.count);
         group.progress.wake(deliverable);
         Ok((outcomes, written))
     }
@@ -111,11 +112,11 @@ impl Broker {
         let now = clock::monotonic();
         let queue = group.queue_index(at);
         let mut change = group.progress.change()?;
-        let old = match referent(&mut change, queue, at, now) {
-            Referent::Running(lease) => lease,
-            unsettleable => {
-                let expired = matches!(unsettleable, Referent::Over(_)) || is_past(&request.entry);
-                // Apache's brokers agree to a change of nothing, too. The new coordinates settle nothing either.
+        let old = match lease_status(&mut change, queue, at, now) {
+            LeaseStatus::Running(lease) => lease,
+            expired_or_gone => {
+                let expired = matches!(expired_or_gone, LeaseStatus::Expired(_)) || is_past(&request.entry);
+                // Apache's brokers, too, answer OK if the message is settled. The new coordinates name no lease either.
                 let outcome = if expired { InvisibleOutcome::Expired } else { changed };
                 return Ok((outcome, change.commit(&self.progress_writer)));
             }
@@ -130,20 +131,21 @@ impl Broker {
         };
         let old_group = old.group;
         let lease = Lease { visible_at, token: coordinates.token, uncounted, ..old };
-        let is_last = lease.is_last(group.progress.max_attempts());
+        let is_last_attempt = lease.is_last_attempt(group.progress.max_attempts());
         change.queue(queue).lease(at.offset, lease);
         let written = change.commit(&self.progress_writer);
-        if invisible > 0 || is_last {
+        if invisible > 0 || is_last_attempt {
             self.expiry.schedule(&group.progress, &mut change, visible_at);
             return Ok((changed, written));
         }
-        let is_deliverable = !change.in_order || change.queue(queue).is_free(old_group, now);
+        let is_deliverable = !change.in_order || change.queue(queue).is_unblocked(old_group, now);
         drop(change);
         group.progress.wake(usize::from(is_deliverable));
         Ok((changed, written))
     }
 
-    /// Where a group stands in a topic. `None` if there is no such group: settling creates neither topic nor group.
+    /// Returns a group's progress in a topic, or `None` if the group does not exist. Settling creates neither topics
+    /// nor groups.
     pub(super) async fn group_progress(
         &self,
         topic: &Arc<Topic>,
@@ -157,47 +159,48 @@ impl Broker {
 }
 
 impl GroupProgress {
-    /// Returns coordinates that are of this topic.
+    /// Returns the coordinates if they belong to this topic.
     ///
     /// # Errors
-    /// `InvalidHandle` for those of a deleted topic with the same name.
+    /// `InvalidHandle` if they belong to a deleted topic with the same name.
     pub(super) fn check_topic(&self, at: Coordinates) -> Result<Coordinates, ServiceError> {
         if at.topic.is_some_and(|topic| topic != self.progress.topic()) {
-            let text = "the topic of this receipt was deleted, and created again since";
+            let text = "the topic of this receipt handle was deleted and created again";
             return Err(ServiceError::new(ServiceErrorKind::InvalidHandle, text));
         }
         Ok(at)
     }
 
-    /// The index of the queue that coordinates name. Those of another topic may name a queue that is not there.
+    /// The index of the queue in the coordinates, limited to the existing queues, as a client may send any number.
     pub(super) fn queue_index(&self, at: Coordinates) -> usize {
         (at.queue as usize).min(self.queues.len().saturating_sub(1))
     }
 }
 
+/// The outcome of a successful change, with the new coordinates.
 fn changed(coordinates: Coordinates) -> InvisibleOutcome {
     InvisibleOutcome::Changed { coordinates: coordinates.to_string(), received_at: time(clock::now() as i64) }
 }
 
-/// What the end of leases makes deliverable.
-pub(super) struct Freed {
+/// Ends leases, and finds how many receives may continue because of that.
+pub(super) struct EndedLeases {
     max_leases: usize,
-    /// How many leases have ended.
+    /// How many leases were ended.
     pub(super) count: usize,
-    // The queues and message groups in which leases have ended.
+    // The queues and message groups in which leases were ended.
     groups: BTreeSet<(usize, Option<GroupHash>)>,
-    // The queues that had too many unsettled messages.
+    // The queues that had `max_leases` unsettled messages.
     full: BTreeSet<usize>,
 }
 
-impl Freed {
-    /// Nothing yet. A queue may have `max_leases` unsettled messages.
+impl EndedLeases {
+    /// `max_leases` is the most unsettled messages of a queue.
     pub(super) fn new(max_leases: usize) -> Self {
         Self { max_leases, count: 0, groups: BTreeSet::new(), full: BTreeSet::new() }
     }
 
-    /// Ends a lease for good.
-    pub(super) fn end_lease(&mut self, state: &mut State, queue: usize, offset: u64) {
+    /// Ends a lease because the message is consumed.
+    pub(super) fn end_lease(&mut self, state: &mut ProgressState, queue: usize, offset: u64) {
         let progress = state.queue(queue);
         if progress.is_full(self.max_leases) {
             self.full.insert(queue);
@@ -207,28 +210,34 @@ impl Freed {
         self.count += 1;
     }
 
-    /// How many waiting receives may find something now: a message group goes on when nothing blocks it, and a queue that
-    /// had too many unsettled messages when it has fewer.
-    pub(super) fn deliverable(&self, state: &mut State, now: u64) -> usize {
+    /// How many waiting receives may get messages now, because a message group is no longer blocked or a queue no
+    /// longer has too many unsettled messages.
+    pub(super) fn deliverable(&self, state: &mut ProgressState, now: u64) -> usize {
         let in_order = state.in_order;
-        let is_free = |(queue, group): &&(usize, _)| in_order && state.queue(*queue).is_free(*group, now);
-        let free = self.groups.iter().filter(is_free).count();
+        let is_unblocked =
+            |(queue, group): &&(usize, _)| in_order && state.queue(*queue).is_unblocked(*group, now);
+        let free = self.groups.iter().filter(is_unblocked).count();
         let has_room = self.full.iter().any(|queue| !state.queue(*queue).is_full(self.max_leases));
         free.max(usize::from(has_room))
     }
 }
 
-/// What coordinates refer to, in a queue of a group.
-pub(super) fn referent(state: &mut State, queue: usize, at: Coordinates, now: u64) -> Referent {
+/// Returns the state of the lease that the coordinates name.
+pub(super) fn lease_status(
+    state: &mut ProgressState,
+    queue: usize,
+    at: Coordinates,
+    now: u64,
+) -> LeaseStatus {
     match state.queue(queue).leases().get(at.offset) {
-        Some(lease) if lease.token != at.token => Referent::Nothing,
-        Some(lease) if lease.is_over(now) => Referent::Over(lease.clone()),
-        Some(lease) => Referent::Running(lease.clone()),
-        None => Referent::Nothing,
+        Some(lease) if lease.token != at.token => LeaseStatus::Gone,
+        Some(lease) if lease.has_expired(now) => LeaseStatus::Expired(lease.clone()),
+        Some(lease) => LeaseStatus::Running(lease.clone()),
+        None => LeaseStatus::Gone,
     }
 }
 
-/// The answer to an acknowledgement that settles nothing.
+/// The outcome of an acknowledgement for which there is no lease.
 fn outcome_of_unknown(entry: &Settle) -> AckOutcome {
     match parse(entry) {
         Err(error) => AckOutcome::Invalid(error.message),
@@ -237,19 +246,19 @@ fn outcome_of_unknown(entry: &Settle) -> AckOutcome {
     }
 }
 
-/// Whether the lease is over by what the caller knows of it.
+/// Whether the lease has expired according to the times in the request.
 fn is_past(entry: &Settle) -> bool {
-    // A lease begins by the wall clock and ends by the monotonic clock. Both count whole milliseconds and may differ by
-    // one.
+    // The times in the request are of the wall clock, those of leases of the monotonic clock. Both are rounded to
+    // milliseconds and may differ by one.
     const CLOCK_DIFFERENCE_MS: i64 = 1;
     let until = entry.received_at.checked_add(entry.invisible);
     until.is_some_and(|until| millis(until) - CLOCK_DIFFERENCE_MS <= clock::now() as i64)
 }
 
-/// Reads the coordinates of an entry.
+/// Parses the coordinates of an entry.
 pub(super) fn parse(entry: &Settle) -> Result<Coordinates, ServiceError> {
     entry.coordinates.parse().map_err(|_| {
-        let text = format!("not a receipt of this broker: {}", entry.coordinates);
+        let text = format!("not a receipt handle of this broker: {}", entry.coordinates);
         ServiceError::new(ServiceErrorKind::InvalidHandle, text)
     })
 }

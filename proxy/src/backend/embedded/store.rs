@@ -5,7 +5,7 @@
 //! | `log` | topic id, queue, first offset | a chunk: consecutive messages of the queue ([`super::chunk`]) |
 //! | `log` | 0, due time in ms, sequence | a delayed message ([`super::timer`]) |
 //! | `log` | topic id, 2^32 - 1, sequence | a half message ([`super::half_message`]) |
-//! | `log` | topic id, 2^32 - 2, time in ms, sequence | its next check |
+//! | `log` | topic id, 2^32 - 2, time in ms, sequence | the next orphan check of a half message |
 //! | `log` | 2^32 - 1, time in ms, sequence | a decision about a half message ([`super::decisions`]) |
 //! | `state` | group id, topic id, queue | the cursor: the first offset that was not delivered to the group |
 //! | `state` | group id, topic id, queue, offset | a lease ([`super::lease`]) |
@@ -19,25 +19,25 @@
 //! - Only the writer thread adds to `log`; retention removes what has expired. A send is answered after its batch is
 //!   committed. With [`Flush::Sync`] every commit to `log` ends in an fdatasync. Concurrent sends share a batch.
 //! - A half message, its check, the decision about it and the message in its queue change in one commit.
-//! - Offsets of a queue are consecutive. The next one is the end of the last chunk, which is therefore kept on the disk
-//!   when it has expired, until another one follows.
-//! - A message below a group's cursor is consumed if it has no lease. If it has one, a consumer has it, or it waits for
-//!   its next delivery, or in a FIFO group for its first one, behind others of its message group. The cursor is the
-//!   higher one of its record and the offset after the last lease. Its record is written when a lease at or above it
-//!   ends, not with every delivery.
+//! - Offsets of a queue are consecutive. The next offset is the end of the last chunk. So the last chunk stays on the
+//!   disk after it has expired, until another one follows.
+//! - A message below a group's cursor is consumed if it has no lease. A message with a lease is held by a consumer or
+//!   waits for its next delivery. In a FIFO group it may also wait for its first delivery, behind earlier messages of
+//!   its message group. The cursor is the higher of its record and the offset after the last lease. The record is
+//!   written when a lease at or above it ends, not with every delivery.
 //! - There are two databases because a commit locks its database's journal. Leases and acknowledgements never wait for
 //!   the fsync of messages. They are handed to the operating system before they are answered, so they survive
-//!   `kill -9`. A power failure may lose the last of them: then messages are delivered again. The catalog is synced, and
-//!   progress does not wait for that either.
-//! - Async threads don't wait for the disk: messages are written by the writer thread, progress by another thread
-//!   ([`super::progress_writer`]).
-//! - fjall syncs a blob file and not the folder with its name. ext4, XFS, Btrfs and F2FS keep the name of a synced file. On a
-//!   file system that does not, a power failure may leave a database that can't be opened.
+//!   `kill -9`. A power failure may lose the last of them: then messages are delivered again. Changes of the catalog are
+//!   synced, and commits of progress don't wait for that either.
+//! - Async threads don't wait for the disk: the writer thread ([`super::writer`]) writes messages, and another thread
+//!   ([`super::progress_writer`]) writes progress.
+//! - fjall syncs a blob file, but not its folder. ext4, XFS, Btrfs and F2FS keep the directory entry of a synced file. On
+//!   other file systems, a power failure may leave a database that can't be opened.
 //! - After a failed write (a full disk, for example) a database refuses all writes until it is opened again
-//!   ([`super::reopening`]), so that what was answered and what is on the disk can't differ. Clients are told
-//!   `Unavailable` meanwhile.
-//! - Ids of topics and groups begin with 1 and are never reused, so what is left of a deleted one can't be mistaken for
-//!   another's.
+//!   ([`super::reopening`]), so that the answers to clients and the content of the disk can't differ. Until then
+//!   requests fail with `Unavailable`.
+//! - Ids of topics and groups begin with 1 and are never reused, so records left by a deleted topic can't be mistaken for
+//!   those of a later one.
 
 use std::ops::Deref;
 use std::path::Path;
@@ -61,10 +61,10 @@ use crate::service::{ServiceError, ServiceErrorKind};
 
 /// The storage of the broker.
 pub(super) struct Store {
-    log: Part,
-    state: Part,
+    log: ReopenableDatabase,
+    state: ReopenableDatabase,
     flush: Flush,
-    /// Why nothing can be stored now, if so.
+    /// Why the storage can't be written now. `None` if it can.
     failure: RwLock<Option<String>>,
     log_openings: AtomicU64,
     /// How long commits of messages took.
@@ -73,63 +73,64 @@ pub(super) struct Store {
     directory: DataDirectory,
 }
 
-/// A database that is open now, with its one keyspace. It can't be opened again while this is held.
-pub(super) struct Opened {
+/// An open database with its one keyspace. It can't be closed and reopened while this is held.
+pub(super) struct OpenDatabase {
     database: Database,
     keyspace: Keyspace,
 }
 
-/// One of the databases.
-struct Part {
+/// A database that is closed and opened again after a failed write.
+struct ReopenableDatabase {
     /// `None` while it is being opened again.
-    opened: RwLock<Option<Arc<Opened>>>,
-    /// A write or a sync has failed since it was opened: it may hold less than it should, or more.
+    opened: RwLock<Option<Arc<OpenDatabase>>>,
+    /// A write or a sync has failed since it was opened, so its content may differ from what was answered.
     failed: AtomicBool,
 }
 
 /// The folders of the databases.
 pub(super) const LOG: &str = "log";
 pub(super) const STATE: &str = "state";
-/// Memtables are small: the journal replays them at the start, and an idle process keeps them in memory.
-const LOG_MEMTABLE: u64 = 16 << 20;
-const STATE_MEMTABLE: u64 = 8 << 20;
-/// Room for the memtables that are flushed after a database is opened.
-pub(super) const ROOM_TO_OPEN: u64 = LOG_MEMTABLE + STATE_MEMTABLE;
-/// The least that fjall accepts: old journals are read at the start.
-const JOURNALS: u64 = 64 << 20;
-/// How many files of a database are kept open. The proxy reserves descriptors for them; fjall's default of 900 would take
-/// those of connections.
-const OPEN_FILES: usize = 128;
-/// Values of this size are stored apart, so that compaction does not write them again.
-const SEPARATED_FROM: u32 = 512;
-/// fjall holds up commits from these numbers on.
+/// Sizes of memtables, in bytes. They are small because a start replays them from the journal, and an idle process
+/// keeps them in memory.
+const LOG_MEMTABLE_BYTES: u64 = 16 << 20;
+const STATE_MEMTABLE_BYTES: u64 = 8 << 20;
+/// The free disk space, in bytes, that opening the databases needs: a full memtable of each is flushed.
+pub(super) const MIN_FREE_BYTES_TO_OPEN: u64 = LOG_MEMTABLE_BYTES + STATE_MEMTABLE_BYTES;
+/// The most bytes of journals. A start reads them all, so this is the least that fjall accepts.
+const MAX_JOURNAL_BYTES: u64 = 64 << 20;
+/// The most files of a database that are kept open. The proxy reserves descriptors for them. fjall's default of 900 would
+/// leave too few for connections.
+const MAX_OPEN_FILES: usize = 128;
+/// Values of at least this many bytes are stored in blob files, which compaction does not rewrite.
+const MIN_BLOB_BYTES: u32 = 512;
+/// fjall delays commits from these numbers on.
 const MAX_L0_RUNS: usize = 20;
 const MAX_SEALED_MEMTABLES: usize = 4;
-/// How long to wait before fjall's background work is looked at again.
-const BACKGROUND_PAUSE: Duration = Duration::from_millis(10);
-/// How long requests under way may hold a database that has to be opened again.
+/// How often to check whether fjall's background threads have caught up.
+const BACKGROUND_POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// How long requests in flight may hold a database that has to be opened again.
 const MAX_WAIT_TO_CLOSE: Duration = Duration::from_secs(20);
 
 impl Store {
     /// Opens both databases in the directory.
     pub(super) fn open(directory: DataDirectory, flush: Flush) -> Result<Self, OpenError> {
-        // In parallel: a new directory takes dozens of fsyncs.
+        // In parallel, because creating a directory takes dozens of fsyncs.
         let (log, state) = std::thread::scope(|scope| {
             let state = scope.spawn(|| open_state(&directory));
             (open_log(&directory, flush), state.join())
         });
         let panicked =
-            |_| OpenError::Damaged(directory.path().to_owned(), "its storage engine failed".to_owned());
+            |_| OpenError::Damaged(directory.path().to_owned(), "the storage engine panicked".to_owned());
         let (log, state) = (log?, state.map_err(panicked)??);
-        // fjall syncs neither the folder that its keyspaces are in nor the one that a database is in. Without their names a
-        // power failure takes all that was synced below them.
+        // fjall syncs neither the folder that contains its keyspaces nor the one that contains a database. If a power
+        // failure loses the entries of these folders, everything below them is lost.
         for folder in ["log/keyspaces", "state/keyspaces", ""] {
-            directory.sync_names(folder)?;
+            directory.sync_folder(folder)?;
         }
-        directory.note_flush(flush).map_err(|error| OpenError::Io(directory.path().to_owned(), error))?;
+        directory.record_flush(flush).map_err(|error| OpenError::Io(directory.path().to_owned(), error))?;
         Ok(Self {
-            log: Part::new(log),
-            state: Part::new(state),
+            log: ReopenableDatabase::new(log),
+            state: ReopenableDatabase::new(state),
             flush,
             failure: RwLock::default(),
             log_openings: AtomicU64::new(0),
@@ -138,38 +139,38 @@ impl Store {
         })
     }
 
-    /// Messages, timers and transactions.
+    /// Returns the database with messages, timers and transactions.
     ///
     /// # Errors
     /// `Unavailable` while the database is being opened again.
-    pub(super) fn log(&self) -> Result<Arc<Opened>, ServiceError> {
-        self.log.get().ok_or_else(|| self.refusal())
+    pub(super) fn log(&self) -> Result<Arc<OpenDatabase>, ServiceError> {
+        self.log.get().ok_or_else(|| self.reopening_error())
     }
 
-    /// Cursors, leases and the catalog.
+    /// Returns the database with cursors, leases and the catalog.
     ///
     /// # Errors
     /// As [`Store::log`].
-    pub(super) fn state(&self) -> Result<Arc<Opened>, ServiceError> {
-        self.state.get().ok_or_else(|| self.refusal())
+    pub(super) fn state(&self) -> Result<Arc<OpenDatabase>, ServiceError> {
+        self.state.get().ok_or_else(|| self.reopening_error())
     }
 
-    /// Writes a change of the catalog to the disk. Blocks. Progress can be committed meanwhile: the sync happens here because
-    /// fjall would hold the database's lock during it.
+    /// Commits a change of the catalog and syncs it to the disk. Blocks. The journal is synced here and not by fjall,
+    /// which would lock the database during the sync and so hold up commits of progress.
     pub(super) fn commit_catalog(&self, batch: OwnedWriteBatch) -> Result<(), ServiceError> {
         batch.commit().map_err(|e| unavailable(&e))?;
-        journal::sync_newest(&self.directory.part(STATE)).map_err(|error| {
+        journal::sync_newest(&self.directory.join(STATE)).map_err(|error| {
             self.set_state_failed();
             unavailable(&error.into())
         })
     }
 
-    /// Waits while fjall would hold up a commit of progress until its background threads have caught up. Unlike fjall, it
-    /// gives up if they fail. Blocks.
+    /// Waits as long as fjall would delay a commit of progress because its background threads are behind. Unlike fjall,
+    /// it gives up if they fail. Blocks.
     pub(super) fn wait_for_background_work(&self) {
         let is_behind = || self.state.get().is_some_and(|state| state.is_behind());
         while is_behind() && self.failure().is_none() {
-            std::thread::sleep(BACKGROUND_PAUSE);
+            std::thread::sleep(BACKGROUND_POLL_INTERVAL);
         }
     }
 
@@ -178,21 +179,21 @@ impl Store {
         self.state.failed.store(true, Ordering::Release);
     }
 
-    /// An error after a failed write to the database `state`, until it is opened again: it may hold something else then.
+    /// Fails after a failed write to the database `state`, until it is opened again. Its content may differ then.
     ///
     /// # Errors
     /// `Unavailable`.
     pub(super) fn check_state(&self) -> Result<(), ServiceError> {
-        if self.state.failed.load(Ordering::Acquire) { Err(self.refusal()) } else { Ok(()) }
+        if self.state.failed.load(Ordering::Acquire) { Err(self.reopening_error()) } else { Ok(()) }
     }
 
-    /// Holds up everything that uses the database `state`, as a disk that does not answer would.
+    /// Blocks everything that uses the database `state`, as a disk that does not respond would.
     #[cfg(test)]
     pub(super) fn hold_up_state(&self) -> impl Drop + '_ {
         self.state.opened.write()
     }
 
-    /// How durable messages are when their commit returns.
+    /// The durability of messages when their commit returns.
     pub(super) fn message_durability(&self) -> PersistMode {
         match self.flush {
             Flush::Sync => PersistMode::SyncData,
@@ -200,7 +201,7 @@ impl Store {
         }
     }
 
-    /// How often the log was opened again. After each time it may hold messages whose sends were answered with an
+    /// How many times the log was opened again. After each time it may contain messages whose sends were answered with an
     /// error.
     pub(super) fn log_openings(&self) -> u64 {
         self.log_openings.load(Ordering::Acquire)
@@ -208,23 +209,23 @@ impl Store {
 
     /// Syncs everything to the disk.
     pub(super) fn sync(&self) -> Result<(), ServiceError> {
-        for part in [self.log()?, self.state()?] {
-            part.database.persist(PersistMode::SyncAll).map_err(|e| unavailable(&e))?;
+        for opened in [self.log()?, self.state()?] {
+            opened.database.persist(PersistMode::SyncAll).map_err(|e| unavailable(&e))?;
         }
         Ok(())
     }
 
-    /// The data directory.
+    /// The path of the data directory.
     pub(super) fn path(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Why nothing can be stored now, if so.
+    /// Why the storage can't be written now. `None` if it can.
     pub(super) fn failure(&self) -> Option<String> {
         self.failure.read().clone()
     }
 
-    /// An error while nothing can be stored.
+    /// Fails while the storage can't be written.
     ///
     /// # Errors
     /// `Unavailable`.
@@ -232,7 +233,7 @@ impl Store {
         self.failure().map_or(Ok(()), |reason| Err(disk_failure(&reason)))
     }
 
-    /// Notes why nothing can be stored now.
+    /// Sets why the storage can't be written now. `None` means that it can.
     pub(super) fn set_failure(&self, failure: Option<String>) {
         *self.failure.write() = failure;
     }
@@ -257,8 +258,8 @@ impl Store {
         Ok(())
     }
 
-    fn refusal(&self) -> ServiceError {
-        let reason = self.failure().unwrap_or_else(|| "it is being opened again".to_owned());
+    fn reopening_error(&self) -> ServiceError {
+        let reason = self.failure().unwrap_or_else(|| "the database is being opened again".to_owned());
         disk_failure(&reason)
     }
 }
@@ -266,20 +267,20 @@ impl Store {
 /// Why a database was not opened again.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReopenError {
-    /// Requests under way still use it.
-    #[error("a request that uses the storage does not end")]
+    /// Requests in flight still use it.
+    #[error("requests in flight still use the storage")]
     InUse,
     /// It can't be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
 }
 
-impl Part {
-    fn new(opened: Opened) -> Self {
+impl ReopenableDatabase {
+    fn new(opened: OpenDatabase) -> Self {
         Self { opened: RwLock::new(Some(Arc::new(opened))), failed: AtomicBool::new(false) }
     }
 
-    fn get(&self) -> Option<Arc<Opened>> {
+    fn get(&self) -> Option<Arc<OpenDatabase>> {
         self.opened.read().clone()
     }
 
@@ -288,7 +289,7 @@ impl Part {
             || self.get().is_none_or(|opened| opened.database.persist(PersistMode::Buffer).is_err())
     }
 
-    fn reopen(&self, open: impl Fn() -> Result<Opened, OpenError>) -> Result<(), ReopenError> {
+    fn reopen(&self, open: impl Fn() -> Result<OpenDatabase, OpenError>) -> Result<(), ReopenError> {
         if let Some(mut opened) = self.opened.write().take() {
             let start = Instant::now();
             // Only the last reference closes the database.
@@ -306,7 +307,8 @@ impl Part {
     }
 }
 
-impl Opened {
+impl OpenDatabase {
+    /// Whether fjall would delay commits.
     fn is_behind(&self) -> bool {
         self.keyspace.tree.l0_run_count() >= MAX_L0_RUNS
             || self.keyspace.sealed_memtable_count() >= MAX_SEALED_MEMTABLES
@@ -317,13 +319,13 @@ impl Opened {
         self.database.seqno()
     }
 
-    /// A batch that is as durable as `mode` when its commit returns.
+    /// Returns a batch that has the durability `mode` once its commit returns.
     pub(super) fn batch(&self, mode: PersistMode) -> OwnedWriteBatch {
         self.database.batch().durability(Some(mode))
     }
 }
 
-impl Deref for Opened {
+impl Deref for OpenDatabase {
     type Target = Keyspace;
 
     fn deref(&self) -> &Keyspace {
@@ -331,53 +333,54 @@ impl Deref for Opened {
     }
 }
 
-fn open_log(directory: &DataDirectory, flush: Flush) -> Result<Opened, OpenError> {
-    let folder = directory.part(LOG);
+fn open_log(directory: &DataDirectory, flush: Flush) -> Result<OpenDatabase, OpenError> {
+    let folder = directory.join(LOG);
     repair(directory, &folder, |_| flush == Flush::Sync)?;
     open_log_in(&folder, 2).map_err(|error| open_error(directory, error))
 }
 
-/// Opens the database `log` in this folder. Without worker threads nothing but a journal is written.
-pub(super) fn open_log_in(folder: &Path, workers: usize) -> fjall::Result<Opened> {
+/// Opens the database `log` in this folder. With 0 worker threads, only the journal is written.
+pub(super) fn open_log_in(folder: &Path, workers: usize) -> fjall::Result<OpenDatabase> {
     let database = Database::builder(folder)
         .cache_size(8 << 20)
         .journal_compression(CompressionType::None)
-        .max_journaling_size(JOURNALS)
-        .max_cached_files(Some(OPEN_FILES))
+        .max_journaling_size(MAX_JOURNAL_BYTES)
+        .max_cached_files(Some(MAX_OPEN_FILES))
         .manual_journal_persist(true)
         .worker_threads_unchecked(workers)
         .open()?;
     let separated = KvSeparationOptions::default()
         .compression(CompressionType::None)
-        .separation_threshold(SEPARATED_FROM)
-        // Values are moved from all files that hold many outdated ones. By default some of these files stay.
+        .separation_threshold(MIN_BLOB_BYTES)
+        // All blob files with many outdated values are rewritten. By default fjall skips some of them.
         .age_cutoff(1.0);
-    let keyspace = database.keyspace("log", || plain(LOG_MEMTABLE).with_kv_separation(Some(separated)))?;
-    Ok(Opened { database, keyspace })
+    let keyspace =
+        database.keyspace("log", || plain(LOG_MEMTABLE_BYTES).with_kv_separation(Some(separated)))?;
+    Ok(OpenDatabase { database, keyspace })
 }
 
-fn open_state(directory: &DataDirectory) -> Result<Opened, OpenError> {
-    let folder = directory.part(STATE);
+fn open_state(directory: &DataDirectory) -> Result<OpenDatabase, OpenError> {
+    let folder = directory.join(STATE);
     repair(directory, &folder, is_synced_in_state)?;
     open_state_in(&folder, 1).map_err(|error| open_error(directory, error))
 }
 
-/// As [`open_log_in`], for the database `state`.
-pub(super) fn open_state_in(folder: &Path, workers: usize) -> fjall::Result<Opened> {
+/// Opens the database `state`, as [`open_log_in`].
+pub(super) fn open_state_in(folder: &Path, workers: usize) -> fjall::Result<OpenDatabase> {
     let database = Database::builder(folder)
         .cache_size(2 << 20)
         .journal_compression(CompressionType::None)
-        .max_journaling_size(JOURNALS)
-        .max_cached_files(Some(OPEN_FILES))
+        .max_journaling_size(MAX_JOURNAL_BYTES)
+        .max_cached_files(Some(MAX_OPEN_FILES))
         .worker_threads_unchecked(workers)
         .open()?;
-    let keyspace = database.keyspace("state", || plain(STATE_MEMTABLE))?;
-    Ok(Opened { database, keyspace })
+    let keyspace = database.keyspace("state", || plain(STATE_MEMTABLE_BYTES))?;
+    Ok(OpenDatabase { database, keyspace })
 }
 
-/// Whether a batch of the database `state` was synced: only changes of the catalog are.
+/// Whether a batch of the database `state` was synced. Only changes of the catalog are.
 pub(super) fn is_synced_in_state(batch: &journal::Batch<'_>) -> bool {
-    batch.keys.iter().any(|key| key.starts_with(&keys::NOBODY))
+    batch.keys.iter().any(|key| key.starts_with(&keys::RESERVED_ID))
 }
 
 fn plain(memtable: u64) -> KeyspaceCreateOptions {
@@ -407,7 +410,7 @@ fn open_error(directory: &DataDirectory, error: fjall::Error) -> OpenError {
     }
 }
 
-/// A failure of the disk, for the client's user.
+/// Logs a failure of the storage, and converts it to an error for the client.
 pub(super) fn unavailable(error: &fjall::Error) -> ServiceError {
     match error {
         fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
@@ -426,19 +429,19 @@ fn disk_failure(reason: &str) -> ServiceError {
     ServiceError::new(ServiceErrorKind::Unavailable, format!("the broker's disk can't be used now: {reason}"))
 }
 
-/// Logs a failure, at most one a second: a full disk fails every request.
+/// Logs a failure, at most once a second, because every request fails on a full disk.
 fn log_failure(error: &dyn std::fmt::Display) {
     static LAST: Mutex<Option<Instant>> = Mutex::new(None);
     let mut last = LAST.lock();
     if last.is_none_or(|last| last.elapsed() >= Duration::from_secs(1)) {
         *last = Some(Instant::now());
         drop(last);
-        tracing::error!(%error, "the storage failed");
+        tracing::error!(%error, "failed to access the storage");
     }
 }
 
-/// A record that can't be decoded.
+/// Logs that a record can't be decoded, and returns the error for the client. `what` says what the record holds.
 pub(super) fn corrupt(what: &str) -> ServiceError {
-    log_failure(&format_args!("it holds a {what} that can't be decoded"));
+    log_failure(&format_args!("a stored {what} can't be decoded"));
     ServiceError::new(ServiceErrorKind::Unavailable, format!("the broker's storage is damaged: {what}"))
 }

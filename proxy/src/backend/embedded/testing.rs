@@ -1,4 +1,4 @@
-//! A broker in unit tests: one topic, one group.
+//! Helpers for unit tests of a broker with one topic and one group.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use super::config::EmbeddedConfig;
 use super::directory::OpenError;
 use crate::service::{Delivered, Delivery, Filter, Message, Receive};
 
-/// Opens a broker without background tasks, once an earlier one has given the directory up.
+/// Opens a broker without background tasks, after an earlier one has released the directory.
 pub(super) async fn open(config: EmbeddedConfig) -> Broker {
     loop {
         match Broker::open(config.clone()) {
@@ -19,7 +19,7 @@ pub(super) async fn open(config: EmbeddedConfig) -> Broker {
     }
 }
 
-/// A broker with one queue, that reads all messages from the disk.
+/// The configuration of a broker with one queue that reads all messages from the disk.
 pub(super) fn uncached(directory: &TempDir) -> EmbeddedConfig {
     EmbeddedConfig {
         data_dir: directory.path().to_owned(),
@@ -41,7 +41,7 @@ pub(super) async fn receive(broker: &Broker, max: usize) -> Vec<String> {
     deliveries(broker, max).await.into_iter().map(|delivery| delivery.message.id).collect()
 }
 
-/// A receive of up to this many messages under a long lease.
+/// A request to receive up to `max` messages under a long lease.
 pub(super) fn request(max: usize) -> Receive {
     Receive {
         topic: "topic".to_owned(),
@@ -62,7 +62,7 @@ pub(super) async fn deliveries(broker: &Broker, max: usize) -> Vec<Delivery> {
     deliver(broker, request(max)).await
 }
 
-/// The messages that a receive gets.
+/// Receives messages, and panics if there are none.
 pub(super) async fn deliver(broker: &Broker, request: Receive) -> Vec<Delivery> {
     match broker.receive_messages(request).await.expect("a receive") {
         Delivered::Messages(deliveries) => deliveries,

@@ -1,4 +1,4 @@
-//! Delayed messages: stored in order of the time they are due, and moved to their queues then.
+//! Timers: delayed messages, stored in the order of their due times until they are moved to their queues.
 //!
 //! The value is the topic's id (4 bytes) and the queue (4 bytes), big-endian, then the message ([`super::codec`]). A
 //! recalled message leaves its timer with its id in place of the message, so that a recall can be repeated.
@@ -14,10 +14,10 @@ use super::store::{Store, corrupt, unavailable};
 use crate::service::ServiceError;
 
 /// A delayed message to store.
-pub(super) struct Waiting<'a> {
+pub(super) struct DelayedMessage<'a> {
     /// When it may be delivered, in ms since 1970.
     pub(super) due: u64,
-    /// Distinguishes it from others of that millisecond.
+    /// Distinguishes timers that are due in the same millisecond.
     pub(super) sequence: u64,
     pub(super) topic: u32,
     pub(super) queue: u32,
@@ -25,49 +25,52 @@ pub(super) struct Waiting<'a> {
 }
 
 /// A timer that is due.
-pub(super) struct Due {
+pub(super) struct DueTimer {
+    /// The due time in ms since 1970, and the sequence number.
     pub(super) at: (u64, u64),
     pub(super) topic: u32,
-    /// `None` if it was recalled.
+    /// The queue and the message. `None` if the message was recalled.
     pub(super) message: Option<(u32, Encoded)>,
 }
 
-/// The delayed messages on the disk, as the writer thread knows them.
+/// The position of the writer thread in the timers on the disk.
 pub(super) struct Timers {
-    // There is no timer below: those that were delivered are not read over again.
+    // No timer is earlier. This avoids reading over removed records of delivered timers.
     from: (u64, u64),
+    // In ms since 1970. `None` without timers.
     next_due: Option<u64>,
-    // After a failure.
+    // Set after a failure.
     paused_until: Option<Instant>,
 }
 
-/// How many messages are moved in one commit. With fewer, many that are due at once would wait for syncs of the disk; with
-/// more, sends would wait for them.
+/// The most messages that are moved in one commit. With fewer, messages that are due together would wait for many
+/// fsyncs; with more, sends would wait for a long commit.
 pub(super) const MAX_AT_ONCE: usize = 2048;
-/// No more are added to a commit that has this many bytes, as messages may have 4 MiB each.
+/// Once a commit has this many bytes, no more messages are added to it. Messages may have 4 MiB each.
 pub(super) const MAX_BYTES_AT_ONCE: usize = 4 << 20;
-/// The pause after a failure.
-const PAUSE: Duration = Duration::from_secs(1);
-/// In place of the queue, in the timer of a recalled message. A topic has fewer queues.
+/// How long deliveries pause after a failure.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// Takes the place of the queue in the timer of a recalled message. No queue has this number.
 const RECALLED: u32 = u32::MAX;
-/// The wall clock is looked at this often: it may be set, or run on while the machine is suspended.
-const MAX_WAIT: Duration = Duration::from_secs(1);
+/// The longest wait before the wall clock is read again. It may be set, and it runs on while the machine is suspended.
+const MAX_CLOCK_WAIT: Duration = Duration::from_secs(1);
 
 impl Timers {
     /// Finds the first due time. Reads the disk.
     pub(super) fn open(store: &Store) -> Result<Self, ServiceError> {
         let mut timers = Self { from: (0, 0), next_due: None, paused_until: None };
-        timers.look_ahead(store)?;
+        timers.find_next_due(store)?;
         Ok(timers)
     }
 
-    /// How long to wait until [`Timers::is_due`] is asked again; `None` without timers. `now` is in ms since 1970.
+    /// How long to wait before the next call of [`Timers::is_due`]. `None` without timers. `now` is in ms since 1970.
     pub(super) fn wait(&self, now: u64) -> Option<Duration> {
-        // Times are rounded down to milliseconds: a message is due when its millisecond is over, never early.
+        // Times are rounded down to milliseconds. A message is due after its millisecond has passed, so it is never
+        // early.
         let until_due = Duration::from_millis(self.next_due?.saturating_add(1).saturating_sub(now));
         let pause =
             self.paused_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
-        Some(until_due.max(pause).min(MAX_WAIT))
+        Some(until_due.max(pause).min(MAX_CLOCK_WAIT))
     }
 
     /// Whether a message is due.
@@ -76,9 +79,9 @@ impl Timers {
         !paused && self.next_due.is_some_and(|due| due < now)
     }
 
-    /// Adds a message to a commit. Returns its due time and sequence, which are its key.
-    pub(super) fn add(&mut self, waiting: &Waiting<'_>, commit: &mut Commit) -> (u64, u64) {
-        let Waiting { due, sequence, topic, queue, message } = *waiting;
+    /// Adds a timer to a commit. Returns its due time and its sequence number, which are its key.
+    pub(super) fn add(&mut self, waiting: &DelayedMessage<'_>, commit: &mut Commit) -> (u64, u64) {
+        let DelayedMessage { due, sequence, topic, queue, message } = *waiting;
         let at = (due, sequence);
         commit.put(&keys::timer(due, sequence), record(topic, queue, &[&message.head, &message.body]));
         // If the commit fails, this causes one needless read.
@@ -87,8 +90,8 @@ impl Timers {
         at
     }
 
-    /// Messages that are due, the earliest first: as many as one commit may move. Reads the disk.
-    pub(super) fn due(&self, store: &Store, now: u64) -> Result<Vec<Due>, ServiceError> {
+    /// Reads the timers that are due from the disk, the earliest first, as many as one commit may move.
+    pub(super) fn due(&self, store: &Store, now: u64) -> Result<Vec<DueTimer>, ServiceError> {
         let mut due = Vec::new();
         let mut bytes = 0;
         let from = keys::timer(self.from.0, self.from.1);
@@ -102,7 +105,7 @@ impl Timers {
             bytes += value.len();
             let (topic, queue) = (value.get_u32(), value.get_u32());
             let message = (queue != RECALLED).then_some((queue, Encoded { head: Vec::new(), body: value }));
-            due.push(Due { at, topic, message });
+            due.push(DueTimer { at, topic, message });
             if bytes >= MAX_BYTES_AT_ONCE {
                 break;
             }
@@ -110,20 +113,20 @@ impl Timers {
         Ok(due)
     }
 
-    /// Notes that the messages up to this one were delivered, and finds the next. Reads the disk.
+    /// Notes that the timers up to `last` were removed, and finds the next due time. Reads the disk.
     pub(super) fn delivered(&mut self, store: &Store, last: (u64, u64)) -> Result<(), ServiceError> {
         self.from = (last.0, last.1.saturating_add(1));
-        self.look_ahead(store)
+        self.find_next_due(store)
     }
 
     /// Finds the first due time after the log was opened again. Reads the disk.
-    pub(super) fn start_over(&mut self, store: &Store) -> Result<(), ServiceError> {
+    pub(super) fn reload(&mut self, store: &Store) -> Result<(), ServiceError> {
         self.from = (0, 0);
-        self.look_ahead(store)
+        self.find_next_due(store)
     }
 
     /// Finds the next due time. Reads the disk.
-    pub(super) fn look_ahead(&mut self, store: &Store) -> Result<(), ServiceError> {
+    pub(super) fn find_next_due(&mut self, store: &Store) -> Result<(), ServiceError> {
         let lower = keys::timer(self.from.0, self.from.1);
         let upper = keys::timer(u64::MAX, u64::MAX);
         self.next_due = match store.log()?.range(lower..upper).next() {
@@ -138,12 +141,12 @@ impl Timers {
 
     /// Pauses deliveries after a failure.
     pub(super) fn postpone(&mut self) {
-        self.paused_until = Some(Instant::now() + PAUSE);
+        self.paused_until = Some(Instant::now() + RETRY_DELAY);
     }
 }
 
-/// Recalls the message of a timer, if it belongs to the topic and has this id. Returns whether it did, now or before.
-/// Reads the disk.
+/// Recalls the message of a timer, if it belongs to the topic and has this id. Returns whether it is recalled now, also
+/// by an earlier call. Reads the disk.
 pub(super) fn recall(
     at: (u64, u64),
     topic: u32,
@@ -183,7 +186,7 @@ mod tests {
     use crate::service::{Delay, Message};
 
     #[tokio::test]
-    async fn what_is_moved_in_one_commit_is_bounded_by_bytes() {
+    async fn a_commit_delivers_a_bounded_number_of_bytes() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let config = EmbeddedConfig { data_dir: directory.path().to_owned(), ..EmbeddedConfig::default() };
         let broker = Broker::open(config).expect("a fresh directory opens");

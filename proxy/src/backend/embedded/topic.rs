@@ -1,4 +1,4 @@
-//! A topic in memory: its configuration, its queues once they are needed, and the progress of its groups.
+//! A topic in memory: its configuration, its queues if they are loaded, and the progress of its groups.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,26 +14,26 @@ use super::queue::Queue;
 use super::store::Store;
 use crate::service::{Permission, ServiceError, ServiceErrorKind, TopicConfig, TopicKind};
 
-/// A topic. The first request that needs its queues loads them, so that the time of a start does not grow with the
-/// number of topics.
+/// A topic. The first request that needs its queues loads them, so that the start-up time does not grow with the number
+/// of topics.
 pub(super) struct Topic {
     id: u32,
     config: RwLock<TopicConfig>,
-    // The most queues that it ever had. Those above the configured number keep their messages.
+    // The highest number of queues that it ever had. Queues above the configured number keep their messages.
     most_queues: AtomicUsize,
     queues: RwLock<Option<Arc<[Arc<Queue>]>>>,
     loading: Mutex<()>,
     consumers: RwLock<HashMap<u32, Arc<Progress>>>,
-    // Since the last look at what is idle.
+    // Whether the queues were used since the last call of `unload_idle`.
     queues_used: AtomicBool,
-    turn: AtomicUsize,
+    round_robin: AtomicUsize,
     deleted: AtomicBool,
     arrivals: Meter,
-    /// For a lite topic.
+    /// `None` unless it is a lite topic.
     lite: Option<Arc<LiteMembership>>,
 }
 
-/// Which LITE topic a lite topic belongs to, and who is told of its messages.
+/// The LITE topic that a lite topic belongs to, and its subscribers.
 pub(super) struct LiteMembership {
     /// The LITE topic.
     pub(super) parent: Arc<Topic>,
@@ -44,14 +44,14 @@ pub(super) struct LiteMembership {
 }
 
 impl LiteMembership {
-    /// Says that there may be messages for one group, or for all.
+    /// Notifies the subscribers of a group, or of all groups, that there may be messages.
     pub(super) fn deliverable(&self, group: Option<u32>) {
         self.subscriptions.deliverable(self.parent.id(), group, &self.name);
     }
 }
 
 impl Topic {
-    /// A topic as the catalog holds it.
+    /// Creates a topic from its record in the catalog.
     pub(super) fn new(id: u32, config: TopicConfig, most_queues: usize) -> Self {
         Self {
             id,
@@ -61,15 +61,15 @@ impl Topic {
             loading: Mutex::new(()),
             consumers: RwLock::default(),
             queues_used: AtomicBool::new(false),
-            // Topics begin at different queues, so that single messages to many topics are spread over them.
-            turn: AtomicUsize::new(id as usize),
+            // Topics begin at different queues, so that single messages to many topics are spread over the queues.
+            round_robin: AtomicUsize::new(id as usize),
             deleted: AtomicBool::new(false),
             arrivals: Meter::default(),
             lite: None,
         }
     }
 
-    /// A lite topic, which has one queue. Errors name the LITE topic.
+    /// Creates a lite topic, which has one queue. Errors name its LITE topic.
     pub(super) fn lite(id: u32, membership: LiteMembership) -> Self {
         let config = TopicConfig {
             read_queues: 1,
@@ -81,12 +81,12 @@ impl Topic {
         Self { lite: Some(Arc::new(membership)), ..Self::new(id, config, 1) }
     }
 
-    /// Where a lite topic belongs.
+    /// The LITE topic and the subscribers. `None` unless it is a lite topic.
     pub(super) fn lite_membership(&self) -> Option<&LiteMembership> {
         self.lite.as_deref()
     }
 
-    /// Its id, which its keys on the disk begin with.
+    /// The topic's id. Its keys on the disk begin with it.
     pub(super) fn id(&self) -> u32 {
         self.id
     }
@@ -101,34 +101,34 @@ impl Topic {
         self.config.read().kind
     }
 
-    /// How long its messages are kept, if it says so. Lite topics have the time of their LITE topic.
+    /// How long its messages are kept. `None` means the broker's retention. Lite topics have that of their LITE topic.
     pub(super) fn retention(&self) -> Option<Duration> {
         self.config.read().retention
     }
 
-    /// How many bytes of messages it keeps, if it says so: 0 means any number.
+    /// How many bytes of messages it keeps; 0 means no limit. `None` means the broker's limit.
     pub(super) fn retention_bytes(&self) -> Option<u64> {
         self.config.read().retention_bytes
     }
 
-    /// The most queues that it ever had.
+    /// The highest number of queues that it ever had.
     pub(super) fn most_queues(&self) -> usize {
         self.most_queues.load(Ordering::Relaxed)
     }
 
-    /// How many queues can be written to: 0 if writing is not allowed.
+    /// The number of queues that can be written: 0 if writing is not allowed.
     pub(super) fn write_queues(&self) -> usize {
         allowed(&self.config.read(), |p| p.write, |c| c.write_queues)
     }
 
-    /// How many queues can be read: 0 if reading is not allowed.
+    /// The number of queues that can be read: 0 if reading is not allowed.
     pub(super) fn read_queues(&self) -> usize {
         allowed(&self.config.read(), |p| p.read, |c| c.read_queues)
     }
 
-    /// The number of the queue, modulo their count, that the next message without a message group goes to.
-    pub(super) fn take_turn(&self) -> usize {
-        self.turn.fetch_add(1, Ordering::Relaxed)
+    /// Returns the queue, modulo the number of queues, for the next message without a message group (round robin).
+    pub(super) fn next_round_robin(&self) -> usize {
+        self.round_robin.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Changes its configuration. If its queues are loaded, the added ones are read from the disk.
@@ -152,7 +152,7 @@ impl Topic {
         Ok(())
     }
 
-    /// Its queues, if they are loaded.
+    /// Returns the queues if they are loaded.
     pub(super) fn loaded(&self) -> Option<Arc<[Arc<Queue>]>> {
         self.queues_used.store(true, Ordering::Relaxed);
         self.peek_loaded()
@@ -163,14 +163,14 @@ impl Topic {
         self.queues.read().clone()
     }
 
-    /// Unloads the groups and the queues that were not used since the last call. Both are read from the disk by the
-    /// next request.
+    /// Unloads the groups and the queues that were not used since the last call. The next request reads them from the
+    /// disk.
     pub(super) fn unload_idle(&self) {
-        // References are only taken from the map, so nobody has one to what is removed here.
+        // References are cloned only under the lock of the map, so there is none to a progress that is removed here.
         self.consumers.write().retain(|_, progress| {
             progress.take_used()
                 || Arc::strong_count(progress) > 1
-                || progress.must_wake_others()
+                || progress.has_lite_leases()
                 || progress.has_last_attempts()
         });
         let mut queues = self.queues.write();
@@ -189,18 +189,18 @@ impl Topic {
         self.queues.read().is_none() && self.consumers.read().is_empty()
     }
 
-    /// Reads the ends of its queues from the disk, if they are loaded. Returns how many messages are there beyond the
-    /// ends that were known.
-    pub(super) fn find_ends(&self, store: &Store) -> Result<usize, ServiceError> {
+    /// Reads the ends of its queues from the disk, if they are loaded. Returns how many messages lie beyond the ends that
+    /// were known.
+    pub(super) fn reload_ends(&self, store: &Store) -> Result<usize, ServiceError> {
         let mut found = 0usize;
         for queue in self.peek_loaded().iter().flat_map(|queues| queues.iter()) {
-            found = found.saturating_add(queue.find_end(store)?);
+            found = found.saturating_add(queue.reload_end(store)?);
         }
         Ok(found)
     }
 
-    /// Its queues, for a look at what they hold. Those that are not in memory are not kept there.
-    pub(super) fn view(&self, store: &Store) -> Result<Arc<[Arc<Queue>]>, ServiceError> {
+    /// Returns the queues, for statistics. If they are not in memory, reads them from the disk without keeping them.
+    pub(super) fn peek_queues(&self, store: &Store) -> Result<Arc<[Arc<Queue>]>, ServiceError> {
         match self.peek_loaded() {
             Some(queues) => Ok(queues),
             None => self.read_queues_from(store),
@@ -211,7 +211,7 @@ impl Topic {
         (0..self.most_queues()).map(|id| Queue::load(store, self.id, id as u32).map(Arc::new)).collect()
     }
 
-    /// Its queues. Reads the disk the first time.
+    /// Returns the queues. Reads them from the disk if they are not loaded.
     pub(super) fn load(&self, store: &Store) -> Result<Arc<[Arc<Queue>]>, ServiceError> {
         let _loading = self.loading.lock();
         if let Some(queues) = self.loaded() {
@@ -222,7 +222,7 @@ impl Topic {
         Ok(queues)
     }
 
-    /// A group's progress. The first call creates it.
+    /// Returns the progress of a group. Creates it if it is not in memory.
     pub(super) fn consumer(&self, group: u32) -> Arc<Progress> {
         if let Some(found) = self.consumers.read().get(&group) {
             found.set_used();
@@ -233,7 +233,7 @@ impl Topic {
         consumers.entry(group).or_insert_with(progress).clone()
     }
 
-    /// A group's progress if it is in memory. Does not count as a use.
+    /// Returns the progress of a group if it is in memory. Does not count as a use.
     pub(super) fn peek_consumer(&self, group: u32) -> Option<Arc<Progress>> {
         self.consumers.read().get(&group).cloned()
     }
@@ -245,11 +245,11 @@ impl Topic {
         }
     }
 
-    /// Wakes waiting receives of each group, as many as there are messages at most.
+    /// Wakes up to `count` waiting receives of each group.
     pub(super) fn messages_arrived(&self, count: usize) {
         self.lite.as_ref().map_or(&self.arrivals, |lite| &lite.parent.arrivals).add(count);
         if let Some(lite) = self.lite.as_ref().filter(|_| count > 0) {
-            // Groups whose progress is not in memory hear of it, too.
+            // This includes groups whose progress is not in memory.
             return lite.deliverable(None);
         }
         for consumer in self.consumers.read().values() {
@@ -257,7 +257,7 @@ impl Topic {
         }
     }
 
-    /// The messages that were stored in it, or in its lite topics.
+    /// The rate of messages stored in the topic and its lite topics.
     pub(super) fn arrivals(&self) -> &Meter {
         &self.arrivals
     }
@@ -273,7 +273,10 @@ impl Topic {
         }
     }
 
-    /// An error if it was deleted. A lite topic is deleted with its LITE topic.
+    /// Fails if the topic was deleted. A lite topic is deleted with its LITE topic.
+    ///
+    /// # Errors
+    /// `TopicNotFound`.
     pub(super) fn check_alive(&self) -> Result<(), ServiceError> {
         self.lite.as_ref().map_or(Ok(()), |lite| lite.parent.check_alive())?;
         if self.deleted.load(Ordering::Acquire) { Err(not_found(&self.config.read().name)) } else { Ok(()) }

@@ -1,4 +1,4 @@
-//! Ending transactions: a commit puts the message into its queue and removes the half message at once. The first decision
+//! Ends transactions. A commit moves the half message to its queue atomically. The first decision about a half message
 //! counts, and is remembered for a while ([`super::decisions`]).
 
 use std::sync::Arc;
@@ -7,15 +7,15 @@ use super::broker::Broker;
 use super::clock;
 use super::commit::Commit;
 use super::decisions::Decision;
-use super::half_message::{HalfMessage, Record};
-use super::tables::Tables;
+use super::half_message::{HalfMessage, HalfMessageId};
 use super::topic::Topic;
+use super::writer_state::WriterState;
 use crate::service::{EndTransaction, Resolution, ServiceError, ServiceErrorKind};
 
 impl Broker {
     /// See [`crate::service::Transactions::end`].
     pub(super) async fn end_transaction(&self, end: EndTransaction) -> Result<(), ServiceError> {
-        let half: HalfMessage = end.coordinates.parse().map_err(|_| {
+        let half: HalfMessageId = end.coordinates.parse().map_err(|_| {
             ServiceError::new(ServiceErrorKind::InvalidHandle, "not the coordinates of a half message")
         })?;
         let topic = self.known_topic(&end.topic)?;
@@ -23,37 +23,33 @@ impl Broker {
             return Err(no_half_message());
         }
         let ending = Ending { topic, half, resolution: end.resolution };
-        self.change(end.deadline, move |tables, commit| ending.add_to(tables, commit)).await
+        self.change(end.deadline, move |state, commit| ending.add_to(state, commit)).await
     }
 }
 
-/// A transaction that is to be ended.
+/// A request to end a transaction.
 struct Ending {
     topic: Arc<Topic>,
-    half: HalfMessage,
+    half: HalfMessageId,
     resolution: Resolution,
 }
 
 impl Ending {
-    fn add_to(&self, tables: &mut Tables, commit: &mut Commit) -> Result<(), ServiceError> {
+    fn add_to(&self, state: &mut WriterState, commit: &mut Commit) -> Result<(), ServiceError> {
         let Self { topic, half, resolution } = self;
         topic.check_alive()?;
         let Some(record) = commit.get(&half.key())? else {
             let under_way = commit.decided.get(&half.sequence).map(|decision| decision.resolution);
             let before =
-                under_way.or_else(|| tables.decisions.get(half.sequence)).ok_or_else(no_half_message)?;
+                under_way.or_else(|| state.decisions.get(half.sequence)).ok_or_else(no_half_message)?;
             if before != *resolution {
-                tracing::debug!(
-                    ?before,
-                    ?resolution,
-                    "a decision that contradicts an earlier one has no effect"
-                );
+                tracing::debug!(?before, ?resolution, "ignored a decision that contradicts an earlier one");
             }
             return Ok(());
         };
-        let record = Record::decode(record)?;
+        let record = HalfMessage::decode(record)?;
         if *resolution == Resolution::Commit {
-            tables.release(topic, record, commit)?;
+            state.release_half_message(topic, record, commit)?;
         }
         half.remove(commit);
         commit.decided.insert(half.sequence, Decision { at: clock::now(), resolution: *resolution });
@@ -62,7 +58,6 @@ impl Ending {
 }
 
 fn no_half_message() -> ServiceError {
-    let text =
-        "the broker has no such half message: it was discarded after its last check, or decided long ago";
+    let text = "there is no such half message: it was discarded after its last check, or decided long ago";
     ServiceError::new(ServiceErrorKind::Rejected, text)
 }

@@ -1,20 +1,19 @@
-//! The limits of waiting receives: how many there may be, and how much memory their requests may take. They are woken by
-//! [`super::progress`] and [`super::lease_expiry`].
+//! Limits the number and the memory of waiting receives. [`super::progress`] and [`super::lease_expiry`] wake them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::service::{Filter, Receive, ServiceError, ServiceErrorKind};
 
-/// The most bytes that the requests of waiting receives may take, in one group of a topic or in all.
+/// The most bytes that the requests of waiting receives may take, both of one group in a topic and in total.
 const MAX_BYTES: usize = 64 << 20;
-/// The memory of a tag in a filter, in addition to its bytes.
+/// The bytes of memory that a tag in a filter takes in addition to its text.
 const TAG_OVERHEAD: usize = 48;
-/// The memory of a compiled expression, as a multiple of the bytes of its text.
+/// The memory of a compiled expression, as a multiple of the length of its text.
 const EXPRESSION_FACTOR: usize = 16;
 
-/// The waiting receives, of one group in a topic or of all.
+/// Counts waiting receives, either of one group in a topic or all of them.
 #[derive(Default)]
-pub(super) struct Waiting {
+pub(super) struct WaitingReceives {
     count: AtomicUsize,
     bytes: AtomicUsize,
 }
@@ -22,31 +21,31 @@ pub(super) struct Waiting {
 /// The most receives that may wait.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WaitingLimits {
-    /// For one topic and group.
+    /// Of one group in a topic.
     pub(super) per_group: usize,
-    /// For all together.
-    pub(super) altogether: usize,
+    /// In total.
+    pub(super) total: usize,
 }
 
-/// A place among the waiting receives, which is given back when this is dropped.
-pub(super) struct Place<'a> {
-    waiting: &'a Waiting,
+/// A registered waiting receive. It is unregistered when this is dropped.
+pub(super) struct WaitingGuard<'a> {
+    waiting: &'a WaitingReceives,
     bytes: usize,
 }
 
-impl Waiting {
-    /// Takes a place for a receive whose request takes this many bytes.
+impl WaitingReceives {
+    /// Registers a waiting receive whose request takes this many bytes.
     ///
     /// # Errors
-    /// `Busy` if there are `max` already, or if they take too much memory.
-    pub(super) fn enter(&self, max: usize, bytes: usize) -> Result<Place<'_>, ServiceError> {
-        let place = Place { waiting: self, bytes };
+    /// `Busy` if `max` receives wait already, or if they take too much memory.
+    pub(super) fn register(&self, max: usize, bytes: usize) -> Result<WaitingGuard<'_>, ServiceError> {
+        let guard = WaitingGuard { waiting: self, bytes };
         let count = self.count.fetch_add(1, Ordering::SeqCst);
         let before = self.bytes.fetch_add(bytes, Ordering::SeqCst);
         if count >= max || before.saturating_add(bytes) > MAX_BYTES {
             return Err(ServiceError::new(ServiceErrorKind::Busy, "polling full"));
         }
-        Ok(place)
+        Ok(guard)
     }
 
     /// The number of waiting receives.
@@ -55,15 +54,15 @@ impl Waiting {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for WaitingGuard<'_> {
     fn drop(&mut self) {
         self.waiting.count.fetch_sub(1, Ordering::SeqCst);
         self.waiting.bytes.fetch_sub(self.bytes, Ordering::SeqCst);
     }
 }
 
-/// A waiting receive that was woken and has not looked for messages yet. If it is cancelled before, another one is woken
-/// in its place.
+/// A waiting receive that was woken and has not scanned for messages yet. If it is cancelled before, another one is woken
+/// instead.
 pub(super) struct Woken<W: Fn()> {
     wake_another: W,
 }
@@ -73,7 +72,8 @@ impl<W: Fn()> Woken<W> {
         Self { wake_another }
     }
 
-    pub(super) fn has_looked(self) {
+    /// Notes that the receive has scanned for messages. No other one is woken then.
+    pub(super) fn has_scanned(self) {
         std::mem::forget(self);
     }
 }
@@ -84,7 +84,7 @@ impl<W: Fn()> Drop for Woken<W> {
     }
 }
 
-/// About how many bytes the names and the filter in a receive take.
+/// The approximate bytes of memory that the names and the filter of a receive take.
 pub(super) fn bytes_of(request: &Receive) -> usize {
     let filter = bytes_of_filter(&request.filter);
     let attempt_id = request.attempt_id.as_ref().map_or(0, String::len);
@@ -92,7 +92,7 @@ pub(super) fn bytes_of(request: &Receive) -> usize {
     request.topic.len() + request.group.len() + filter + attempt_id + lite_client
 }
 
-/// About how many bytes a compiled filter takes.
+/// The approximate bytes of memory that a compiled filter takes.
 pub(super) fn bytes_of_filter(filter: &Filter) -> usize {
     match filter {
         Filter::All => 0,
@@ -106,13 +106,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_bounded_by_count_and_bytes_and_given_back() {
-        let waiting = Waiting::default();
-        let places: Vec<_> = (0..4).map(|_| waiting.enter(4, 10).expect("a place")).collect();
-        assert!(waiting.enter(4, 0).is_err());
-        assert!(waiting.enter(5, MAX_BYTES).is_err());
-        drop(places);
+    fn waiting_receives_are_bounded_by_count_and_bytes() {
+        let waiting = WaitingReceives::default();
+        let guards: Vec<_> = (0..4).map(|_| waiting.register(4, 10).expect("within the limits")).collect();
+        assert!(waiting.register(4, 0).is_err());
+        assert!(waiting.register(5, MAX_BYTES).is_err());
+        drop(guards);
         assert_eq!((waiting.count(), waiting.bytes.load(Ordering::SeqCst)), (0, 0));
-        assert!(waiting.enter(4, MAX_BYTES).is_ok());
+        assert!(waiting.register(4, MAX_BYTES).is_ok());
     }
 }

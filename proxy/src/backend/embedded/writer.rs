@@ -1,7 +1,8 @@
-//! The writer thread: the only one that appends, so that offsets have an order and concurrent sends share an fsync.
+//! The writer thread. It alone appends messages, which orders the offsets and lets concurrent sends share an fsync.
 //!
-//! It takes all changes that wait, puts the messages of each queue together ([`super::chunk`]), commits everything as one
-//! batch, makes the messages visible, and only then answers. It also delivers delayed messages when they are due.
+//! It takes all waiting changes, groups the messages of each queue into chunks ([`super::chunk`]), commits everything
+//! as one batch, makes the messages visible, and only then answers. It also delivers delayed messages when they are
+//! due.
 
 use std::collections::VecDeque;
 use std::iter::Peekable;
@@ -17,37 +18,37 @@ use super::codec::Encoded;
 use super::commit::Commit;
 use super::decisions::Decisions;
 use super::directory::OpenError;
-use super::half_message::HalfMessage;
+use super::half_message::HalfMessageId;
 use super::inbox::{Inbox, InboxThread, WakeUp};
 use super::keys;
 use super::orphan_checks::OrphanChecks;
 use super::queue::Queue;
 use super::store::{Store, unavailable};
-use super::tables::{Tables, nth};
 use super::timer::Timers;
 use super::topic::Topic;
+use super::writer_state::{WriterState, nth};
 use crate::service::ServiceError;
 
-/// Messages for one topic. All of them are stored, or none.
-pub(super) struct Job {
+/// Messages to be stored in one topic. Either all of them are stored, or none.
+pub(super) struct StoreRequest {
     pub(super) topic: Arc<Topic>,
-    pub(super) entries: Vec<Entry>,
-    pub(super) reply: oneshot::Sender<Result<Vec<Placed>, ServiceError>>,
+    pub(super) entries: Vec<NewMessage>,
+    pub(super) reply: oneshot::Sender<Result<Vec<StoredAt>, ServiceError>>,
 }
 
 /// A message and its queue.
-pub(super) struct Entry {
+pub(super) struct NewMessage {
     pub(super) message: Encoded,
     pub(super) queue: u32,
     /// When it may be delivered, in ms since 1970; `None` means at once.
     pub(super) due: Option<u64>,
-    /// For a half message: how long its producer may take before it is asked.
+    /// For a half message, the time until its first orphan check. `None` for other messages.
     pub(super) immunity: Option<Duration>,
 }
 
 /// Where a message was stored.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Placed {
+pub(super) enum StoredAt {
     /// In its queue.
     Queued {
         /// The queue.
@@ -55,23 +56,23 @@ pub(super) enum Placed {
         /// Its offset in the queue.
         offset: u64,
     },
-    /// With the timers.
-    Waiting {
-        /// The queue it will be moved to.
+    /// Among the delayed messages.
+    Delayed {
+        /// The queue that it will be moved to.
         queue: u32,
-        /// Its timer.
+        /// Its timer: the due time in ms since 1970, and a sequence number.
         timer: (u64, u64),
     },
-    /// With the half messages.
+    /// Among the half messages.
     Half {
         /// The queue that a commit moves it to.
         queue: u32,
-        /// Where it is.
-        place: HalfMessage,
+        /// Its coordinates.
+        id: HalfMessageId,
     },
 }
 
-/// The handle of the writer thread.
+/// A handle to the writer thread.
 pub(super) struct Writer {
     thread: InboxThread<Box<dyn Change>>,
 }
@@ -86,10 +87,10 @@ pub(super) struct WriterOptions {
 
 /// A chunk is closed once it has this many bytes, so that reading a message never reads much else.
 const CHUNK_BYTES: usize = 128 << 10;
-/// What a message, or another change, takes in memory beside its bytes.
+/// The bytes of memory that a waiting message or another change takes in addition to its content.
 const ENTRY_OVERHEAD: usize = 256;
 /// The longest time that a send waits for other sends to share its commit.
-const MAX_PAUSE: Duration = Duration::from_micros(500);
+const MAX_BATCHING_DELAY: Duration = Duration::from_micros(500);
 
 impl Writer {
     /// Starts the thread.
@@ -103,11 +104,11 @@ impl Writer {
         let damaged = |error: ServiceError| OpenError::Damaged(directory.clone(), error.to_string());
         let timers = Timers::open(&store).map_err(damaged)?;
         let decisions = Decisions::open(&store).map_err(damaged)?;
-        // The same number is used twice only after a million in a millisecond, or if the clock was set back to that
-        // very millisecond.
+        // Numbers repeat only if more than a million are used in a millisecond, or if the clock was set back to exactly
+        // this millisecond.
         let sequence = clock::now() << 20;
         let mut worker = Worker {
-            tables: Tables { store, catalog, timers, decisions, checks, sequence },
+            state: WriterState { store, catalog, timers, decisions, checks, sequence },
             log_openings: 0,
             cache: Cache { limit: options.cache_bytes, bytes: 0, order: VecDeque::new() },
         };
@@ -121,63 +122,66 @@ impl Writer {
     ///
     /// # Errors
     /// `Busy` if too many bytes wait to be stored, `Unavailable` after [`Writer::stop`].
-    pub(super) fn submit(&self, job: Job) -> Result<WakeUp<Box<dyn Change>>, ServiceError> {
-        let Job { topic, entries, reply } = job;
+    pub(super) fn submit(&self, request: StoreRequest) -> Result<WakeUp<Box<dyn Change>>, ServiceError> {
+        let StoreRequest { topic, entries, reply } = request;
         let bytes = entries.iter().map(|entry| entry.message.len() + ENTRY_OVERHEAD).sum();
-        let make = move |tables: &mut Tables, commit: &mut Commit| tables.place(&topic, entries, commit);
-        self.thread.put(Box::new(Request { make: Some(make), made: None, reply }), bytes)
+        let apply = move |state: &mut WriterState, commit: &mut Commit| state.place(&topic, entries, commit);
+        self.thread.put(Box::new(ChangeRequest { apply: Some(apply), result: None, reply }), bytes)
     }
 
-    /// Has the writer thread run `make`, which adds changes to the next commit. What it returns is the answer once the commit
-    /// is stored. If it returns an error it must have changed nothing.
+    /// Runs `apply` on the writer thread, where it adds changes to the next commit. Its result is sent to the returned
+    /// receiver once the commit is stored. If it returns an error, it must not have changed anything.
     ///
     /// # Errors
     /// As [`Writer::submit`].
-    pub(super) fn change<T, F>(&self, make: F) -> Result<oneshot::Receiver<Answer<T>>, ServiceError>
+    pub(super) fn change<T, F>(&self, apply: F) -> Result<oneshot::Receiver<Answer<T>>, ServiceError>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Tables, &mut Commit) -> Answer<T> + Send + 'static,
+        F: FnOnce(&mut WriterState, &mut Commit) -> Answer<T> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        drop(self.thread.put(Box::new(Request { make: Some(make), made: None, reply }), ENTRY_OVERHEAD)?);
+        let request = ChangeRequest { apply: Some(apply), result: None, reply };
+        drop(self.thread.put(Box::new(request), ENTRY_OVERHEAD)?);
         Ok(answer)
     }
 
-    /// Stores what was submitted, and ends the thread. Blocks until then.
+    /// Stores all submitted messages and changes, and ends the thread. Blocks until then.
     pub(super) fn stop(&self) {
         self.thread.stop();
     }
 }
 
-/// The answer to a request.
+/// The result of a request.
 type Answer<T> = Result<T, ServiceError>;
 
-/// What a request changes, as a part of a commit.
+/// A request that changes the log.
 pub(super) trait Change: Send {
-    /// Adds it to a commit.
-    fn add_to(&mut self, tables: &mut Tables, commit: &mut Commit);
+    /// Adds the changes to a commit.
+    fn add_to(&mut self, state: &mut WriterState, commit: &mut Commit);
     /// Answers the request once the commit is stored, or has failed.
     fn answer(self: Box<Self>, committed: &Answer<()>);
 }
 
-struct Request<T, F> {
-    make: Option<F>,
-    made: Option<Answer<T>>,
+struct ChangeRequest<T, F> {
+    /// Adds the changes to a commit. Taken when it runs.
+    apply: Option<F>,
+    /// What `apply` returned. `None` before it has run.
+    result: Option<Answer<T>>,
     reply: oneshot::Sender<Answer<T>>,
 }
 
-impl<T, F> Change for Request<T, F>
+impl<T, F> Change for ChangeRequest<T, F>
 where
     T: Send,
-    F: FnOnce(&mut Tables, &mut Commit) -> Answer<T> + Send,
+    F: FnOnce(&mut WriterState, &mut Commit) -> Answer<T> + Send,
 {
-    fn add_to(&mut self, tables: &mut Tables, commit: &mut Commit) {
-        self.made = self.make.take().map(|make| make(tables, commit));
+    fn add_to(&mut self, state: &mut WriterState, commit: &mut Commit) {
+        self.result = self.apply.take().map(|apply| apply(state, commit));
     }
 
     fn answer(self: Box<Self>, committed: &Answer<()>) {
         let answer = match committed {
-            Ok(()) => self.made.expect("what was not added to a commit was not stored"),
+            Ok(()) => self.result.expect("each change of a stored commit was added to it"),
             Err(error) => Err(error.clone()),
         };
         // The caller may have given up.
@@ -186,7 +190,7 @@ where
 }
 
 struct Worker {
-    tables: Tables,
+    state: WriterState,
     /// The value of [`Store::log_openings`] when the ends of the queues were read.
     log_openings: u64,
     cache: Cache,
@@ -195,55 +199,55 @@ struct Worker {
 impl Worker {
     fn run(&mut self, inbox: &Inbox<Box<dyn Change>>) {
         let mut pause = Duration::ZERO;
-        while let Some(changes) = inbox.take(self.tables.timers.wait(clock::now()), pause) {
+        while let Some(changes) = inbox.take(self.state.timers.wait(clock::now()), pause) {
             if !changes.is_empty() {
                 let start = Instant::now();
-                self.make_all(changes);
-                // Waiting pays as long as it takes less time than another commit.
-                pause = (start.elapsed() / 2).min(MAX_PAUSE);
+                self.store_all(changes);
+                // Waiting for more sends pays if it takes less time than another commit.
+                pause = (start.elapsed() / 2).min(MAX_BATCHING_DELAY);
             }
-            if self.tables.timers.is_due(clock::now()) {
+            if self.state.timers.is_due(clock::now()) {
                 self.deliver_due();
             }
         }
     }
 
-    fn make_all(&mut self, changes: Vec<Box<dyn Change>>) {
+    fn store_all(&mut self, changes: Vec<Box<dyn Change>>) {
         let mut waiting = changes.into_iter().peekable();
         while waiting.peek().is_some() {
-            let mut made = Vec::with_capacity(waiting.len());
-            let committed = self.make_some(&mut waiting, &mut made);
-            for change in made {
+            let mut included = Vec::with_capacity(waiting.len());
+            let committed = self.store_some(&mut waiting, &mut included);
+            for change in included {
                 change.answer(&committed);
             }
         }
     }
 
-    /// Makes the changes that fit in one commit. Adds them to `made`, also if the commit fails.
-    fn make_some(
+    /// Stores as many changes as fit in one commit. Moves them to `included`, even if the commit fails.
+    fn store_some(
         &mut self,
         waiting: &mut Peekable<impl Iterator<Item = Box<dyn Change>>>,
-        made: &mut Vec<Box<dyn Change>>,
+        included: &mut Vec<Box<dyn Change>>,
     ) -> Result<(), ServiceError> {
-        let mut commit = match self.catch_up().and_then(|()| Commit::new(&self.tables.store)) {
+        let mut commit = match self.reload_after_reopening().and_then(|()| Commit::new(&self.state.store)) {
             Ok(commit) => commit,
             Err(error) => {
-                made.extend(waiting);
+                included.extend(waiting);
                 return Err(error);
             }
         };
         while let Some(mut change) = waiting.next_if(|_| !commit.is_full()) {
-            change.add_to(&mut self.tables, &mut commit);
-            made.push(change);
+            change.add_to(&mut self.state, &mut commit);
+            included.push(change);
         }
         self.commit(commit)
     }
 
-    /// Makes everything durable, then visible.
+    /// Writes a commit to the log, and then makes its messages visible.
     fn commit(&mut self, mut commit: Commit) -> Result<(), ServiceError> {
-        let forgotten = self.tables.decisions.write(&mut commit);
+        let forgotten = self.state.decisions.write(&mut commit);
         let Commit { log, appends, records, decided, checks, .. } = commit;
-        let mut batch = log.batch(self.tables.store.message_durability());
+        let mut batch = log.batch(self.state.store.message_durability());
         for (key, value) in records {
             match value {
                 Some(value) => batch.insert(&log, &*key, value),
@@ -263,7 +267,7 @@ impl Worker {
         }
         let start = Instant::now();
         batch.commit().map_err(|e| unavailable(&e))?;
-        self.tables.store.message_writes.add(start.elapsed());
+        self.state.store.message_writes.add(start.elapsed());
         for (append, chunk) in chunks {
             self.cache.add(&append.queue, chunk);
         }
@@ -271,24 +275,24 @@ impl Worker {
             append.topic.messages_arrived(append.messages.len());
         }
         self.cache.shrink();
-        self.tables.decisions.committed(decided, forgotten);
-        self.tables.checks.added(&checks);
+        self.state.decisions.committed(decided, forgotten);
+        self.state.checks.added(&checks);
         Ok(())
     }
 
-    /// Moves the delayed messages that are due to their queues.
+    /// Moves due delayed messages to their queues.
     fn deliver_due(&mut self) {
         if let Err(error) = self.try_deliver_due() {
-            if self.tables.store.failure().is_none() {
-                tracing::error!(%error, "delayed messages can't be delivered now");
+            if self.state.store.failure().is_none() {
+                tracing::error!(%error, "failed to deliver delayed messages; trying again later");
             }
-            self.tables.timers.postpone();
+            self.state.timers.postpone();
         }
     }
 
     fn try_deliver_due(&mut self) -> Result<(), ServiceError> {
-        self.catch_up()?;
-        let Tables { store, catalog, timers, .. } = &self.tables;
+        self.reload_after_reopening()?;
+        let WriterState { store, catalog, timers, .. } = &self.state;
         let due = timers.due(store, clock::now())?;
         let last = due.last().map(|timer| timer.at);
         let mut commit = Commit::new(store)?;
@@ -303,35 +307,35 @@ impl Worker {
             }
         }
         self.commit(commit)?;
-        let Tables { store, timers, .. } = &mut self.tables;
+        let WriterState { store, timers, .. } = &mut self.state;
         match last {
             Some(last) => timers.delivered(store, last),
-            // The send that set the timer was not stored.
-            None => timers.look_ahead(store),
+            // The commit with the timer failed.
+            None => timers.find_next_due(store),
         }
     }
 
-    /// Reads the ends of the queues, the timers and the decisions again after the log was opened again: messages whose
-    /// sends were answered with an error may be in it.
-    fn catch_up(&mut self) -> Result<(), ServiceError> {
-        let Tables { store, catalog, timers, decisions, checks, .. } = &mut self.tables;
+    /// If the log was opened again, reads the ends of the queues, the timers and the decisions from it. It may contain
+    /// messages whose sends were answered with an error.
+    fn reload_after_reopening(&mut self) -> Result<(), ServiceError> {
+        let WriterState { store, catalog, timers, decisions, checks, .. } = &mut self.state;
         let openings = store.log_openings();
         if openings == self.log_openings {
             return Ok(());
         }
         for topic in catalog.topics_and_lite_topics() {
-            let found = topic.find_ends(store)?;
+            let found = topic.reload_ends(store)?;
             topic.messages_arrived(found);
         }
-        timers.start_over(store)?;
+        timers.reload(store)?;
         *decisions = Decisions::open(store)?;
-        checks.start_over();
+        checks.reload();
         self.log_openings = openings;
         Ok(())
     }
 }
 
-/// Cuts messages into pieces, one for each chunk.
+/// Splits messages into slices, one for each chunk.
 fn split(messages: &[Encoded]) -> impl Iterator<Item = &[Encoded]> {
     let mut rest = messages;
     std::iter::from_fn(move || {
@@ -340,14 +344,15 @@ fn split(messages: &[Encoded]) -> impl Iterator<Item = &[Encoded]> {
             bytes += message.len();
             bytes >= CHUNK_BYTES
         });
-        let (piece, after) = rest.split_at(full.map_or(rest.len(), |last| last + 1));
+        let (chunk, after) = rest.split_at(full.map_or(rest.len(), |last| last + 1));
         rest = after;
-        (!piece.is_empty()).then_some(piece)
+        (!chunk.is_empty()).then_some(chunk)
     })
 }
 
-/// The chunks that are in memory.
+/// Bounds the memory of the recent chunks that the queues hold.
 struct Cache {
+    /// The most bytes.
     limit: usize,
     bytes: usize,
     // The queue of each chunk, oldest first.

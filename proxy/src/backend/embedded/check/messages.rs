@@ -1,68 +1,69 @@
-//! The database `log`: whether all messages can be read, and which are missing.
+//! Checks the database `log`: whether all messages can be read, and which are missing.
 
 use bytes::Bytes;
 
 use super::super::chunk::Chunk;
 use super::super::codec;
-use super::super::half_message::{self, Record};
+use super::super::half_message::{self, HalfMessage};
 use super::super::keys;
-use super::super::store::Opened;
+use super::super::store::OpenDatabase;
 use super::names::Names;
 use super::scan::{Item, Scan};
-use super::{BACKUP, COPY, Finding, Progress};
+use super::{BACKUP_ADVICE, COPY_ADVICE, CheckProgress, Finding};
 
-/// What the database holds.
+/// The numbers of messages in the database.
 #[derive(Default)]
 pub(super) struct Counts {
     pub(super) messages: u64,
     pub(super) waiting: u64,
 }
 
-/// The place in the database.
+/// The current position of the check.
 #[derive(Default)]
-struct Place {
+struct Position {
     /// The topic and the queue.
     queue: Option<(u32, u32)>,
     /// The offset that the next chunk should have.
     next: Option<u64>,
-    /// The offset from which on what was found is damaged.
+    /// The first offset of the current damage. `None` if the last chunk was readable.
     damaged_from: Option<u64>,
 }
 
 /// Reads the whole database.
 pub(super) fn read(
-    log: &Opened,
+    log: &OpenDatabase,
     names: &Names,
     findings: &mut Vec<Finding>,
-    progress: &mut Progress<'_>,
+    progress: &mut CheckProgress<'_>,
 ) -> Result<Counts, fjall::Error> {
-    let mut reading = Reading { names, findings, counts: Counts::default(), place: Place::default() };
+    let mut check =
+        MessagesCheck { names, findings, counts: Counts::default(), position: Position::default() };
     for item in Scan::new(log) {
         match item? {
             Item::Entry(key, value) => {
                 progress.add(key.len() + value.len());
                 let value = Bytes::from(value);
-                if reading.entry(&key, value.clone()) {
+                if check.entry(&key, value.clone()) {
                     progress.sink.log(&key, &value)?;
                 }
             }
-            Item::Damaged(key) => reading.damaged(&key),
-            Item::Gap(before, after) => reading.gap(&before, after.as_deref()),
+            Item::Damaged(key) => check.damaged(&key),
+            Item::Gap(before, after) => check.gap(&before, after.as_deref()),
         }
     }
-    reading.leave_queue();
-    Ok(reading.counts)
+    check.leave_queue();
+    Ok(check.counts)
 }
 
-struct Reading<'a> {
+struct MessagesCheck<'a> {
     names: &'a Names,
     findings: &'a mut Vec<Finding>,
     counts: Counts,
-    place: Place,
+    position: Position,
 }
 
-impl Reading<'_> {
-    /// Notes a record. Returns whether it is sound.
+impl MessagesCheck<'_> {
+    /// Checks a record. Returns whether it is sound.
     fn entry(&mut self, key: &[u8], value: Bytes) -> bool {
         let is_sound = match kind(key) {
             Kind::Chunk { topic, queue, first } => return self.chunk((topic, queue), first, value),
@@ -72,7 +73,7 @@ impl Reading<'_> {
             }
             Kind::Half => {
                 self.counts.waiting += 1;
-                let record = Record::decode(value);
+                let record = HalfMessage::decode(value);
                 record.is_ok_and(|record| codec::decode(&record.message.body).is_ok())
             }
             Kind::Check => half_message::decode_check(&value).is_ok(),
@@ -98,34 +99,34 @@ impl Reading<'_> {
             self.lost(*from, Some(*to));
         }
         self.counts.messages += chunk.end() - first - unreadable.len() as u64;
-        self.place.next = Some(chunk.end());
+        self.position.next = Some(chunk.end());
         unreadable.is_empty()
     }
 
     fn enter(&mut self, queue: (u32, u32)) {
-        if self.place.queue != Some(queue) {
+        if self.position.queue != Some(queue) {
             self.leave_queue();
-            self.place = Place { queue: Some(queue), next: None, damaged_from: None };
+            self.position = Position { queue: Some(queue), next: None, damaged_from: None };
         }
     }
 
-    /// Reports what is missing before this offset.
+    /// Reports the messages that are missing before this offset.
     fn end_damage(&mut self, first: u64) {
-        let expected = self.place.next.filter(|next| *next < first);
-        if let Some(from) = self.place.damaged_from.take().or(expected) {
+        let expected = self.position.next.filter(|next| *next < first);
+        if let Some(from) = self.position.damaged_from.take().or(expected) {
             self.lost(from, Some(first.saturating_sub(1).max(from)));
         }
     }
 
     fn leave_queue(&mut self) {
-        if let Some(from) = self.place.damaged_from.take() {
+        if let Some(from) = self.position.damaged_from.take() {
             self.lost(from, None);
         }
     }
 
     fn damaged_chunk(&mut self, first: u64) {
-        let from = self.place.next.unwrap_or(first);
-        self.place.damaged_from.get_or_insert(from);
+        let from = self.position.next.unwrap_or(first);
+        self.position.damaged_from.get_or_insert(from);
     }
 
     fn damaged(&mut self, key: &[u8]) {
@@ -141,7 +142,7 @@ impl Reading<'_> {
                     _ => String::new(),
                 };
                 let place = format!("database log, {what}{topic}");
-                self.findings.push(Finding::damage(place, cost, BACKUP));
+                self.findings.push(Finding::damage(place, cost, BACKUP_ADVICE));
             }
         }
     }
@@ -149,29 +150,29 @@ impl Reading<'_> {
     fn gap(&mut self, before: &[u8], after: Option<&[u8]>) {
         if let Kind::Chunk { topic, queue, .. } = kind(before) {
             self.enter((topic, queue));
-            let from = self.place.next.unwrap_or_default();
-            self.place.damaged_from.get_or_insert(from);
+            let from = self.position.next.unwrap_or_default();
+            self.position.damaged_from.get_or_insert(from);
         }
         let place = format!(
             "database log, a block of a table between {} and {}",
             self.describe(before),
             after.map_or_else(|| "the end".to_owned(), |after| self.describe(after)),
         );
-        let cost = "the storage can't merge this table with others: writes will fail at some time";
-        self.findings.push(Finding::damage(place, cost, COPY));
-        // A block may reach into the queue that follows.
+        let cost = "the storage engine can't merge this table with others: writes will fail eventually";
+        self.findings.push(Finding::damage(place, cost, COPY_ADVICE));
+        // A damaged block may extend into the next queue.
         if let Some(Kind::Chunk { topic, queue, first }) = after.map(kind)
-            && self.place.queue != Some((topic, queue))
+            && self.position.queue != Some((topic, queue))
         {
             self.enter((topic, queue));
             if first > 0 {
-                self.place.damaged_from = Some(0);
+                self.position.damaged_from = Some(0);
             }
         }
     }
 
     fn lost(&mut self, first: u64, last: Option<u64>) {
-        let Some((topic, queue)) = self.place.queue else { return };
+        let Some((topic, queue)) = self.position.queue else { return };
         let offsets = match last {
             Some(last) => format!("offsets {first} to {last}"),
             None => format!("offsets from {first} on"),
@@ -185,7 +186,11 @@ impl Reading<'_> {
             queue: Some(queue),
             first_offset: Some(first),
             last_offset: last,
-            ..Finding::damage(format!("{}, queue {queue}, {offsets}", self.names.topic(topic)), &cost, GO_ON)
+            ..Finding::damage(
+                format!("{}, queue {queue}, {offsets}", self.names.topic(topic)),
+                &cost,
+                LOST_MESSAGES_ADVICE,
+            )
         });
     }
 
@@ -200,10 +205,11 @@ impl Reading<'_> {
     }
 }
 
-const GO_ON: &str = "nothing has to be done: consumers go on after them. To have them back, restore the data directory from \
-                     a backup";
+/// The advice for lost messages.
+const LOST_MESSAGES_ADVICE: &str = "no action needed: consumers continue after the lost messages. To get them back, restore the data \
+                     directory from a backup";
 
-/// What a key belongs to.
+/// The kind of a record.
 pub(super) enum Kind {
     Chunk { topic: u32, queue: u32, first: u64 },
     Half,
@@ -214,7 +220,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// What it is, and what its loss costs.
+    /// A description of the record, and the consequences of its loss.
     fn texts(&self) -> (&'static str, &'static str) {
         match self {
             Self::Timer => ("a delayed message", "the message is lost, and later ones may not be delivered"),
@@ -224,12 +230,12 @@ impl Kind {
             }
             Self::Decision => ("a decision about a half message", "the proxy does not start"),
             Self::Chunk { .. } => ("messages", "they are lost"),
-            Self::Unknown => ("a record of an unknown kind", "it has no use for this version"),
+            Self::Unknown => ("a record of an unknown kind", "this version does not use it"),
         }
     }
 }
 
-/// What a key belongs to.
+/// Returns the kind of the record with this key.
 pub(super) fn kind(key: &[u8]) -> Kind {
     if keys::timer_parts(key).is_some() {
         return Kind::Timer;
@@ -246,7 +252,7 @@ pub(super) fn kind(key: &[u8]) -> Kind {
     }
 }
 
-/// The number in the first four bytes.
+/// The id in the first four bytes of a key.
 pub(super) fn id(key: &[u8]) -> u32 {
     key.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes))
 }

@@ -1,10 +1,11 @@
-//! Checks a data directory that no proxy uses: reads all of it, by way of a copy that shares its large files.
+//! `store check`: reads the whole data directory of a stopped proxy and reports damage. It reads a temporary copy that
+//! links to the large files of the directory.
 
-mod copy;
 mod messages;
 mod names;
-mod rescue;
 mod scan;
+mod store_copy;
+mod temporary_copy;
 #[cfg(test)]
 mod tests;
 
@@ -16,67 +17,67 @@ use serde::Serialize;
 
 use super::config::Flush;
 use super::directory::{DataDirectory, OpenError};
-use super::journal::{self, Flaw};
+use super::journal::{self, BrokenJournal};
 use super::keys;
-use super::store::{LOG, Opened, STATE, is_synced_in_state, open_log_in, open_state_in};
-use copy::Copy;
+use super::store::{LOG, OpenDatabase, STATE, is_synced_in_state, open_log_in, open_state_in};
 use names::Names;
-pub use rescue::{CopyReport, copy};
+pub use store_copy::{CopyReport, copy};
+use temporary_copy::TemporaryCopy;
 
-/// What to do about most damage.
-const BACKUP: &str = "restore the data directory from a backup";
-/// What to do about damage that the storage meets again and again.
-const COPY: &str =
+/// The advice for most damage.
+const BACKUP_ADVICE: &str = "restore the data directory from a backup";
+/// The advice for damaged blocks, which make writes fail eventually.
+const COPY_ADVICE: &str =
     "copy what can be read into a new directory (store copy), or restore the data directory from a backup";
 
-/// What a check has found.
+/// The result of a check.
 #[derive(Debug, Serialize)]
 pub struct CheckReport {
     /// The data directory.
     pub directory: PathBuf,
-    /// How many bytes of records were read.
+    /// The bytes of records that were read.
     pub bytes: u64,
-    /// Topics, with lite topics.
+    /// The number of topics, including lite topics.
     pub topics: u64,
-    /// Consumer groups.
+    /// The number of consumer groups.
     pub groups: u64,
-    /// Messages in queues that can be read.
+    /// The number of readable messages in queues.
     pub messages: u64,
-    /// Delayed messages and half messages.
+    /// The number of delayed messages and half messages.
     pub waiting_messages: u64,
-    /// Deliveries that are not settled.
+    /// The number of unsettled deliveries.
     pub leases: u64,
-    /// What is wrong.
+    /// The problems that were found.
     pub findings: Vec<Finding>,
 }
 
-/// Something that is wrong with a data directory.
+/// A problem in a data directory.
 #[derive(Debug, Serialize)]
 pub struct Finding {
-    /// Whether something is lost. Otherwise it is a trace of a crash that the next start removes.
+    /// Whether data is lost. If not, it is a trace of a crash, which the next start removes.
     pub damaged: bool,
-    /// Where it is.
+    /// The damaged part of the directory.
     pub place: String,
-    /// The topic, for messages.
+    /// The topic of lost messages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
-    /// The queue, for messages.
+    /// The queue of lost messages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<u32>,
-    /// The first offset that is lost.
+    /// The first lost offset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_offset: Option<u64>,
-    /// The last offset that is lost, if it is known.
+    /// The last lost offset. `None` if it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_offset: Option<u64>,
-    /// What it costs.
+    /// The consequences.
     pub cost: String,
-    /// What to do.
+    /// What to do about it.
     pub advice: String,
 }
 
 impl CheckReport {
-    /// Whether something is lost.
+    /// Whether data is lost.
     #[must_use]
     pub fn is_damaged(&self) -> bool {
         self.findings.iter().any(|finding| finding.damaged)
@@ -98,35 +99,37 @@ impl Finding {
     }
 }
 
-/// How far a check has got.
-struct Progress<'a> {
+/// The progress of a check.
+struct CheckProgress<'a> {
+    /// The bytes that were read.
     read: u64,
+    /// About how many bytes there are.
     expected: u64,
     tell: &'a mut dyn FnMut(u64, u64),
     sink: &'a mut dyn Sink,
 }
 
-impl Progress<'_> {
+impl CheckProgress<'_> {
     fn add(&mut self, bytes: usize) {
         self.read += bytes as u64;
         (self.tell)(self.read, self.expected.max(self.read));
     }
 }
 
-/// What is done with a record that can be read.
+/// Receives all readable records.
 trait Sink {
-    /// Takes a record of the database `state`.
+    /// Receives a record of the database `state`.
     fn state(&mut self, key: &[u8], value: &[u8]) -> fjall::Result<()>;
-    /// Hears what the database `state` says, before the first record of `log`.
+    /// Receives the names of topics and groups, before the first record of `log`.
     fn names(&mut self, names: &Names);
-    /// Takes a record of the database `log`.
+    /// Receives a record of the database `log`.
     fn log(&mut self, key: &[u8], value: &[u8]) -> fjall::Result<()>;
 }
 
-/// Does nothing.
-struct NoSink;
+/// Ignores all records.
+struct IgnoreRecords;
 
-impl Sink for NoSink {
+impl Sink for IgnoreRecords {
     fn state(&mut self, _: &[u8], _: &[u8]) -> fjall::Result<()> {
         Ok(())
     }
@@ -137,34 +140,34 @@ impl Sink for NoSink {
 }
 
 /// Checks both databases of a data directory: the journals, each block and each message. Never writes to the directory.
-/// `tell` is called often, with the bytes that were read and about how many there are.
+/// `tell` is called often, with the number of bytes that were read, and with about how many bytes there are.
 ///
 /// # Errors
-/// [`OpenError`] if the directory is none, is in use, or can't be read.
+/// [`OpenError`] if it is not a data directory, is in use, or can't be read.
 pub fn check(directory: &Path, tell: &mut dyn FnMut(u64, u64)) -> Result<CheckReport, OpenError> {
-    read(directory, &mut NoSink, tell)
+    read(directory, &mut IgnoreRecords, tell)
 }
 
-/// Checks a data directory, and hands out what can be read.
+/// Checks a data directory, and passes all readable records to `sink`.
 fn read(
     directory: &Path,
     sink: &mut dyn Sink,
     tell: &mut dyn FnMut(u64, u64),
 ) -> Result<CheckReport, OpenError> {
-    let taken = DataDirectory::take_to_read(directory)?;
+    let directory_lock = DataDirectory::open_to_read(directory)?;
     let io = |error: io::Error| OpenError::Io(directory.to_owned(), error);
-    let (state_folder, log_folder) = (taken.part(STATE), taken.part(LOG));
-    let state_flaws = journal::inspect(&state_folder, is_synced_in_state).map_err(io)?;
-    // Without a word about it, the stricter rule: it reports more.
-    let is_synced = taken.flush().map_err(io)?.unwrap_or_default() == Flush::Sync;
-    let log_flaws = journal::inspect(&log_folder, |_| is_synced).map_err(io)?;
+    let (state_folder, log_folder) = (directory_lock.join(STATE), directory_lock.join(LOG));
+    let broken_state_journals = journal::inspect(&state_folder, is_synced_in_state).map_err(io)?;
+    // If the flush mode is not recorded, the stricter rule applies, which reports more.
+    let is_synced = directory_lock.recorded_flush().map_err(io)?.unwrap_or_default() == Flush::Sync;
+    let broken_log_journals = journal::inspect(&log_folder, |_| is_synced).map_err(io)?;
     let mut findings = Vec::new();
-    let state_copy = Copy::of(&state_folder, &state_flaws).map_err(io)?;
-    let log_copy = Copy::of(&log_folder, &log_flaws).map_err(io)?;
+    let state_copy = TemporaryCopy::of(&state_folder, &broken_state_journals).map_err(io)?;
+    let log_copy = TemporaryCopy::of(&log_folder, &broken_log_journals).map_err(io)?;
     let state = open(STATE, open_state_in(&state_copy.path(), 0), &mut findings);
     let log = open(LOG, open_log_in(&log_copy.path(), 0), &mut findings);
     let expected = [&state, &log].into_iter().flatten().map(|part| part.disk_space()).sum();
-    let mut progress = Progress { read: 0, expected, tell, sink };
+    let mut progress = CheckProgress { read: 0, expected, tell, sink };
     let failed = |error: fjall::Error| OpenError::Damaged(directory.to_owned(), error.to_string());
     let names = match &state {
         Some(state) => Names::read(state, &mut findings, &mut progress).map_err(failed)?,
@@ -175,9 +178,9 @@ fn read(
         Some(log) => messages::read(log, &names, &mut findings, &mut progress).map_err(failed)?,
         None => messages::Counts::default(),
     };
-    findings.extend(state_flaws.iter().map(|flaw| journal_finding(flaw, |_| None)));
+    findings.extend(broken_state_journals.iter().map(|journal| journal_finding(journal, |_| None)));
     let place = |key: &[u8]| keys::chunk_first(key).map(|first| (names.topic_of(key), first));
-    findings.extend(log_flaws.iter().map(|flaw| journal_finding(flaw, place)));
+    findings.extend(broken_log_journals.iter().map(|journal| journal_finding(journal, place)));
     let (topics, groups) = names.counts();
     Ok(CheckReport {
         directory: directory.to_owned(),
@@ -191,23 +194,27 @@ fn read(
     })
 }
 
-fn open(name: &str, opened: fjall::Result<Opened>, findings: &mut Vec<Finding>) -> Option<Opened> {
+fn open(
+    name: &str,
+    opened: fjall::Result<OpenDatabase>,
+    findings: &mut Vec<Finding>,
+) -> Option<OpenDatabase> {
     opened
         .map_err(|error| {
-            let place = format!("database {name}: it can't be opened: {error}");
-            let cost = "the proxy does not start, and what is in the database can't be checked";
-            findings.push(Finding::damage(place, cost, BACKUP));
+            let place = format!("database {name}: failed to open it: {error}");
+            let cost = "the proxy does not start, and the content of the database can't be checked";
+            findings.push(Finding::damage(place, cost, BACKUP_ADVICE));
         })
         .ok()
 }
 
-/// Describes a flaw. `place` returns the queue and the offset of a key.
-fn journal_finding(flaw: &Flaw, place: impl Fn(&[u8]) -> Option<(String, u64)>) -> Finding {
-    let Flaw { file, at, rest, later_keys, later_batches, is_damage } = flaw;
+/// Describes a broken journal. `place` returns the queue and the offset of a key.
+fn journal_finding(journal: &BrokenJournal, place: impl Fn(&[u8]) -> Option<(String, u64)>) -> Finding {
+    let BrokenJournal { file, at, rest, later_keys, later_batches, is_damage } = journal;
     let text = format!("journal {}, from byte {at} on", file.display());
     if !is_damage {
-        let cost = format!("nothing: a write of {rest} bytes was interrupted, and never acknowledged");
-        let advice = "nothing has to be done: the next start drops it";
+        let cost = format!("none: a write of {rest} bytes was interrupted, and never acknowledged");
+        let advice = "no action needed: the next start removes the interrupted write";
         return Finding { damaged: false, ..Finding::damage(text, &cost, advice) };
     }
     let mut queues: BTreeMap<String, (u64, u64)> = BTreeMap::new();
@@ -224,7 +231,7 @@ fn journal_finding(flaw: &Flaw, place: impl Fn(&[u8]) -> Option<(String, u64)>) 
         cost = format!("{cost}: {}", queues.join("; "));
     }
     let advice = format!(
-        "restore the data directory from a backup, or give up the rest with: truncate --size={at} {}",
+        "restore the data directory from a backup, or drop the rest of the journal with: truncate --size={at} {}",
         file.display()
     );
     Finding::damage(text, &cost, &advice)

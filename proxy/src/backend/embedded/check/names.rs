@@ -1,4 +1,5 @@
-//! The database `state`: what the catalog and the progress of groups say, and whether all of it can be read.
+//! Checks the database `state`: whether the catalog and the progress of groups can be read. Collects the names of
+//! topics and groups.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,29 +8,29 @@ use super::super::catalog_users;
 use super::super::keys;
 use super::super::lease::Lease;
 use super::super::lite_topics;
-use super::super::store::Opened;
+use super::super::store::OpenDatabase;
 use super::scan::{Item, Scan};
-use super::{BACKUP, Finding, Progress};
+use super::{BACKUP_ADVICE, CheckProgress, Finding};
 
 /// The names of topics and groups by their ids.
 #[derive(Default)]
 pub(super) struct Names {
     topics: HashMap<u32, String>,
     groups: HashMap<u32, String>,
-    // The kind and the id of what is to be removed.
+    // The kinds and ids of deleted topics and groups whose data is not removed yet.
     deleted: HashSet<(u8, u32)>,
-    // The topic, name and id of each lite topic: their records come before those of topics.
+    // The LITE topic, name and id of each lite topic. Their records come before those of topics.
     lite_topics: Vec<(u32, String, u32)>,
-    /// How many leases there are.
+    /// The number of leases.
     pub(super) leases: u64,
 }
 
 impl Names {
     /// Reads the whole database.
     pub(super) fn read(
-        state: &Opened,
+        state: &OpenDatabase,
         findings: &mut Vec<Finding>,
-        progress: &mut Progress<'_>,
+        progress: &mut CheckProgress<'_>,
     ) -> Result<Self, fjall::Error> {
         let mut names = Self::default();
         let mut damaged = Vec::new();
@@ -57,12 +58,12 @@ impl Names {
         Ok(names)
     }
 
-    /// How many topics there are, and how many groups. Lite topics count.
+    /// The number of topics, including lite topics, and the number of groups.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.topics.len() as u64, self.groups.len() as u64)
     }
 
-    /// The ids of all topics, and of all groups, with those whose data is to be removed.
+    /// The ids of all topics and of all groups, including deleted ones whose data is not removed yet.
     pub(super) fn ids(&self) -> (HashSet<u32>, HashSet<u32>) {
         let deleted =
             |wanted: u8| self.deleted.iter().filter(move |(kind, _)| *kind == wanted).map(|(_, id)| *id);
@@ -76,13 +77,13 @@ impl Names {
         ids.copied().max().unwrap_or_default()
     }
 
-    /// A topic's name, or what is known of it.
+    /// Describes a topic by its name, or by its id if the name is not known.
     pub(super) fn topic(&self, id: u32) -> String {
         let unknown = || format!("a deleted or lost topic with the id {id}");
         self.topics.get(&id).map_or_else(unknown, |name| format!("topic {name}"))
     }
 
-    /// The topic and the queue of a key of a chunk.
+    /// Describes the topic and the queue of a chunk by its key.
     pub(super) fn topic_of(&self, key: &[u8]) -> String {
         let number =
             |from: usize| key.get(from..from + 4).and_then(|id| id.try_into().ok()).map(u32::from_be_bytes);
@@ -95,9 +96,9 @@ impl Names {
         self.groups.get(&id).map_or_else(unknown, |name| format!("group {name}"))
     }
 
-    /// Notes a record. `None` if it can't be decoded.
+    /// Adds a record. Returns `None` if it can't be decoded.
     fn add(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
-        if let Some(key) = key.strip_prefix(&keys::NOBODY) {
+        if let Some(key) = key.strip_prefix(&keys::RESERVED_ID) {
             return self.add_to_catalog(key, value);
         }
         match keys::progress_parts(key)? {
@@ -149,25 +150,25 @@ impl Names {
     fn finding(&self, key: &[u8], gap: Option<Option<Vec<u8>>>) -> Finding {
         let what = self.describe(key);
         let (place, is_catalog) = match gap {
-            None => (what, key.starts_with(&keys::NOBODY)),
+            None => (what, key.starts_with(&keys::RESERVED_ID)),
             Some(Some(after)) => (
                 format!("records between {what} and {}", self.describe(&after)),
-                key.is_empty() || key.starts_with(&keys::NOBODY),
+                key.is_empty() || key.starts_with(&keys::RESERVED_ID),
             ),
             Some(None) => (format!("all records after {what}"), key.is_empty()),
         };
         let (cost, advice) = if is_catalog {
             let cost = "topics, groups or users are lost, with their settings, and the proxy does not start";
-            (cost, BACKUP)
+            (cost, BACKUP_ADVICE)
         } else {
-            let cost = "a group does not know what it has consumed: its requests fail";
+            let cost = "the progress of a group is lost: its requests fail";
             (cost, "delete the group and create it again, or restore the data directory from a backup")
         };
         Finding::damage(format!("database state, {place}"), cost, advice)
     }
 
     fn describe(&self, key: &[u8]) -> String {
-        if let Some(key) = key.strip_prefix(&keys::NOBODY) {
+        if let Some(key) = key.strip_prefix(&keys::RESERVED_ID) {
             let (kind, name) = key.split_first().unwrap_or((&0, &[]));
             let name = String::from_utf8_lossy(name);
             return match *kind {

@@ -1,50 +1,54 @@
-//! Reads all of a keyspace, also what follows damage.
+//! Reads a whole keyspace, including the records after damaged blocks.
 
 use std::cell::RefCell;
 
 use super::super::damage::is_damage;
-use super::super::store::Opened;
+use super::super::store::OpenDatabase;
 
-/// What is found in a keyspace.
+/// An item of a keyspace.
 pub(super) enum Item {
     /// A key and its value.
     Entry(Vec<u8>, Vec<u8>),
     /// A key whose value is damaged.
     Damaged(Vec<u8>),
-    /// Keys that are damaged: those after the first key and before the second one. Without a second one, all that follow.
+    /// Damaged keys: all between the first and the second key. Without a second key, all after the first one.
     Gap(Vec<u8>, Option<Vec<u8>>),
 }
 
-/// The items of a keyspace, in the order of their keys.
+/// Iterates over the items of a keyspace, in the order of their keys.
 pub(super) struct Scan<'a> {
-    part: &'a Opened,
+    database: &'a OpenDatabase,
     found: Option<fjall::Iter>,
     last: Vec<u8>,
 }
 
-/// What a key leads to.
-enum Next {
+/// The result of a search for the first key from a position on.
+enum SearchResult {
     Key(Vec<u8>),
+    /// There is no key.
     End,
+    /// The search ends in a damaged block.
     Unreadable,
 }
 
 impl<'a> Scan<'a> {
-    /// The items of this keyspace.
-    pub(super) fn new(part: &'a Opened) -> Self {
-        Self { part, found: Some(part.iter()), last: Vec::new() }
+    /// Begins at the first key.
+    pub(super) fn new(database: &'a OpenDatabase) -> Self {
+        Self { database, found: Some(database.iter()), last: Vec::new() }
     }
 
-    fn look(&self, from: u128) -> Result<Next, fjall::Error> {
-        let Some(entry) = self.part.range(from.to_be_bytes()..).next() else { return Ok(Next::End) };
+    fn search(&self, from: u128) -> Result<SearchResult, fjall::Error> {
+        let Some(entry) = self.database.range(from.to_be_bytes()..).next() else {
+            return Ok(SearchResult::End);
+        };
         match entry.key() {
-            Ok(key) => Ok(Next::Key(key.to_vec())),
-            Err(error) if is_damage(&error) => Ok(Next::Unreadable),
+            Ok(key) => Ok(SearchResult::Key(key.to_vec())),
+            Err(error) if is_damage(&error) => Ok(SearchResult::Unreadable),
             Err(error) => Err(error),
         }
     }
 
-    /// The first key after the last one that can be found. Keys that have their first 16 bytes in common are not told apart.
+    /// Finds the first readable key after the current damage by binary search over the first 16 bytes of keys.
     fn end_of_damage(&self) -> Result<Option<Vec<u8>>, fjall::Error> {
         let mut begin = [0; 16];
         let length = self.last.len().min(begin.len());
@@ -52,19 +56,19 @@ impl<'a> Scan<'a> {
         let (mut inside, mut step) = (u128::from_be_bytes(begin), 1u128);
         let (mut beyond, mut found) = loop {
             let probe = inside.saturating_add(step);
-            match self.look(probe)? {
-                Next::Unreadable if probe == u128::MAX => return Ok(None),
-                Next::Unreadable => (inside, step) = (probe, step.saturating_mul(2)),
-                Next::Key(key) => break (probe, Some(key)),
-                Next::End => break (probe, None),
+            match self.search(probe)? {
+                SearchResult::Unreadable if probe == u128::MAX => return Ok(None),
+                SearchResult::Unreadable => (inside, step) = (probe, step.saturating_mul(2)),
+                SearchResult::Key(key) => break (probe, Some(key)),
+                SearchResult::End => break (probe, None),
             }
         };
         while beyond - inside > 1 {
             let middle = inside + (beyond - inside) / 2;
-            match self.look(middle)? {
-                Next::Unreadable => inside = middle,
-                Next::Key(key) => (beyond, found) = (middle, Some(key)),
-                Next::End => (beyond, found) = (middle, None),
+            match self.search(middle)? {
+                SearchResult::Unreadable => inside = middle,
+                SearchResult::Key(key) => (beyond, found) = (middle, Some(key)),
+                SearchResult::End => (beyond, found) = (middle, None),
             }
         }
         Ok(found)
@@ -93,7 +97,7 @@ impl Iterator for Scan<'_> {
             (Err(error), None) if is_damage(&error) => match self.end_of_damage() {
                 Ok(next) => {
                     let before = self.last.clone();
-                    self.found = next.as_ref().map(|next| self.part.range(next.clone()..));
+                    self.found = next.as_ref().map(|next| self.database.range(next.clone()..));
                     Some(Ok(Item::Gap(before, next)))
                 }
                 Err(error) => Some(Err(error)),

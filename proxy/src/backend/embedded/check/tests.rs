@@ -1,3 +1,5 @@
+//! Tests of `store check` and `store copy`.
+
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -15,7 +17,7 @@ async fn broker(directory: &TempDir) -> Broker {
     open_broker(EmbeddedConfig { data_dir, default_queues: 1, ..EmbeddedConfig::default() }).await
 }
 
-/// A directory with messages of this size, each in a chunk of its own, and one that is delivered.
+/// Creates a directory with messages of this size, each in a chunk of its own. One of them is delivered.
 async fn filled(count: usize, size: usize) -> TempDir {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let broker = broker(&directory).await;
@@ -30,7 +32,7 @@ async fn filled(count: usize, size: usize) -> TempDir {
     directory
 }
 
-/// Waits until the writer thread has left the directory.
+/// Checks a directory after the writer thread has released it.
 fn checked(directory: &TempDir) -> CheckReport {
     loop {
         match check(directory.path(), &mut |_, _| {}) {

@@ -15,8 +15,10 @@ use rand::{RngExt, SeedableRng};
 use crate::service::{
     AckOutcome, Delay, Delivery, InvisibleOutcome, Message, NextAttempt, Settle, TopicKind, millis, time,
 };
-use rules::{Asked, Delivered, Group, Half, Handle, New, Number, Order, Referent, Waiting};
-use subject::{CHECK_INTERVAL, CLASSES, Selection, Source, Subject, class_name, property_of, tag_of};
+use rules::{
+    Delivered, Group, Half, Handle, LeaseStatus, New, Number, Order, PendingMessages, ReceiveParams,
+};
+use subject::{BrokerUnderTest, CHECK_INTERVAL, CLASSES, Selection, Source, class_name, property_of, tag_of};
 
 /// The topics and groups. Dead letters are consumed from [`DEAD`], in the same order.
 const SOURCES: [Source; 8] = [
@@ -49,22 +51,22 @@ const MIXED: &str = "mixed";
 const FIFO: &str = "fifo";
 /// The attempt ids of receives.
 const ATTEMPTS: u8 = 3;
-/// What is older may be removed, in ms.
-const KEPT: u64 = 60_000;
-/// The deliveries, half messages and delayed messages that are known, old ones among them.
-const KNOWN: usize = 60;
-/// With more unsettled messages than this, no more are sent.
-const MAX_OPEN: usize = 150;
-/// How long decisions are remembered, in ms.
-const REMEMBERED: u64 = 3_600_000;
-/// The steps that a failure shows.
-const SHOWN: usize = 25;
+/// The age from which on messages may be removed, in ms.
+const MIN_AGE_TO_EXPIRE: u64 = 60_000;
+/// The most deliveries, half messages and delayed messages that are remembered, including old ones.
+const MAX_REMEMBERED: usize = 60;
+/// No messages are sent while there are more unsettled ones than this.
+const MAX_UNSETTLED: usize = 150;
+/// How long the broker remembers decisions, in ms.
+const DECISION_AGE: u64 = 3_600_000;
+/// The number of last steps that a failure prints.
+const PRINTED_STEPS: usize = 25;
 
-/// The broker and the model.
+/// The broker under test and the model.
 struct World {
-    subject: Subject,
+    subject: BrokerUnderTest,
     groups: Vec<Group>,
-    waiting: Waiting,
+    waiting: PendingMessages,
     handles: VecDeque<Handle>,
     transactions: VecDeque<(Number, &'static str, String)>,
     recalls: VecDeque<(Number, String)>,
@@ -72,7 +74,7 @@ struct World {
     random: StdRng,
     steps: VecDeque<String>,
     starts: usize,
-    /// What was stored before this time is removed.
+    /// Messages that were stored before this time are removed, in ms since 1970.
     expired_before: u64,
 }
 
@@ -85,9 +87,9 @@ impl World {
         });
         let dead = DEAD.map(|_| Order::None);
         Self {
-            subject: Subject::new(&SOURCES).await,
+            subject: BrokerUnderTest::new(&SOURCES).await,
             groups: orders.into_iter().chain(dead).map(Group::new).collect(),
-            waiting: Waiting::default(),
+            waiting: PendingMessages::default(),
             handles: VecDeque::new(),
             transactions: VecDeque::new(),
             recalls: VecDeque::new(),
@@ -105,7 +107,7 @@ impl World {
 
     fn note(&mut self, step: String) {
         self.steps.push_back(format!("{} {step}", self.now() % 100_000_000));
-        if self.steps.len() > SHOWN {
+        if self.steps.len() > PRINTED_STEPS {
             self.steps.pop_front();
         }
     }
@@ -128,7 +130,7 @@ impl World {
     }
 
     async fn send(&mut self) {
-        if self.groups.iter().map(Group::count).sum::<usize>() > MAX_OPEN {
+        if self.groups.iter().map(Group::count).sum::<usize>() > MAX_UNSETTLED {
             return;
         }
         let number = self.next;
@@ -194,24 +196,24 @@ impl World {
 
     async fn receive(&mut self) {
         let group = self.random.random_range(0..SOURCES.len() + DEAD.len());
-        // Some receives ask for more than there is, and find what should not be there yet.
-        let max = if self.random.random_bool(0.2) { MAX_OPEN } else { self.random.random_range(1..8) };
+        // Some receives ask for more messages than there are, and would find messages that must not be visible yet.
+        let max = if self.random.random_bool(0.2) { MAX_UNSETTLED } else { self.random.random_range(1..8) };
         let invisible = self.random.random_range(1..20_000);
         let source = Self::source(group);
         let is_ordered = matches!(source.kind, TopicKind::Fifo | TopicKind::Lite);
         let attempt_id =
             (is_ordered && self.random.random_bool(0.5)).then(|| self.random.random_range(0..ATTEMPTS));
-        self.receive_from(group, Asked { max, invisible, attempt_id }).await;
+        self.receive_from(group, ReceiveParams { max, invisible, attempt_id }).await;
     }
 
-    async fn receive_from(&mut self, group: usize, asked: Asked) -> usize {
-        let (source, Asked { invisible, .. }) = (Self::source(group), asked);
-        self.note(format!("{} receives: {asked:?}", source.group));
-        let deliveries = self.subject.receive(source, asked).await.unwrap_or_default();
+    async fn receive_from(&mut self, group: usize, params: ReceiveParams) -> usize {
+        let (source, ReceiveParams { invisible, .. }) = (Self::source(group), params);
+        self.note(format!("{} receives: {params:?}", source.group));
+        let deliveries = self.subject.receive(source, params).await.unwrap_or_default();
         let now = self.now();
         let batch: Vec<_> = deliveries.iter().map(delivered).collect();
         self.note(format!("-> {:?}", batch.iter().map(|one| (one.number, one.attempt)).collect::<Vec<_>>()));
-        self.groups[group].receive(now, asked, &batch);
+        self.groups[group].receive(now, params, &batch);
         for Delivered { number, coordinates, .. } in batch {
             let handle = Handle { group, number, coordinates, received_at: now, invisible };
             remember(&mut self.handles, Some(handle));
@@ -219,29 +221,29 @@ impl World {
         deliveries.len()
     }
 
-    /// One of the deliveries that are known, most often a late one.
-    fn any_handle(&mut self) -> Option<(Handle, Referent)> {
+    /// Picks one of the remembered deliveries.
+    fn any_handle(&mut self) -> Option<(Handle, LeaseStatus)> {
         let handle = pick(&mut self.random, &self.handles)?;
-        let referent = self.groups[handle.group].referent(self.now(), &handle);
-        Some((handle, referent))
+        let lease_status = self.groups[handle.group].lease_status(self.now(), &handle);
+        Some((handle, lease_status))
     }
 
     async fn acknowledge(&mut self) {
-        let Some((handle, referent)) = self.any_handle() else { return };
-        self.note(format!("acknowledge {} of {}: {referent:?}", handle.number, handle.group));
+        let Some((handle, lease_status)) = self.any_handle() else { return };
+        self.note(format!("acknowledge {} of {}: {lease_status:?}", handle.number, handle.group));
         let outcome = self.subject.acknowledge(Self::source(handle.group), settle(&handle)).await;
-        let expected = match referent {
-            Referent::Running | Referent::Nothing { is_past: false } => AckOutcome::Done,
-            Referent::Over | Referent::Nothing { is_past: true } => AckOutcome::Expired,
+        let expected = match lease_status {
+            LeaseStatus::Running | LeaseStatus::Gone { is_past: false } => AckOutcome::Done,
+            LeaseStatus::Expired | LeaseStatus::Gone { is_past: true } => AckOutcome::Expired,
         };
         assert_eq!(outcome, expected);
-        if referent == Referent::Running {
+        if lease_status == LeaseStatus::Running {
             self.groups[handle.group].open.remove(&handle.number);
         }
     }
 
     async fn change(&mut self) {
-        let Some((handle, referent)) = self.any_handle() else { return };
+        let Some((handle, lease_status)) = self.any_handle() else { return };
         let source = Self::source(handle.group);
         let invisible = if self.random.random() { 0 } else { self.random.random_range(1..20_000) };
         let next_attempt = match self.random.random_range(0..4) {
@@ -249,10 +251,10 @@ impl World {
             1 => NextAttempt::GivenBack,
             _ => NextAttempt::Counts,
         };
-        let told = format!("{} of {}: {referent:?}", handle.number, handle.group);
-        self.note(format!("change {told}, {invisible} ms, {next_attempt:?}"));
+        let description = format!("{} of {}: {lease_status:?}", handle.number, handle.group);
+        self.note(format!("change {description}, {invisible} ms, {next_attempt:?}"));
         let outcome = self.subject.change(source, settle(&handle), (invisible, next_attempt)).await;
-        let is_changed = matches!(referent, Referent::Running | Referent::Nothing { is_past: false });
+        let is_changed = matches!(lease_status, LeaseStatus::Running | LeaseStatus::Gone { is_past: false });
         let InvisibleOutcome::Changed { coordinates, received_at } = outcome else {
             assert!(!is_changed, "not changed");
             return;
@@ -260,7 +262,7 @@ impl World {
         assert!(is_changed, "changed");
         let now = self.now();
         assert_eq!(millis(received_at), now as i64);
-        if referent == Referent::Running {
+        if lease_status == LeaseStatus::Running {
             let open = self.groups[handle.group].open.get_mut(&handle.number);
             let lease = open.and_then(|open| open.lease.as_mut()).expect("a running lease");
             lease.until = now + invisible;
@@ -275,15 +277,15 @@ impl World {
     }
 
     async fn forward(&mut self) {
-        let Some((handle, referent)) = self.any_handle() else { return };
-        // Dead letters stay where they are, and what was removed can't be moved.
+        let Some((handle, lease_status)) = self.any_handle() else { return };
+        // Dead letters are not forwarded, and removed messages can't be moved.
         let open = self.groups[handle.group].open.get(&handle.number);
         if handle.group >= SOURCES.len() || open.is_some_and(|open| open.removed) {
             return;
         }
-        self.note(format!("forward {} of {}: {referent:?}", handle.number, handle.group));
+        self.note(format!("forward {} of {}: {lease_status:?}", handle.number, handle.group));
         self.subject.forward(Self::source(handle.group), settle(&handle)).await;
-        if matches!(referent, Referent::Running | Referent::Over) {
+        if matches!(lease_status, LeaseStatus::Running | LeaseStatus::Expired) {
             let open = self.groups[handle.group].open.remove(&handle.number).expect("it is open");
             let attempts = open.earlier_attempts + open.lease.map_or(0, |lease| lease.attempt);
             let now = self.now();
@@ -302,7 +304,7 @@ impl World {
         self.pass_exactly(time).await;
     }
 
-    /// The time until a lease ends or a message is due, give or take a millisecond.
+    /// The time until a random lease expires or a random message is due, give or take a millisecond.
     fn until_change(&mut self) -> u64 {
         let leases =
             self.groups.iter().flat_map(|group| group.open.values()).filter_map(|open| open.lease.as_ref());
@@ -328,19 +330,21 @@ impl World {
             self.subject.restart(&SOURCES).await
         }
         self.deliver_due();
-        // The last message of a queue is kept on the disk until another one follows: it is removed again.
+        // The last message of a queue stays on the disk until another one follows, so it has to be removed again.
         self.subject.expire(self.expired_before);
     }
 
-    /// Receives and acknowledges everything: nothing is lost.
+    /// Receives and acknowledges everything, and asserts that nothing is lost.
     async fn drain(&mut self) {
         self.pass_exactly(100_000).await;
-        let all = Asked { max: 7, invisible: 1_000, attempt_id: None };
+        let all = ReceiveParams { max: 7, invisible: 1_000, attempt_id: None };
         for group in 0..self.groups.len() {
             while self.receive_from(group, all).await > 0 {
                 let mut late: Vec<_> =
                     self.handles.iter().filter(|handle| handle.group == group).cloned().collect();
-                late.retain(|handle| self.groups[group].referent(self.now(), handle) == Referent::Running);
+                late.retain(|handle| {
+                    self.groups[group].lease_status(self.now(), handle) == LeaseStatus::Running
+                });
                 for handle in late {
                     let outcome = self.subject.acknowledge(Self::source(group), settle(&handle)).await;
                     assert_eq!(outcome, AckOutcome::Done);
@@ -352,10 +356,10 @@ impl World {
     }
 }
 
-/// Keeps the latest ones.
+/// Adds an item, and drops the oldest ones.
 fn remember<T>(known: &mut VecDeque<T>, new: Option<T>) {
     known.extend(new);
-    while known.len() > KNOWN {
+    while known.len() > MAX_REMEMBERED {
         known.pop_front();
     }
 }

@@ -1,8 +1,8 @@
-//! What happens to messages that no group can get yet, and to those that it can't get any more.
+//! Operations on half messages, delayed messages and expired messages.
 
 use super::rules::Number;
 use super::subject::{CHECK_INTERVAL, MAX_CHECKS};
-use super::{KEPT, MIXED, REMEMBERED, World, number, pick};
+use super::{DECISION_AGE, MIN_AGE_TO_EXPIRE, MIXED, World, number, pick};
 use crate::service::Resolution;
 use rand::RngExt;
 
@@ -10,8 +10,8 @@ impl World {
     pub(super) async fn decide(&mut self) {
         let Some((number, topic, coordinates)) = pick(&mut self.random, &self.transactions) else { return };
         let now = self.now();
-        // The broker may have forgotten what was decided long ago.
-        if self.waiting.decided.get(&number).is_some_and(|(_, at)| at + REMEMBERED <= now) {
+        // The broker may have forgotten an old decision.
+        if self.waiting.decided.get(&number).is_some_and(|(_, at)| at + DECISION_AGE <= now) {
             return;
         }
         let commit = self.random.random_bool(0.6);
@@ -55,7 +55,7 @@ impl World {
     /// Removes old messages.
     pub(super) fn expire(&mut self) {
         let now = self.now();
-        let before = now - self.random.random_range(KEPT..2 * KEPT);
+        let before = now - self.random.random_range(MIN_AGE_TO_EXPIRE..2 * MIN_AGE_TO_EXPIRE);
         self.expired_before = self.expired_before.max(before);
         let before = self.expired_before;
         self.note(format!("what was stored {} ms ago is removed", now - before));

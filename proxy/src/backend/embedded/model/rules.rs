@@ -1,4 +1,4 @@
-//! The rules of a broker, in memory: which messages a receive may get, and what settles them.
+//! A model of the broker in memory: which messages a receive may get, and which handles settle them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,22 +10,23 @@ pub(super) type Number = u32;
 /// How a group consumes a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
-    /// In no order.
+    /// In any order.
     None,
     /// The highest class first.
     HighestFirst,
-    /// The messages of a class in order, while no other of them is under a lease.
+    /// The messages of a class in order, and only while none of them has a running lease.
     ByClass,
 }
 
 /// A message that a group has not settled.
 #[derive(Clone, Debug)]
 pub(super) struct Open {
-    /// Where it is among the messages of its class: a message comes when it is sent, committed or due.
+    /// Its position in the group. A message gets it when it is sent, committed or due.
     pub(super) position: u64,
-    /// When it came.
+    /// When it was sent, committed or due, in ms since 1970.
     pub(super) stored_at: u64,
-    /// Retention has removed it. It may still come: the last one of a queue stays on the disk until another one follows.
+    /// Whether retention has removed it. It may still be delivered: the last message of a queue stays on the disk until
+    /// another one follows.
     pub(super) removed: bool,
     /// The message group, the lite topic or the priority.
     pub(super) class: u32,
@@ -34,19 +35,19 @@ pub(super) struct Open {
     pub(super) lease: Option<Lease>,
 }
 
-/// The last lease on a message, which may be over.
+/// The last lease on a message, which may have expired.
 #[derive(Clone, Debug)]
 pub(super) struct Lease {
     pub(super) until: u64,
     pub(super) attempt: u32,
-    /// The next delivery has the same attempt.
+    /// Whether the next delivery has the same attempt number.
     pub(super) uncounted: bool,
     pub(super) coordinates: String,
     /// The attempt id of the receive.
     pub(super) attempt_id: Option<u8>,
 }
 
-/// A delivery, as the one who got it knows it.
+/// A delivery from the point of view of the client.
 #[derive(Clone, Debug)]
 pub(super) struct Handle {
     pub(super) group: usize,
@@ -56,20 +57,20 @@ pub(super) struct Handle {
     pub(super) invisible: u64,
 }
 
-/// What a handle refers to.
+/// The state of the lease that a handle names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Referent {
+pub(super) enum LeaseStatus {
     Running,
-    /// Its lease is over, but nobody has got the message since.
-    Over,
+    /// The lease has expired, and the message was not delivered again.
+    Expired,
     /// The message is settled, or has another lease.
-    Nothing {
-        /// Whether the lease is over by what its owner knows.
+    Gone {
+        /// Whether the lease has expired from the point of view of the client.
         is_past: bool,
     },
 }
 
-/// What was delivered.
+/// A message that a receive returned.
 #[derive(Clone, Debug)]
 pub(super) struct Delivered {
     pub(super) number: Number,
@@ -77,7 +78,8 @@ pub(super) struct Delivered {
     pub(super) coordinates: String,
 }
 
-/// What the running lease of a removed message does to its class. The broker ends it when it finds that the message is gone.
+/// The effect of the running lease of a removed message on its class. The broker ends such a lease when it finds that the
+/// message is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Removed {
     Blocks,
@@ -92,7 +94,7 @@ pub(super) struct Group {
     next: u64,
 }
 
-/// A message that a group gets.
+/// A message to add to a group.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct New {
     pub(super) number: Number,
@@ -101,11 +103,11 @@ pub(super) struct New {
     pub(super) earlier_attempts: u32,
 }
 
-/// What a receive asks for.
+/// The parameters of a receive.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
+pub(super) struct ReceiveParams {
     pub(super) max: usize,
-    /// How long the leases are, in ms.
+    /// The duration of the leases, in ms.
     pub(super) invisible: u64,
     pub(super) attempt_id: Option<u8>,
 }
@@ -115,7 +117,7 @@ impl Group {
         Self { order, open: BTreeMap::new(), next: 0 }
     }
 
-    /// Adds a message that comes now.
+    /// Adds a message that is sent, committed or due now.
     pub(super) fn add(&mut self, now: u64, new: New) {
         let New { number, class, earlier_attempts } = new;
         let (position, stored_at) = (self.next, now);
@@ -124,17 +126,17 @@ impl Group {
         self.open.insert(number, open);
     }
 
-    /// Removes what came before this time. Leases go on.
+    /// Removes messages that were stored before this time. Their leases continue.
     pub(super) fn expire(&mut self, before: u64) {
         self.open.values_mut().for_each(|open| open.removed |= open.stored_at < before);
     }
 
-    /// How many messages are neither settled nor removed.
+    /// The number of messages that are neither settled nor removed.
     pub(super) fn count(&self) -> usize {
         self.open.values().filter(|open| !open.removed).count()
     }
 
-    /// What may be delivered now to a receive with this attempt id, with what is removed.
+    /// The messages that a receive with this attempt id may get now, including removed ones.
     fn visible(&self, now: u64, attempt_id: Option<u8>, removed: Removed) -> BTreeSet<Number> {
         let is_running = |open: &Open| open.lease.as_ref().is_some_and(|lease| lease.until > now);
         let is_own = |open: &Open| {
@@ -145,7 +147,7 @@ impl Group {
         let classes: BTreeSet<_> = running().map(|open| open.class).collect();
         let foreign: BTreeSet<_> = running().filter(|open| !is_own(open)).map(|open| open.class).collect();
         let is_visible = |open: &Open| match self.order {
-            // While the leases of a class are those of the same attempt, what it got comes again, and nothing else.
+            // While all leases of a class are of the same attempt, that attempt gets its messages again, and no others.
             Order::ByClass if classes.contains(&open.class) => !foreign.contains(&open.class) && is_own(open),
             Order::ByClass => true,
             Order::None | Order::HighestFirst => !is_running(open),
@@ -153,32 +155,32 @@ impl Group {
         self.open.iter().filter(|(_, open)| is_visible(open)).map(|(number, _)| *number).collect()
     }
 
-    /// Checks what a receive got, and leases it.
-    pub(super) fn receive(&mut self, now: u64, asked: Asked, batch: &[Delivered]) {
-        let Asked { max, invisible, attempt_id } = asked;
+    /// Checks the messages that a receive returned, and adds their leases.
+    pub(super) fn receive(&mut self, now: u64, asked: ReceiveParams, batch: &[Delivered]) {
+        let ReceiveParams { max, invisible, attempt_id } = asked;
         let until = now + invisible;
         let visible = self.visible(now, attempt_id, Removed::Frees);
-        assert!(batch.len() <= max, "more than were asked for");
-        // Which lite topics an attempt got messages from is forgotten sooner than the leases.
+        assert!(batch.len() <= max, "more messages than requested");
+        // The broker forgets the lite topics of an attempt sooner than the leases.
         let mut due = self.visible(now, None, Removed::Blocks);
         due.retain(|number| !self.open[number].removed);
-        assert!(!batch.is_empty() || due.is_empty(), "visible are {due:?}");
-        let mut came = BTreeSet::new();
+        assert!(!batch.is_empty() || due.is_empty(), "no messages, although {due:?} are visible");
+        let mut received = BTreeSet::new();
         for delivered in batch {
             let number = delivered.number;
             assert!(self.open.contains_key(&number), "{number} was settled, or never stored");
-            assert!(visible.contains(&number), "{number} is under a lease, or behind one: {:?}", self.open);
+            assert!(visible.contains(&number), "{number} is leased or blocked: {:?}", self.open);
             let class = self.open[&number].class;
             if self.order == Order::ByClass {
                 let position = self.open[&number].position;
                 let before = |open: &Open| open.class == class && open.position < position && !open.removed;
                 let mut earlier = self.open.iter().filter(|(_, open)| before(open));
-                let is_first = earlier.all(|(earlier, _)| came.contains(earlier));
-                assert!(is_first, "{number} came before an earlier one of {class}");
+                let is_first = earlier.all(|(earlier, _)| received.contains(earlier));
+                assert!(is_first, "{number} was delivered before an earlier one of class {class}");
             }
-            assert!(came.insert(number), "{number} came twice");
+            assert!(received.insert(number), "{number} was delivered twice");
             let open = self.open.get_mut(&number).expect("checked above");
-            // A lease that is not over is of the same attempt.
+            // A running lease is of the same attempt.
             let attempt = open
                 .lease
                 .as_ref()
@@ -190,28 +192,28 @@ impl Group {
         if let (Order::HighestFirst, Some(first)) = (self.order, batch.first()) {
             let kept = visible.iter().filter(|number| !self.open[*number].removed);
             let highest = kept.map(|number| self.open[number].class).max();
-            let told = || visible.iter().map(|number| (number, &self.open[number])).collect::<Vec<_>>();
+            let candidates = || visible.iter().map(|number| (number, &self.open[number])).collect::<Vec<_>>();
             let class = self.open[&first.number].class;
-            assert!(Some(class) >= highest, "a higher priority is left: {:?}", told());
+            assert!(Some(class) >= highest, "there is a higher priority: {:?}", candidates());
         }
     }
 
-    pub(super) fn referent(&self, now: u64, handle: &Handle) -> Referent {
+    pub(super) fn lease_status(&self, now: u64, handle: &Handle) -> LeaseStatus {
         let lease = self.open.get(&handle.number).and_then(|open| open.lease.as_ref());
         match lease.filter(|lease| lease.coordinates == handle.coordinates) {
-            Some(lease) if lease.until > now => Referent::Running,
-            Some(_) => Referent::Over,
-            // Clocks may differ by a millisecond.
-            None => Referent::Nothing { is_past: handle.received_at + handle.invisible <= now + 1 },
+            Some(lease) if lease.until > now => LeaseStatus::Running,
+            Some(_) => LeaseStatus::Expired,
+            // The clocks may differ by a millisecond.
+            None => LeaseStatus::Gone { is_past: handle.received_at + handle.invisible <= now + 1 },
         }
     }
 }
 
-/// A half message that nobody has decided about.
+/// An undecided half message.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Half {
     pub(super) stored_at: u64,
-    /// Its message group, in a topic with message groups.
+    /// Its message group, in a FIFO topic.
     pub(super) class: Option<u32>,
     pub(super) check_at: u64,
     pub(super) checks: u32,
@@ -219,16 +221,16 @@ pub(super) struct Half {
 
 /// Transactions and delayed messages.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct PendingMessages {
     pub(super) halves: BTreeMap<Number, Half>,
     /// The decisions, and when they were taken.
     pub(super) decided: BTreeMap<Number, (Resolution, u64)>,
-    /// When each is due, and whether it was recalled.
+    /// The due time of each delayed message, and whether it was recalled.
     pub(super) delayed: BTreeMap<Number, (u64, bool)>,
 }
 
-impl Waiting {
-    /// Decides about a half message. Returns whether the broker knows it, and the message if it comes now.
+impl PendingMessages {
+    /// Decides about a half message. Returns whether the broker knows it, and the message if it is committed now.
     pub(super) fn decide(
         &mut self,
         number: Number,
@@ -255,7 +257,7 @@ impl Waiting {
         due.into_iter().filter(delivered).collect()
     }
 
-    /// The half messages whose producer is asked now. Those that had all their checks are discarded.
+    /// The half messages that are checked now. Those that are undecided after all their checks are discarded.
     pub(super) fn take_checks(&mut self, now: u64, interval: u64, max: u32) -> BTreeSet<Number> {
         self.halves.retain(|_, half| half.check_at > now || half.checks < max);
         let mut asked = BTreeSet::new();

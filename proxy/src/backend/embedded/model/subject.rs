@@ -1,4 +1,4 @@
-//! The broker under test: short forms of its services, and ways to start it again.
+//! The broker under test: shorthands for its services, and ways to restart it.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -13,24 +13,24 @@ use tempfile::TempDir;
 use super::super::broker::Broker;
 use super::super::clock;
 use super::super::config::{EmbeddedConfig, Flush};
-use super::super::retention::{Oldest, Retention};
+use super::super::retention::{Cutoff, Retention};
 use super::super::testing;
-use super::rules::Asked;
+use super::rules::ReceiveParams;
 use crate::service::{
     self, AckOutcome, Acknowledge, BrokerRequest, ChangeInvisible, CheckOutcome, Delivery, EndTransaction,
     Filter, Forward, GroupConfig, GroupStart, InvisibleOutcome, LiteAction, LiteChange, Message, NextAttempt,
     Receive, Resolution, RetryPolicy, Sent, ServiceError, Services, Settle, TopicConfig, TopicKind,
 };
 
-/// How long the producer of a half message may take before it is asked, and after each question, in ms.
+/// The time before the first orphan check of a half message, and between two checks, in ms.
 pub(super) const CHECK_INTERVAL: u64 = 10_000;
-/// How often it is asked.
+/// The most orphan checks of a half message.
 pub(super) const MAX_CHECKS: u32 = 2;
 
 /// A broker with a directory and a clock of its own.
-pub(super) struct Subject {
+pub(super) struct BrokerUnderTest {
     directory: TempDir,
-    // `None` only while it is started again.
+    // `None` only during a restart.
     broker: Option<Arc<Broker>>,
     clock: Arc<AtomicU64>,
 }
@@ -44,13 +44,13 @@ pub(super) struct Source {
     pub(super) selection: Selection,
 }
 
-/// Which messages a group wants.
+/// The filter of a group.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Selection {
     All,
-    /// Those with one of two tags.
+    /// Passes messages with one of two tags.
     Tags,
-    /// Those for which an expression is true.
+    /// Passes messages for which an SQL expression is true.
     Sql,
 }
 
@@ -65,7 +65,7 @@ pub(super) fn property_of(number: u32) -> u32 {
 }
 
 impl Selection {
-    /// Whether a message is wanted.
+    /// Whether the filter passes a message.
     pub(super) fn matches(self, number: u32) -> bool {
         match self {
             Self::All => true,
@@ -83,12 +83,12 @@ impl Selection {
     }
 }
 
-/// The lite topics, and the message groups.
+/// The number of message groups, lite topics and priorities.
 pub(super) const CLASSES: u32 = 3;
 const CLIENT: &str = "client";
 
-impl Subject {
-    /// A broker with these topics and groups.
+impl BrokerUnderTest {
+    /// Creates a broker with these topics and groups.
     pub(super) async fn new(sources: &[Source]) -> Self {
         let clock = clock::controlled::begin(1_700_000_000_000);
         let directory = tempfile::tempdir().expect("a temporary directory");
@@ -115,7 +115,7 @@ impl Subject {
         Services::of(self.broker().clone())
     }
 
-    /// Tells the broker what it keeps only in memory.
+    /// Registers producers and subscriptions, which the broker keeps only in memory.
     async fn announce(&self, sources: &[Source]) {
         let services = self.services();
         let topics: Vec<_> = sources.iter().map(|source| source.topic.to_owned()).collect();
@@ -136,11 +136,11 @@ impl Subject {
         }
     }
 
-    /// Lets time pass, and everything happen that is due.
+    /// Advances the clock, and lets the broker do everything that is due.
     pub(super) async fn pass(&self, time: u64) {
         self.clock.fetch_add(time, Ordering::SeqCst);
         self.broker().expiry.wake_due();
-        // The writer thread looks at the timers after each change: at as many at once as fit in a commit.
+        // The writer thread delivers due messages after each change, as many as fit in a commit.
         for _ in 0..2 {
             self.broker().change(deadline(), |_, _| Ok(())).await.expect("an empty change");
         }
@@ -150,8 +150,8 @@ impl Subject {
     pub(super) fn expire(&self, before: u64) {
         let broker = self.broker();
         let retention = Retention::new(broker.store.clone(), broker.catalog.clone(), &broker.config);
-        retention.remove_stored_before(Oldest::At(before)).expect("a pass");
-        retention.review_lite_topics(None, Oldest::At(before)).expect("a pass");
+        retention.remove_stored_before(Cutoff::At(before)).expect("a pass");
+        retention.review_lite_topics(None, Cutoff::At(before)).expect("a pass");
     }
 
     /// Stops the broker and starts it again.
@@ -162,7 +162,7 @@ impl Subject {
         self.start(sources).await;
     }
 
-    /// Starts a broker on what the operating system has of the files, as after a SIGKILL of this one.
+    /// Starts a broker on a copy of the files as the operating system sees them, as after a SIGKILL.
     pub(super) async fn kill(&mut self, sources: &[Source]) {
         let copy = tempfile::tempdir().expect("a temporary directory");
         copy_files(self.directory.path(), copy.path()).expect("a copy");
@@ -175,7 +175,7 @@ impl Subject {
         self.broker = None;
         self.broker = Some(Arc::new(testing::open(config(self.directory.path())).await));
         self.announce(sources).await;
-        // No two starts are in the same millisecond.
+        // So that no two starts are in the same millisecond.
         self.pass(1).await;
     }
 
@@ -188,9 +188,9 @@ impl Subject {
         sent.expect("a send").remove(0).expect("a message")
     }
 
-    /// The messages that are there now, or `None` if there is no such topic.
-    pub(super) async fn receive(&self, source: Source, asked: Asked) -> Option<Vec<Delivery>> {
-        let Asked { max, invisible, attempt_id } = asked;
+    /// Receives messages without waiting. Returns `None` if the topic does not exist.
+    pub(super) async fn receive(&self, source: Source, asked: ReceiveParams) -> Option<Vec<Delivery>> {
+        let ReceiveParams { max, invisible, attempt_id } = asked;
         let request = Receive {
             topic: source.topic.to_owned(),
             group: source.group.to_owned(),
@@ -265,24 +265,24 @@ impl Subject {
         self.services().messages.recall(topic, handle, deadline()).await
     }
 
-    /// Takes the checks that are due, as asked. Returns the ids.
+    /// Takes the checks that are due, and reports that producers were asked. Returns the ids of the messages.
     pub(super) async fn checks(&self) -> Vec<String> {
         let requests = self.services().broker_requests;
         let mut asked = Vec::new();
-        // Each look takes the checks of one topic through the writer thread.
-        let mut looks = 0;
-        while looks < 10 {
+        // Each poll reads the checks of one topic through the writer thread.
+        let mut idle_polls = 0;
+        while idle_polls < 10 {
             let next = requests.next();
             tokio::pin!(next);
             match futures::poll!(next) {
                 Poll::Ready(BrokerRequest::Check(check)) => {
                     requests.checked(&check.coordinates, CheckOutcome::Sent).await;
                     asked.push(check.message.id);
-                    looks = 0;
+                    idle_polls = 0;
                 }
                 Poll::Ready(BrokerRequest::LiteUnsubscribed { .. } | BrokerRequest::Reply { .. }) => {}
                 Poll::Pending => {
-                    looks += 1;
+                    idle_polls += 1;
                     self.broker().change(deadline(), |_, _| Ok(())).await.expect("an empty change");
                 }
             }
@@ -291,7 +291,7 @@ impl Subject {
     }
 }
 
-/// A group in which no message becomes a dead letter by itself.
+/// The configuration of a group in which attempts are never exhausted.
 fn group(source: &Source) -> GroupConfig {
     GroupConfig {
         name: source.group.to_owned(),
@@ -329,7 +329,7 @@ fn config(data_dir: &Path) -> EmbeddedConfig {
     }
 }
 
-/// Copies a folder. Blocks of zeros become holes: journals are allocated before they are written.
+/// Copies a folder. Blocks of zeros become holes, because journals are preallocated.
 fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;

@@ -1,7 +1,9 @@
+//! Evaluates compiled SQL92 filters for a message.
+
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use super::{Comparison, Constant, Operation, Place};
+use super::{Comparison, Constant, Operation, SearchPosition};
 use crate::service::Message;
 use crate::service::names::properties;
 
@@ -29,7 +31,7 @@ struct Stack<'a>(Vec<Value<'a>>);
 
 impl<'a> Stack<'a> {
     fn pop(&mut self) -> Value<'a> {
-        self.0.pop().expect("the parser gives each operation its operands")
+        self.0.pop().expect("the parser emits the operands of each operation before it")
     }
 
     fn apply(&mut self, operation: &'a Operation, message: &'a Message) -> Value<'a> {
@@ -55,9 +57,9 @@ impl<'a> Stack<'a> {
             Operation::Search { place, text: searched, negated } => match self.pop() {
                 Value::Text(text) if !searched.is_empty() => {
                     let found = match place {
-                        Place::Anywhere => text.contains(searched),
-                        Place::Start => text.starts_with(searched),
-                        Place::End => text.ends_with(searched),
+                        SearchPosition::Anywhere => text.contains(searched),
+                        SearchPosition::Start => text.starts_with(searched),
+                        SearchPosition::End => text.ends_with(searched),
                     };
                     Value::Bool(found != *negated)
                 }
@@ -94,7 +96,7 @@ impl<'a> From<&'a Constant> for Value<'a> {
     }
 }
 
-/// A property by its name. The tag and the keys are properties too.
+/// Returns a property by its name. The tag and the keys are properties, too.
 fn property<'a>(name: &str, message: &'a Message) -> Option<Cow<'a, str>> {
     match name {
         properties::TAGS => message.tag.as_deref().map(Cow::Borrowed),
@@ -140,7 +142,7 @@ fn compare(comparison: Comparison, left: &Value<'_>, right: &Value<'_>) -> Optio
         (Value::Null, _) | (_, Value::Null) => return None,
         (Value::Text(left), Value::Text(right)) if is_equality(comparison) => left.cmp(right),
         (Value::Bool(left), Value::Bool(right)) => left.cmp(right),
-        // Properties are texts: they take the type of what they are compared with.
+        // Properties are strings. They are converted to the type of the other operand.
         (Value::Text(text), Value::Bool(truth)) | (Value::Bool(truth), Value::Text(text)) => {
             text.eq_ignore_ascii_case("true").cmp(truth)
         }

@@ -1,21 +1,23 @@
+//! The lexer of SQL92 filters.
+
 use super::SyntaxError;
 
 /// A token of an expression.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Token {
-    /// A property's name or a keyword.
+    /// The name of a property, or a keyword.
     Word(String),
     Text(String),
     Integer(i64),
     Float(f64),
-    /// One of [`SIGNS`].
-    Sign(&'static str),
+    /// One of [`SYMBOLS`].
+    Symbol(&'static str),
 }
 
-/// Longer signs first, since they begin with the shorter ones.
-const SIGNS: [&str; 13] = ["<>", "!=", "<=", ">=", "=", "<", ">", "(", ")", ",", "+", "-", "*"];
+/// Operators and punctuation. Longer ones first, since they begin with the shorter ones.
+const SYMBOLS: [&str; 13] = ["<>", "!=", "<=", ">=", "=", "<", ">", "(", ")", ",", "+", "-", "*"];
 
-/// Takes the next token off the text. Returns `None` at its end.
+/// Removes the next token from the start of the text. Returns `None` at the end.
 pub(super) fn next(text: &mut &str) -> Result<Option<Token>, SyntaxError> {
     skip_blanks_and_comments(text)?;
     let Some(first) = text.chars().next() else { return Ok(None) };
@@ -29,16 +31,16 @@ pub(super) fn next(text: &mut &str) -> Result<Option<Token>, SyntaxError> {
         let word = take_while(text, |c| c.is_ascii_alphanumeric() || c == '_' || c == '$');
         return Ok(Some(Token::Word(word.to_owned())));
     }
-    for sign in SIGNS {
-        if let Some(rest) = text.strip_prefix(sign) {
+    for symbol in SYMBOLS {
+        if let Some(rest) = text.strip_prefix(symbol) {
             *text = rest;
-            return Ok(Some(Token::Sign(sign)));
+            return Ok(Some(Token::Symbol(symbol)));
         }
     }
     Err(SyntaxError(format!("unexpected {first:?}")))
 }
 
-/// `-- to the end of the line` and `/* between these */`.
+/// Skips white space and comments: `-- to the end of the line` and `/* between these */`.
 fn skip_blanks_and_comments(text: &mut &str) -> Result<(), SyntaxError> {
     loop {
         *text = text.trim_start();
@@ -46,7 +48,7 @@ fn skip_blanks_and_comments(text: &mut &str) -> Result<(), SyntaxError> {
             *text = comment.find(['\n', '\r']).map_or("", |end| &comment[end..]);
         } else if let Some(comment) = text.strip_prefix("/*") {
             let Some((_, after)) = comment.split_once("*/") else {
-                return Err(SyntaxError("a comment has no end".to_owned()));
+                return Err(SyntaxError("unterminated comment".to_owned()));
             };
             *text = after;
         } else {
@@ -55,13 +57,13 @@ fn skip_blanks_and_comments(text: &mut &str) -> Result<(), SyntaxError> {
     }
 }
 
-/// A text in single quotes. Two quotes in it stand for one.
+/// Reads a string in single quotes. Two quotes in it stand for one.
 fn quoted(text: &mut &str) -> Result<Token, SyntaxError> {
     let mut content = String::new();
     let mut rest = &text[1..];
     loop {
         let Some((part, after)) = rest.split_once('\'') else {
-            return Err(SyntaxError("a text in quotes has no end".to_owned()));
+            return Err(SyntaxError("unterminated string".to_owned()));
         };
         content.push_str(part);
         match after.strip_prefix('\'') {

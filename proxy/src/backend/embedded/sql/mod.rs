@@ -1,12 +1,11 @@
-//! RocketMQ's SQL92 filters: comparisons of a message's properties, with three-valued logic.
+//! RocketMQ's SQL92 filters: compares the properties of a message, with three-valued logic.
 //!
-//! `=` `<>` `<` `>` `<=` `>=` `BETWEEN` `IN` `CONTAINS` `STARTSWITH` `ENDSWITH` `IS NULL` `AND` `OR` `NOT`, numbers,
-//! 'texts', `TRUE` and `FALSE`, and comments. The grammar is that of Apache's brokers. It is small and differs from SQL,
-//! so a general SQL parser doesn't fit.
+//! The language has `=` `<>` `<` `>` `<=` `>=` `BETWEEN` `IN` `CONTAINS` `STARTSWITH` `ENDSWITH` `IS NULL` `AND` `OR`
+//! `NOT`, numbers, 'strings', `TRUE` and `FALSE`, and comments. The grammar is that of Apache's brokers. It is small
+//! and differs from SQL, so a general SQL parser does not fit.
 //!
-//! An expression comes from a stranger and runs on every message, so its length, its nesting and the number of its
-//! operations are limited. It is compiled to a flat list of operations on a stack: evaluating and dropping it never
-//! recurses.
+//! Expressions are untrusted and run on every message, so their length, nesting and number of operations are limited. An
+//! expression is compiled to a flat list of operations on a stack. Neither evaluation nor dropping recurses.
 
 mod evaluate;
 mod lexer;
@@ -16,11 +15,11 @@ use crate::service::Message;
 
 /// The most bytes of an expression.
 const MAX_LENGTH: usize = 64 << 10;
-/// The most operations of an expression, each listed text of an `IN` counted as one.
+/// The most operations of an expression. Each string in an `IN` list counts as one.
 const MAX_OPERATIONS: usize = 4096;
 /// How many operations cost about as much as decoding a message.
 const OPERATIONS_PER_DECODE: usize = 16;
-/// How many operations cost about as much as searching the text of a property.
+/// How many operations cost about as much as a substring search in a property.
 const OPERATIONS_PER_SEARCH: usize = OPERATIONS_PER_DECODE;
 
 /// A compiled expression.
@@ -35,7 +34,7 @@ pub(super) struct Expression {
 #[error("parse the consumer's subscription failed: {0}")]
 pub(super) struct SyntaxError(String);
 
-/// An operation takes its operands off the stack and pushes its result.
+/// An operation of the stack machine. It pops its operands and pushes its result.
 #[derive(Clone, Debug, PartialEq)]
 enum Operation {
     /// Pushes a property of the message.
@@ -44,16 +43,16 @@ enum Operation {
     Constant(Constant),
     /// Compares the two topmost values.
     Compare(Comparison),
-    /// Whether the third value from the top lies between the two above it, or outside if `negated`.
+    /// Tests whether the third value from the top lies between the two above it, or outside if `negated`.
     Between {
         negated: bool,
     },
-    /// Whether the topmost value is one of these texts, which are sorted.
+    /// Tests whether the topmost value is one of these strings, which are sorted.
     In(Vec<String>),
-    /// Whether the topmost value is a text that has this one at that place, or does not have it if `negated`. As in
-    /// Apache's brokers, both are false for a value that is no text, and for an empty text to search.
+    /// Tests whether the topmost value is a string that contains `text` at `place`, or does not if `negated`. As in
+    /// Apache's brokers, both are false if the value is not a string or `text` is empty.
     Search {
-        place: Place,
+        place: SearchPosition,
         text: String,
         negated: bool,
     },
@@ -74,9 +73,9 @@ enum Constant {
     Text(String),
 }
 
-/// Where a text is searched.
+/// Where a string must contain another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum SearchPosition {
     Anywhere,
     Start,
     End,
@@ -93,7 +92,7 @@ enum Comparison {
 }
 
 impl Expression {
-    /// Parses an expression. Whatever follows a complete expression is ignored, as Apache's brokers do.
+    /// Compiles an expression. Text after a complete expression is ignored, as in Apache's brokers.
     ///
     /// # Errors
     /// [`SyntaxError`], also for an expression that is too long, too deeply nested or too complex.
@@ -108,12 +107,12 @@ impl Expression {
         Ok(Self { operations, cost: 1 + weight / OPERATIONS_PER_DECODE })
     }
 
-    /// Whether it is true for this message. False, unknown and values without a truth are not.
+    /// Whether the expression is true for this message, and not false, unknown, a number or a string.
     pub(super) fn is_true_for(&self, message: &Message) -> bool {
         evaluate::is_true(&self.operations, message)
     }
 
-    /// The cost of evaluating it for one message, in units of decoding one.
+    /// The cost of an evaluation, in multiples of the cost of decoding a message.
     pub(super) fn cost(&self) -> usize {
         self.cost
     }
@@ -142,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_true() {
+    fn filters_that_pass() {
         for text in [
             "n = 2",
             "n > 1",
@@ -190,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_true() {
+    fn filters_that_do_not_pass() {
         for text in [
             "n = 3",
             "color = 'it''s'",
@@ -224,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_expression() {
+    fn invalid_expressions_are_refused() {
         for text in [
             "",
             "n >",
@@ -279,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_quotes_little_of_the_expression() {
+    fn errors_quote_only_a_part_of_the_expression() {
         let error = Expression::parse(&format!("n IS '{}'", "x".repeat(10_000))).expect_err("not NULL");
         assert!(error.to_string().len() < 200, "{error}");
     }

@@ -1,12 +1,14 @@
-use super::lexer::{self, Token};
-use super::{Comparison, Constant, MAX_OPERATIONS, Operation, Place, SyntaxError};
+//! Compiles RocketMQ's SQL92 filters by recursive descent, to operations in postfix order.
 
-/// The deepest nesting: the parser recurses once per level.
+use super::lexer::{self, Token};
+use super::{Comparison, Constant, MAX_OPERATIONS, Operation, SearchPosition, SyntaxError};
+
+/// The deepest nesting. The parser recurses once per level.
 const MAX_DEPTH: usize = 100;
-/// How much of an unexpected token an error quotes.
+/// How many characters of an unexpected token an error quotes.
 const MAX_QUOTED: usize = 40;
 
-/// Compiles the expression that a text begins with.
+/// Compiles the expression at the start of a text.
 pub(super) fn parse(text: &str) -> Result<Vec<Operation>, SyntaxError> {
     let mut parser = Parser { text, token: None, depth: 0, listed: 0, operations: Vec::new() };
     parser.advance()?;
@@ -18,29 +20,32 @@ struct Parser<'a> {
     text: &'a str,
     token: Option<Token>,
     depth: usize,
-    // The texts of all `IN` lists.
+    // The number of strings in all `IN` lists.
     listed: usize,
     operations: Vec<Operation>,
 }
 
-/// What is known of an operand before it is evaluated.
+/// The type of an operand, as far as it is known at compile time.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Operand {
-    /// It may be a number.
+    /// May be a number.
     Any,
-    /// It is a constant, and not a number.
-    NoNumber,
+    /// A constant that is not a number.
+    NotNumber,
 }
 
-const ORDERS: [(&str, Comparison); 4] = [
+const ORDERINGS: [(&str, Comparison); 4] = [
     ("<", Comparison::Less),
     ("<=", Comparison::LessOrEqual),
     (">", Comparison::Greater),
     (">=", Comparison::GreaterOrEqual),
 ];
 
-const PLACES: [(&str, Place); 3] =
-    [("CONTAINS", Place::Anywhere), ("STARTSWITH", Place::Start), ("ENDSWITH", Place::End)];
+const SEARCHES: [(&str, SearchPosition); 3] = [
+    ("CONTAINS", SearchPosition::Anywhere),
+    ("STARTSWITH", SearchPosition::Start),
+    ("ENDSWITH", SearchPosition::End),
+];
 
 impl Parser<'_> {
     fn advance(&mut self) -> Result<Option<Token>, SyntaxError> {
@@ -74,9 +79,9 @@ impl Parser<'_> {
         Ok(found)
     }
 
-    /// Takes the next token if it is this sign.
-    fn sign(&mut self, sign: &str) -> Result<bool, SyntaxError> {
-        let found = matches!(&self.token, Some(Token::Sign(found)) if *found == sign);
+    /// Takes the next token if it is this operator or punctuation.
+    fn symbol(&mut self, symbol: &str) -> Result<bool, SyntaxError> {
+        let found = matches!(&self.token, Some(Token::Symbol(found)) if *found == symbol);
         if found {
             self.advance()?;
         }
@@ -84,14 +89,14 @@ impl Parser<'_> {
     }
 
     fn unexpected<T>(&self, wanted: &str) -> Result<T, SyntaxError> {
-        let found = self.token.as_ref().map_or("the end".to_owned(), |token| {
+        let found = self.token.as_ref().map_or("the end of the expression".to_owned(), |token| {
             let token = format!("{token:?}");
             match token.char_indices().nth(MAX_QUOTED) {
                 Some((end, _)) => format!("{}...", &token[..end]),
                 None => token,
             }
         });
-        Err(SyntaxError(format!("{wanted} is expected instead of {found}")))
+        Err(SyntaxError(format!("expected {wanted}, found {found}")))
     }
 
     fn or(&mut self) -> Result<Operand, SyntaxError> {
@@ -117,10 +122,10 @@ impl Parser<'_> {
     fn equality(&mut self) -> Result<Operand, SyntaxError> {
         let mut left = self.comparison()?;
         loop {
-            left = if self.sign("=")? {
+            left = if self.symbol("=")? {
                 self.comparison()?;
                 self.emit(Operation::Compare(Comparison::Equal))?
-            } else if self.sign("<>")? || self.sign("!=")? {
+            } else if self.symbol("<>")? || self.symbol("!=")? {
                 self.comparison()?;
                 self.emit(Operation::Compare(Comparison::NotEqual))?
             } else if self.keyword("IS")? {
@@ -139,15 +144,15 @@ impl Parser<'_> {
     fn comparison(&mut self) -> Result<Operand, SyntaxError> {
         let mut left = self.unary()?;
         'next: loop {
-            for (sign, comparison) in ORDERS {
-                if self.sign(sign)? {
+            for (symbol, comparison) in ORDERINGS {
+                if self.symbol(symbol)? {
                     let right = self.unary()?;
-                    check_ordered(&[left, right])?;
+                    check_orderable(&[left, right])?;
                     left = self.emit(Operation::Compare(comparison))?;
                     continue 'next;
                 }
             }
-            // A NOT that none of these keywords follows is what comes after a complete expression.
+            // If none of these keywords follows NOT, the expression is complete, and NOT belongs to the ignored rest.
             let before = if self.is_keyword("NOT") { Some((self.text, self.token.clone())) } else { None };
             let negated = self.keyword("NOT")?;
             if self.keyword("BETWEEN")? {
@@ -174,13 +179,13 @@ impl Parser<'_> {
             return self.unexpected("AND");
         }
         let high = self.unary()?;
-        check_ordered(&[value, low, high])?;
+        check_orderable(&[value, low, high])?;
         self.emit(Operation::Between { negated })
     }
 
-    /// Takes the next token if it is the keyword of a search.
-    fn place(&mut self) -> Result<Option<Place>, SyntaxError> {
-        for (keyword, place) in PLACES {
+    /// Takes the next token if it is CONTAINS, STARTSWITH or ENDSWITH.
+    fn place(&mut self) -> Result<Option<SearchPosition>, SyntaxError> {
+        for (keyword, place) in SEARCHES {
             if self.keyword(keyword)? {
                 return Ok(Some(place));
             }
@@ -193,14 +198,14 @@ impl Parser<'_> {
             Some(Token::Text(text)) => Ok(text),
             other => {
                 self.token = other;
-                self.unexpected("a text")
+                self.unexpected("a string in quotes")
             }
         }
     }
 
-    /// The texts of an `IN`, sorted.
+    /// Parses the strings of an `IN` list, and sorts them.
     fn texts(&mut self) -> Result<Vec<String>, SyntaxError> {
-        if !self.sign("(")? {
+        if !self.symbol("(")? {
             return self.unexpected("(");
         }
         let mut texts = Vec::new();
@@ -208,11 +213,11 @@ impl Parser<'_> {
             texts.push(self.text()?);
             self.listed += 1;
             self.check_size()?;
-            if self.sign(")")? {
+            if self.symbol(")")? {
                 texts.sort_unstable();
                 return Ok(texts);
             }
-            if !self.sign(",")? {
+            if !self.symbol(",")? {
                 return self.unexpected(", or )");
             }
         }
@@ -221,13 +226,13 @@ impl Parser<'_> {
     fn unary(&mut self) -> Result<Operand, SyntaxError> {
         self.enter()?;
         let operand = if self.keyword("NOT")? {
-            // NOT binds less than a comparison does: NOT n = 3 is NOT (n = 3).
+            // NOT has a lower precedence than comparisons: NOT n = 3 is NOT (n = 3).
             self.equality()?;
             self.emit(Operation::Not)?
-        } else if self.sign("-")? {
+        } else if self.symbol("-")? {
             self.unary()?;
             self.emit(Operation::Negate)?
-        } else if self.sign("+")? {
+        } else if self.symbol("+")? {
             self.unary()?
         } else {
             self.primary()?
@@ -237,22 +242,22 @@ impl Parser<'_> {
     }
 
     fn primary(&mut self) -> Result<Operand, SyntaxError> {
-        if self.sign("(")? {
+        if self.symbol("(")? {
             let inner = self.or()?;
-            return if self.sign(")")? { Ok(inner) } else { self.unexpected(")") };
+            return if self.symbol(")")? { Ok(inner) } else { self.unexpected(")") };
         }
         for (keyword, constant) in
             [("TRUE", Constant::Bool(true)), ("FALSE", Constant::Bool(false)), ("NULL", Constant::Null)]
         {
             if self.keyword(keyword)? {
                 self.emit(Operation::Constant(constant))?;
-                return Ok(Operand::NoNumber);
+                return Ok(Operand::NotNumber);
             }
         }
         match self.advance()? {
             Some(Token::Text(text)) => {
                 self.emit(Operation::Constant(Constant::Text(text)))?;
-                Ok(Operand::NoNumber)
+                Ok(Operand::NotNumber)
             }
             Some(Token::Integer(number)) => self.emit(Operation::Constant(Constant::Integer(number))),
             Some(Token::Float(number)) => self.emit(Operation::Constant(Constant::Float(number))),
@@ -268,7 +273,7 @@ impl Parser<'_> {
         if negated { self.emit(Operation::Not) } else { Ok(Operand::Any) }
     }
 
-    /// Begins a level of nesting.
+    /// Enters a level of nesting.
     fn enter(&mut self) -> Result<(), SyntaxError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH { Err(SyntaxError("it is nested too deeply".to_owned())) } else { Ok(()) }
@@ -276,15 +281,15 @@ impl Parser<'_> {
 }
 
 fn is_reserved(word: &str) -> bool {
-    let searches = PLACES.iter().map(|(keyword, _)| *keyword);
+    let searches = SEARCHES.iter().map(|(keyword, _)| *keyword);
     let mut reserved = ["AND", "OR", "NOT", "BETWEEN", "IN", "IS"].into_iter().chain(searches);
     reserved.any(|reserved| word.eq_ignore_ascii_case(reserved))
 }
 
-/// Texts have no order in RocketMQ's expressions.
-fn check_ordered(operands: &[Operand]) -> Result<(), SyntaxError> {
-    if operands.contains(&Operand::NoNumber) {
-        return Err(SyntaxError("only numbers can be less or greater".to_owned()));
+/// Fails for operands of an ordering comparison that can't be numbers. Strings have no order in RocketMQ's expressions.
+fn check_orderable(operands: &[Operand]) -> Result<(), SyntaxError> {
+    if operands.contains(&Operand::NotNumber) {
+        return Err(SyntaxError("<, <=, >, >= and BETWEEN compare numbers only".to_owned()));
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! A copy of a data directory to read from: the storage engine writes to what it opens.
+//! A temporary copy of a database, which is opened for reading because the storage engine writes to every database that
+//! it opens.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -7,34 +8,35 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::super::journal::Flaw;
+use super::super::journal::BrokenJournal;
 
-/// The engine never changes the files in these folders, so that links to them are enough.
+/// Files in these folders are linked and not copied, because the engine never changes them.
 const UNCHANGED: [&str; 2] = ["tables", "blobs"];
 
 /// A temporary copy of a database. It is removed when this is dropped.
-pub(super) struct Copy {
+pub(super) struct TemporaryCopy {
     directory: TempDir,
 }
 
-impl Copy {
-    /// Copies a database without what is broken in its journals.
-    pub(super) fn of(database: &Path, flaws: &[Flaw]) -> io::Result<Self> {
+impl TemporaryCopy {
+    /// Copies a database without the broken ends of its journals.
+    pub(super) fn of(database: &Path, broken_journals: &[BrokenJournal]) -> io::Result<Self> {
         let directory = tempfile::tempdir()?;
         // The links need a path that does not depend on the working directory.
         copy(&database.canonicalize()?, directory.path(), &|file| {
-            let is_same = |flaw: &&Flaw| flaw.file.file_name() == file.file_name();
-            flaws.iter().find(is_same).map(|flaw| flaw.at as u64)
+            let is_same = |journal: &&BrokenJournal| journal.file.file_name() == file.file_name();
+            broken_journals.iter().find(is_same).map(|journal| journal.at as u64)
         })?;
         Ok(Self { directory })
     }
 
-    /// Where it is.
+    /// The folder of the copy.
     pub(super) fn path(&self) -> PathBuf {
         self.directory.path().to_owned()
     }
 }
 
+/// Copies a folder. `length` returns the number of bytes to copy of a file, or `None` for the whole file.
 fn copy(from: &Path, to: &Path, length: &dyn Fn(&Path) -> Option<u64>) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let source = entry?.path();

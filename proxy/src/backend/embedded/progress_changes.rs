@@ -1,4 +1,4 @@
-//! Changes of groups' progress that are about to be written. The next start sees all of a change or nothing.
+//! Changed cursors and leases that are about to be written. The changes of one request are written atomically.
 
 use fjall::{PersistMode, UserKey, UserValue};
 
@@ -8,50 +8,50 @@ use super::store::{Store, unavailable};
 use crate::service::ServiceError;
 
 /// Changed cursors and leases of one group in one topic.
-pub(super) struct Changes {
+pub(super) struct ProgressChanges {
     group: u32,
     topic: u32,
-    records: Vec<Record>,
+    records: Vec<RecordChange>,
 }
 
-/// A record's key, and its new value; `None` removes it.
-pub(super) type Record = (UserKey, Option<UserValue>);
+/// The key of a record and its new value. `None` removes the record.
+pub(super) type RecordChange = (UserKey, Option<UserValue>);
 
-impl Changes {
-    /// No changes yet.
+impl ProgressChanges {
+    /// Creates an empty set of changes.
     pub(super) fn new(group: u32, topic: u32) -> Self {
         Self { group, topic, records: Vec::new() }
     }
 
     /// Sets the cursor of a queue.
-    pub(super) fn cursor(&mut self, queue: u32, cursor: u64) {
+    pub(super) fn set_cursor(&mut self, queue: u32, cursor: u64) {
         let key = keys::cursor(self.group, self.topic, queue);
         self.records.push((key.into(), Some(cursor.to_be_bytes().into())));
     }
 
     /// Sets the lease on a message.
-    pub(super) fn lease(&mut self, queue: u32, offset: u64, lease: &Lease) {
+    pub(super) fn set_lease(&mut self, queue: u32, offset: u64, lease: &Lease) {
         let key = keys::lease(self.group, self.topic, queue, offset);
         self.records.push((key.into(), Some(lease.encode().into())));
     }
 
     /// Removes the lease on a message.
-    pub(super) fn no_lease(&mut self, queue: u32, offset: u64) {
+    pub(super) fn remove_lease(&mut self, queue: u32, offset: u64) {
         self.records.push((keys::lease(self.group, self.topic, queue, offset).into(), None));
     }
 
     /// The records to write.
-    pub(super) fn into_records(self) -> Vec<Record> {
+    pub(super) fn into_records(self) -> Vec<RecordChange> {
         self.records
     }
 }
 
-/// Writes records: all of them, or none. Once this returns they survive the end of the process. Blocks: besides the write
-/// it may wait for an fsync, during which fjall holds the database's lock.
+/// Writes records atomically. Once this returns, they survive the end of the process. Blocks: it may have to wait for an
+/// fsync, during which fjall locks the database.
 ///
 /// # Errors
-/// `Unavailable`. The records may be on the disk all the same once the database was opened again.
-pub(super) fn commit(store: &Store, mut records: Vec<Record>) -> Result<(), ServiceError> {
+/// `Unavailable`. Even then the database may contain the records after it was opened again.
+pub(super) fn commit(store: &Store, mut records: Vec<RecordChange>) -> Result<(), ServiceError> {
     let state = store.state()?;
     let written = if records.len() > 1 {
         let mut batch = state.batch(PersistMode::Buffer);

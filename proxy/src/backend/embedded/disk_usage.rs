@@ -1,4 +1,4 @@
-//! How many bytes topics and the store take on the disk.
+//! Measures how many bytes topics and the store take on the disk.
 
 use std::fs;
 use std::io;
@@ -11,12 +11,12 @@ use super::queue::Queue;
 use super::store::{Store, corrupt, unavailable};
 use crate::service::{DiskStats, ServiceError, ServiceErrorKind, StoreStats, StoredBytes, TopicUsage};
 
-/// So many chunks of a queue are measured. The rest is estimated from them.
+/// The most chunks of a queue that are measured. The size of the others is estimated from them.
 const MAX_MEASURED: usize = 2000;
-/// An answer about the store has no more topics.
+/// The most topics in the statistics of the store.
 const MAX_TOPICS: usize = 1000;
 
-/// The bytes of the messages in these queues. Reads the disk.
+/// Returns the bytes that the messages in these queues take. Reads the disk.
 pub(super) fn stored_bytes(queues: &[Arc<Queue>], store: &Store) -> Result<StoredBytes, ServiceError> {
     let mut sum = StoredBytes::default();
     for queue in queues {
@@ -44,19 +44,19 @@ fn bytes_of(queue: &Queue, store: &Store) -> Result<StoredBytes, ServiceError> {
     Ok(StoredBytes { count: count as u64, estimated: true })
 }
 
-/// The room on a file system, in bytes.
+/// The free and the total space of a file system, in bytes.
 pub(super) struct Space {
     pub(super) free: u64,
     pub(super) total: u64,
 }
 
-/// The room on the file system that holds this path.
+/// Returns the space of the file system that contains this path.
 pub(super) fn space(path: &Path) -> io::Result<Space> {
     let space = rustix::fs::statvfs(path)?;
     Ok(Space { free: space.f_bavail * space.f_frsize, total: space.f_blocks * space.f_frsize })
 }
 
-/// What the store takes. Reads the disk.
+/// Returns the disk usage of the store and its topics. Reads the disk.
 pub(super) fn store_stats(store: &Store, catalog: &Catalog) -> Result<StoreStats, ServiceError> {
     let mut topics = Vec::new();
     for topic in catalog.topics() {
@@ -78,11 +78,11 @@ pub(super) fn store_stats(store: &Store, catalog: &Catalog) -> Result<StoreStats
     })
 }
 
-/// The same without topics. Reads the folders of the data directory.
+/// Returns the disk usage of the store without its topics. Reads the folders of the data directory.
 pub(super) fn disk_stats(store: &Store) -> Result<DiskStats, ServiceError> {
     let path = store.path();
     let failed = |error: io::Error| {
-        let text = format!("{} can't be examined: {error}", path.display());
+        let text = format!("failed to measure {}: {error}", path.display());
         ServiceError::new(ServiceErrorKind::Unavailable, text)
     };
     let space = space(path).map_err(failed)?;
@@ -95,7 +95,7 @@ pub(super) fn disk_stats(store: &Store) -> Result<DiskStats, ServiceError> {
     })
 }
 
-/// Bytes by folder of the data directory, journals apart.
+/// Returns the bytes in each folder of the data directory, with journals counted separately.
 fn usage_by_kind(path: &Path) -> io::Result<Vec<(String, u64)>> {
     let mut usage = Vec::new();
     let mut other = 0;
@@ -127,7 +127,7 @@ impl FolderUsage {
     fn add(&mut self, folder: &Path) -> io::Result<()> {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
-            // The storage engine removes files at any time.
+            // The storage engine may remove files at any time.
             let metadata = match entry.metadata() {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 metadata => metadata?,
@@ -144,7 +144,7 @@ impl FolderUsage {
     }
 }
 
-/// What a file takes on the disk: journals are longer than what is written in them.
+/// The bytes that a file takes on the disk. The length of a journal includes preallocated space.
 fn allocated(metadata: &fs::Metadata) -> u64 {
     use std::os::unix::fs::MetadataExt;
     metadata.blocks() * 512

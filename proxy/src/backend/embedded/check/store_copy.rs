@@ -1,7 +1,7 @@
-//! Copies what can be read of a data directory into a new one.
+//! `store copy`: copies all readable records of a damaged data directory to a new one.
 //!
-//! Damage stays where the storage has it: a table with a damaged block can't be merged with others, so that the database takes
-//! no writes at some time. In a new directory there is none.
+//! fjall can't merge a table with a damaged block, so writes to the old directory fail eventually. The copy has no
+//! damaged blocks.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -15,30 +15,30 @@ use super::super::catalog::{self, record_key};
 use super::super::chunk::Chunk;
 use super::super::directory::{DataDirectory, OpenError};
 use super::super::keys;
-use super::super::store::{LOG, Opened, STATE, open_log_in, open_state_in};
+use super::super::store::{LOG, OpenDatabase, STATE, open_log_in, open_state_in};
 use super::messages::{self, Kind};
 use super::names::Names;
-use super::{BACKUP, CheckReport, Finding, Sink};
+use super::{BACKUP_ADVICE, CheckReport, Finding, Sink};
 
-/// What a copy has taken over, and what it has left out.
+/// The result of a copy.
 #[derive(Debug, Serialize)]
 pub struct CopyReport {
     /// The new directory.
     pub copy: PathBuf,
-    /// What was found in the old one. What is damaged is not in the copy.
+    /// The check of the old directory. Damaged records are not in the copy.
     #[serde(flatten)]
     pub found: CheckReport,
 }
 
-/// Bytes of records that are written together.
-const BATCH: usize = 1 << 20;
-/// Other files of a data directory are small. This bounds what is taken for one.
-const MAX_FILE: u64 = 1 << 20;
-/// Threads of the storage that write tables meanwhile.
-const WORKERS: usize = 1;
+/// The bytes of records that are written in one batch.
+const BATCH_BYTES: usize = 1 << 20;
+/// Larger files are not copied. The files beside the databases, such as the key of receipt handles, are small.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+/// The number of storage threads that write tables during the copy.
+const WORKER_THREADS: usize = 1;
 
-/// Copies what can be read of a data directory that no proxy uses into one that does not exist, or is empty. The old one is
-/// not changed. For `tell` see [`super::check`].
+/// Copies all readable records of a data directory that no proxy uses to a directory that does not exist or is empty.
+/// The old directory is not changed. For `tell` see [`super::check`].
 ///
 /// # Errors
 /// [`OpenError`] if the old directory can't be read at all, or the new one can't be written.
@@ -50,33 +50,34 @@ pub fn copy(from: &Path, to: &Path, tell: &mut dyn FnMut(u64, u64)) -> Result<Co
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
     }
-    // Before the new one is created: the old one may be none.
-    let flush = DataDirectory::take_to_read(from)?.flush().map_err(|e| OpenError::Io(from.to_owned(), e))?;
-    let directory = DataDirectory::take(to)?;
+    // Before the target is created, as `from` may not be a data directory.
+    let flush =
+        DataDirectory::open_to_read(from)?.recorded_flush().map_err(|e| OpenError::Io(from.to_owned(), e))?;
+    let directory = DataDirectory::open(to)?;
     let refused = |error: fjall::Error| OpenError::Damaged(to.to_owned(), error.to_string());
     let mut target = Target {
-        log: Part::new(open_log_in(&directory.part(LOG), WORKERS).map_err(refused)?),
-        state: Part::new(open_state_in(&directory.part(STATE), WORKERS).map_err(refused)?),
+        log: BatchedDatabase::new(open_log_in(&directory.join(LOG), WORKER_THREADS).map_err(refused)?),
+        state: BatchedDatabase::new(open_state_in(&directory.join(STATE), WORKER_THREADS).map_err(refused)?),
         ends: HashMap::new(),
         topics: HashSet::new(),
         groups: HashSet::new(),
         next_id: 1,
-        ownerless: BTreeMap::new(),
+        orphaned: BTreeMap::new(),
     };
     let mut found = super::read(from, &mut target, tell)?;
     target.finish().map_err(refused)?;
-    for (topic, records) in &target.ownerless {
+    for (topic, records) in &target.orphaned {
         let place =
             format!("database log, {records} records of a topic with the id {topic}, whose name is lost");
-        found.findings.push(Finding::damage(place, "their messages are not copied", BACKUP));
+        found.findings.push(Finding::damage(place, "these records are not copied", BACKUP_ADVICE));
     }
     drop(target);
     copy_files(from, to).map_err(failed)?;
     if let Some(flush) = flush {
-        directory.note_flush(flush).map_err(failed)?;
+        directory.record_flush(flush).map_err(failed)?;
     }
     for folder in ["log/keyspaces", "state/keyspaces", ""] {
-        directory.sync_names(folder)?;
+        directory.sync_folder(folder)?;
     }
     Ok(CopyReport { copy: to.to_owned(), found })
 }
@@ -86,7 +87,7 @@ fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let (metadata, target) = (entry.metadata()?, to.join(entry.file_name()));
-        if metadata.is_file() && metadata.len() <= MAX_FILE && !target.exists() {
+        if metadata.is_file() && metadata.len() <= MAX_FILE_BYTES && !target.exists() {
             fs::copy(entry.path(), &target)?;
             fs::File::open(&target)?.sync_all()?;
         }
@@ -96,16 +97,16 @@ fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
 
 /// A new data directory.
 struct Target {
-    log: Part,
-    state: Part,
+    log: BatchedDatabase,
+    state: BatchedDatabase,
     /// The end of each queue, by topic and queue.
     ends: HashMap<(u32, u32), u64>,
-    /// The ids of the topics and of the groups that are known.
+    /// The ids of known topics and groups.
     topics: HashSet<u32>,
     groups: HashSet<u32>,
     next_id: u32,
-    /// Records of topics that are not known, by topic.
-    ownerless: BTreeMap<u32, u64>,
+    /// The numbers of records of unknown topics, by topic id.
+    orphaned: BTreeMap<u32, u64>,
 }
 
 impl Sink for Target {
@@ -123,7 +124,7 @@ impl Sink for Target {
         if matches!(kind, Kind::Chunk { .. } | Kind::Half | Kind::Check) {
             let topic = messages::id(key);
             if !self.topics.contains(&topic) {
-                *self.ownerless.entry(topic).or_default() += 1;
+                *self.orphaned.entry(topic).or_default() += 1;
                 return Ok(());
             }
         }
@@ -138,22 +139,22 @@ impl Sink for Target {
 }
 
 impl Target {
-    /// Makes both databases agree, and syncs them.
+    /// Makes both databases consistent with each other, and syncs them.
     fn finish(&mut self) -> fjall::Result<()> {
         self.state.commit(PersistMode::Buffer)?;
-        // Where the last messages of a queue are lost, others get their offsets: no group has consumed those.
+        // If the last messages of a queue are lost, new messages get their offsets. No group may count these as consumed.
         let mut changes = Vec::new();
         for entry in self.state.opened.iter() {
             let (key, value) = entry.into_inner()?;
-            if key.starts_with(&keys::NOBODY) {
+            if key.starts_with(&keys::RESERVED_ID) {
                 continue;
             }
             let Some((queue, offset)) = keys::progress_parts(&key) else { continue };
             let (group, topic) = (messages::id(&key), key.get(4..).map_or(0, messages::id));
             let end = self.ends.get(&(topic, queue)).copied().unwrap_or_default();
             let cursor = value.as_ref().try_into().map_or(0, u64::from_be_bytes);
-            let is_ownerless = !self.groups.contains(&group) || !self.topics.contains(&topic);
-            if is_ownerless || offset.is_some_and(|offset| offset >= end) {
+            let is_orphaned = !self.groups.contains(&group) || !self.topics.contains(&topic);
+            if is_orphaned || offset.is_some_and(|offset| offset >= end) {
                 changes.push((key.to_vec(), None));
             } else if offset.is_none() && cursor > end {
                 changes.push((key.to_vec(), Some(end.to_be_bytes())));
@@ -174,15 +175,15 @@ impl Target {
     }
 }
 
-/// A database that is written.
-struct Part {
-    opened: Opened,
+/// A database that is written in batches.
+struct BatchedDatabase {
+    opened: OpenDatabase,
     batch: OwnedWriteBatch,
     bytes: usize,
 }
 
-impl Part {
-    fn new(opened: Opened) -> Self {
+impl BatchedDatabase {
+    fn new(opened: OpenDatabase) -> Self {
         Self { batch: opened.batch(PersistMode::Buffer), opened, bytes: 0 }
     }
 
@@ -198,12 +199,12 @@ impl Part {
 
     fn added(&mut self, bytes: usize) -> fjall::Result<()> {
         self.bytes += bytes;
-        if self.bytes >= BATCH { self.commit(PersistMode::Buffer) } else { Ok(()) }
+        if self.bytes >= BATCH_BYTES { self.commit(PersistMode::Buffer) } else { Ok(()) }
     }
 
     fn commit(&mut self, mode: PersistMode) -> fjall::Result<()> {
         self.bytes = 0;
-        // A batch without records would not be synced: this one removes what is never there.
+        // fjall does not sync an empty batch, so an absent key is removed to make the commit sync.
         self.batch.remove(&self.opened, keys::DECISIONS);
         let next = self.opened.batch(PersistMode::Buffer);
         std::mem::replace(&mut self.batch, next).durability(Some(mode)).commit()

@@ -1,4 +1,4 @@
-//! State that only the writer thread reads and changes: where a message is placed, and where it goes when it is released.
+//! The state of the writer thread. Decides whether a message goes to its queue, the timers or the half messages.
 
 use std::sync::Arc;
 
@@ -6,17 +6,17 @@ use super::catalog::Catalog;
 use super::clock;
 use super::commit::Commit;
 use super::decisions::Decisions;
-use super::half_message::{HalfMessage, Record};
+use super::half_message::{HalfMessage, HalfMessageId};
 use super::orphan_checks::OrphanChecks;
 use super::queue::Queue;
 use super::store::Store;
-use super::timer::{Timers, Waiting};
+use super::timer::{DelayedMessage, Timers};
 use super::topic::Topic;
-use super::writer::{Entry, Placed};
+use super::writer::{NewMessage, StoredAt};
 use crate::service::ServiceError;
 
 /// State that only the writer thread reads and changes.
-pub(super) struct Tables {
+pub(super) struct WriterState {
     pub(super) store: Arc<Store>,
     pub(super) catalog: Arc<Catalog>,
     pub(super) timers: Timers,
@@ -26,53 +26,55 @@ pub(super) struct Tables {
     pub(super) sequence: u64,
 }
 
-impl Tables {
-    /// A unique number.
+impl WriterState {
+    /// Returns a unique number for a timer or a half message.
     pub(super) fn next_sequence(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence
     }
 
-    /// Gives messages their places.
+    /// Adds messages to the commit: to their queues, to the timers, or to the half messages. Returns where each will be.
     pub(super) fn place(
         &mut self,
         topic: &Arc<Topic>,
-        entries: Vec<Entry>,
+        entries: Vec<NewMessage>,
         commit: &mut Commit,
-    ) -> Result<Vec<Placed>, ServiceError> {
+    ) -> Result<Vec<StoredAt>, ServiceError> {
         let queues = self.queues(topic)?;
         let topic_id = topic.id();
-        let place = |Entry { message, queue, due, immunity }| match (immunity, due) {
+        let place = |NewMessage { message, queue, due, immunity }| match (immunity, due) {
             (Some(immunity), due) => {
-                let place = HalfMessage::new(topic_id, self.next_sequence(), immunity);
-                place.add(&Record { queue, due, message, stored_at: clock::now() }, commit);
-                Placed::Half { queue, place }
+                let id = HalfMessageId::new(topic_id, self.next_sequence(), immunity);
+                id.add(&HalfMessage { queue, due, message, stored_at: clock::now() }, commit);
+                StoredAt::Half { queue, id }
             }
             (None, Some(due)) => {
                 let sequence = self.next_sequence();
-                let waiting = Waiting { due, sequence, topic: topic_id, queue, message: &message };
-                Placed::Waiting { queue, timer: self.timers.add(&waiting, commit) }
+                let waiting = DelayedMessage { due, sequence, topic: topic_id, queue, message: &message };
+                StoredAt::Delayed { queue, timer: self.timers.add(&waiting, commit) }
             }
             (None, None) => {
-                Placed::Queued { queue, offset: commit.append(topic, nth(&queues, queue), message) }
+                StoredAt::Queued { queue, offset: commit.append(topic, nth(&queues, queue), message) }
             }
         };
         Ok(entries.into_iter().map(place).collect())
     }
 
-    /// Adds a message that was kept back to its queue, or to the timers if it is due later.
-    pub(super) fn release(
+    /// Adds a half message that was committed to its queue, or to the timers if it is due later.
+    pub(super) fn release_half_message(
         &mut self,
         topic: &Arc<Topic>,
-        half: Record,
+        half: HalfMessage,
         commit: &mut Commit,
     ) -> Result<(), ServiceError> {
-        let Record { queue, due, message, .. } = half;
+        let HalfMessage { queue, due, message, .. } = half;
         match due.filter(|due| *due > clock::now()) {
             Some(due) => {
                 let sequence = self.next_sequence();
-                self.timers
-                    .add(&Waiting { due, sequence, topic: topic.id(), queue, message: &message }, commit);
+                self.timers.add(
+                    &DelayedMessage { due, sequence, topic: topic.id(), queue, message: &message },
+                    commit,
+                );
             }
             None => {
                 let queues = self.queues(topic)?;
@@ -95,7 +97,7 @@ impl Tables {
     }
 }
 
-/// The queue with this number, or another one if the topic has fewer.
+/// Returns the queue with this number, modulo the number of queues.
 pub(super) fn nth(queues: &[Arc<Queue>], number: u32) -> &Arc<Queue> {
     &queues[number as usize % queues.len()]
 }
