@@ -12,6 +12,7 @@ use crate::service::{
     TopicKind, TopicUpdate,
 };
 
+/// Creates topics and groups. See [`super::Processor::apply`].
 pub(super) async fn apply(
     clusters: &ClusterRouter,
     topics: Vec<TopicConfig>,
@@ -108,6 +109,7 @@ fn check_lite_expiration(topic: &TopicConfig) -> Result<(), ServiceError> {
     Ok(())
 }
 
+/// All topics of all clusters that clients can use, sorted by name.
 pub(super) async fn topics(clusters: &ClusterRouter) -> Result<Vec<TopicConfig>, Error> {
     let listed = try_join_all(clusters.all().map(|cluster| cluster.services.metadata.topics()));
     let mut topics = listed.await?.concat();
@@ -116,6 +118,7 @@ pub(super) async fn topics(clusters: &ClusterRouter) -> Result<Vec<TopicConfig>,
     Ok(topics)
 }
 
+/// All groups of all clusters, sorted by name. A group that exists in several clusters occurs once.
 pub(super) async fn groups(clusters: &ClusterRouter) -> Result<Vec<GroupConfig>, Error> {
     let listed = try_join_all(clusters.all().map(|cluster| cluster.services.metadata.groups()));
     let mut groups = listed.await?.concat();

@@ -104,6 +104,7 @@ pub(super) struct Clients {
     pub(super) producers_changed: watch::Sender<()>,
 }
 
+/// The sessions by client id and host.
 #[derive(Default)]
 pub(super) struct Sessions {
     by_id: HashMap<Arc<str>, HashMap<Host, Session>>,
@@ -217,10 +218,12 @@ impl Session {
 }
 
 impl Sessions {
+    /// A client's session, unless it has expired.
     pub(super) fn get_mut(&mut self, id: &str, host: &Host) -> Option<&mut Session> {
         self.by_id.get_mut(id)?.get_mut(host).filter(|session| session.is_alive())
     }
 
+    /// All sessions that have not expired, with the clients' ids.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Session)> {
         let is_alive = |session: &&Session| session.is_alive();
         self.by_id.iter().flat_map(move |(id, hosts)| {
@@ -228,6 +231,7 @@ impl Sessions {
         })
     }
 
+    /// Removes a client's session, even if it has expired.
     pub(super) fn remove(&mut self, id: &str, host: &Host) -> Option<Session> {
         let hosts = self.by_id.get_mut(id)?;
         let removed = hosts.remove(host);
@@ -239,6 +243,7 @@ impl Sessions {
 }
 
 impl Clients {
+    /// The request timeout that a client has reported.
     pub(super) fn request_timeout(&self, context: &Context) -> Option<Duration> {
         self.sessions.lock().get_mut(&context.client_id, &context.host())?.request_timeout
     }

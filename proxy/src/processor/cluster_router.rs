@@ -87,6 +87,7 @@ impl ClusterRouter {
         self
     }
 
+    /// The cluster that serves a client's request about a topic.
     pub(super) fn route(&self, origin: Origin<'_>, topic: &str) -> &Cluster {
         let rule = self.rules.iter().find(|rule| rule.matches(origin, topic));
         rule.and_then(|rule| self.others.get(&rule.cluster)).unwrap_or(&self.default)

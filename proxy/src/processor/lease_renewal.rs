@@ -86,6 +86,7 @@ pub(super) struct RenewedLeases {
 #[derive(Default)]
 struct Slots {
     by_handle: HashMap<String, OwnedSlot>,
+    /// The number of leases of each client.
     of_client: HashMap<ClientKey, usize>,
 }
 
@@ -254,7 +255,7 @@ async fn release_slot(environment: &Environment, slot: Slot) {
     }
 }
 
-// Other proxies consider the handle of a renewed lease as expired, so after this proxy's end the lease would only hide the
+// Other proxies treat the handle of a renewed lease as expired, so after this proxy's end the lease would only hide the
 // message. Until the lease ends, the client can still settle it at this proxy. The handle of a lease that was never
 // renewed is valid at every proxy, so that lease is left unchanged.
 async fn end_renewed(environment: &Environment, slot: Slot) {
@@ -328,6 +329,7 @@ async fn change(
     Ok(true)
 }
 
+/// The pause of the group's retry policy after this attempt.
 async fn retry_pause(environment: &Environment, renewal: &Renewal) -> Duration {
     let LeaseHolder { cluster, group, .. } = &*renewal.holder;
     let Ok(cluster) = environment.clusters.get(cluster) else { return environment.limits.renewed_lease };

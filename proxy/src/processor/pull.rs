@@ -217,6 +217,10 @@ fn queue_of<'a>(environment: &Environment, context: &Context, queue: &'a QueueNa
     QueueRef { topic: &queue.topic, broker: &queue.broker, id: queue.id, deadline }
 }
 
+/// Validates a queue's name.
+///
+/// # Errors
+/// `IllegalTopic`, `BadRequest` (a blank broker, or a negative id).
 pub(super) fn check_queue(queue: &QueueName) -> Result<(), Error> {
     validate::topic(&queue.topic)?;
     if validate::is_blank(&queue.broker) {

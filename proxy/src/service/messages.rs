@@ -34,7 +34,7 @@ pub trait Messages: Send + Sync {
     ///
     /// In a FIFO group, the messages of a message group are delivered in order. The messages of a queue that have no message
     /// group form a message group of their own. A receive may take several messages of a message group. The next ones are
-    /// delivered once these are settled. If their leases end before, the unsettled ones are delivered again, in order.
+    /// delivered once these are settled. If all their leases end before, the unsettled ones are delivered again, in order.
     /// Messages of other message groups in the queue need not wait, although they do on Apache's brokers. A receive with the
     /// same `attempt_id` gets its unsettled batch again at once.
     ///

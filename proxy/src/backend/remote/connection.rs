@@ -93,6 +93,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const MAX_UNACKNOWLEDGED: Duration = Duration::from_secs(20);
 
 impl Connection {
+    /// Connects to a peer, `host:port`.
     pub(super) async fn open(address: &str, dialer: &Dialer) -> Result<Self, CallError> {
         let stream = timeout(dialer.connect_timeout, dial(address, dialer))
             .await

@@ -46,6 +46,7 @@ pub(super) enum TopicVariant {
 }
 
 impl TopicVariant {
+    /// The variant of the topic in which a received message is stored.
     pub(super) fn of(message: &StoredMessage, receive: &Receive) -> Self {
         if message.topic == Self::RetryV2.topic(&receive.topic, &receive.group) {
             Self::RetryV2

@@ -232,6 +232,7 @@ fn read_topic(answer: Command) -> Result<Option<TopicConfig>, ServiceError> {
     }
 }
 
+/// Returns the [`success`] of an answer whose content does not matter.
 pub(super) fn check_success(answer: Command) -> Result<(), ServiceError> {
     success(answer).map(drop)
 }

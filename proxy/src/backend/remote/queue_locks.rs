@@ -23,6 +23,7 @@ struct LockedQueue {
 }
 
 impl Cluster {
+    /// Locks queues. Returns those that are now locked for the client.
     pub(super) async fn lock_queues(&self, lock: &QueueLock) -> Result<Vec<TopicQueue>, ServiceError> {
         let answer = self.call_for_lock(request::LOCK_BATCH_MQ, lock).await?;
         let locked: LockAnswer = lenient::from_slice(&answer.body).map_err(|error| {
@@ -33,6 +34,7 @@ impl Cluster {
         Ok(queues.map(|queue| TopicQueue { topic: queue.topic, id: queue.queue_id }).collect())
     }
 
+    /// Releases the client's locks of queues.
     pub(super) async fn unlock_queues(&self, lock: &QueueLock) -> Result<(), ServiceError> {
         self.call_for_lock(request::UNLOCK_BATCH_MQ, lock).await.map(drop)
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::circuit_breaker::CircuitBreaker;
 
-/// Rotates among choices. Skips those whose broker is to be avoided, unless this applies to all.
+/// Rotates among choices. Skips choices whose broker is avoided, unless all brokers are avoided.
 #[derive(Default)]
 pub(super) struct RoundRobin {
     turn: AtomicUsize,

@@ -147,6 +147,7 @@ impl TopicRoute {
         brokers
     }
 
+    /// The broker with this name; `None` if it does not hold the topic.
     pub(super) fn broker(&self, name: &str) -> Option<&Broker> {
         self.brokers.iter().find(|broker| broker.name == name)
     }
