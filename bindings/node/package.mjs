@@ -7,7 +7,7 @@
 // native package, and one for rocketmq-thin, which has them as optional dependencies, so that npm installs the package
 // for the platform.
 // --licenses is a file with the licences of the crates in the libraries.
-// PLATFORM is for example linux-x64-gnu, darwin-arm64 or win32-x64-msvc. Its default is the platform of this machine.
+// PLATFORM is for example linux-x64-gnu or darwin-arm64. Its default is the platform of this machine.
 // Prints the path of each tarball on a line.
 
 import { execFileSync } from 'node:child_process';
@@ -31,7 +31,6 @@ function version() {
 /** Returns the platform of this machine, as in the names of the native packages. */
 function thisMachine() {
   const { platform, arch, report } = process;
-  if (platform === 'win32') return `${platform}-${arch}-msvc`;
   if (platform !== 'linux') return `${platform}-${arch}`;
   return `${platform}-${arch}-${report.getReport().header.glibcVersionRuntime ? 'gnu' : 'musl'}`;
 }
@@ -76,9 +75,8 @@ function stageMain(folder, extra) {
 }
 
 function pack(folder, out) {
-  const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm';
   const options = ['pack', '--json', '--ignore-scripts', '--pack-destination', out, folder];
-  const packed = JSON.parse(execFileSync(npm, options, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }));
+  const packed = JSON.parse(execFileSync('npm', options, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }));
   // Since npm 12, the output is an object whose keys are the packages; before that it is an array.
   const [{ filename }] = Object.values(packed);
   console.log(join(out, filename.replace('@', '').replace('/', '-')));

@@ -40,9 +40,8 @@ def wheel(library, out, platform=None, licenses=None):
     tags = "".join(f"Tag: {PYTHON}-{ABI}-{tag}\n" for tag in platform.split("."))
     info = f"rocketmq_thin-{version()}.dist-info"
 
-    suffix = ".pyd" if platform.startswith("win") else f".{ABI}.so"
     files = {f"rocketmq_thin/{path.name}": path.read_bytes() for path in modules()}
-    files[f"rocketmq_thin/_native{suffix}"] = Path(library).read_bytes()
+    files[f"rocketmq_thin/_native.{ABI}.so"] = Path(library).read_bytes()
     licenses = [ROOT / "LICENSE", *([Path(licenses)] if licenses else [])]
     files.update((f"{info}/licenses/{path.name}", path.read_bytes()) for path in licenses)
     files[f"{info}/METADATA"] = metadata(licenses).encode()
@@ -117,6 +116,8 @@ def lock(files, manifest):
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     """A hook of PEP 517, which `pip install` calls."""
+    if sys.platform == "win32":
+        sys.exit("rocketmq-thin does not support Windows yet")
     command = ["cargo", "build", "--release", "--package", CRATE, "--message-format=json-render-diagnostics"]
     try:
         built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -145,7 +146,7 @@ def libraries(message):
     """Returns the paths of the native library in a message of cargo."""
     if message["reason"] != "compiler-artifact" or message["target"]["name"] != CRATE.replace("-", "_"):
         return []
-    return [path for path in message["filenames"] if path.endswith((".so", ".dylib", ".dll"))]
+    return [path for path in message["filenames"] if path.endswith((".so", ".dylib"))]
 
 
 def modules():

@@ -4,12 +4,13 @@
 
 // The suffixes of the native packages' names. npm installs the package for the platform. Some package managers install
 // both packages for Linux, of which only one loads.
-const ABIS = { linux: ['-gnu', '-musl'], win32: ['-msvc'] };
+const ABIS = { linux: ['-gnu', '-musl'], darwin: [''] };
 
 /** Loads the native library for this platform. */
 function load() {
   const { platform, arch } = process;
-  const names = (ABIS[platform] ?? ['']).map((abi) => `@rocketmq-thin/${platform}-${arch}${abi}`);
+  if (ABIS[platform] === undefined) throw new Error(`rocketmq-thin runs on Linux and macOS, and does not support ${platform} yet`);
+  const names = ABIS[platform].map((abi) => `@rocketmq-thin/${platform}-${arch}${abi}`);
   const reasons = [];
   for (const name of names) {
     try {

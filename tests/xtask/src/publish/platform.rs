@@ -15,8 +15,6 @@ pub(crate) enum Platform {
     DarwinX64,
     /// macOS on Apple silicon.
     DarwinArm64,
-    /// Windows on x86-64.
-    Win32X64Msvc,
 }
 
 /// The oldest glibc of the Linux packages, as zig's linker takes it: that of manylinux2014.
@@ -27,7 +25,6 @@ impl Platform {
     pub(crate) fn buildable() -> Vec<Self> {
         let system = match std::env::consts::OS {
             "macos" => "darwin",
-            "windows" => "win32",
             other => other,
         };
         let all = Self::value_variants().iter().copied();
@@ -42,7 +39,6 @@ impl Platform {
             ("linux", "aarch64") if cfg!(target_env = "gnu") => Some(Self::LinuxArm64Gnu),
             ("macos", "x86_64") => Some(Self::DarwinX64),
             ("macos", "aarch64") => Some(Self::DarwinArm64),
-            ("windows", "x86_64") => Some(Self::Win32X64Msvc),
             _ => None,
         }
     }
@@ -55,7 +51,6 @@ impl Platform {
             Self::LinuxX64Musl => "linux-x64-musl",
             Self::DarwinX64 => "darwin-x64",
             Self::DarwinArm64 => "darwin-arm64",
-            Self::Win32X64Msvc => "win32-x64-msvc",
         }
     }
 
@@ -67,7 +62,6 @@ impl Platform {
             Self::LinuxX64Musl => "x86_64-unknown-linux-musl",
             Self::DarwinX64 => "x86_64-apple-darwin",
             Self::DarwinArm64 => "aarch64-apple-darwin",
-            Self::Win32X64Msvc => "x86_64-pc-windows-msvc",
         }
     }
 
@@ -79,7 +73,6 @@ impl Platform {
             Self::LinuxX64Musl => "musllinux_1_2_x86_64",
             Self::DarwinX64 => "macosx_10_12_x86_64",
             Self::DarwinArm64 => "macosx_11_0_arm64",
-            Self::Win32X64Msvc => "win_amd64",
         }
     }
 
@@ -90,7 +83,6 @@ impl Platform {
             Self::LinuxArm64Gnu => "linux-aarch64",
             Self::DarwinX64 => "darwin-x86-64",
             Self::DarwinArm64 => "darwin-aarch64",
-            Self::Win32X64Msvc => "win32-x86-64",
         }
     }
 
@@ -107,7 +99,6 @@ impl Platform {
     pub(super) fn file(self, library: &str) -> String {
         match self {
             Self::DarwinX64 | Self::DarwinArm64 => format!("lib{library}.dylib"),
-            Self::Win32X64Msvc => format!("{library}.dll"),
             _ => format!("lib{library}.so"),
         }
     }
