@@ -139,6 +139,12 @@ impl PushConsumer {
         self.0.0.is_paused()
     }
 
+    /// Whether a close has begun.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.0.is_closed()
+    }
+
     /// Stops receiving, gives back messages that wait for a handler, waits at most `deadline` until running handlers have
     /// returned and their messages are settled, and tells the servers that the consumer has closed. Handlers that run
     /// longer are dropped at their next `await`.

@@ -90,4 +90,25 @@ impl CredentialRequests {
         }
         Ok(())
     }
+
+    /// Refuses the requests that were not answered, and all later ones, with an error message. The language calls this
+    /// when its credentials provider has ended. Never blocks, and does nothing in a forked child.
+    pub fn refuse_all(&self, message: String) {
+        let Some(requests) = self.0.get().map(Arc::clone) else { return };
+        self.0.process().handle().spawn(async move {
+            // Without a client that uses the sender, there will be no request, and the receiver ends.
+            drop(requests.sender.lock().take());
+            // A cancelled `next` may still hold the receiver for a moment.
+            let mut receiver = requests.receiver.lock().await;
+            let mut next = requests.fetched.lock().take();
+            if next.is_none() {
+                next = receiver.recv().await;
+            }
+            while let Some(answer) = next {
+                // The client may have given up waiting.
+                let _ = answer.send(Err(message.clone()));
+                next = receiver.recv().await;
+            }
+        });
+    }
 }

@@ -64,7 +64,7 @@ pub use credentials::CredentialRequests;
 pub use deliveries::Deliveries;
 pub use logs::{LogLevel, LogRecord, Logs};
 pub use operation::Operation;
-pub use outcome::Outcome;
+pub use outcome::{Outcome, causes};
 pub use process::shutdown;
 pub use process_bound::{
     Client, LiteRevocations, Messages, OrphanCheck, OrphanChecks, ProcessBound, Producer, PushConsumer,

@@ -1,5 +1,7 @@
 //! The results of operations.
 
+use std::error::Error as _;
+
 use rocketmq_thin::{CloseReport, Error, Health, Receipt};
 
 use crate::deliveries::Deliveries;
@@ -43,4 +45,9 @@ pub enum Outcome {
     Closed(CloseReport),
     /// The operation failed.
     Failed(Error),
+}
+
+/// Returns the text of an error's cause, the text of that cause's own cause, and so on.
+pub fn causes(error: &Error) -> impl Iterator<Item = String> {
+    std::iter::successors(error.source(), |&cause| cause.source()).map(ToString::to_string)
 }

@@ -48,6 +48,12 @@ impl PushConsumer {
         self.call("is_paused", rocketmq_thin::PushConsumer::is_paused)
     }
 
+    /// Whether a close has begun. `true` in a forked child.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.get().is_none_or(rocketmq_thin::PushConsumer::is_closed)
+    }
+
     /// Closes the consumer in the background, because the application has dropped it. Never blocks, and does
     /// nothing in a forked child.
     pub fn abandon(&self) {
