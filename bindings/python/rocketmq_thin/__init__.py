@@ -1,4 +1,4 @@
-"""A thin client of RocketMQ 5: send, receive, acknowledge, change the invisible time.
+"""A thin client of RocketMQ 5: all message types, transactions, simple and push consumers.
 
     from rocketmq_thin import Client, Message
 
@@ -22,6 +22,7 @@ from .values import (
     Credentials,
     DeadLetter,
     Decision,
+    EndpointHealth,
     Health,
     Histogram,
     Lite,
@@ -45,6 +46,7 @@ __all__ = [
     "DeadLetter",
     "Decision",
     "Delivery",
+    "EndpointHealth",
     "Error",
     "Health",
     "Histogram",

@@ -6,18 +6,18 @@ import asyncio
 import inspect
 from contextvars import copy_context
 from functools import partial
-from typing import Any, Awaitable, Callable, Union
+from typing import Any, Awaitable, Callable, Optional, Union
 
 from . import _native
 from ._handling import MAX_TASKS, answer_credentials, complete, to_decision, to_orphan_check
-from ._loop import run
+from ._loop import run, until_loop_ends
 from ._native import Delivery
-from ._observers import Observers, log, within_trace
+from ._observers import Observers, log, warn, within_trace
 from ._threads import call_and_catch
 from .errors import Error
 from .values import Credentials, Decision, OrphanCheck
 
-Handler = Callable[[Delivery], Union[Awaitable[Any], Any]]
+Handler = Callable[[Delivery], Union[Awaitable[Optional[Exception]], Optional[Exception]]]
 """Handles a message. A plain function is called in a thread."""
 
 Checker = Callable[[OrphanCheck], Union[Awaitable[Decision], Decision]]
@@ -81,7 +81,22 @@ class TaskSet:
 async def handle_tasks(
     consumer: _native.PushConsumer, group: str, handler: Handler, handler_tasks: TaskSet, observers: Observers
 ) -> None:
-    """Calls `handler` for each message, until the consumer is closed."""
+    """Calls `handler` for each message, until the consumer is closed.
+
+    Closes the consumer if the event loop ends first. Otherwise it would receive messages that nobody handles.
+    """
+
+    def abandon() -> None:
+        if not consumer.is_closed():
+            warn(f"the push consumer of group {group} is closed, because the event loop of its handler has ended")
+            consumer.abandon()
+
+    await until_loop_ends(partial(_handle_tasks, consumer, group, handler, handler_tasks, observers), abandon)
+
+
+async def _handle_tasks(
+    consumer: _native.PushConsumer, group: str, handler: Handler, handler_tasks: TaskSet, observers: Observers
+) -> None:
     # Created once, because it costs more than the other work for a message.
     call_handler = call_and_catch_async(handler)
 
@@ -116,7 +131,15 @@ async def _answer_check(check: _native.OrphanCheck, call_checker: Callable[..., 
 
 
 async def provide_credentials(requests: _native.CredentialRequests, provider: Provider) -> None:
-    """Answers credential requests with the results of `provider`, until the client is closed."""
+    """Answers credential requests with the results of `provider`, until the client is closed.
+
+    Refuses them if the event loop ends first.
+    """
+    refuse = partial(requests.refuse_all, "the provider's event loop has ended")
+    await until_loop_ends(partial(_provide_credentials, requests, provider), refuse)
+
+
+async def _provide_credentials(requests: _native.CredentialRequests, provider: Provider) -> None:
     call_provider = call_and_catch_async(provider)
     while await run(requests.next()):
         answer_credentials(requests, await call_provider())

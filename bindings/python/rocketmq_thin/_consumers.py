@@ -80,7 +80,11 @@ class SimpleConsumer(_LiteConsumer[_native.SimpleConsumer]):
             return done(await run(operation, self._native.put_back))
 
     async def ack(self, delivery: Delivery) -> None:
-        """Acknowledges a delivery: the message is processed and is not delivered to this group again."""
+        """Acknowledges a delivery: the message is processed and is not delivered to this group again.
+
+        Raises:
+            errors.InvalidReceipt: The lease has ended. The message is delivered again.
+        """
         with self._observers.settling(self._group, delivery, "ack"):
             await run(self._native.ack(delivery))
 
@@ -92,17 +96,29 @@ class SimpleConsumer(_LiteConsumer[_native.SimpleConsumer]):
         return results
 
     async def change_invisible(self, delivery: Delivery, duration: Seconds) -> None:
-        """Hides a delivery from other consumers for `duration` from now. Zero makes it visible at once."""
+        """Hides a delivery from other consumers for `duration` from now. Zero makes it visible at once.
+
+        Raises:
+            errors.InvalidReceipt: The lease has ended, or the delivery is settled.
+            errors.InvalidArgument: `duration` is above 12 h.
+        """
         with self._observers.settling(self._group, delivery, "change_invisible"):
             await run(self._native.change_invisible(delivery, duration))
 
     async def nack(self, delivery: Delivery, after: Seconds) -> None:
-        """Returns a delivery that could not be processed. It is delivered again after the time `after`."""
+        """Returns a delivery that could not be processed. It is delivered again after the time `after`.
+
+        Raises as `change_invisible` does.
+        """
         with self._observers.settling(self._group, delivery, "retry"):
             await run(self._native.nack(delivery, after))
 
     async def dead_letter(self, delivery: Delivery) -> None:
-        """Moves a delivery to the dead-letter topic, whose name is `%DLQ%` and the group's name."""
+        """Moves a delivery to the dead-letter topic, whose name is `%DLQ%` and the group's name.
+
+        Raises:
+            errors.InvalidReceipt: The server does not accept the receipt handle, or the delivery is settled.
+        """
         with self._observers.settling(self._group, delivery, "dead_letter"):
             await run(self._native.dead_letter(delivery))
 
@@ -110,16 +126,30 @@ class SimpleConsumer(_LiteConsumer[_native.SimpleConsumer]):
         """Keeps a delivery hidden from other consumers until it is settled or dropped, for at most `max`.
 
         Returns at once; the lease is renewed in the background. See `Delivery.is_lease_lost`.
+
+        Raises:
+            errors.InvalidReceipt: The lease has ended.
         """
         self._native.keep_lease(delivery, max)
 
     async def subscribe(self, topic: str, filter: Union[Tags, Sql, None] = None) -> None:
-        """Subscribes to another topic, or changes the filter of a subscribed topic. `None` means all messages."""
+        """Subscribes to another topic, or changes the filter of a subscribed topic. `None` means all messages.
+
+        Raises:
+            errors.TopicNotFound: The topic does not exist.
+        """
         await run(self._native.subscribe(topic, filter))
 
     async def unsubscribe(self, topic: str) -> None:
         """Ends the subscription of a topic. Deliveries that were received from it can still be settled."""
         await run(self._native.unsubscribe(topic))
+
+    def subscriptions(self) -> dict[str, Union[Tags, Sql, None]]:
+        """Returns the current subscriptions: topics and their filters. `None` means all messages.
+
+        For a consumer of lite topics, this is their topic.
+        """
+        return self._native.subscriptions()
 
     def messages(
         self,

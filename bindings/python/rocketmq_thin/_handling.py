@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any, Optional
 
 from . import _native
@@ -22,10 +23,9 @@ def complete(observers: Observers, group: str, task: _native.Task, result: Any) 
 
 
 def _complete(observers: Observers, group: str, task: _native.Task, result: Any) -> None:
-    if isinstance(result, type) and issubclass(result, BaseException):
-        # An exception class can be raised, but was returned. The message must not be acknowledged.
-        name = result.__name__
-        result = TypeError(f"a handler returned the class {name}: it must be raised, or returned as {name}()")
+    if result is not None and not isinstance(result, BaseException):
+        # Only a known result may acknowledge the message.
+        result = _unexpected("a handler", "None, a Retry or a DeadLetter", result)
     if isinstance(result, Retry):
         observers.settling(group, task.delivery, "retry")
         try:
@@ -45,6 +45,22 @@ def _complete(observers: Observers, group: str, task: _native.Task, result: Any)
         task.ack()
 
 
+def _unexpected(function: str, expected: str, result: Any) -> TypeError:
+    """Creates the error for a result of the wrong type."""
+    if isinstance(result, Awaitable):
+        from inspect import CORO_CREATED, getcoroutinestate, iscoroutine
+
+        if iscoroutine(result) and getcoroutinestate(result) == CORO_CREATED:
+            # Otherwise Python warns that it was never awaited.
+            result.close()
+        advice = "await it, in an async function of a client of rocketmq_thin.aio"
+        return TypeError(f"{function} returned a {type(result).__name__} that was not awaited: {advice}")
+    if isinstance(result, type) and issubclass(result, BaseException):
+        name = result.__name__
+        return TypeError(f"{function} returned the class {name}: it must be raised, or returned as {name}()")
+    return TypeError(f"{function} must return {expected}, got {type(result).__name__}")
+
+
 def to_orphan_check(check: _native.OrphanCheck) -> Optional[OrphanCheck]:
     """Converts an orphan check for the application. Returns `None` in a forked child."""
     details = check.details()
@@ -56,7 +72,7 @@ def to_decision(result: Any) -> Decision:
     if isinstance(result, Decision):
         return result
     if not isinstance(result, BaseException):
-        result = TypeError(f"a checker must return a rocketmq_thin.Decision, got {type(result).__name__}")
+        result = _unexpected("a checker", "a rocketmq_thin.Decision", result)
     log("a checker of orphaned transactions failed; the server asks again", result)
     return Decision.UNKNOWN
 
@@ -69,6 +85,6 @@ def answer_credentials(requests: _native.CredentialRequests, result: Any) -> Non
         except (TypeError, ValueError) as error:
             result = error
     if not isinstance(result, BaseException):
-        result = TypeError(f"a provider must return rocketmq_thin.Credentials, got {type(result).__name__}")
+        result = _unexpected("a provider", "rocketmq_thin.Credentials", result)
     log("a credentials provider failed", result)
     requests.refuse(f"{type(result).__name__}: {result}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Callable, Optional, TypeVar
+import sys
+from typing import Any, Awaitable, Callable, Optional, TypeVar
 
 from . import _native
 from ._fork import fork_count
@@ -22,6 +23,8 @@ class _Completions:
         self.native = _native.Completions()
         # By id: the future, and a function that gets the operation's value if the future is cancelled.
         self.waiting: dict[int, tuple[asyncio.Future[Any], Optional[Callable[[Any], None]]]] = {}
+        # Callbacks for the end of the loop, each with the task that it is about; see `until_loop_ends`.
+        self.on_loop_end: dict[Callable[[], None], Optional[asyncio.Task[Any]]] = {}
         loop.add_reader(self.native.fileno(), _Reader(self))
 
     def resolve(self) -> None:
@@ -35,9 +38,19 @@ class _Completions:
             elif put_back is not None and not failed:
                 put_back(value)
 
+    def loop_ended(self, callback: Callable[[], None]) -> None:
+        """Calls one of `on_loop_end`, once."""
+        if callback in self.on_loop_end:
+            del self.on_loop_end[callback]
+            callback()
+
     def close(self) -> None:
         self.native.close()
         self.waiting.clear()
+        # In a forked child, the callbacks belong to the parent. At the end of the interpreter they have no effect.
+        if self.forks == fork_count() and not sys.is_finalizing():
+            for callback in list(self.on_loop_end):
+                self.loop_ended(callback)
 
 
 class _Reader:
@@ -91,3 +104,20 @@ async def run(operation: _native.Operation[_T], put_back: Optional[Callable[[_T]
             # The task was cancelled after the future was resolved, but before the task ran.
             put_back(future.result())
         raise
+
+
+async def until_loop_ends(work: Callable[[], Awaitable[None]], on_loop_end: Callable[[], None]) -> None:
+    """Runs `work`, which ends when a client, producer or consumer is closed.
+
+    Calls `on_loop_end` if the task is cancelled or fails before that, or the loop is closed or dropped.
+    """
+    completions = _completions(asyncio.get_running_loop())
+    # This also keeps the task alive: loops have only weak references to their tasks.
+    completions.on_loop_end[on_loop_end] = asyncio.current_task()
+    try:
+        await work()
+    except BaseException:
+        completions.loop_ended(on_loop_end)
+        raise
+    finally:
+        completions.on_loop_end.pop(on_loop_end, None)

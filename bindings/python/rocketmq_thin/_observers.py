@@ -24,14 +24,28 @@ class _Logger(Protocol):
 
 
 def log(message: str, error: BaseException) -> None:
-    """Logs a failure of one of the application's functions. Prints nothing unless logging is set up."""
+    """Logs a failure of one of the application's functions."""
+    import logging
+
+    log_quietly(_package_logger(), logging.ERROR, message, error)
+
+
+def warn(message: str) -> None:
+    """Logs a mistake of the application that raises no exception."""
+    import logging
+
+    log_quietly(_package_logger(), logging.WARNING, message)
+
+
+def _package_logger() -> _Logger:
+    """Returns the logger of this package, which prints nothing unless logging is set up."""
     import logging
 
     logger = logging.getLogger("rocketmq_thin")
     if not logger.handlers:
-        # Without this handler, Python prints the error to stderr if the application has not set up logging.
+        # Without this handler, Python prints to stderr if the application has not set up logging.
         logger.addHandler(logging.NullHandler())
-    log_quietly(logger, logging.ERROR, message, error)
+    return logger
 
 
 def log_quietly(logger: _Logger, level: int, message: str, error: Optional[BaseException] = None) -> None:
@@ -188,7 +202,9 @@ def within_trace(delivery: Delivery) -> AbstractContextManager[None]:
 def _within_trace(delivery: Delivery) -> Iterator[None]:
     try:
         context, propagate = import_module("opentelemetry.context"), import_module("opentelemetry.propagate")
-        token = context.attach(propagate.extract(delivery.properties))
+        # A server may deliver the trace context in a field of the protocol, and not in the properties.
+        carrier = {**delivery.properties, "traceparent": delivery.trace_parent}
+        token = context.attach(propagate.extract(carrier))
     except Exception as error:
         log("failed to read the trace context of a message", error)
         yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 from . import _native
 from ._handling import MAX_TASKS, answer_credentials, complete, to_decision, to_orphan_check
@@ -12,7 +12,7 @@ from ._observers import Observers, log, within_trace
 from .errors import Error
 from .values import Credentials, Decision, OrphanCheck
 
-Handler = Callable[[Delivery], Any]
+Handler = Callable[[Delivery], Optional[Exception]]
 """Handles a message. Called in a thread."""
 
 Checker = Callable[[OrphanCheck], Decision]

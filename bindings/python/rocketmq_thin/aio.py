@@ -10,6 +10,9 @@
 A client, producer or consumer is opened by `async with`, which also closes it, or by `await`:
 `producer = await client.producer()`. An open that failed or was cancelled can be tried again. All of them may be
 used from any number of tasks and event loops. Cancelling a task cancels the operation that it awaits.
+
+Handlers, checkers and credentials providers run in the loop that opened their consumer, producer or client. When that
+loop ends, the consumer is closed, and requests for credentials fail.
 """
 
 from __future__ import annotations
@@ -45,6 +48,8 @@ class Client(Openable[_native.Client]):
         operation_timeout: Optional[Seconds] = None,
         startup_timeout: Optional[Seconds] = None,
         max_attempts: Optional[int] = None,
+        initial_retry_delay: Optional[Seconds] = None,
+        max_retry_delay: Optional[Seconds] = None,
         interceptors: Iterable[Interceptor] = (),
     ) -> None:
         """Creates a client. Opening it connects to one of the endpoints.
@@ -64,11 +69,13 @@ class Client(Openable[_native.Client]):
             startup_timeout: How long connecting, or creating a producer or consumer, may take. Default: 10 s.
             max_attempts: The maximum number of attempts of one call. With 1, a request that a server may have received
                 is never repeated. Default: 16.
+            initial_retry_delay: The limit of the delay before the second attempt. Delays are random, below a limit that
+                doubles with each attempt. Default: 20 ms.
+            max_retry_delay: The maximum of that limit. Default: 1 s.
             interceptors: Their functions are called before and after each send, receive and settlement. Default: none.
         """
         self._observers = Observers(interceptors)
         self._provider = credentials if callable(credentials) else None
-        self._tasks = TaskSet()
 
         def connect(requests: Optional[_native.CredentialRequests] = None) -> _native.Operation[_native.Client]:
             return _native.connect(
@@ -82,6 +89,8 @@ class Client(Openable[_native.Client]):
                 operation_timeout=operation_timeout,
                 startup_timeout=startup_timeout,
                 max_attempts=max_attempts,
+                initial_retry_delay=initial_retry_delay,
+                max_retry_delay=max_retry_delay,
             )
 
         self._connect = connect
@@ -92,7 +101,7 @@ class Client(Openable[_native.Client]):
             return self._connect()
         requests = _native.CredentialRequests()
         # The task ends when the client is closed, or fails to connect.
-        self._tasks.start(provide_credentials(requests, self._provider))
+        TaskSet().start(provide_credentials(requests, self._provider))
         return self._connect(requests)
 
     def health(self) -> Health:
@@ -180,10 +189,10 @@ class Client(Openable[_native.Client]):
         Args:
             group: The consumer group. Its members share the messages.
             subscriptions: As for `simple_consumer`.
-            handler: Handles one message. If it returns, the message is acknowledged, whatever the return value. If it
-                raises, the message is delivered again: `Retry` says when. `DeadLetter` moves it to the dead-letter
-                topic instead. An exception that is returned, such as `Retry(10)`, counts as raised. An exception class
-                that is returned is treated as a mistake: it is logged, and the message is delivered again.
+            handler: Handles one message. If it returns `None`, the message is acknowledged. If it raises, the message is
+                delivered again: `Retry` says when. `DeadLetter` moves it to the dead-letter topic instead. An exception
+                that is returned, such as `Retry(10)`, counts as raised. Any other return value is a mistake, such as a
+                coroutine that was not awaited: a `TypeError` is logged, and the message is delivered again.
             concurrency: The maximum number of messages that are handled at the same time. Default: 20.
             max_cached_messages: The maximum number of messages that wait or are being handled. Default: 4096.
             max_cached_bytes: The maximum size of their bodies. Above it, receiving pauses. Default: 64 MiB.
@@ -232,7 +241,14 @@ class Producer(Openable[_native.Producer]):
             self._tasks.start(answer_checks(self._native.orphan_checks(), self._checker))
 
     async def send(self, message: Message) -> Receipt:
-        """Sends one message and waits until the server has stored it."""
+        """Sends one message and waits until the server has stored it.
+
+        Raises:
+            errors.InvalidArgument: Fields of the message contradict each other.
+            errors.TypeMismatch: The topic does not accept messages of this type.
+            errors.Error: The server refuses the message, or the last failure if there is no answer within
+                `operation_timeout`. If `maybe_delivered` is set, the message may be stored.
+        """
         message = self._observers.sending(message)
         with self._observers.sent(message) as done:
             return done(await run(self._native.send(message)))
@@ -247,9 +263,18 @@ class Producer(Openable[_native.Producer]):
     async def recall(self, receipt: Receipt) -> str:
         """Recalls a delayed message before it is delivered. Returns the message id.
 
-        Raises `errors.InvalidArgument` for a receipt without a recall handle, and the server's error if it is too late.
+        Raises:
+            errors.InvalidArgument: The receipt has no recall handle.
+            errors.Error: The server refuses, for example because it is too late.
         """
         return await run(self._native.recall(receipt))
+
+    async def recall_by_handle(self, topic: str, handle: str) -> str:
+        """Recalls a delayed message by its topic and the recall handle of its receipt. Returns the message id.
+
+        Raises as `recall` does.
+        """
+        return await run(self._native.recall_by_handle(topic, handle))
 
     def begin(self) -> Transaction:
         """Begins a transaction: `async with producer.begin() as transaction:`. Nothing is sent yet."""
@@ -269,18 +294,24 @@ class Transaction:
         self._decided, self._forks = False, fork_count()
 
     async def send(self, message: Message) -> Receipt:
-        """Sends a message that is delivered once the transaction is committed."""
+        """Sends a message that is delivered once the transaction is committed. Raises as `Producer.send` does."""
         message = self._observers.sending(message)
         with self._observers.sent(message) as done:
             return done(await run(self._native.send(message)))
 
     async def commit(self) -> None:
-        """Commits: the messages are delivered. A second decision raises `errors.InvalidArgument`."""
+        """Commits: the messages are delivered.
+
+        Raises:
+            errors.InvalidArgument: The transaction is already decided.
+            errors.Closed: Its producer is closed.
+            errors.Error: The server did not accept the commit, which may be repeated. It also asks the checkers.
+        """
         self._decided = True
         await run(self._native.commit())
 
     async def rollback(self) -> None:
-        """Rolls back: the messages are dropped. A second decision raises `errors.InvalidArgument`."""
+        """Rolls back: the messages are dropped. Raises as `commit` does."""
         self._decided = True
         await run(self._native.rollback())
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import weakref
-from typing import Any, Generic, Iterable, Iterator, Optional, TypeVar, Union
+from typing import Iterable, Iterator, Optional, Union
 
 from . import _native
+from ._blocking_consumers import Messages, PushConsumer, SimpleConsumer
+from ._closeable import Closeable
 from ._fork import fork_count
-from ._native import Delivery, run
+from ._native import run
 from ._observers import Observers
-from ._threads import Checker, Handler, Provider, answer_checks, handle_tasks, provide_credentials
-from ._threads import require_plain_function, start
+from ._threads import Checker, Handler, Provider, answer_checks, provide_credentials, require_plain_function, start
 from .errors import Error
 from .interceptor import Interceptor
 from .values import (
@@ -22,42 +22,15 @@ from .values import (
     Names,
     Receipt,
     Seconds,
-    Sql,
     Startup,
     Subscriptions,
-    Tags,
     Tls,
 )
 
-_N = TypeVar("_N", _native.Client, _native.Producer, _native.SimpleConsumer, _native.PushConsumer)
-_C = TypeVar("_C", _native.SimpleConsumer, _native.PushConsumer)
-_H = TypeVar("_H", bound="_Closeable[Any]")
+__all__ = ["Client", "Messages", "Producer", "PushConsumer", "SimpleConsumer", "Transaction"]
 
 
-class _Closeable(Generic[_N]):
-    """The base class of objects that `with` or `close` closes."""
-
-    def __init__(self, opening: _native.Operation[_N], description: str) -> None:
-        self._forks, self._description = fork_count(), description
-        self._native: _N = run(opening)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._description}>"
-
-    def __enter__(self: _H) -> _H:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        # In a forked child, an inherited object is left to the parent.
-        if self._forks == fork_count():
-            self.close()
-
-    def close(self, deadline: Optional[Seconds] = None) -> CloseReport:
-        """Accepts no more calls, and waits up to `deadline` (default 20 s) for running calls."""
-        return run(self._native.close(deadline))
-
-
-class Client(_Closeable[_native.Client]):
+class Client(Closeable[_native.Client]):
     """A client of one RocketMQ service, for any number of producers and consumers."""
 
     def __init__(
@@ -72,6 +45,8 @@ class Client(_Closeable[_native.Client]):
         operation_timeout: Optional[Seconds] = None,
         startup_timeout: Optional[Seconds] = None,
         max_attempts: Optional[int] = None,
+        initial_retry_delay: Optional[Seconds] = None,
+        max_retry_delay: Optional[Seconds] = None,
         interceptors: Iterable[Interceptor] = (),
     ) -> None:
         """Connects to one of the endpoints.
@@ -91,6 +66,9 @@ class Client(_Closeable[_native.Client]):
             startup_timeout: How long connecting, or creating a producer or consumer, may take. Default: 10 s.
             max_attempts: The maximum number of attempts of one call. With 1, a request that a server may have received
                 is never repeated. Default: 16.
+            initial_retry_delay: The limit of the delay before the second attempt. Delays are random, below a limit that
+                doubles with each attempt. Default: 20 ms.
+            max_retry_delay: The maximum of that limit. Default: 1 s.
             interceptors: Their functions are called before and after each send, receive and settlement. Default: none.
         """
         self._observers = Observers(interceptors)
@@ -107,6 +85,8 @@ class Client(_Closeable[_native.Client]):
             operation_timeout=operation_timeout,
             startup_timeout=startup_timeout,
             max_attempts=max_attempts,
+            initial_retry_delay=initial_retry_delay,
+            max_retry_delay=max_retry_delay,
         )
         if requests is not None:
             # The thread ends when the client is closed, or fails to connect.
@@ -194,10 +174,10 @@ class Client(_Closeable[_native.Client]):
         Args:
             group: The consumer group. Its members share the messages.
             subscriptions: As for `simple_consumer`.
-            handler: Handles one message. If it returns, the message is acknowledged, whatever the return value. If it
-                raises, the message is delivered again: `Retry` says when. `DeadLetter` moves it to the dead-letter
-                topic instead. An exception that is returned, such as `Retry(10)`, counts as raised. An exception class
-                that is returned is treated as a mistake: it is logged, and the message is delivered again.
+            handler: Handles one message. If it returns `None`, the message is acknowledged. If it raises, the message is
+                delivered again: `Retry` says when. `DeadLetter` moves it to the dead-letter topic instead. An exception
+                that is returned, such as `Retry(10)`, counts as raised. Any other return value is a mistake, such as a
+                coroutine that was not awaited: a `TypeError` is logged, and the message is delivered again.
             concurrency: The maximum number of messages that are handled at the same time, in threads. Default: 20.
             max_cached_messages: The maximum number of messages that wait or are being handled. Default: 4096.
             max_cached_bytes: The maximum size of their bodies. Above it, receiving pauses. Default: 64 MiB.
@@ -225,7 +205,7 @@ class Client(_Closeable[_native.Client]):
         )
 
 
-class Producer(_Closeable[_native.Producer]):
+class Producer(Closeable[_native.Producer]):
     """Sends messages. Created by `Client.producer`."""
 
     def __init__(
@@ -242,7 +222,14 @@ class Producer(_Closeable[_native.Producer]):
             start(answer_checks, self._native.orphan_checks(), checker)
 
     def send(self, message: Message) -> Receipt:
-        """Sends one message and waits until the server has stored it."""
+        """Sends one message and waits until the server has stored it.
+
+        Raises:
+            errors.InvalidArgument: Fields of the message contradict each other.
+            errors.TypeMismatch: The topic does not accept messages of this type.
+            errors.Error: The server refuses the message, or the last failure if there is no answer within
+                `operation_timeout`. If `maybe_delivered` is set, the message may be stored.
+        """
         message = self._observers.sending(message)
         with self._observers.sent(message) as done:
             return done(run(self._native.send(message)))
@@ -257,9 +244,18 @@ class Producer(_Closeable[_native.Producer]):
     def recall(self, receipt: Receipt) -> str:
         """Recalls a delayed message before it is delivered. Returns the message id.
 
-        Raises `errors.InvalidArgument` for a receipt without a recall handle, and the server's error if it is too late.
+        Raises:
+            errors.InvalidArgument: The receipt has no recall handle.
+            errors.Error: The server refuses, for example because it is too late.
         """
         return run(self._native.recall(receipt))
+
+    def recall_by_handle(self, topic: str, handle: str) -> str:
+        """Recalls a delayed message by its topic and the recall handle of its receipt. Returns the message id.
+
+        Raises as `recall` does.
+        """
+        return run(self._native.recall_by_handle(topic, handle))
 
     def begin(self) -> Transaction:
         """Begins a transaction: `with producer.begin() as transaction:`. Nothing is sent yet."""
@@ -279,18 +275,24 @@ class Transaction:
         self._decided, self._forks = False, fork_count()
 
     def send(self, message: Message) -> Receipt:
-        """Sends a message that is delivered once the transaction is committed."""
+        """Sends a message that is delivered once the transaction is committed. Raises as `Producer.send` does."""
         message = self._observers.sending(message)
         with self._observers.sent(message) as done:
             return done(run(self._native.send(message)))
 
     def commit(self) -> None:
-        """Commits: the messages are delivered. A second decision raises `errors.InvalidArgument`."""
+        """Commits: the messages are delivered.
+
+        Raises:
+            errors.InvalidArgument: The transaction is already decided.
+            errors.Closed: Its producer is closed.
+            errors.Error: The server did not accept the commit, which may be repeated. It also asks the checkers.
+        """
         self._decided = True
         run(self._native.commit())
 
     def rollback(self) -> None:
-        """Rolls back: the messages are dropped. A second decision raises `errors.InvalidArgument`."""
+        """Rolls back: the messages are dropped. Raises as `commit` does."""
         self._decided = True
         run(self._native.rollback())
 
@@ -301,194 +303,3 @@ class Transaction:
         # In a forked child, an inherited transaction is left to the parent.
         if not self._decided and self._forks == fork_count():
             self.commit() if kind is None else self.rollback()
-
-
-class _LiteConsumer(_Closeable[_C]):
-    """Methods of consumers of lite topics."""
-
-    def subscribe_lite(self, lite_topic: str) -> None:
-        """Subscribes to a lite topic. The consumer must have been created with `Lite(topic)`."""
-        run(self._native.subscribe_lite(lite_topic))
-
-    def unsubscribe_lite(self, lite_topic: str) -> None:
-        """Ends the subscription of a lite topic."""
-        run(self._native.unsubscribe_lite(lite_topic))
-
-    def lite_topics(self) -> list[str]:
-        """Returns the lite topics that the consumer is subscribed to."""
-        return self._native.lite_topics()
-
-    def lite_revocations(self) -> Iterator[str]:
-        """Yields the lite topics whose subscription the server ends from now on, until the consumer is closed."""
-        revocations = self._native.lite_revocations()
-        while (lite_topic := run(revocations.next())) is not None:
-            yield lite_topic
-
-
-class SimpleConsumer(_LiteConsumer[_native.SimpleConsumer]):
-    """Receives messages on request and acknowledges them. Created by `Client.simple_consumer`."""
-
-    def __init__(
-        self, opening: _native.Operation[_native.SimpleConsumer], description: str, group: str, observers: Observers
-    ) -> None:
-        self._group, self._observers = group, observers
-        super().__init__(opening, f"group={group} {description}")
-
-    def receive(
-        self,
-        *,
-        max_messages: Optional[int] = None,
-        invisible_duration: Optional[Seconds] = None,
-        await_duration: Optional[Seconds] = None,
-    ) -> list[Delivery]:
-        """Waits for messages. Returns an empty list if nothing arrives in time.
-
-        Args:
-            max_messages: The maximum number of messages, 1 or more. Servers return at most 32. Default: 32.
-            invisible_duration: How long the messages are hidden from other consumers before they are delivered
-                again. Servers accept 10 s to 12 h. Default: 30 s.
-            await_duration: How long to wait for the first message. With 0, the receive returns messages that have
-                already arrived, and later messages go to a later receive. Default: 20 s.
-        """
-        operation = self._native.receive(
-            max_messages=max_messages,
-            invisible_duration=invisible_duration,
-            await_duration=await_duration,
-        )
-        with self._observers.receiving(self._group) as done:
-            return done(run(operation))
-
-    def ack(self, delivery: Delivery) -> None:
-        """Acknowledges a delivery: the message is processed and is not delivered to this group again."""
-        with self._observers.settling(self._group, delivery, "ack"):
-            run(self._native.ack(delivery))
-
-    def ack_all(self, deliveries: Iterable[Delivery]) -> list[Optional[Error]]:
-        """Acknowledges several deliveries. Returns `None` or an error for each, in the order of the deliveries."""
-        deliveries = self._observers.settling_all(self._group, deliveries, "ack")
-        results = run(self._native.ack_all(deliveries))
-        self._observers.all_settled(self._group, deliveries, "ack", results)
-        return results
-
-    def change_invisible(self, delivery: Delivery, duration: Seconds) -> None:
-        """Hides a delivery from other consumers for `duration` from now. Zero makes it visible at once."""
-        with self._observers.settling(self._group, delivery, "change_invisible"):
-            run(self._native.change_invisible(delivery, duration))
-
-    def nack(self, delivery: Delivery, after: Seconds) -> None:
-        """Returns a delivery that could not be processed. It is delivered again after the time `after`."""
-        with self._observers.settling(self._group, delivery, "retry"):
-            run(self._native.nack(delivery, after))
-
-    def dead_letter(self, delivery: Delivery) -> None:
-        """Moves a delivery to the dead-letter topic, whose name is `%DLQ%` and the group's name."""
-        with self._observers.settling(self._group, delivery, "dead_letter"):
-            run(self._native.dead_letter(delivery))
-
-    def keep_lease(self, delivery: Delivery, max: Seconds) -> None:
-        """Keeps a delivery hidden from other consumers until it is settled or dropped, for at most `max`.
-
-        Returns at once; the lease is renewed in the background. See `Delivery.is_lease_lost`.
-        """
-        self._native.keep_lease(delivery, max)
-
-    def subscribe(self, topic: str, filter: Union[Tags, Sql, None] = None) -> None:
-        """Subscribes to another topic, or changes the filter of a subscribed topic. `None` means all messages."""
-        run(self._native.subscribe(topic, filter))
-
-    def unsubscribe(self, topic: str) -> None:
-        """Ends the subscription of a topic. Deliveries that were received from it can still be settled."""
-        run(self._native.unsubscribe(topic))
-
-    def messages(
-        self,
-        *,
-        max_messages: Optional[int] = None,
-        max_bytes: Optional[int] = None,
-        invisible_duration: Optional[Seconds] = None,
-    ) -> Messages:
-        """Fetches messages before the application takes them: `for delivery in consumer.messages():`.
-
-        Args:
-            max_messages: The maximum number of messages that wait. Default: 128.
-            max_bytes: The maximum size of their bodies. Above it, fetching pauses. Default: 64 MiB.
-            invisible_duration: As for `receive`. The leases of waiting messages are renewed. Default: 30 s.
-        """
-        native = self._native.messages(
-            max_messages=max_messages, max_bytes=max_bytes, invisible_duration=invisible_duration
-        )
-        return Messages(native, self._group, self._observers)
-
-
-class Messages:
-    """A stream of deliveries, which fetches ahead. Created by `SimpleConsumer.messages`.
-
-    Leaving the loop or dropping this object gives back deliveries that were not handed out. If the server refuses a
-    receive, the error is raised, and the next iteration continues. The stream ends when it or its consumer is closed.
-    """
-
-    def __init__(self, native: _native.Messages, group: str, observers: Observers) -> None:
-        self._native, self._group, self._observers = native, group, observers
-        self._forks = fork_count()
-
-    def __iter__(self) -> Messages:
-        return self
-
-    def __next__(self) -> Delivery:
-        with self._observers.receiving(self._group) as received:
-            batch = run(self._native.next_batch(1))
-            received(batch or [])
-        if batch is None:
-            raise StopIteration
-        return batch[0]
-
-    def close(self) -> None:
-        """Ends the stream, and gives back deliveries that were not handed out."""
-        run(self._native.close())
-
-    def __enter__(self) -> Messages:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._forks == fork_count():
-            self.close()
-
-
-class PushConsumer(_LiteConsumer[_native.PushConsumer]):
-    """Calls a handler for each message. Created by `Client.push_consumer`."""
-
-    def __init__(
-        self,
-        opening: _native.Operation[_native.PushConsumer],
-        description: str,
-        group: str,
-        handler: Handler,
-        observers: Observers,
-    ) -> None:
-        super().__init__(opening, f"group={group} {description}")
-        start(handle_tasks, self._native, group, handler, observers)
-        # A consumer that is not closed ends when it is garbage-collected.
-        weakref.finalize(self, self._native.abandon)
-
-    def pause(self) -> None:
-        """Calls no handlers, and receives nothing, until `resume`. Running handlers continue.
-
-        Messages that wait for a handler stay in the client, and their leases are renewed: other members of the group do
-        not get them. `close` gives them back.
-        """
-        self._native.pause()
-
-    def resume(self) -> None:
-        """Resumes receiving and handling after a `pause`."""
-        self._native.resume()
-
-    @property
-    def is_paused(self) -> bool:
-        """Whether the consumer is paused."""
-        return self._native.is_paused()
-
-    def close(self, deadline: Optional[Seconds] = None) -> CloseReport:
-        """Gives back messages that no handler has begun, and waits up to `deadline` (default 20 s) for running
-        handlers. Handlers that run longer can't be ended; their messages are delivered again. A handler must not close
-        its own consumer, which waits for the handler."""
-        return super().close(deadline)

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Iterable, Literal, Mapping, NamedTuple, Optional, TypeVar, Union
 
+from .errors import Error
+
 Seconds = Union[float, timedelta]
 """A duration: a number of seconds, or a `timedelta`."""
 
@@ -223,6 +225,23 @@ class DeadLetter(Exception):
 
 
 @_documented
+class EndpointHealth(NamedTuple):
+    """Whether a client can reach one address.
+
+    Attributes:
+        endpoint: The address, as `host:port`.
+        status: `connected`, `degraded` or `lost`.
+        error: The failure, unless the status is `connected`.
+        connections: The number of open connections to it.
+    """
+
+    endpoint: str
+    status: str
+    error: Optional[Error]
+    connections: int
+
+
+@_documented
 class Health(NamedTuple):
     """Whether a client can reach its servers, according to its latest calls and heartbeats.
 
@@ -231,13 +250,13 @@ class Health(NamedTuple):
             `lost` or `closed`.
         error: The failure, if the status is `degraded` or `lost`.
         connections: The number of open connections.
-        endpoints: For each address in use: `host:port`, the status, and the failure unless it is connected.
+        endpoints: The health of each address in use.
     """
 
     status: str
-    error: Optional[Exception]
+    error: Optional[Error]
     connections: int
-    endpoints: tuple[tuple[str, str, Optional[str]], ...]
+    endpoints: tuple[EndpointHealth, ...]
 
 
 @_documented

@@ -8,7 +8,7 @@ use crate::error::py_error;
 use crate::input::{Deliveries, Seconds, argument};
 use crate::operation::Operation;
 use crate::options::{Keywords, close_deadline};
-use crate::output::Delivery;
+use crate::output::{Delivery, subscriptions};
 
 type Any<'py> = Bound<'py, PyAny>;
 
@@ -72,6 +72,10 @@ impl SimpleConsumer {
 
     fn unsubscribe(&self, topic: &Any<'_>) -> PyResult<Operation> {
         Ok(Operation::new(self.0.unsubscribe(argument("topic", topic)?)))
+    }
+
+    fn subscriptions<'py>(&self, py: Python<'py>) -> PyResult<Any<'py>> {
+        subscriptions(py, self.0.subscriptions().map_err(|error| py_error(py, &error))?)
     }
 
     #[pyo3(signature = (**options))]

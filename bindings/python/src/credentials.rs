@@ -35,4 +35,9 @@ impl CredentialRequests {
     fn refuse(&self, py: Python<'_>, message: String) -> PyResult<()> {
         self.0.answer(Err(message)).map_err(|error| py_error(py, &error))
     }
+
+    /// Answers this request and all later ones with an error message, because the provider has ended.
+    fn refuse_all(&self, message: String) {
+        self.0.refuse_all(message);
+    }
 }

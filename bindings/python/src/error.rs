@@ -1,9 +1,10 @@
 //! The exceptions for errors of the core.
 
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyModule;
-use rocketmq_thin_bridge::Error;
+use rocketmq_thin_bridge::{Error, causes};
 
 /// Creates the exception for an error of the core. Its class in `rocketmq_thin.errors` has the name of the
 /// kind.
@@ -20,6 +21,12 @@ pub(crate) fn exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'
     exception.setattr("operation", error.operation())?;
     exception.setattr("endpoint", error.endpoint())?;
     exception.setattr("request_id", error.request_id())?;
+    let mut effect = exception.clone();
+    for cause in causes(error) {
+        let cause = PyException::new_err(cause).into_value(py).into_bound(py).into_any();
+        effect.setattr("__cause__", &cause)?;
+        effect = cause;
+    }
     Ok(exception)
 }
 

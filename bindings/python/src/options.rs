@@ -51,6 +51,8 @@ impl Keywords<'_, '_> {
         self.set_duration("operation_timeout", &mut options.operation_timeout)?;
         self.set_duration("startup_timeout", &mut options.startup_timeout)?;
         self.set("max_attempts", &mut options.retry.max_attempts)?;
+        self.set_duration("initial_retry_delay", &mut options.retry.initial)?;
+        self.set_duration("max_retry_delay", &mut options.retry.max)?;
         self.set("startup", &mut options.startup)?;
         options.credentials = self.get("credentials")?;
         Ok(options)

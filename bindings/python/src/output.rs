@@ -172,18 +172,46 @@ pub(crate) fn message<'py>(py: Python<'py>, message: &bridge::Message) -> PyResu
 /// Creates a `rocketmq_thin.Health`.
 pub(crate) fn health(py: Python<'_>, health: bridge::Health) -> PyResult<Bound<'_, PyAny>> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    static ENDPOINT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let error = |error: Option<bridge::Error>| error.map(|error| exception(py, &error)).transpose();
-    let endpoints = health.endpoints.into_iter().map(|endpoint| {
-        (endpoint.endpoint, endpoint.status.name(), endpoint.error.map(|error| error.to_string()))
-            .into_pyobject(py)
-    });
-    let endpoints = PyTuple::new(py, endpoints.collect::<PyResult<Vec<_>>>()?)?;
+    let endpoint = |health: bridge::EndpointHealth| {
+        ENDPOINT.import(py, "rocketmq_thin.values", "EndpointHealth")?.call1((
+            health.endpoint,
+            health.status.name(),
+            error(health.error)?,
+            health.connections,
+        ))
+    };
+    let endpoints = health.endpoints.into_iter().map(endpoint).collect::<PyResult<Vec<_>>>()?;
+    let endpoints = PyTuple::new(py, endpoints)?;
     CLASS.import(py, "rocketmq_thin.values", "Health")?.call1((
         health.status.name(),
         error(health.error)?,
         health.connections,
         endpoints,
     ))
+}
+
+/// Creates a `dict` of topics and their filters. Filters of a kind that this crate does not know are left out.
+pub(crate) fn subscriptions(
+    py: Python<'_>,
+    subscriptions: Vec<bridge::Subscription>,
+) -> PyResult<Bound<'_, PyAny>> {
+    static TAGS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    static SQL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let filters = PyDict::new(py);
+    for subscription in subscriptions {
+        let filter = match subscription.filter {
+            bridge::Filter::All => py.None().into_bound(py),
+            bridge::Filter::Tags(tags) => {
+                TAGS.import(py, "rocketmq_thin.values", "Tags")?.call1(PyTuple::new(py, tags)?)?
+            }
+            bridge::Filter::Sql(sql) => SQL.import(py, "rocketmq_thin.values", "Sql")?.call1((sql,))?,
+            _ => continue,
+        };
+        filters.set_item(subscription.topic, filter)?;
+    }
+    Ok(filters.into_any())
 }
 
 /// Creates a list of `rocketmq_thin.Metric`.

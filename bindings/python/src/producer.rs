@@ -33,6 +33,10 @@ impl Producer {
         Ok(Operation::new(self.0.recall(topic, handle)))
     }
 
+    fn recall_by_handle(&self, topic: &Any<'_>, handle: &Any<'_>) -> PyResult<Operation> {
+        Ok(Operation::new(self.0.recall(argument("topic", topic)?, argument("handle", handle)?)))
+    }
+
     fn begin(&self, py: Python<'_>) -> PyResult<Transaction> {
         self.0.begin().map(Transaction).map_err(|error| py_error(py, &error))
     }

@@ -51,6 +51,11 @@ impl PushConsumer {
         self.0.lite_revocations().map(LiteRevocations).map_err(|error| py_error(py, &error))
     }
 
+    /// Whether a close has begun.
+    fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
     /// Closes the consumer in the background.
     fn abandon(&self) {
         self.0.abandon();

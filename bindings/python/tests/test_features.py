@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 from proxied import Case
 
-from rocketmq_thin import Client, Credentials, Message, Tls, aio, errors
+from rocketmq_thin import Client, Credentials, Message, Sql, Tags, Tls, aio, errors
 
 
 class Aio(Case, unittest.IsolatedAsyncioTestCase):
@@ -85,6 +85,15 @@ class Blocking(Case):
                 producer.send(Message(self.name, b"x", deliver_at=datetime.now()))
             with self.assertRaises(errors.InvalidArgument):
                 producer.recall(producer.send(Message(self.name, b"x"))._replace(recall_handle=None))
+            with self.assertRaisesRegex(errors.InvalidArgument, "the recall handle is empty"):
+                producer.recall_by_handle(self.name, "")
+
+    def test_the_subscriptions_of_a_consumer_are_returned(self):
+        filters = {self.name: None, f"{self.name}-tags": Tags("a", "b"), f"{self.name}-sql": Sql("a = 1")}
+        with Client(self.server) as client, client.simple_consumer(self.name, filters) as consumer:
+            self.assertEqual(consumer.subscriptions(), filters)
+            consumer.unsubscribe(self.name)
+            self.assertEqual(set(consumer.subscriptions()), set(filters) - {self.name})
 
     def test_a_stream_is_an_iterator(self):
         with Client(self.server) as client, client.producer() as producer:

@@ -13,7 +13,8 @@ import unittest.mock
 from proxied import Case
 
 import rocketmq_thin
-from rocketmq_thin import Client, CloseReport, Health, Histogram, Interceptor, Message, Metric, Receipt, aio, errors
+from rocketmq_thin import Client, CloseReport, EndpointHealth, Health, Histogram, Interceptor, Message, Metric, Receipt
+from rocketmq_thin import _observers, aio, errors
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -55,6 +56,11 @@ class Aio(Case, unittest.IsolatedAsyncioTestCase):
                     await producer.send(Message(self.name, b"x"))
                     self.assertEqual(await seen.get(), ([PARENT], PARENT))
         self.assertEqual(current, [])
+
+    def test_a_trace_context_may_be_a_field_of_the_protocol(self):
+        current, delivery = [], types.SimpleNamespace(properties={"a": "b"}, trace_parent=PARENT)
+        with opentelemetry(current), _observers.within_trace(delivery):
+            self.assertEqual(current, [PARENT])
 
 
 class Recording(Interceptor):
@@ -171,7 +177,7 @@ class Blocking(Case):
             self.assertIn("the credentials could not be renewed", records.get().getMessage())
 
     def test_help_describes_fields_of_named_tuples(self):
-        for value in (CloseReport, Health, Histogram, Metric, Receipt):
+        for value in (CloseReport, EndpointHealth, Health, Histogram, Metric, Receipt):
             for name in value._fields:
                 self.assertNotIn("Alias", getattr(value, name).__doc__)
         self.assertIn("`degraded`", Health.status.__doc__)

@@ -143,7 +143,7 @@ class Failing(Case, unittest.IsolatedAsyncioTestCase):
     def handler(self, delivery):
         self.handled.put((delivery.body, delivery.attempt))
         if delivery.attempt > 1:
-            return "done"
+            return None
         if delivery.body == b"error":
             raise ValueError("once")
         if delivery.body == b"exit":

@@ -14,6 +14,7 @@ from rocketmq_thin import (
     DeadLetter,
     Decision,
     Delivery,
+    EndpointHealth,
     Health,
     Histogram,
     Interceptor,
@@ -100,6 +101,9 @@ def blocking(server: str, topic: str) -> None:
     with Client(server, credentials=provider, request_timeout=3, interceptors=[counting]) as client:
         health: Health = client.health()
         assert health.status == "connected", health
+        assert health.error is None or health.error.kind
+        endpoint: EndpointHealth = health.endpoints[0]
+        assert (endpoint.endpoint, endpoint.error) == (server, None) and endpoint.connections, endpoint
         with client.producer(topic, checker=checker, compress_above=1 << 20) as producer:
             receipt: Receipt = producer.send(messages_of_every_type(topic)[0])
             assert receipt.message_id
@@ -107,6 +111,8 @@ def blocking(server: str, topic: str) -> None:
             transaction = producer.begin()
             transaction.rollback()
             with client.simple_consumer(topic, {topic: None}) as consumer:
+                filters: dict[str, Union[Tags, Sql, None]] = consumer.subscriptions()
+                assert filters == {topic: None}, filters
                 for delivery in consumer.messages(max_messages=8, invisible_duration=timedelta(seconds=30)):
                     consumer.keep_lease(delivery, 60)
                     assert consumer.ack_all([delivery]) == [None], describe(delivery)
@@ -150,15 +156,16 @@ async def with_asyncio(server: str, topic: str) -> None:
 
 def not_run(client: Client, consumer: rocketmq_thin.SimpleConsumer, delivery: Delivery) -> None:
     """Features that need a server with other settings."""
-    Client("https://h:8443", namespace="n", tls=Tls(ca=b"", certificate=b"", key=b"", server_name="s"), max_attempts=1)
-    lite = client.push_consumer("g", Lite("chats"), describe, max_rate=0.5, max_cached_bytes=1)
+    tls = Tls(ca=b"", certificate=b"", key=b"", server_name="s")
+    Client("https://h:8443", namespace="n", tls=tls, max_attempts=1, initial_retry_delay=0.1, max_retry_delay=2)
+    lite = client.push_consumer("g", Lite("chats"), print, max_rate=0.5, max_cached_bytes=1)
     lite.subscribe_lite("alice")
     names: list[str] = [*lite.lite_topics(), *lite.lite_revocations()]
     client.simple_consumer("g", {"orders": Sql("amount > 100"), "bills": Tags("new", "paid")}).nack(delivery, 1)
     consumer.dead_letter(delivery)
     with client.producer() as producer, producer.begin() as transaction:
         id: str = producer.recall(transaction.send(Message("t", b"x", keys=names)))
-        print(id)
+        print(id, producer.recall_by_handle("t", "handle"))
 
 
 if __name__ == "__main__":

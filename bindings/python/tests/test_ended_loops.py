@@ -1,0 +1,81 @@
+"""The application's async functions end with their event loop, and nothing waits for them then."""
+
+import asyncio
+import logging
+import logging.handlers
+import queue
+import warnings
+
+from proxied import Case
+
+from rocketmq_thin import Client, Message, aio, errors
+
+
+def close_uncancelled(main):
+    """Runs a coroutine in a loop that is closed without cancelling its tasks, unlike `asyncio.run` does."""
+    loop = asyncio.new_event_loop()
+    # It reports the tasks that never end.
+    loop.set_exception_handler(lambda *_: None)
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        loop.close()
+
+
+class EndedLoops(Case):
+    RUNS = (asyncio.run, close_uncancelled)
+
+    def setUp(self):
+        super().setUp()
+        self.records, logger = queue.SimpleQueue(), logging.getLogger("rocketmq_thin")
+        handler = logging.handlers.QueueHandler(self.records)
+        logger.addHandler(handler)
+        self.addCleanup(logger.removeHandler, handler)
+        self.addCleanup(setattr, logger, "propagate", logger.propagate)
+        logger.propagate = False
+        warnings.simplefilter("ignore", ResourceWarning)
+
+    def test_a_push_consumer_is_closed_with_its_loop(self):
+        async def open_one(group, handler):
+            client = await aio.Client(self.server)
+            return await client.push_consumer(group, self.name, handler)
+
+        async def handler(delivery):
+            raise AssertionError("its loop has ended")
+
+        with Client(self.server) as client, client.producer(self.name) as producer:
+            for run in self.RUNS:
+                with self.subTest(run.__name__):
+                    group = f"{self.name}-{run.__name__}"
+                    consumer = run(open_one(group, handler))
+                    self.assertIn(f"the push consumer of group {group} is closed", self.records.get().getMessage())
+                    producer.send(Message(self.name, b"for others"))
+                    with client.simple_consumer(group, self.name) as other:
+                        for delivery in other.messages():
+                            self.assertEqual(delivery.body, b"for others")
+                            other.ack(delivery)
+                            break
+                    self.assertEqual(run(consumer.close()).handled, 0)
+
+    def test_requests_for_credentials_fail_at_once(self):
+        for run in self.RUNS:
+            with self.subTest(run.__name__):
+
+                async def connect():
+                    begun = asyncio.Event()
+
+                    async def provider():
+                        begun.set()
+                        await asyncio.Event().wait()
+
+                    client = await aio.Client(self.server, credentials=provider, startup="lazy")
+                    await begun.wait()
+                    return client
+
+                async def send():
+                    async with client.producer() as producer:
+                        await producer.send(Message(self.name, b"x"))
+
+                client = run(connect())
+                with self.assertRaisesRegex(errors.Unauthenticated, "the provider's event loop has ended"):
+                    asyncio.run(send())
