@@ -39,6 +39,11 @@ function count(value, path) {
   return valid ? value : refuse(value, path, 'a whole number from 0 to 4294967295');
 }
 
+function bytes(value, path) {
+  const valid = Number.isSafeInteger(value) && value >= 0;
+  return valid ? value : refuse(value, path, `a whole number of bytes from 0 to ${Number.MAX_SAFE_INTEGER}`);
+}
+
 function milliseconds(value, path) {
   const valid = Number.isFinite(value) && value >= 0 && value <= 1.8e22;
   return valid ? value : refuse(value, path, 'a number of milliseconds from 0 to 1.8e22');
@@ -209,8 +214,8 @@ function clientOptions(value, path) {
 const producerOptions = record({
   topics: strings,
   maxInFlightMessages: count,
-  maxInFlightBytes: count,
-  compressAbove: count,
+  maxInFlightBytes: bytes,
+  compressAbove: bytes,
   checker: callback,
 });
 
@@ -226,20 +231,20 @@ function consumer(fields, required) {
   };
 }
 
-const simpleConsumerOptions = consumer({ maxBodySize: count }, ['group']);
+const simpleConsumerOptions = consumer({ maxBodySize: bytes }, ['group']);
 const pushConsumerOptions = consumer(
   {
     handler: callback,
     concurrency: count,
     maxCachedMessages: count,
-    maxCachedBytes: count,
+    maxCachedBytes: bytes,
     invisibleMs: milliseconds,
     maxRate: number,
-    maxBodySize: count,
+    maxBodySize: bytes,
   },
   ['group', 'handler'],
 );
-const streamOptions = record({ maxMessages: count, maxBytes: count, invisibleMs: milliseconds, signal: abortSignal });
+const streamOptions = record({ maxMessages: count, maxBytes: bytes, invisibleMs: milliseconds, signal: abortSignal });
 const receiveOptions = record({ maxMessages: count, invisibleMs: milliseconds, awaitMs: milliseconds, signal: abortSignal });
 const closeOptions = record({ deadlineMs: milliseconds, signal: abortSignal });
 const callOptions = record({ signal: abortSignal });

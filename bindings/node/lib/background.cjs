@@ -4,7 +4,7 @@
 // and not thrown.
 
 const { run } = require('./operations.cjs');
-const { credentials, isObject, milliseconds, oneOf, record } = require('./arguments.cjs');
+const { credentials, isObject, milliseconds, oneOf, record, refuse } = require('./arguments.cjs');
 const { deliveriesOf, pairs } = require('./delivery.cjs');
 
 // The maximum number of messages that are fetched at once.
@@ -13,8 +13,6 @@ const MAX_TASKS = 64;
 const decision = oneOf('commit', 'rollback', 'unknown');
 const resultName = oneOf('ack', 'retry', 'deadLetter');
 const retryAfter = record({ retryAfterMs: milliseconds }, { required: ['retryAfterMs'] });
-// Names of fields that an object has if it is meant as a result. A misspelt result must not acknowledge the message.
-const RESULT_LIKE_FIELD = /^(retry|(retry_?)?(after|delay)(_?(ms|millis|s|seconds))?|ack|nack|dead_?letter)$/i;
 const ACK = ['ack'];
 const RETRY = ['retry'];
 
@@ -28,15 +26,17 @@ function isPlain(value) {
   return isObject(value) && [Object.prototype, null].includes(Object.getPrototypeOf(value));
 }
 
-/** Converts a handler's result to a settlement and, for `retry`, the delay. Throws if the result is misspelt. */
+/**
+ * Converts a handler's result to a settlement and, for `retry`, the delay. Throws for any other value, such as a function
+ * that was not called: only a known result may acknowledge the message.
+ */
 function toSettlement(result) {
-  if (typeof result === 'string') return [resultName(result, 'the result of the handler')];
+  const path = 'the result of the handler';
+  if (result === undefined || result === null) return ACK;
+  if (typeof result === 'string') return [resultName(result, path)];
   if (result instanceof Error) throw result;
-  if (isPlain(result) && Object.keys(result).some((name) => RESULT_LIKE_FIELD.test(name))) {
-    return ['retry', retryAfter(result, 'the result of the handler').retryAfterMs];
-  }
-  // Any other value is one that the handler happens to return.
-  return ACK;
+  if (isPlain(result)) return ['retry', retryAfter(result, path).retryAfterMs];
+  return refuse(result, path, "undefined, 'ack', 'retry', 'deadLetter' or { retryAfterMs }");
 }
 
 /** Calls the handler of a push consumer for each message, until the consumer is closed. */

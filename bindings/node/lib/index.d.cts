@@ -119,6 +119,7 @@ export type Decision = 'commit' | 'rollback' | 'unknown';
 
 /** A request of the server for the decision about a message whose transaction was not decided in time. */
 export interface OrphanCheck {
+  /** The message, as it was sent in the transaction. */
   readonly message: {
     readonly topic: string;
     readonly body: Buffer;
@@ -126,7 +127,9 @@ export interface OrphanCheck {
     readonly keys: readonly string[];
     readonly properties: Readonly<Record<string, string>>;
   };
+  /** The message id, which is also in the sender's receipt. */
   readonly messageId: string;
+  /** The server's transaction id, which is also in the sender's receipt. */
   readonly transactionId: string;
 }
 
@@ -176,8 +179,7 @@ export type PushConsumerOptions = ConsumerOptions &
  * `{ retryAfterMs }` after this time. `deadLetter` moves it to the dead-letter topic, whose name is `%DLQ%` and the
  * group's name. `ack` and `undefined` acknowledge it. A handler that throws or returns an `Error` means `retry`.
  *
- * Other strings, and plain objects with a field such as `retry`, `retryAfter`, `after`, `delay` or `deadLetter`, are treated as
- * misspelt results: a `TypeError` is logged, and the message is delivered again. Any other return value acknowledges.
+ * Any other value is a mistake: a `TypeError` is logged, and the message is delivered again.
  */
 export type ConsumeResult = 'ack' | 'retry' | 'deadLetter' | { readonly retryAfterMs: number } | void;
 
@@ -274,6 +276,7 @@ export interface CloseReport {
   readonly handled: number;
   /** For push consumers: the number of messages that were given back to the server unhandled. */
   readonly givenBack: number;
+  /** How long the close took. */
   readonly elapsedMs: number;
 }
 
@@ -310,15 +313,22 @@ export class Client implements AsyncDisposable {
 /** Sends messages. */
 export class Producer implements AsyncDisposable {
   private constructor();
-  /** Sends a message and resolves when the server has stored it. Concurrent sends share requests. */
+  /**
+   * Sends a message and resolves when the server has stored it. Concurrent sends share requests. Rejects with
+   * `InvalidArgument` if fields of the message contradict each other, with the server's refusal, or with the last failure
+   * if there is no answer within `operationTimeoutMs`: see `maybeDelivered` of the error.
+   */
   send(message: Message, call?: CallOptions): Promise<Receipt>;
   /** Sends several messages. The results are in the order of the messages. */
   sendAll(messages: Iterable<Message>, call?: CallOptions): Promise<Settled<Receipt>[]>;
-  /** Recalls a delayed message before it is delivered. Resolves to the message id. */
+  /**
+   * Recalls a delayed message before it is delivered. Resolves to the message id. Rejects with the server's refusal, for
+   * example if the message is due.
+   */
   recall(receipt: Pick<Receipt, 'topic' | 'recallHandle'>, call?: CallOptions): Promise<string>;
   /** Begins a transaction. Nothing is sent yet. */
   begin(): Transaction;
-  /** Accepts no more sends, and waits for outstanding sends. */
+  /** Accepts no more sends, and waits for outstanding sends. Transactions that are not decided by then cannot be any more. */
   close(options?: CloseOptions): Promise<CloseReport>;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -332,9 +342,12 @@ export class Transaction implements AsyncDisposable {
   private constructor();
   /** Sends a message that is delivered once the transaction is committed. */
   send(message: Message, call?: CallOptions): Promise<Receipt>;
-  /** Commits: the messages are delivered. A second decision rejects with `InvalidArgument`. */
+  /**
+   * Commits: the messages are delivered. Rejects with `InvalidArgument` if the transaction was decided before, and with
+   * `Closed` if its producer is closed.
+   */
   commit(call?: CallOptions): Promise<void>;
-  /** Rolls back: the messages are dropped. A second decision rejects with `InvalidArgument`. */
+  /** Rolls back: the messages are dropped. Rejects as `commit` does. */
   rollback(call?: CallOptions): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -354,7 +367,9 @@ export interface LiteConsumer {
 /** A stream of deliveries, which fetches ahead. Leaving a loop gives back deliveries that the loop has not reached. */
 export class Messages implements AsyncIterableIterator<Delivery>, AsyncDisposable {
   private constructor();
+  /** Waits for the next delivery. `done` once the stream or its consumer is closed. Rejects if a receive fails, which ends it. */
   next(): Promise<IteratorResult<Delivery, undefined>>;
+  /** Closes the stream, as the end of a loop does. */
   return(value?: undefined): Promise<IteratorResult<Delivery, undefined>>;
   /** Ends the stream, and gives back deliveries that were not handed out. */
   close(): Promise<void>;
@@ -372,6 +387,7 @@ export class PushConsumer implements LiteConsumer, AsyncDisposable {
   pause(): void;
   /** Resumes receiving and handling after a `pause`. */
   resume(): void;
+  /** Whether the consumer is paused. */
   readonly isPaused: boolean;
   /**
    * Gives back messages that no handler has begun, and waits for running handlers. A handler must not wait for the close
@@ -396,18 +412,26 @@ export class SimpleConsumer implements LiteConsumer, AsyncDisposable {
   ack(delivery: Delivery, call?: CallOptions): Promise<void>;
   /** Acknowledges several deliveries. The results are in the order of the deliveries. */
   ackAll(deliveries: Iterable<Delivery>, call?: CallOptions): Promise<Settled<void>[]>;
-  /** Makes a delivery invisible to other consumers for `invisibleMs` from now. 0 makes it visible at once. */
+  /**
+   * Makes a delivery invisible to other consumers for `invisibleMs` from now. 0 makes it visible at once. Rejects with
+   * `InvalidReceipt` if its invisible time has expired, and with `InvalidArgument` above 12 hours.
+   */
   changeInvisible(delivery: Delivery, invisibleMs: number, call?: CallOptions): Promise<void>;
-  /** Returns a delivery that could not be processed. It is delivered again after `afterMs`, with a higher `attempt`. */
+  /**
+   * Returns a delivery that could not be processed. It is delivered again after `afterMs`, with a higher `attempt`. Rejects
+   * as `changeInvisible` does.
+   */
   nack(delivery: Delivery, afterMs: number, call?: CallOptions): Promise<void>;
-  /** Moves a delivery to the dead-letter topic, whose name is `%DLQ%` and the group's name. */
+  /** Moves a delivery to the dead-letter topic, whose name is `%DLQ%` and the group's name. Rejects with `InvalidReceipt`. */
   deadLetter(delivery: Delivery, call?: CallOptions): Promise<void>;
   /** Keeps a delivery invisible until it is settled or garbage-collected, for at most `maxMs`. Throws `InvalidReceipt`. */
   keepLease(delivery: Delivery, maxMs: number): void;
-  /** Subscribes to another topic, or changes the filter of a subscribed topic. */
+  /** Subscribes to another topic, or changes the filter of a subscribed topic. Rejects with `TopicNotFound`. */
   subscribe(subscription: string | Subscription, call?: CallOptions): Promise<void>;
   /** Ends the subscription of a topic. Deliveries that were received from it can still be settled. */
   unsubscribe(topic: string, call?: CallOptions): Promise<void>;
+  /** Returns the current subscriptions. For a consumer of lite topics, their topic. */
+  subscriptions(): Subscription[];
   subscribeLite(liteTopic: string, call?: CallOptions): Promise<void>;
   unsubscribeLite(liteTopic: string, call?: CallOptions): Promise<void>;
   liteTopics(): string[];
@@ -452,6 +476,8 @@ export class Delivery {
   readonly attempt: number;
   /** Whether the body does not match its digest or could not be decompressed. */
   readonly corrupted: boolean;
+  /** The id of the queue that stores the message. */
   readonly queueId: number;
+  /** The offset of the message in its queue. */
   readonly queueOffset: number;
 }

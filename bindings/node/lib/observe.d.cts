@@ -5,9 +5,13 @@ import { Delivery, Message, Receipt } from './index.cjs';
 
 /** Log functions, one for each level that is logged. `this` is the logger. */
 export interface Logger {
+  /** Gets events inside the client, such as renewed credentials. `details` are an `Error`, or an object of named values. */
   debug?(message: string, ...details: unknown[]): void;
+  /** Gets the other changes of a client's status. */
   info?(message: string, ...details: unknown[]): void;
+  /** Gets `degraded` and `lost` statuses, failures that the client recovers from, and failures of interceptors. */
   warn?(message: string, ...details: unknown[]): void;
+  /** Gets failures of handlers, checkers and credentials providers. */
   error?(message: string, ...details: unknown[]): void;
 }
 
@@ -20,18 +24,25 @@ type Writable<T> = { -readonly [Field in keyof T]: T[Field] };
 export interface Interceptor {
   /** Called before a send. Its changes are sent; the caller's own message does not change. */
   beforeSend?(message: Omit<Writable<Message>, 'properties'> & { properties: Record<string, string> }): void;
+  /** Called with the message that was sent, and with its receipt or the error. */
   afterSend?(message: Message, result: PromiseSettledResult<Receipt>): void;
+  /** Called before a consumer waits for messages. */
   beforeReceive?(receive: { readonly group: string }): void;
+  /** Called with the deliveries, which are an empty array if none arrived in time, or with the error. */
   afterReceive?(receive: { readonly group: string }, result: PromiseSettledResult<Delivery[]>): void;
+  /** Called before a delivery is settled, or stays invisible for longer. */
   beforeSettle?(settle: SettleInfo): void;
-  /** Not called for messages of push consumers, which settle in the background. */
+  /** Called when a delivery was settled, or with the error. Not called for push consumers, which settle in the background. */
   afterSettle?(settle: SettleInfo, result: PromiseSettledResult<void>): void;
 }
 
 /** A delivery, and how it is settled. */
 export interface SettleInfo {
+  /** The consumer group. */
   readonly group: string;
+  /** The delivery. */
   readonly delivery: Delivery;
+  /** How it is settled. */
   readonly settlement: Settlement;
 }
 

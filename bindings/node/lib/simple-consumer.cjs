@@ -96,6 +96,10 @@ class SimpleConsumer extends LiteConsumer {
     await run(() => this.#native.unsubscribe(given), signalOf(call));
   }
 
+  subscriptions() {
+    return unwrap(this.#native.subscriptions());
+  }
+
   async close(options = {}) {
     const { deadlineMs, signal } = closeOptions(options, 'options');
     return await run(() => this.#native.close(deadlineMs), signal);

@@ -79,6 +79,14 @@ impl SimpleConsumer {
     }
 
     #[napi]
+    pub fn subscriptions<'env>(&self, env: &'env Env) -> Result<Vec<Unknown<'env>>> {
+        tagged_result(env, self.consumer.subscriptions(), |subscriptions| {
+            let known: Vec<_> = subscriptions.into_iter().filter_map(Subscription::new).collect();
+            known.into_unknown(env)
+        })
+    }
+
+    #[napi]
     pub fn messages<'env>(&self, env: &'env Env, options: StreamOptions) -> Result<Vec<Unknown<'env>>> {
         tagged_result(env, self.consumer.messages(options.try_into()?), |messages| {
             Messages { messages, queue: Arc::clone(&self.queue) }.into_unknown(env)

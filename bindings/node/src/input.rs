@@ -61,8 +61,8 @@ pub struct RetryOptions {
 pub struct ProducerOptions {
     pub topics: Option<Vec<String>>,
     pub max_in_flight_messages: Option<u32>,
-    pub max_in_flight_bytes: Option<u32>,
-    pub compress_above: Option<u32>,
+    pub max_in_flight_bytes: Option<f64>,
+    pub compress_above: Option<f64>,
 }
 
 #[napi(object, object_to_js = false)]
@@ -70,7 +70,7 @@ pub struct SimpleConsumerOptions {
     pub group: String,
     pub subscriptions: Option<Vec<Either<String, Subscription>>>,
     pub lite: Option<String>,
-    pub max_body_size: Option<u32>,
+    pub max_body_size: Option<f64>,
 }
 
 #[napi(object, object_to_js = false)]
@@ -80,20 +80,20 @@ pub struct PushConsumerOptions {
     pub lite: Option<String>,
     pub concurrency: Option<u32>,
     pub max_cached_messages: Option<u32>,
-    pub max_cached_bytes: Option<u32>,
+    pub max_cached_bytes: Option<f64>,
     pub invisible_ms: Option<f64>,
     pub max_rate: Option<f64>,
-    pub max_body_size: Option<u32>,
+    pub max_body_size: Option<f64>,
 }
 
 #[napi(object, object_to_js = false)]
 pub struct StreamOptions {
     pub max_messages: Option<u32>,
-    pub max_bytes: Option<u32>,
+    pub max_bytes: Option<f64>,
     pub invisible_ms: Option<f64>,
 }
 
-#[napi(object, object_to_js = false)]
+#[napi(object)]
 pub struct Subscription {
     pub topic: String,
     pub tags: Option<Vec<String>>,
@@ -315,6 +315,20 @@ pub(crate) fn subscription(given: Either<String, Subscription>) -> Result<bridge
         }
     };
     Ok(bridge::Subscription::new(topic, filter))
+}
+
+impl Subscription {
+    /// Converts a subscription for JavaScript; `None` if its filter is of a kind that this crate does not know.
+    pub(crate) fn new(subscription: bridge::Subscription) -> Option<Self> {
+        let bridge::Subscription { topic, filter, .. } = subscription;
+        let (tags, sql) = match filter {
+            bridge::Filter::All => (None, None),
+            bridge::Filter::Tags(tags) => (Some(tags), None),
+            bridge::Filter::Sql(sql) => (None, Some(sql)),
+            _ => return None,
+        };
+        Some(Self { topic, tags, sql })
+    }
 }
 
 impl TryFrom<ReceiveOptions> for bridge::ReceiveOptions {

@@ -1,7 +1,6 @@
 //! Plain objects for JavaScript, from which the package creates its classes.
 
 use std::collections::HashMap;
-use std::error::Error as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use napi::bindgen_prelude::{BufferSlice, Either, Env, Result};
@@ -37,9 +36,7 @@ impl From<bridge::Error> for Failure {
             summary: error.to_string(),
             endpoint: error.endpoint().map(str::to_owned),
             request_id: error.request_id().map(str::to_owned),
-            causes: std::iter::successors(error.source(), |&cause| cause.source())
-                .map(ToString::to_string)
-                .collect(),
+            causes: bridge::causes(&error).collect(),
         }
     }
 }

@@ -14,6 +14,7 @@ const manifest = installed('rocketmq-thin/package.json');
 test('the package has no install scripts and depends only on native packages', () => {
   assert.equal(manifest.scripts, undefined);
   assert.equal(manifest.dependencies, undefined);
+  assert.ok(Object.keys(manifest.peerDependencies).every((name) => manifest.peerDependenciesMeta[name].optional));
   assert.ok(Object.keys(manifest.optionalDependencies).every((name) => name.startsWith('@rocketmq-thin/')));
 });
 

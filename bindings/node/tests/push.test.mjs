@@ -49,17 +49,21 @@ test('a handler can acknowledge, retry and move a message to the dead letters', 
   await consumer.close();
 });
 
-test('a misspelt result does not acknowledge', async () => {
+test('an unknown result does not acknowledge', async () => {
   const mistakes = {
     word: ['Retry', TypeError, /^the result of the handler must be 'ack' or 'retry' or 'deadLetter', not the string "Retry"$/],
     field: [{ retryAfter: 1 }, TypeError, /^the result of the handler has no field retryAfter; it takes retryAfterMs$/],
     settlement: [{ deadLetter: true }, TypeError, /has no field deadLetter/],
     time: [{ retryAfterMs: '1' }, TypeError, /retryAfterMs must be a number of milliseconds/],
     error: [new RangeError('returned'), RangeError, /^returned$/],
+    response: [{ acknowledged: true }, TypeError, /has no field acknowledged/],
+    boolean: [false, TypeError, /must be undefined, 'ack', 'retry', 'deadLetter' or \{ retryAfterMs \}, not the boolean false$/],
+    // What was returned without a call, or without a loop, has not run.
+    uncalled: [async () => {}, TypeError, /not a function$/],
+    unlooped: [(async function* () {})(), TypeError, /not an object of class/],
   };
   const { topic, consumer, until } = await startConsumer(({ body, attempt }) => {
-    // A value that a function happens to return acknowledges.
-    return attempt === 1 && body in mistakes ? mistakes[body][0] : { messageId: '1', acknowledged: true, retryCount: 0 };
+    return attempt === 1 && body in mistakes ? mistakes[body][0] : undefined;
   });
   const bodies = ['ack', ...Object.keys(mistakes)];
   await producer.sendAll(bodies.map((body) => ({ topic, body })));
@@ -104,6 +108,17 @@ test('deliveries can be returned, kept invisible and moved to the dead letters',
   assert.equal(String(third.body), 'y');
   await consumer.ack(third);
   await consumer.unsubscribe(other);
+});
+
+test('the subscriptions of a consumer are returned', async () => {
+  const [plain, tagged, matched] = [name(), name(), name()];
+  const subscriptions = [plain, { topic: tagged, tags: ['a', 'b'] }];
+  const consumer = await client.simpleConsumer({ group: name(), subscriptions });
+  await consumer.subscribe({ topic: matched, sql: 'a = 1' });
+  const expected = [{ topic: plain }, { topic: tagged, tags: ['a', 'b'] }, { topic: matched, sql: 'a = 1' }];
+  const byTopic = (one, other) => one.topic.localeCompare(other.topic);
+  assert.deepEqual(consumer.subscriptions().sort(byTopic), expected.sort(byTopic));
+  await consumer.close();
 });
 
 test('a message has one type', async () => {

@@ -49,6 +49,9 @@ async function main(): Promise<void> {
   await using producer = await client.producer({ topics: topic });
   await using consumer = await client.simpleConsumer({ group: topic, subscriptions: [topic, { topic: `${topic}-2`, tags: 'a' }] });
 
+  const topics: string[] = consumer.subscriptions().map((each) => `${each.topic} ${each.sql ?? each.tags ?? 'all'}`);
+  if (topics.length !== 2) throw new Error(`the subscriptions are ${topics.join()}`);
+
   const receipt: Receipt = await producer.send({ topic, body: new Uint8Array([104, 105]), properties: { a: 'b' } });
   const results: Settled<Receipt>[] = await producer.sendAll(new Set([{ topic, body: 'hi', keys: 'k' }]));
   for (const result of results) {

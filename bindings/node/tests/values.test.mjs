@@ -164,6 +164,7 @@ test('the error of an argument of the wrong type names the argument', async () =
       () => client.simpleConsumer({ group: 'g', subscriptions: [{ topic, tags: ['a'], sql: 'a = 1' }] }),
       /^options\.subscriptions\[0\] has both tags and sql/,
     ],
+    [() => client.producer({ maxInFlightBytes: 2 ** 53 }), /^options\.maxInFlightBytes must be .* from 0 to 9007199254740991/],
     [() => Client.connect({ endpoints: 'h', requestTimeoutMs: 1e300 }), /1\.8e22, not the number 1e\+300$/],
     [async () => new Delivery(), /^a Delivery comes from a consumer; it cannot be created with `new Delivery`$/],
     [async () => new Client(server), /^a client is created with `await Client\.connect\(\.\.\.\)`$/],
@@ -185,6 +186,18 @@ test('the error of an argument of the wrong type names the argument', async () =
     assert.match(error.message, expected);
   }
   await producer.send({ topic, body: 'still working' });
+});
+
+test('a byte limit may exceed 4 GiB', async () => {
+  const producer = await client.producer({ maxInFlightBytes: Number.MAX_SAFE_INTEGER, compressAbove: 2 ** 33 });
+  const topic = name();
+  await producer.send({ topic, body: 'x' });
+  const consumer = await client.simpleConsumer({ group: name(), subscriptions: topic, maxBodySize: 2 ** 33 });
+  for await (const delivery of consumer.messages({ maxBytes: 2 ** 33 })) {
+    assert.equal(String(delivery.body), 'x');
+    break;
+  }
+  await consumer.close();
 });
 
 test('a string is one name, and null means that an option is left out', async () => {
