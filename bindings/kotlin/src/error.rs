@@ -40,6 +40,8 @@ pub(crate) struct Failure {
     summary: String,
     endpoint: Option<String>,
     request_id: Option<String>,
+    /// The cause, the cause of the cause, and so on.
+    causes: Vec<String>,
 }
 
 impl From<Error> for Failure {
@@ -54,6 +56,7 @@ impl From<Error> for Failure {
             summary: error.to_string(),
             endpoint: error.endpoint().map(Into::into),
             request_id: error.request_id().map(Into::into),
+            causes: core::causes(&error).collect(),
         }
     }
 }

@@ -58,15 +58,15 @@ pub(crate) unsafe extern "C" fn rocketmq_thin_send_all(
 pub(crate) extern "C" fn rocketmq_thin_receive(
     consumer: i64,
     max_messages: i32,
-    invisible_millis: i64,
-    await_millis: i64,
+    invisible_nanos: i64,
+    await_nanos: i64,
 ) -> i64 {
     let default = ReceiveOptions::default();
-    let duration = |millis: i64, default| u64::try_from(millis).map_or(default, Duration::from_millis);
+    let duration = |nanos: i64, default| u64::try_from(nanos).map_or(default, Duration::from_nanos);
     let options = default
         .max_messages(u32::try_from(max_messages).unwrap_or(default.max_messages))
-        .invisible_duration(duration(invisible_millis, default.invisible_duration))
-        .await_duration(duration(await_millis, default.await_duration));
+        .invisible_duration(duration(invisible_nanos, default.invisible_duration))
+        .await_duration(duration(await_nanos, default.await_duration));
     submit(|| Some(CONSUMERS.get(consumer)?.receive(options)))
 }
 
@@ -108,8 +108,8 @@ pub(crate) unsafe extern "C" fn rocketmq_thin_ack_all(
 
 /// Changes how long a delivery stays invisible, counted from now.
 #[unsafe(no_mangle)]
-pub(crate) extern "C" fn rocketmq_thin_change_invisible(consumer: i64, delivery: i64, millis: i64) -> i64 {
-    let duration = Duration::from_millis(u64::try_from(millis).unwrap_or_default());
+pub(crate) extern "C" fn rocketmq_thin_change_invisible(consumer: i64, delivery: i64, nanos: i64) -> i64 {
+    let duration = Duration::from_nanos(u64::try_from(nanos).unwrap_or_default());
     submit(|| Some(CONSUMERS.get(consumer)?.change_invisible(DELIVERIES.get(delivery)?, duration)))
 }
 

@@ -138,7 +138,8 @@ private constructor(
         future { statusChanges().collect(listener::accept) }
 
     /** [producer] for Java. */
-    fun producerAsync(options: Consumer<ProducerOptions>): CompletableFuture<Producer> =
+    @JvmOverloads
+    fun producerAsync(options: Consumer<ProducerOptions> = Consumer {}): CompletableFuture<Producer> =
         future { producer { options.accept(this) } }
 
     /** [simpleConsumer] for Java. */

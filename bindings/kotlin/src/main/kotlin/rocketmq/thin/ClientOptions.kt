@@ -78,6 +78,24 @@ class ClientOptions internal constructor(private val endpoints: String) {
     /** Adds an interceptor. Interceptors are called in order before an operation, and in reverse order after it. */
     fun interceptor(interceptor: Interceptor) = apply { interceptors += interceptor }
 
+    /** [namespace] for Java. */
+    fun namespace(name: String) = apply { namespace = name }
+
+    /** [credentials] for Java. */
+    fun credentials(given: Credentials) = apply { credentials = given }
+
+    /** [tls] for Java. */
+    fun tls(given: Tls) = apply { tls = given }
+
+    /** [startup] for Java. */
+    fun startup(mode: Startup) = apply { startup = mode }
+
+    /** [maxAttempts] for Java. */
+    fun maxAttempts(limit: Int) = apply { maxAttempts = limit }
+
+    /** [logger] for Java. */
+    fun logger(given: System.Logger) = apply { logger = given }
+
     /** [requestTimeout] for Java. */
     fun requestTimeout(limit: JavaDuration) = apply { requestTimeout = limit.toKotlinDuration() }
 

@@ -30,6 +30,9 @@ class SimpleConsumerOptions internal constructor(private val group: String) {
     /** Receives from lite topics of [topic], which [SimpleConsumer.subscribeLite] selects. */
     fun lite(topic: String) = apply { lite = topic }
 
+    /** [maxBodySize] for Java. */
+    fun maxBodySize(limit: Long) = apply { maxBodySize = limit }
+
     internal fun toNative() =
         ConsumeOptions(group, subscriptions, lite, maxBodySize?.notNegative("maxBodySize")?.toULong())
 }
@@ -71,6 +74,21 @@ class PushConsumerOptions internal constructor(private val group: String) {
 
     /** Receives from lite topics of [topic], which [PushConsumer.subscribeLite] selects. */
     fun lite(topic: String) = apply { lite = topic }
+
+    /** [concurrency] for Java. */
+    fun concurrency(limit: Int) = apply { concurrency = limit }
+
+    /** [maxCachedMessages] for Java. */
+    fun maxCachedMessages(limit: Int) = apply { maxCachedMessages = limit }
+
+    /** [maxCachedBytes] for Java. */
+    fun maxCachedBytes(limit: Long) = apply { maxCachedBytes = limit }
+
+    /** [maxRate] for Java. */
+    fun maxRate(limit: Double) = apply { maxRate = limit }
+
+    /** [maxBodySize] for Java. */
+    fun maxBodySize(limit: Long) = apply { maxBodySize = limit }
 
     /** [invisibleDuration] for Java. */
     fun invisibleDuration(duration: JavaDuration) = apply { invisibleDuration = duration.toKotlinDuration() }

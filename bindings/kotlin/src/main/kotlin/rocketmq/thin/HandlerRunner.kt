@@ -157,7 +157,7 @@ internal class HandlerRunner(
                     is ConsumeResult.Ack -> rocketmq_thin_complete(batch, index, 0, 0)
                     is ConsumeResult.Retry -> rocketmq_thin_complete(batch, index, 1, 0)
                     is ConsumeResult.RetryAfter ->
-                        rocketmq_thin_complete(batch, index, 2, result.after.inWholeMilliseconds)
+                        rocketmq_thin_complete(batch, index, 2, result.after.inWholeNanoseconds)
                     is ConsumeResult.DeadLetter -> rocketmq_thin_complete(batch, index, 3, 0)
                 }
             }

@@ -11,7 +11,7 @@ internal object NativeFunctions {
 
     external fun rocketmq_thin_send_all(producer: Long, messages: ByteArray, length: Int): Long
 
-    external fun rocketmq_thin_receive(consumer: Long, maxMessages: Int, invisibleMillis: Long, awaitMillis: Long): Long
+    external fun rocketmq_thin_receive(consumer: Long, maxMessages: Int, invisibleNanos: Long, awaitNanos: Long): Long
 
     external fun rocketmq_thin_put_back(consumer: Long, messages: ByteArray, length: Int)
 
@@ -19,7 +19,7 @@ internal object NativeFunctions {
 
     external fun rocketmq_thin_ack_all(consumer: Long, deliveries: LongArray, count: Int): Long
 
-    external fun rocketmq_thin_change_invisible(consumer: Long, delivery: Long, millis: Long): Long
+    external fun rocketmq_thin_change_invisible(consumer: Long, delivery: Long, nanos: Long): Long
 
     external fun rocketmq_thin_next_delivery(stream: Long): Long
 
@@ -27,7 +27,7 @@ internal object NativeFunctions {
 
     external fun rocketmq_thin_next_tasks(consumer: Long, max: Int): Long
 
-    external fun rocketmq_thin_complete(batch: Long, index: Int, result: Int, afterMillis: Long)
+    external fun rocketmq_thin_complete(batch: Long, index: Int, result: Int, afterNanos: Long)
 
     external fun rocketmq_thin_cancel(operation: Long): Int
 

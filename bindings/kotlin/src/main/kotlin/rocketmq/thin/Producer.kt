@@ -66,6 +66,9 @@ internal constructor(
     /**
      * Recalls a delayed message before it is delivered, by its [topic] and [Receipt.recallHandle]. Returns the message
      * id.
+     *
+     * @throws RocketMQException if the server refuses, for example because it is too late; `InvalidArgument` if [handle]
+     *   is empty
      */
     suspend fun recall(topic: String, handle: String): String =
         Operations.await<Outcome.Text>(this) { recallMessage(registered.key, topic, handle) }.text
@@ -73,6 +76,7 @@ internal constructor(
     /**
      * Recalls a delayed message before it is delivered. Returns the message id.
      *
+     * @throws RocketMQException if the server refuses, for example because it is too late
      * @throws IllegalArgumentException if [receipt] has no recall handle, because the message is not delayed
      */
     suspend fun recall(receipt: Receipt): String =
@@ -114,7 +118,10 @@ internal constructor(
         return result
     }
 
-    /** Accepts no more sends, and waits up to [deadline] for outstanding sends. Default: 20 s. */
+    /**
+     * Accepts no more sends, and waits up to [deadline] for outstanding sends. Default: 20 s. Transactions that are not
+     * decided by then cannot be any more.
+     */
     suspend fun close(deadline: Duration? = null): CloseReport {
         val native = deadline.toJava("deadline")
         val closed = Operations.await<Outcome.Closed>(this) { closeProducer(registered.key, native) }

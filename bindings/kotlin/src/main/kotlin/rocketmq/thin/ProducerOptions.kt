@@ -1,5 +1,6 @@
 package rocketmq.thin
 
+import java.util.Objects.requireNonNull
 import java.util.function.Function
 import kotlinx.coroutines.runInterruptible
 import rocketmq.thin.internal.SendOptions
@@ -34,7 +35,19 @@ class ProducerOptions internal constructor() {
 
     /** [checker] for Java: a function that may block. It is interrupted when it takes too long. */
     fun blockingChecker(checker: Function<OrphanCheck, Decision>) =
-        checker { check -> runInterruptible { checker.apply(check) } }
+        checker { check ->
+            // A checker in Java may return null.
+            runInterruptible { requireNonNull(checker.apply(check), "a checker must return a Decision") }
+        }
+
+    /** [maxInFlightMessages] for Java. */
+    fun maxInFlightMessages(limit: Int) = apply { maxInFlightMessages = limit }
+
+    /** [maxInFlightBytes] for Java. */
+    fun maxInFlightBytes(limit: Long) = apply { maxInFlightBytes = limit }
+
+    /** [compressAbove] for Java. */
+    fun compressAbove(size: Long) = apply { compressAbove = size }
 
     internal fun toNative() =
         SendOptions(

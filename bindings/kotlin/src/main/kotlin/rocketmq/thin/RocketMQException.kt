@@ -5,35 +5,71 @@ import rocketmq.thin.internal.Failure
 
 /** The kinds of errors, the same in every language. Each has a subclass of [RocketMQException] with its name. */
 enum class ErrorKind {
+    /** The server refused the request as malformed or out of range. */
     InvalidArgument,
+
+    /** The credentials are missing, wrong, or lack a right. */
     Unauthenticated,
+
+    /** The server forbids this operation. */
     PermissionDenied,
+
+    /** The topic does not exist. */
     TopicNotFound,
+
+    /** The consumer group does not exist. */
     GroupNotFound,
+
+    /** Something else does not exist. */
     NotFound,
+
+    /** The topic does not accept messages of this type. */
     TypeMismatch,
+
+    /** The invisible time of the delivery has expired. */
     InvalidReceipt,
+
+    /** Body, properties or headers exceed a limit. */
     TooLarge,
+
+    /** Too many requests, or a quota is exhausted. */
     Throttled,
+
+    /** The server failed or could not be reached. */
     Unavailable,
+
+    /** The server does not support this operation. */
     Unsupported,
+
+    /** The server did not respond in time. */
     Timeout,
+
+    /** The server's response is invalid. */
     Protocol,
+
+    /** The options given to the client are invalid. */
     InvalidOptions,
+
+    /** The TLS handshake failed, for example because the certificate is not trusted. */
     Tls,
+
+    /** The client, producer or consumer is closed. */
     Closed,
+
+    /** A defect of the client itself. */
     Internal,
 }
 
 /**
  * The error of a failed operation. [message] is the reason: the server's text if it sent one. [toString] also contains
- * the operation, the kind, the code and the endpoint.
+ * the operation, the kind, the code and the endpoint. [cause] is the underlying error, such as that of the operating
+ * system, if there is one.
  */
 sealed class RocketMQException(
     /** The kind of the error. */
     val kind: ErrorKind,
     failure: Failure,
-) : Exception(failure.reason) {
+) : Exception(failure.reason, failure.cause()) {
     /** The server's code, such as 40402; null if no server responded. */
     val code: Int? = failure.code
 
@@ -111,6 +147,9 @@ sealed class RocketMQException(
     /** A defect of the client itself. */
     class Internal internal constructor(failure: Failure) : RocketMQException(ErrorKind.Internal, failure)
 }
+
+/** Each cause is the reason of the one before it. */
+private fun Failure.cause() = causes.foldRight(null as Throwable?) { reason, cause -> Exception(reason, cause) }
 
 internal fun Failure.toException(): RocketMQException =
     when (kind) {

@@ -56,8 +56,8 @@ internal constructor(
         awaitDuration: Duration? = null,
     ): List<Delivery> {
         maxMessages?.notNegative("maxMessages")
-        val invisible = invisibleDuration?.millis("invisibleDuration") ?: DEFAULT.toLong()
-        val await = awaitDuration?.millis("awaitDuration") ?: DEFAULT.toLong()
+        val invisible = invisibleDuration?.nanos("invisibleDuration") ?: DEFAULT.toLong()
+        val await = awaitDuration?.nanos("awaitDuration") ?: DEFAULT.toLong()
         return receiving {
             val received =
                 Operations.await<Outcome.Received>(this, lost = ::putBack) {
@@ -125,19 +125,28 @@ internal constructor(
      * @throws RocketMQException `InvalidReceipt` if its invisible time has expired; `InvalidArgument` above 12 h
      */
     suspend fun changeInvisible(delivery: Delivery, invisibleDuration: Duration) {
-        val millis = invisibleDuration.millis("invisibleDuration")
+        val nanos = invisibleDuration.nanos("invisibleDuration")
         settle(delivery, Settlement.ChangeInvisible) {
-            rocketmq_thin_change_invisible(registered.key, delivery.key, millis)
+            rocketmq_thin_change_invisible(registered.key, delivery.key, nanos)
         }
     }
 
-    /** Returns a delivery that could not be processed. The message is delivered again after the time [after]. */
+    /**
+     * Returns a delivery that could not be processed. The message is delivered again after the time [after].
+     *
+     * @throws RocketMQException as for [changeInvisible]
+     */
     suspend fun nack(delivery: Delivery, after: Duration) {
         val native = after.notNegative("after").toJavaDuration()
         settle(delivery, Settlement.Retry) { nackDelivery(registered.key, delivery.key, native) }
     }
 
-    /** Moves a delivery to the dead-letter topic, whose name is `%DLQ%` and the name of the group. */
+    /**
+     * Moves a delivery to the dead-letter topic, whose name is `%DLQ%` and the name of the group.
+     *
+     * @throws RocketMQException `InvalidReceipt` if the server does not accept the receipt handle, or the delivery is
+     *   settled
+     */
     suspend fun deadLetter(delivery: Delivery) {
         settle(delivery, Settlement.DeadLetter) { deadLetterDelivery(registered.key, delivery.key) }
     }
@@ -161,7 +170,11 @@ internal constructor(
     /** [keepLease] for Java. */
     fun keepLease(delivery: Delivery, max: JavaDuration) = keepLease(delivery, max.toKotlinDuration())
 
-    /** Subscribes to the messages of [topic] that match [filter], or changes the filter of a subscribed topic. */
+    /**
+     * Subscribes to the messages of [topic] that match [filter], or changes the filter of a subscribed topic.
+     *
+     * @throws RocketMQException `TopicNotFound` if the topic does not exist
+     */
     suspend fun subscribe(topic: String, filter: Filter = Filter.ALL) {
         Operations.await<Outcome.Done>(this) { subscribeTopic(registered.key, TopicFilter(topic, filter.native)) }
     }
@@ -252,7 +265,7 @@ internal constructor(
         /** Selects the core's default where null cannot be passed. */
         const val DEFAULT = -1
 
-        fun Duration.millis(argument: String): Long = notNegative(argument).inWholeMilliseconds
+        fun Duration.nanos(argument: String): Long = notNegative(argument).inWholeNanoseconds
 
         fun fetchOptions(maxMessages: Int?, maxBytes: Long?, invisibleDuration: Duration?) =
             FetchOptions(

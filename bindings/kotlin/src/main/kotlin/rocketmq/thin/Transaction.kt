@@ -37,8 +37,8 @@ class Transaction internal constructor(private val registered: Outcome.Registere
     /**
      * Commits: the messages are delivered. Cancelling the coroutine cancels the wait, but not the commit.
      *
-     * @throws RocketMQException `InvalidArgument` if the transaction is already decided. After another failure, only
-     *   another commit is possible; the server also asks the checkers.
+     * @throws RocketMQException `InvalidArgument` if the transaction is already decided; `Closed` if its producer is
+     *   closed. After another failure, only another commit is possible; the server also asks the checkers.
      */
     suspend fun commit() {
         decided = true

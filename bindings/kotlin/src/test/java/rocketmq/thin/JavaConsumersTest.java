@@ -25,8 +25,7 @@ class JavaConsumersTest {
             var client = Client.connectAsync(proxy.getEndpoint()).join();
             var handled = new LinkedBlockingQueue<String>();
             var consumer = client.pushConsumerAsync("javanese", options -> {
-                options.subscribe("java").setConcurrency(4);
-                options.invisibleDuration(Duration.ofSeconds(30)).blockingHandler(delivery -> {
+                options.subscribe("java").concurrency(4).invisibleDuration(Duration.ofSeconds(30)).blockingHandler(delivery -> {
                     handled.put(new String(delivery.getBody()) + " " + delivery.getAttempt());
                     if (delivery.getAttempt() > 1) return ConsumeResult.ACK;
                     if (delivery.getTag() == null) throw new IOException("as tested");
@@ -34,7 +33,7 @@ class JavaConsumersTest {
                     return ConsumeResult.retryAfter(Duration.ZERO);
                 });
             }).join();
-            var producer = client.producerAsync(options -> options.topics("java")).join();
+            var producer = client.producerAsync().join();
             var sent = List.of(
                     new Message("java", "one", "tag"), new Message("java", "two"), new Message("java", "three", "null"));
             producer.sendAllAsync(sent).join();

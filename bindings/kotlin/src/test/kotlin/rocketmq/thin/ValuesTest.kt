@@ -11,14 +11,22 @@ class ValuesTest {
     @Test
     fun `each error kind has a subclass with its name`() {
         for (native in NativeKind.entries) {
-            val failure = Failure(native, null, retryable = true, maybeDelivered = false, "send", "why", "summary", null, null)
-            val exception = failure.toException()
+            val exception = failure(native, emptyList()).toException()
             val name = native.name.split('_').joinToString("") { it.lowercase().replaceFirstChar(Char::uppercase) }
             assertEquals(name, exception.kind.name)
             assertEquals(name, exception.javaClass.simpleName)
         }
         assertEquals(NativeKind.entries.size, ErrorKind.entries.size)
     }
+
+    @Test
+    fun `each cause is the reason of the one before it`() {
+        val exception = failure(NativeKind.TLS, listOf("outer", "inner")).toException()
+        assertEquals(listOf("why", "outer", "inner"), generateSequence<Throwable>(exception) { it.cause }.map { it.message }.toList())
+    }
+
+    private fun failure(kind: NativeKind, causes: List<String>) =
+        Failure(kind, null, retryable = true, maybeDelivered = false, "send", "why", "summary", null, null, causes)
 
     @Test
     fun `credentials do not show their secrets`() {
