@@ -90,6 +90,7 @@ fun error(e: Throwable) = buildJsonObject {
             put("maybe_delivered", e.maybeDelivered)
             put("operation", e.operation)
             put("message", e.message)
+            putJsonArray("causes") { generateSequence(e.cause) { it.cause }.forEach { add(it.message) } }
             put("shown", e.toString())
         }
         is CancellationException -> put("kind", "Cancelled")

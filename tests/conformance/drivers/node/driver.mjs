@@ -390,7 +390,9 @@ function results(settled, show) {
 function error(thrown) {
   if (!(thrown instanceof RocketMQError)) return { kind: 'Foreign', message: String(thrown) };
   const { kind, code = null, retryable, maybeDelivered, operation, message } = thrown;
-  return { kind, code, retryable, maybe_delivered: maybeDelivered, operation, message, shown: String(thrown) };
+  const causes = [];
+  for (let each = thrown.cause; each; each = each.cause) causes.push(each.message);
+  return { kind, code, retryable, maybe_delivered: maybeDelivered, operation, message, causes, shown: String(thrown) };
 }
 
 function reply(line) {

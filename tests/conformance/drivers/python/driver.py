@@ -173,8 +173,7 @@ class Driver:
         return {}
 
     async def op_recall(self, producer, topic, recall_handle):
-        receipt = rocketmq_thin.Receipt("", topic, -1, "", recall_handle)
-        return {"message_id": await self.call(self.made[producer].recall, receipt)}
+        return {"message_id": await self.call(self.made[producer].recall_by_handle, topic, recall_handle)}
 
     async def op_begin(self, producer):
         return {"handle": self.keep("t", self.made[producer].begin())}
@@ -387,7 +386,10 @@ def error(exception):
     if not isinstance(exception, Error):
         return {"kind": "Foreign", "message": repr(exception)}
     fields = ("kind", "code", "retryable", "maybe_delivered", "operation", "message")
-    return {**{field: getattr(exception, field) for field in fields}, "shown": str(exception)}
+    causes, cause = [], exception
+    while cause := cause.__cause__:
+        causes.append(str(cause))
+    return {**{field: getattr(exception, field) for field in fields}, "causes": causes, "shown": str(exception)}
 
 
 def seconds(milliseconds):

@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeMap,
+    error::Error as _,
+    iter::successors,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -213,6 +215,7 @@ pub(crate) fn error(error: &Error) -> Value {
         "maybe_delivered": error.maybe_delivered(),
         "operation": error.operation(),
         "message": error.message(),
+        "causes": successors(error.source(), |&cause| cause.source()).map(ToString::to_string).collect::<Vec<_>>(),
         "shown": error.to_string(),
     })
 }
