@@ -126,43 +126,43 @@ impl Interceptors<'_> {
 
     pub(crate) fn before_send(self, message: &mut Message) {
         for interceptor in self.0 {
-            guard("before_send", || interceptor.before_send(message));
+            catch_panic("before_send", || interceptor.before_send(message));
         }
     }
 
     pub(crate) fn after_send(self, message: &Message, result: Result<&Receipt, &Error>) {
         for interceptor in self.0.iter().rev() {
-            guard("after_send", || interceptor.after_send(message, result));
+            catch_panic("after_send", || interceptor.after_send(message, result));
         }
     }
 
     pub(crate) fn before_receive(self, receive: &ReceiveInfo<'_>) {
         for interceptor in self.0 {
-            guard("before_receive", || interceptor.before_receive(receive));
+            catch_panic("before_receive", || interceptor.before_receive(receive));
         }
     }
 
     pub(crate) fn after_receive(self, receive: &ReceiveInfo<'_>, result: Result<&[Delivery], &Error>) {
         for interceptor in self.0.iter().rev() {
-            guard("after_receive", || interceptor.after_receive(receive, result));
+            catch_panic("after_receive", || interceptor.after_receive(receive, result));
         }
     }
 
     pub(crate) fn before_settle(self, settle: &SettleInfo<'_>) {
         for interceptor in self.0 {
-            guard("before_settle", || interceptor.before_settle(settle));
+            catch_panic("before_settle", || interceptor.before_settle(settle));
         }
     }
 
     pub(crate) fn after_settle(self, settle: &SettleInfo<'_>, result: Result<(), &Error>) {
         for interceptor in self.0.iter().rev() {
-            guard("after_settle", || interceptor.after_settle(settle, result));
+            catch_panic("after_settle", || interceptor.after_settle(settle, result));
         }
     }
 }
 
 /// Calls a hook, and logs its panic.
-fn guard(hook: &'static str, call: impl FnOnce()) {
+fn catch_panic(hook: &'static str, call: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(call)).is_err() {
         tracing::warn!(hook, "an interceptor panicked; the operation continues");
     }

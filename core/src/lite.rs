@@ -49,7 +49,7 @@ impl LiteRevocations {
     /// Waits for the next revoked lite topic, to which the consumer is no longer subscribed. Returns `None` once the
     /// consumer is closed. Cancelling the future loses no revocation.
     pub async fn next(&self) -> Option<String> {
-        self.0.revoked().await
+        self.0.next_revocation().await
     }
 }
 
@@ -210,7 +210,7 @@ impl LiteTopics {
     }
 
     /// Waits for the next revoked lite topic; `None` once the session has ended.
-    pub(crate) async fn revoked(&self) -> Option<String> {
+    pub(crate) async fn next_revocation(&self) -> Option<String> {
         let mut changes = self.revocations.subscribe();
         let next = async {
             loop {

@@ -168,7 +168,7 @@ impl Producer {
         let waiting = async move {
             let (permits, order) = limits.acquire(size, deadline).await?;
             if compresses {
-                outgoing = compressed(outgoing).await?;
+                outgoing = compress_body(outgoing).await?;
                 self.check_size(&outgoing)?;
             }
             let send = PendingSend { outgoing, half, _permits: permits };
@@ -220,7 +220,7 @@ impl Producer {
 }
 
 /// Compresses the body, if that makes it smaller.
-async fn compressed(mut outgoing: OutgoingMessage) -> Result<OutgoingMessage> {
+async fn compress_body(mut outgoing: OutgoingMessage) -> Result<OutgoingMessage> {
     let body = outgoing.message.body.clone();
     let packed = if body.len() <= MAX_INLINE_COMPRESSION {
         compress(&body)

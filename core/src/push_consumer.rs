@@ -165,7 +165,7 @@ impl Closable for Inner {
             let waiting = self.stop();
             let mut given_back = 0;
             let give_back = async { given_back = self.leases.give_back(waiting).await };
-            let work = async { tokio::join!(give_back, self.drained()) };
+            let work = async { tokio::join!(give_back, self.wait_until_drained()) };
             let _ = tokio::time::timeout_at(until.into(), work).await;
             let (handled, unfinished) = self.close_results();
             let left = until.saturating_duration_since(Instant::now());

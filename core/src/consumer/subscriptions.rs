@@ -60,7 +60,7 @@ impl Subscriptions {
             change: tokio::sync::Mutex::default(),
             stop,
         };
-        let subscribed = options.sources().into_iter().map(|it| this.subscribed(it)).collect();
+        let subscribed = options.sources().into_iter().map(|it| this.new_subscription(it)).collect();
         this.current.send_replace(subscribed);
         Arc::new(this)
     }
@@ -133,14 +133,14 @@ impl Subscriptions {
     fn replace(&self, topic: &str, subscription: Option<Subscription>) {
         let before = self.current.borrow().clone();
         let (old, mut all) = before.iter().cloned().partition::<Vec<_>, _>(|it| *it.source.topic == *topic);
-        all.extend(subscription.map(|it| self.subscribed(it)));
+        all.extend(subscription.map(|it| self.new_subscription(it)));
         self.current.send_replace(all.into());
         for subscribed in old {
             subscribed.stop.cancel();
         }
     }
 
-    fn subscribed(&self, Subscription { topic, filter }: Subscription) -> Arc<Subscribed> {
+    fn new_subscription(&self, Subscription { topic, filter }: Subscription) -> Arc<Subscribed> {
         let source = Source {
             group: self.group.clone(),
             topic: topic.into(),

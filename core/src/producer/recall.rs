@@ -9,7 +9,7 @@ use super::Producer;
 use crate::{
     error::{Error, ErrorKind, Result},
     message::Receipt,
-    route::{Choice, Routes},
+    route::{QueueChoice, Routes},
     rpc::{RecallMessage, Retry},
     session::Session,
     wire::{build_recall, process_recall},
@@ -75,7 +75,7 @@ impl Recall {
 
     async fn attempt(&self, limit: Duration, deadline: Instant) -> Result<String> {
         let route = self.routes.get(&self.topic, deadline).await?;
-        let queue = route.writable(Choice::RoundRobin(rand::random::<u16>().into()))?;
+        let queue = route.writable(QueueChoice::RoundRobin(rand::random::<u16>().into()))?;
         let link = self.session.pool().pick(&queue.endpoints)?;
         let rpc = self.session.rpc();
         let request = build_recall(rpc.resource(&*self.topic), &self.handle);

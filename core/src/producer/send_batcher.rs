@@ -17,7 +17,7 @@ use crate::{
     message::{MessageType, Receipt},
     metrics::{Recorder, SendSeries},
     options::{Endpoints, RetryOptions},
-    route::{Choice, Routes},
+    route::{QueueChoice, Routes},
     rpc::{BatchCall, Identity, Link, PendingItem, ReplaySettings, SendMessage},
     session::Session,
     wire::{OutgoingMessage, build_send, process_send},
@@ -59,12 +59,16 @@ impl SendBatcher {
     }
 
     /// Chooses the queue for the message, and the link to its server.
-    async fn destination(&self, send: &PendingSend, deadline: Instant) -> Result<(i32, Arc<Link>), Error> {
+    async fn choose_destination(
+        &self,
+        send: &PendingSend,
+        deadline: Instant,
+    ) -> Result<(i32, Arc<Link>), Error> {
         let OutgoingMessage { message, message_type, .. } = &send.outgoing;
         let route = self.routes.get(&self.topic, deadline).await?;
         let queue = route.writable(match &message.message_group {
-            Some(group) => Choice::Group(group),
-            None => Choice::RoundRobin(self.queue_counter.fetch_add(1, Ordering::Relaxed)),
+            Some(group) => QueueChoice::Group(group),
+            None => QueueChoice::RoundRobin(self.queue_counter.fetch_add(1, Ordering::Relaxed)),
         })?;
         if self.session.settings().validate_message_type {
             queue.accepts.check(*message_type)?;
@@ -116,12 +120,12 @@ impl SendBatcher {
         deadline: Instant,
     ) -> Result<Vec<Result<Receipt, Error>>, Error> {
         let Some(first) = items.first() else { return Ok(Vec::new()) };
-        let (queue, link) = self.destination(&first.item, deadline).await?;
+        let (queue, link) = self.choose_destination(&first.item, deadline).await?;
         if items.len() == 1 || link.keeps_batches() {
             return self.send_request(items, (queue, &link), deadline).await;
         }
         let each = items.chunks(1).map(async |pending| {
-            let destination = self.destination(&pending[0].item, deadline).await;
+            let destination = self.choose_destination(&pending[0].item, deadline).await;
             let (queue, link) = destination.map_err(|error| error.during(Self::OPERATION))?;
             let results = self.send_request(pending, (queue, &link), deadline).await;
             self.apply_result(&results);

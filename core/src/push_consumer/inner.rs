@@ -363,7 +363,7 @@ impl Inner {
     }
 
     /// Waits until no message is handled or settled.
-    pub(super) async fn drained(&self) {
+    pub(super) async fn wait_until_drained(&self) {
         loop {
             let finished = self.finished.notified();
             if self.state.lock().dispatch.unfinished() == 0 {

@@ -113,23 +113,23 @@ impl BrokerPoller {
             invisible: inner.options.invisible_duration,
             wait: settings.long_polling_timeout.clamp(SHORTEST_POLL, LONGEST_POLL),
         };
-        match self.poller.poll(poll, |error| self.delayed(error)).await {
+        match self.poller.poll(poll, |error| self.log_delay(error)).await {
             Ok(deliveries) => {
-                self.succeeded();
+                self.record_success();
                 inner.insert_received(reservation, &self.name, deliveries);
             }
-            Err(error) => self.failed(&error),
+            Err(error) => self.record_failure(&error),
         }
         self
     }
 
-    fn delayed(&self, error: Option<Error>) {
+    fn log_delay(&self, error: Option<Error>) {
         if let Some(error) = error {
             tracing::debug!(%error, topic = &*self.topic, broker = &*self.name, "the server is not ready; a receive waits");
         }
     }
 
-    fn succeeded(&mut self) {
+    fn record_success(&mut self) {
         self.clear_refusal();
         if std::mem::take(&mut self.failing) {
             tracing::info!(
@@ -140,7 +140,7 @@ impl BrokerPoller {
         }
     }
 
-    fn failed(&mut self, error: &Error) {
+    fn record_failure(&mut self, error: &Error) {
         let was_failing = std::mem::replace(&mut self.failing, true);
         let (topic, broker) = (&*self.topic, &*self.name);
         if verdict(error) == Verdict::Fail {

@@ -33,7 +33,7 @@ pub(crate) struct AcceptedTypes(Vec<MessageType>);
 
 /// How the queue of a message is chosen.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Choice<'a> {
+pub(crate) enum QueueChoice<'a> {
     /// By round robin. The number is a counter of the caller.
     RoundRobin(usize),
     /// By message group: all messages of a group go to the same queue.
@@ -80,10 +80,10 @@ impl TopicRoute {
     /// # Errors
     ///
     /// `PermissionDenied` if no queue is writable.
-    pub(crate) fn writable(&self, choice: Choice<'_>) -> Result<&Queue, Error> {
+    pub(crate) fn writable(&self, choice: QueueChoice<'_>) -> Result<&Queue, Error> {
         let turn = match choice {
-            Choice::RoundRobin(turn) => turn,
-            Choice::Group(group) => {
+            QueueChoice::RoundRobin(turn) => turn,
+            QueueChoice::Group(group) => {
                 let writable = self.queues.iter().filter(|queue| queue.writable).count();
                 group_hash(group).rem_euclid(writable.max(1) as i64) as usize
             }
@@ -168,7 +168,7 @@ mod tests {
             queue(3, false, false),
         ]);
         let writable: Vec<_> =
-            (0..4).map(|turn| route.writable(Choice::RoundRobin(turn)).unwrap().id).collect();
+            (0..4).map(|turn| route.writable(QueueChoice::RoundRobin(turn)).unwrap().id).collect();
         let readable: Vec<_> = (0..4).map(|turn| route.readable_at("b", turn).unwrap().id).collect();
         assert_eq!(route.readable_brokers().unwrap(), ["b".into()]);
         assert_eq!(route.readable_at("another", 0), None);
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn what_the_topic_forbids_fails_without_a_request() {
         let none = TopicRoute::default();
-        for choice in [Choice::RoundRobin(7), Choice::Group("g")] {
+        for choice in [QueueChoice::RoundRobin(7), QueueChoice::Group("g")] {
             assert_eq!(none.writable(choice).unwrap_err().kind(), ErrorKind::PermissionDenied);
         }
         assert_eq!(none.readable_brokers().unwrap_err().kind(), ErrorKind::PermissionDenied);
@@ -190,11 +190,11 @@ mod tests {
         assert_eq!(group_hash(""), 0x726f_db47_dd0e_0e31);
         let route = TopicRoute::new((0..7).map(|id| queue(id, true, id != 3)).collect());
         for group in ["", "g", "another group", "ü"] {
-            let ids: Vec<_> = (0..3).map(|_| route.writable(Choice::Group(group)).unwrap().id).collect();
+            let ids: Vec<_> = (0..3).map(|_| route.writable(QueueChoice::Group(group)).unwrap().id).collect();
             assert!(ids[0] != 3 && ids.iter().all(|id| *id == ids[0]), "{group}: {ids:?}");
         }
         // Its remainder by the six writable queues is 3.
-        assert_eq!(route.writable(Choice::Group("")).unwrap().id, 4);
+        assert_eq!(route.writable(QueueChoice::Group("")).unwrap().id, 4);
     }
 
     #[test]

@@ -31,7 +31,7 @@ const MAX_POLL_CONNECTIONS: usize = 64;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The minimum lifetime of a connection that replaced a dead one. A server that is too slow for its clients' timeouts
 /// would otherwise get many new connections.
-const REPLACE_INTERVAL: Duration = Duration::from_secs(20);
+const MIN_REPLACEMENT_LIFETIME: Duration = Duration::from_secs(20);
 
 /// All connections to one address.
 pub(super) struct Connections {
@@ -49,8 +49,10 @@ struct State {
     main: Option<Arc<Connection>>,
     /// The connections for long polls only.
     poll_connections: Vec<PollConnection>,
+    /// The attempts in progress to open a connection.
     opening_main: Option<Opening>,
     opening_poll_connection: Option<Opening>,
+    /// When a dead connection was last replaced.
     last_replaced: Option<Instant>,
 }
 
@@ -64,7 +66,9 @@ struct PollConnection {
 /// An attempt to connect, shared by all calls that need the connection.
 #[derive(Clone)]
 struct Opening {
+    /// When the attempt began, which also identifies it.
     start: Instant,
+    /// Completes once the connection is stored in [`State`], or failed.
     connected: Shared<BoxFuture<'static, Result<(), Error>>>,
 }
 
@@ -113,7 +117,7 @@ impl Connections {
                 if let Some(main) = &state.main {
                     return Ok(main.clone());
                 }
-                self.opening(&mut state, Purpose::Main)
+                self.open(&mut state, Purpose::Main)
             };
             opening.await?;
         }
@@ -127,14 +131,14 @@ impl Connections {
             let opening = {
                 let mut state = self.state.lock();
                 state.drop_unused();
-                if let Some(connection) = state.with_room() {
+                if let Some(connection) = state.find_room() {
                     connection.polls().fetch_add(1, Ordering::SeqCst);
                     return Ok(PollSlot { connection, connections: self.clone() });
                 }
                 match state.main {
-                    None => Some(self.opening(&mut state, Purpose::Main)),
+                    None => Some(self.open(&mut state, Purpose::Main)),
                     Some(_) if state.poll_connections.len() < MAX_POLL_CONNECTIONS => {
-                        Some(self.opening(&mut state, Purpose::Polls))
+                        Some(self.open(&mut state, Purpose::Polls))
                     }
                     Some(_) => None,
                 }
@@ -164,7 +168,7 @@ impl Connections {
         let mut state = self.state.lock();
         let now = Instant::now();
         let replacement = state.last_replaced.is_some_and(|last| dead.opened_at() > last);
-        if replacement && dead.opened_at() + REPLACE_INTERVAL > now {
+        if replacement && dead.opened_at() + MIN_REPLACEMENT_LIFETIME > now {
             return;
         }
         tracing::warn!(endpoint = %self.address, "the server stopped answering; the connection is replaced");
@@ -173,8 +177,8 @@ impl Connections {
         state.drop_unused();
     }
 
-    /// The attempt in progress to open a connection, or a new one.
-    fn opening(
+    /// Joins the attempt in progress to open a connection, or starts one.
+    fn open(
         self: &Arc<Self>,
         state: &mut State,
         purpose: Purpose,
@@ -190,7 +194,7 @@ impl Connections {
         let connections = Arc::downgrade(self);
         let connected = async move {
             let result = transport.connect(&address).await;
-            Self::opened(&connections, purpose, start, result)
+            Self::store_opened(&connections, purpose, start, result)
         };
         let connected = connected.boxed().shared();
         *slot = Some(Opening { start, connected: connected.clone() });
@@ -198,7 +202,7 @@ impl Connections {
     }
 
     /// Stores the result of an attempt to connect.
-    fn opened(
+    fn store_opened(
         connections: &Weak<Self>,
         purpose: Purpose,
         start: Instant,
@@ -251,7 +255,7 @@ impl State {
     }
 
     /// The first connection with room for a long poll. Filling them in order lets the last ones become idle.
-    fn with_room(&self) -> Option<Arc<Connection>> {
+    fn find_room(&self) -> Option<Arc<Connection>> {
         let main = self.main.iter().map(|it| (it, it.max_streams() / 2));
         let others = self.poll_connections.iter().map(|it| {
             // One stream stays free for heartbeats.

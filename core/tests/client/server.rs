@@ -231,7 +231,7 @@ struct Scripted {
 }
 
 impl Scripted {
-    fn note<T>(&self, what: &'static str, request: &Request<T>) -> usize {
+    fn record<T>(&self, what: &'static str, request: &Request<T>) -> usize {
         self.seen.metadata.lock().unwrap().insert(what, request.metadata().clone());
         self.seen.count(what)
     }
@@ -292,7 +292,7 @@ impl MessagingService for Scripted {
         &self,
         request: Request<v2::QueryRouteRequest>,
     ) -> Result<Response<v2::QueryRouteResponse>, Status> {
-        let before = self.note("query_route", &request);
+        let before = self.record("query_route", &request);
         self.script.gate.subscribe().wait_for(|open| *open).await.unwrap();
         let code = (self.script.route)(request.get_ref(), before);
         let queues = if code == Code::Ok { self.script.queues } else { 0 };
@@ -306,7 +306,7 @@ impl MessagingService for Scripted {
         &self,
         request: Request<v2::HeartbeatRequest>,
     ) -> Result<Response<v2::HeartbeatResponse>, Status> {
-        self.note("heartbeat", &request);
+        self.record("heartbeat", &request);
         Ok(Response::new(v2::HeartbeatResponse { status: status(Code::Ok, "OK") }))
     }
 
@@ -314,7 +314,7 @@ impl MessagingService for Scripted {
         &self,
         request: Request<v2::SendMessageRequest>,
     ) -> Result<Response<v2::SendMessageResponse>, Status> {
-        let before = self.note("send", &request);
+        let before = self.record("send", &request);
         if self.seen.held.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |held| held.checked_sub(1)).is_ok()
         {
             std::future::pending::<()>().await;
@@ -329,7 +329,7 @@ impl MessagingService for Scripted {
         &self,
         request: Request<v2::ReceiveMessageRequest>,
     ) -> Result<Response<Self::ReceiveMessageStream>, Status> {
-        let before = self.note("receive", &request);
+        let before = self.record("receive", &request);
         if (self.script.hang)(request.get_ref()) {
             let ended = CountedEnd(self.seen.clone(), "poll ended");
             let endless = tokio_stream::pending().map(move |it| {
@@ -357,7 +357,7 @@ impl MessagingService for Scripted {
     ) -> Result<Response<v2::AckMessageResponse>, Status> {
         // Recorded before it is counted, because tests wait for the count.
         self.seen.acked.lock().unwrap().push(request.get_ref().clone());
-        let before = self.note("ack", &request);
+        let before = self.record("ack", &request);
         Ok(Response::new((self.script.ack)(request.get_ref(), before)))
     }
 
@@ -367,7 +367,7 @@ impl MessagingService for Scripted {
     ) -> Result<Response<v2::ChangeInvisibleDurationResponse>, Status> {
         // Recorded before it is counted, because tests wait for the count.
         self.seen.changed.lock().unwrap().push(request.get_ref().clone());
-        self.note("change_invisible", &request);
+        self.record("change_invisible", &request);
         let receipt_handle = format!("new {}", request.get_ref().receipt_handle);
         Ok(Response::new(v2::ChangeInvisibleDurationResponse {
             status: status(self.script.change, "changed"),
@@ -380,7 +380,7 @@ impl MessagingService for Scripted {
         request: Request<v2::ForwardMessageToDeadLetterQueueRequest>,
     ) -> Result<Response<v2::ForwardMessageToDeadLetterQueueResponse>, Status> {
         self.seen.forwarded.lock().unwrap().push(request.get_ref().clone());
-        let before = self.note("forward", &request);
+        let before = self.record("forward", &request);
         let code = (self.script.forward)(request.get_ref(), before);
         Ok(Response::new(v2::ForwardMessageToDeadLetterQueueResponse { status: status(code, "forwarded") }))
     }
@@ -390,7 +390,7 @@ impl MessagingService for Scripted {
         request: Request<v2::SyncLiteSubscriptionRequest>,
     ) -> Result<Response<v2::SyncLiteSubscriptionResponse>, Status> {
         self.seen.synced.lock().unwrap().push(request.get_ref().clone());
-        let before = self.note("sync_lite", &request);
+        let before = self.record("sync_lite", &request);
         let code = (self.script.sync_lite)(request.get_ref(), before);
         Ok(Response::new(v2::SyncLiteSubscriptionResponse { status: status(code, "sync") }))
     }
@@ -401,7 +401,7 @@ impl MessagingService for Scripted {
     ) -> Result<Response<v2::EndTransactionResponse>, Status> {
         // Recorded before it is counted, because tests wait for the count.
         self.seen.ended.lock().unwrap().push(request.get_ref().clone());
-        let before = self.note("end", &request);
+        let before = self.record("end", &request);
         let code = (self.script.end)(request.get_ref(), before);
         Ok(Response::new(v2::EndTransactionResponse { status: status(code, "end") }))
     }
@@ -411,7 +411,7 @@ impl MessagingService for Scripted {
         request: Request<v2::RecallMessageRequest>,
     ) -> Result<Response<v2::RecallMessageResponse>, Status> {
         self.seen.recalled.lock().unwrap().push(request.get_ref().clone());
-        let before = self.note("recall", &request);
+        let before = self.record("recall", &request);
         let code = (self.script.recall)(request.get_ref(), before);
         Ok(Response::new(v2::RecallMessageResponse {
             status: status(code, "recall"),
@@ -423,7 +423,7 @@ impl MessagingService for Scripted {
         &self,
         request: Request<v2::NotifyClientTerminationRequest>,
     ) -> Result<Response<v2::NotifyClientTerminationResponse>, Status> {
-        self.note("termination", &request);
+        self.record("termination", &request);
         Ok(Response::new(v2::NotifyClientTerminationResponse { status: status(Code::Ok, "OK") }))
     }
 
@@ -431,7 +431,7 @@ impl MessagingService for Scripted {
         &self,
         request: Request<Streaming<v2::TelemetryCommand>>,
     ) -> Result<Response<Self::TelemetryStream>, Status> {
-        self.note("stream", &request);
+        self.record("stream", &request);
         let mut incoming = request.into_inner();
         let (outgoing, responses) = mpsc::channel(8);
         let (seen, script) = (self.seen.clone(), self.script.clone());
