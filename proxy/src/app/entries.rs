@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::{AppError, file_limit};
 use crate::config::{EntryAccess, EntryConfig};
 use crate::context::EntryPoint;
-use crate::front::face::{Face, RouteAddresses};
 use crate::front::grpc::RoutePort;
 use crate::front::port::{PortOptions, Tls, TransportConfig};
+use crate::front::served_entry::{RouteAddresses, ServedEntry};
 
 /// The options of an entry's port: the proxy's, overridden by the entry's own. `ports` is the number of ports that share the
 /// limit of open files.
@@ -29,15 +29,15 @@ pub(super) fn port_options(
     Ok(options)
 }
 
-/// How an entry that listens on this port appears.
-pub(super) fn face_of(entry: &EntryConfig, port: u16, route_port: RoutePort) -> Face {
+/// What an entry that listens on this port serves, and which addresses its routes contain.
+pub(super) fn served_entry(entry: &EntryConfig, port: u16, route_port: RoutePort) -> ServedEntry {
     let route = if entry.addresses.is_empty() {
         let port = (route_port == RoutePort::Listen).then_some(port);
         RouteAddresses::Reached { port, others: Vec::new() }
     } else {
         RouteAddresses::Named(entry.addresses.clone())
     };
-    Face {
+    ServedEntry {
         messaging: true,
         administration: entry.administration,
         entry: Arc::new(EntryPoint {

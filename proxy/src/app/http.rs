@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::config::{Config, EntryConfig};
-use crate::front::face::Face;
 use crate::front::port::{Budget, Protocol, TransportConfig, Web};
+use crate::front::served_entry::ServedEntry;
 use crate::processor::Processor;
 
 /// The HTTP front end of one port: as a protocol for HTTP/1.1, and for requests on gRPC's HTTP/2 connections.
@@ -30,10 +30,10 @@ mod build {
         /// The front end of a port. `None` if HTTP is not part of this build.
         pub(in crate::app) fn at(
             &self,
-            face: &Face,
+            served: &ServedEntry,
             transport: (TransportConfig, Arc<Budget>),
         ) -> Option<HttpFront> {
-            let entry = Arc::new(self.0.at(face, transport));
+            let entry = Arc::new(self.0.at(served, transport));
             Some(HttpFront { protocol: entry.clone(), web: entry })
         }
     }
@@ -69,7 +69,11 @@ mod build {
             Self
         }
 
-        pub(in crate::app) fn at(&self, _: &Face, _: (TransportConfig, Arc<Budget>)) -> Option<HttpFront> {
+        pub(in crate::app) fn at(
+            &self,
+            _: &ServedEntry,
+            _: (TransportConfig, Arc<Budget>),
+        ) -> Option<HttpFront> {
             None
         }
     }

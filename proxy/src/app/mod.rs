@@ -21,11 +21,11 @@ use crate::backend::{BackendConfig, remote};
 use crate::config::{Config, EntryConfig, EntryProtocol, own_ports};
 use crate::context::EntryPoint;
 use crate::error::{Error, ErrorKind};
-use crate::front::face::{Face, RouteAddresses};
 use crate::front::grpc::{RoutePort, Server as GrpcServer};
 use crate::front::metrics::{MetricsServer, Sources};
 use crate::front::port::{Budget, Port, PortOptions, Protocol, Tls, TlsError, TlsMode, TransportConfig};
 use crate::front::remoting::Server as RemotingServer;
+use crate::front::served_entry::{RouteAddresses, ServedEntry};
 use crate::layer::{
     AccessError, AccessLog, AccessLogError, FirstUser, Layers, MessageTrace, Observers, Quotas,
     RequestMetrics,
@@ -203,16 +203,17 @@ impl App {
         let admin_budget = Budget::new(&options.transport);
         let http = HttpFronts::new(&processor, &config);
         // gRPC, and HTTP if it is wanted, too.
-        let grpc = |face: &Face, (transport, budget): (&TransportConfig, &Arc<Budget>), with_http| {
-            let transport = (transport.clone(), budget.clone());
-            let http = if with_http { http.at(face, transport.clone()) } else { None };
-            let web = http.as_ref().map(|http| http.web.clone());
-            let grpc = GrpcServer::new(processor.clone(), face, transport, &log).with_web(web);
-            let grpc: Arc<dyn Protocol> = Arc::new(grpc);
-            std::iter::once(grpc).chain(http.map(|http| http.protocol))
-        };
+        let grpc =
+            |served: &ServedEntry, (transport, budget): (&TransportConfig, &Arc<Budget>), with_http| {
+                let transport = (transport.clone(), budget.clone());
+                let http = if with_http { http.at(served, transport.clone()) } else { None };
+                let web = http.as_ref().map(|http| http.web.clone());
+                let grpc = GrpcServer::new(processor.clone(), served, transport, &log).with_web(web);
+                let grpc: Arc<dyn Protocol> = Arc::new(grpc);
+                std::iter::once(grpc).chain(http.map(|http| http.protocol))
+            };
         let has_http = http::is_enabled(&config);
-        let face = Face {
+        let served = ServedEntry {
             messaging: true,
             administration: admin_port.is_none(),
             entry: own_entry(own_ports::MAIN),
@@ -227,34 +228,34 @@ impl App {
         let mut serve = |name: &str, port, protocols| {
             endpoints.push(Endpoint { name: name.into(), port, protocols });
         };
-        let at = |face: &Face, transport: &TransportConfig| {
-            Arc::new(remoting.at(face, transport)) as Arc<dyn Protocol>
+        let at = |served: &ServedEntry, transport: &TransportConfig| {
+            Arc::new(remoting.at(served, transport)) as Arc<dyn Protocol>
         };
-        let mut protocols: Vec<_> = grpc(&face, (transport, &budget), has_http).collect();
-        protocols.extend(config.remoting.enabled.then(|| at(&face, transport)));
+        let mut protocols: Vec<_> = grpc(&served, (transport, &budget), has_http).collect();
+        protocols.extend(config.remoting.enabled.then(|| at(&served, transport)));
         serve(own_ports::MAIN, port, protocols);
         if let Some(port) = admin_port {
             let entry = own_entry(own_ports::ADMIN);
-            let face = Face { messaging: false, administration: true, entry, ..face.clone() };
-            serve(own_ports::ADMIN, port, grpc(&face, (transport, &admin_budget), has_http).collect());
+            let served = ServedEntry { messaging: false, administration: true, entry, ..served.clone() };
+            serve(own_ports::ADMIN, port, grpc(&served, (transport, &admin_budget), has_http).collect());
         }
         if let Some(port) = remoting_port {
-            let face = Face { entry: own_entry(own_ports::REMOTING), ..face.clone() };
-            serve(own_ports::REMOTING, port, vec![at(&face, transport)]);
+            let served = ServedEntry { entry: own_entry(own_ports::REMOTING), ..served.clone() };
+            serve(own_ports::REMOTING, port, vec![at(&served, transport)]);
         }
         for (entry, port, transport) in entry_ports {
-            let face = entries::face_of(entry, port.address()?.port(), config.route_port);
+            let served = entries::served_entry(entry, port.address()?.port(), config.route_port);
             let has = |protocol| entry.protocols.contains(&protocol);
             let mut protocols = Vec::new();
             match (has(EntryProtocol::Grpc), http::is_served_at(entry)) {
-                (true, with_http) => protocols.extend(grpc(&face, (&transport, &budget), with_http)),
+                (true, with_http) => protocols.extend(grpc(&served, (&transport, &budget), with_http)),
                 (false, true) => {
-                    let http = http.at(&face, (transport.clone(), budget.clone()));
+                    let http = http.at(&served, (transport.clone(), budget.clone()));
                     protocols.extend(http.map(|http| http.protocol));
                 }
                 (false, false) => {}
             }
-            protocols.extend(has(EntryProtocol::Remoting).then(|| at(&face, &transport)));
+            protocols.extend(has(EntryProtocol::Remoting).then(|| at(&served, &transport)));
             serve(&entry.name, port, protocols);
         }
         if let Some((port, requests)) = metrics_port.zip(counted) {

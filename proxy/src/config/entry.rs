@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::check::is_valid_name;
 use super::findings::{Findings, SettingPath};
-use crate::front::face::Authority;
 use crate::front::port::TlsConfig;
+use crate::front::served_entry::Authority;
 
 /// The names of the proxy's own ports in metrics. Entries can't have these names.
 pub(crate) mod own_ports {

@@ -105,10 +105,10 @@ fn check_brokers(remote: &RemoteConfig, path: &[&str], findings: &mut Findings) 
 fn check_tls(tls: &TlsConfig, path: &[&str], findings: &mut Findings) {
     let Err(error) = Tls::new(tls) else { return };
     let (field, remedy) = match &error {
-        TlsError::Half if tls.key.is_none() => ("certificate", "add key = \"FILE\" beside it"),
-        TlsError::Half => ("key", "add certificate = \"FILE\" beside it"),
-        TlsError::Bypassed => ("client_ca", "set mode = \"required\" beside it"),
-        TlsError::Authorities(_) => {
+        TlsError::IncompletePair if tls.key.is_none() => ("certificate", "add key = \"FILE\" beside it"),
+        TlsError::IncompletePair => ("key", "add certificate = \"FILE\" beside it"),
+        TlsError::ClientCaBypassed => ("client_ca", "set mode = \"required\" beside it"),
+        TlsError::ClientCa(_) => {
             ("client_ca", "name a file with at least one certificate of an authority in PEM")
         }
         TlsError::File { path, .. } if Some(path) == tls.key.as_ref() => {

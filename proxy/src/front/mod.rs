@@ -1,10 +1,10 @@
-//! Protocol adapters: the only code that knows a protocol.
+//! Front ends: each adapts one protocol to the processor. No other code of the proxy knows a client protocol.
 
-pub mod face;
 pub mod grpc;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod metrics;
-mod outgoing;
 pub mod port;
 pub mod remoting;
+pub mod served_entry;
+mod unsent_deliveries;

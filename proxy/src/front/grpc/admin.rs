@@ -1,4 +1,5 @@
-//! Administration: `rocketmq.thin.v1.Admin`, a service of our own that uses ordinary gRPC statuses.
+//! The administration service `rocketmq.thin.v1.Admin`. Unlike the messaging service, it refuses calls by gRPC
+//! statuses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,15 +9,15 @@ use rocketmq_thin_proto::thin::admin_server::Admin;
 use tonic::{Code, Request, Response, Status};
 
 use super::{
-    admin_letters, admin_messages, admin_quotas, admin_stats, admin_summaries, admin_trace, admin_updates,
-    admin_users, convert,
+    admin_dead_letters, admin_messages, admin_quotas, admin_stats, admin_summaries, admin_trace,
+    admin_updates, admin_users, convert,
 };
 use crate::error::{Error, ErrorKind};
 use crate::layer::Secret;
 use crate::processor::{ClientFilter, Processor};
 use crate::service::{GroupConfig, GroupStart, Permission, RetryPolicy, TopicConfig, TopicKind};
 
-/// Serves administrators.
+/// Implements the service.
 pub(super) struct Administration {
     processor: Arc<Processor>,
 }
@@ -165,9 +166,9 @@ impl Admin for Administration {
         &self,
         request: Request<pb::ResendDeadLettersRequest>,
     ) -> Result<Response<pb::ResendDeadLettersResponse>, Status> {
-        let (group, selection) = admin_letters::resend(request.into_inner())?;
+        let (group, selection) = admin_dead_letters::resend(request.into_inner())?;
         let page = self.processor.resend_dead_letters(&group, selection).await.map_err(refused)?;
-        Ok(Response::new(admin_letters::resent_to_wire(page)))
+        Ok(Response::new(admin_dead_letters::resent_to_wire(page)))
     }
 
     async fn list_clients(
@@ -283,6 +284,7 @@ impl Admin for Administration {
     }
 }
 
+/// The gRPC status of a refusal.
 pub(super) fn refused(error: Error) -> Status {
     let code = match error.kind {
         ErrorKind::AlreadyExists => Code::AlreadyExists,
@@ -420,7 +422,7 @@ fn start(start: Option<pb::GroupStart>) -> Result<GroupStart, Status> {
         Place::Latest => GroupStart::Latest,
         Place::Time => {
             let at = admin_stats::time(start.time);
-            GroupStart::Time(at.ok_or_else(|| Status::invalid_argument("a start needs a valid time"))?)
+            GroupStart::Time(at.ok_or_else(|| Status::invalid_argument("start.time is missing or invalid"))?)
         }
     })
 }

@@ -1,4 +1,4 @@
-//! The client of administration, for the subcommands.
+//! The client of the administration service, which the proxy's subcommands use.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,8 +15,8 @@ use tonic::{Code, Status};
 use super::admin::{group, group_config, topic, topic_config};
 use super::signer::Signer;
 use super::{
-    admin_letters, admin_messages, admin_quotas, admin_stats, admin_summaries, admin_trace, admin_updates,
-    admin_users,
+    admin_dead_letters, admin_messages, admin_quotas, admin_stats, admin_summaries, admin_trace,
+    admin_updates, admin_users,
 };
 use crate::error::causes;
 use crate::layer::{
@@ -33,8 +33,8 @@ use crate::service::{
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Bytes of an answer: one message may have 4 MiB, and there are up to 10,000 clients.
-const MAX_ANSWER: usize = 64 << 20;
+/// The largest answer in bytes. One message may have 4 MiB, and a list of clients 10,000 entries.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// A connection to a running proxy.
 pub struct RemoteAdmin {
@@ -53,20 +53,20 @@ pub enum RemoteError {
          https://HOST:PORT one with TLS"
     )]
     Unreachable(String, String),
-    /// The certificates to trust can't be read.
+    /// The file of trusted certificates can't be read.
     #[error("cannot read the certificates in {}: {reason}", file.display())]
     Certificates {
-        /// Where they should be.
+        /// The path of the file.
         file: PathBuf,
-        /// Why not.
+        /// Why it can't be read.
         reason: io::Error,
     },
-    /// The proxy refused.
+    /// The proxy has refused the call.
     #[error("{}{}", .0.message(), hint(.0))]
     Refused(#[from] Status),
 }
 
-/// What to do about a refusal, where its text doesn't say it.
+/// What the user can do about a refusal whose text does not say it. May be empty.
 fn hint(status: &Status) -> &'static str {
     match status.code() {
         Code::NotFound if status.message().contains("dead letter") => "",
@@ -81,7 +81,7 @@ fn hint(status: &Status) -> &'static str {
              a user who may do this"
         }
         Code::NotFound => "; `topic list` and `group list` show what exists",
-        // Of a call that a generated service does not know.
+        // A generated service answers like this if it does not know the method.
         Code::Unimplemented if status.message().is_empty() => {
             "the proxy does not know this command; is it as new as this program?"
         }
@@ -93,7 +93,7 @@ fn hint(status: &Status) -> &'static str {
 }
 
 impl RemoteError {
-    /// Whether the proxy does not have what the call names.
+    /// Whether the topic, group or other object that the call names does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused(status) if status.code() == Code::NotFound)
@@ -101,8 +101,9 @@ impl RemoteError {
 }
 
 impl RemoteAdmin {
-    /// Connects to `host:port`, as this user with this secret if they are given. With TLS to `https://host:port`, and if there is a
-    /// file of certificates (PEM) that are trusted instead of those that the machine trusts.
+    /// Connects to `host:port` or `https://host:port`. `user` is a name and a secret; with `None`, calls are not
+    /// signed. TLS is used for `https`, and if there is a `ca_file`: certificates (PEM) that are trusted instead of
+    /// those that the machine trusts.
     ///
     /// # Errors
     /// `Unreachable`, `Certificates`.
@@ -131,10 +132,10 @@ impl RemoteAdmin {
         let channel = endpoint.connect_timeout(CONNECT_TIMEOUT).connect().await.map_err(unreachable)?;
         let channel = InterceptedService::new(channel, Signer::new(user));
         let server = v2::admin_client::AdminClient::new(channel.clone());
-        Ok(Self { client: AdminClient::new(channel).max_decoding_message_size(MAX_ANSWER), server })
+        Ok(Self { client: AdminClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES), server })
     }
 
-    /// Creates topics and groups; with `replace` those that exist are changed.
+    /// Creates topics and groups. With `replace`, existing ones are changed.
     ///
     /// # Errors
     /// The proxy's refusal.
@@ -150,7 +151,7 @@ impl RemoteAdmin {
         Ok(())
     }
 
-    /// Changes the settings of a topic that are named.
+    /// Changes the settings of a topic that the update names.
     ///
     /// # Errors
     /// The proxy's refusal.
@@ -159,7 +160,7 @@ impl RemoteAdmin {
         Ok(())
     }
 
-    /// Changes the settings of a group that are named.
+    /// Changes the settings of a group that the update names.
     ///
     /// # Errors
     /// The proxy's refusal.
@@ -168,7 +169,7 @@ impl RemoteAdmin {
         Ok(())
     }
 
-    /// All topics, by name.
+    /// Lists all topics, sorted by name.
     ///
     /// # Errors
     /// The proxy's refusal.
@@ -177,7 +178,7 @@ impl RemoteAdmin {
         Ok(answer.topics.into_iter().map(topic_config).collect::<Result<_, Status>>()?)
     }
 
-    /// All groups, by name.
+    /// Lists all groups, sorted by name.
     ///
     /// # Errors
     /// The proxy's refusal.
@@ -195,7 +196,7 @@ impl RemoteAdmin {
         Ok(())
     }
 
-    /// Deletes a group and its progress.
+    /// Deletes a group and its offsets.
     ///
     /// # Errors
     /// The proxy's refusal.
@@ -204,7 +205,7 @@ impl RemoteAdmin {
         Ok(())
     }
 
-    /// What a topic holds.
+    /// The statistics of a topic, or of one of its lite topics.
     ///
     /// # Errors
     /// The proxy's refusal.
@@ -217,7 +218,7 @@ impl RemoteAdmin {
         Ok(admin_stats::topic_stats(self.client.topic_stats(request).await?.into_inner()))
     }
 
-    /// Lite topics of a LITE topic, by name, after the one that is named.
+    /// Lists up to `max` lite topics of a LITE topic, sorted by name, beginning after the name `after`.
     ///
     /// # Errors
     /// The proxy's refusal.
@@ -231,7 +232,7 @@ impl RemoteAdmin {
         Ok(admin_summaries::lite_topics(self.client.list_lite_topics(request).await?.into_inner()))
     }
 
-    /// What the topics after this one hold, by name.
+    /// Summarises a page of topics, sorted by name, beginning after the name `after`.
     ///
     /// # Errors
     /// The proxy's refusal.
@@ -243,7 +244,7 @@ impl RemoteAdmin {
         Ok(admin_summaries::topics(answer.into_inner()))
     }
 
-    /// How far the groups after this one have got, by name.
+    /// Summarises a page of groups, sorted by name, beginning after the name `after`.
     ///
     /// # Errors
     /// The proxy's refusal.
@@ -255,7 +256,7 @@ impl RemoteAdmin {
         Ok(admin_summaries::groups(answer.into_inner()))
     }
 
-    /// How far a group has got, in one topic or in all from which it has received.
+    /// The statistics of a group in one topic, or in all topics from which it has received.
     ///
     /// # Errors
     /// The proxy's refusal.
@@ -268,7 +269,7 @@ impl RemoteAdmin {
         Ok(admin_stats::group_stats(answer.into_inner()))
     }
 
-    /// Reads a part of a queue.
+    /// Reads stored messages of a queue.
     ///
     /// # Errors
     /// The proxy's refusal.
@@ -277,7 +278,7 @@ impl RemoteAdmin {
         Ok(admin_messages::page(answer.into_inner()))
     }
 
-    /// The steps in the life of a message that were recorded.
+    /// The recorded trace of a message.
     ///
     /// # Errors
     /// The proxy's refusal.
@@ -296,7 +297,7 @@ impl RemoteAdmin {
         Ok(admin_stats::resets(answer.into_inner()))
     }
 
-    /// Sends dead letters of a group again.
+    /// Sends dead letters of a group to their original topics again.
     ///
     /// # Errors
     /// The proxy's refusal.
@@ -305,11 +306,11 @@ impl RemoteAdmin {
         group: &str,
         selection: ResendSelection,
     ) -> Result<ResentPage, RemoteError> {
-        let request = admin_letters::resend_to_wire(group.to_owned(), selection);
-        Ok(admin_letters::resent(self.client.resend_dead_letters(request).await?.into_inner()))
+        let request = admin_dead_letters::resend_to_wire(group.to_owned(), selection);
+        Ok(admin_dead_letters::resent(self.client.resend_dead_letters(request).await?.into_inner()))
     }
 
-    /// Sets how much the proxy logs. Returns what it says about that.
+    /// Changes the log level of the proxy. Returns the remark in its answer.
     ///
     /// # Errors
     /// The proxy's refusal.
@@ -326,7 +327,7 @@ impl RemoteAdmin {
         Ok(self.server.change_log_level(request).await?.into_inner().remark)
     }
 
-    /// The clients of this proxy, and whether some were left out.
+    /// Lists the clients of this proxy. Also returns whether the list is truncated.
     ///
     /// # Errors
     /// The proxy's refusal.
@@ -339,7 +340,7 @@ impl RemoteAdmin {
         Ok((answer.clients.into_iter().map(admin_stats::client).collect(), answer.truncated))
     }
 
-    /// Adds a quota, or replaces the one of this name, until the proxy ends.
+    /// Adds a quota, or replaces the quota of the same name. Lost when the proxy restarts.
     ///
     /// # Errors
     /// The proxy's refusal.
@@ -348,7 +349,7 @@ impl RemoteAdmin {
         Ok(())
     }
 
-    /// Removes a quota until the proxy ends.
+    /// Removes a quota. A configured quota is back when the proxy restarts.
     ///
     /// # Errors
     /// The proxy's refusal.
@@ -357,7 +358,7 @@ impl RemoteAdmin {
         Ok(())
     }
 
-    /// The quotas in force, and what they have done.
+    /// Lists the quotas in force, with the numbers of requests that they have refused and delayed.
     ///
     /// # Errors
     /// The proxy's refusal.
@@ -366,7 +367,7 @@ impl RemoteAdmin {
         Ok(admin_quotas::list(answer)?)
     }
 
-    /// The users of access control and their policies, by name.
+    /// Lists the users of access control with their policies, sorted by name.
     ///
     /// # Errors
     /// The proxy's refusal.
@@ -375,7 +376,7 @@ impl RemoteAdmin {
         Ok(admin_users::list(answer)?)
     }
 
-    /// Adds a user, with this secret, or a random one, which is returned.
+    /// Adds a user with this secret. With `None`, the proxy generates a secret, which is returned.
     ///
     /// # Errors
     /// The proxy's refusal.
@@ -388,7 +389,7 @@ impl RemoteAdmin {
         Ok(answer.into_inner().secret)
     }
 
-    /// Changes a user.
+    /// Changes the settings of a user that the update names.
     ///
     /// # Errors
     /// The proxy's refusal.
@@ -397,7 +398,7 @@ impl RemoteAdmin {
         Ok(())
     }
 
-    /// Gives a user this secret, or a random one, which is returned.
+    /// Replaces the secret of a user. With `None`, the proxy generates a secret, which is returned.
     ///
     /// # Errors
     /// The proxy's refusal.
@@ -419,7 +420,7 @@ impl RemoteAdmin {
         Ok(())
     }
 
-    /// Adds a policy. Returns it with its number.
+    /// Adds a policy. Returns the policy with its number.
     ///
     /// # Errors
     /// The proxy's refusal.
@@ -438,7 +439,7 @@ impl RemoteAdmin {
         Ok(())
     }
 
-    /// What is decided about a request, and why.
+    /// Explains how access control would decide about a request of this user.
     ///
     /// # Errors
     /// The proxy's refusal.
@@ -451,7 +452,7 @@ impl RemoteAdmin {
         Ok(admin_users::explanation(answer.into_inner())?)
     }
 
-    /// What the store takes on the disk.
+    /// The disk usage of the store.
     ///
     /// # Errors
     /// The proxy's refusal.

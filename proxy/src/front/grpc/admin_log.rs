@@ -1,4 +1,4 @@
-//! `apache.rocketmq.v2.Admin`: the one call for administration in the published contract.
+//! The service `apache.rocketmq.v2.Admin`: the only call of administration in Apache's contract.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 
 use crate::log_level::{LogControl, LogLevel};
 
-/// Serves administrators.
+/// Implements the service.
 pub(super) struct LogAdministration(pub(super) Arc<LogControl>);
 
 #[tonic::async_trait]
@@ -31,7 +31,7 @@ impl Admin for LogAdministration {
                 Ok(Response::new(pb::ChangeLogLevelResponse { remark }))
             }
             Some(Err(error)) => Err(Status::internal(format!("the log level can't be changed: {error}"))),
-            None => Err(Status::unimplemented("this program's log level can't be changed")),
+            None => Err(Status::unimplemented("this process can't change its log level at run time")),
         }
     }
 }

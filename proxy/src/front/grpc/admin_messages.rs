@@ -1,4 +1,4 @@
-//! Stored messages on the wire <-> in the rules' terms.
+//! Converts searches of stored messages, and their results, between the wire and the backend.
 
 use std::time::{Duration, SystemTime};
 
@@ -42,24 +42,24 @@ pub(super) fn read(request: pb::ReadMessagesRequest) -> Result<ReadQueue, Status
         offset: request.offset,
         max: max.ok_or_else(|| Status::invalid_argument("max_messages must be positive"))?,
         max_body: request.max_body_bytes as usize,
-        from: moment("from", request.from)?,
-        to: moment("to", request.to)?,
+        from: checked_time("from", request.from)?,
+        to: checked_time("to", request.to)?,
         wanted: match (request.id, request.key) {
             (None, None) => WantedMessage::Any,
             (Some(id), None) => WantedMessage::Id(id),
             (None, Some(key)) => WantedMessage::Key(key),
             (Some(_), Some(_)) => {
-                return Err(Status::invalid_argument("a search is for an id or for a key, not for both"));
+                return Err(Status::invalid_argument("id and key exclude each other"));
             }
         },
     })
 }
 
-/// A time that a request names.
+/// A time in a request. `None` if it is absent.
 ///
 /// # Errors
-/// It can't be told in milliseconds.
-pub(super) fn moment(
+/// `InvalidArgument` if it is out of range.
+pub(super) fn checked_time(
     name: &str,
     timestamp: Option<prost_types::Timestamp>,
 ) -> Result<Option<SystemTime>, Status> {

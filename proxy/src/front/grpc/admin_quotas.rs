@@ -1,4 +1,4 @@
-//! Quotas on the wire <-> in the layers' terms.
+//! Converts quotas between the wire and the layer that applies them.
 
 use std::time::Duration;
 
@@ -45,7 +45,11 @@ pub(super) fn quota(quota: Option<pb::Quota>) -> Result<Quota, Status> {
     use pb::quota::Per as Wire;
     let quota = quota.unwrap_or_default();
     let per = match quota.per() {
-        Wire::Unknown => return Err(Status::invalid_argument("a quota needs to say who has it each")),
+        Wire::Unknown => {
+            return Err(Status::invalid_argument(
+                "per is missing; expected CLIENT, ADDRESS, USER, GROUP, TOPIC, ENTRY or PROXY",
+            ));
+        }
         Wire::Client => Per::Client,
         Wire::Address => Per::Address,
         Wire::User => Per::User,
@@ -54,7 +58,7 @@ pub(super) fn quota(quota: Option<pb::Quota>) -> Result<Quota, Status> {
         Wire::Entry => Per::Entry,
         Wire::Proxy => Per::Proxy,
     };
-    let plain = Quota::new(quota.name, per);
+    let defaults = Quota::new(quota.name, per);
     Ok(Quota {
         client: quota.client,
         user: quota.user,
@@ -69,10 +73,10 @@ pub(super) fn quota(quota: Option<pb::Quota>) -> Result<Quota, Status> {
         long_polls: limit(quota.long_polls)?,
         requests_in_flight: limit(quota.requests_in_flight)?,
         message_bytes: limit(quota.message_bytes)?,
-        burst: duration(quota.burst.as_ref(), plain.burst)?,
+        burst: duration(quota.burst.as_ref(), defaults.burst)?,
         on_excess: if quota.delay { OnExcess::Delay } else { OnExcess::Refuse },
-        max_delay: duration(quota.max_delay.as_ref(), plain.max_delay)?,
-        ..plain
+        max_delay: duration(quota.max_delay.as_ref(), defaults.max_delay)?,
+        ..defaults
     })
 }
 

@@ -1,9 +1,9 @@
-//! The rights that calls of administration need, by their names.
+//! The right that each call of administration needs, by its name.
 
 use crate::layer::{Action, Right};
 
-/// What somebody needs for this call. A call that is not listed is for super users.
-pub(in crate::front) fn of(method: &str) -> Right {
+/// The right that a call of this method needs. A method that is not listed needs a super user.
+pub(in crate::front) fn right_for(method: &str) -> Right {
     Right::Cluster(match method {
         "ListTopics" | "ListGroups" | "ListTopicStats" | "ListGroupStats" | "ListLiteTopics"
         | "ListClients" | "ListQuotas" => &[Action::List],
@@ -12,9 +12,9 @@ pub(in crate::front) fn of(method: &str) -> Right {
             &[Action::Update]
         }
         "DeleteTopic" | "DeleteGroup" | "RemoveQuota" => &[Action::Delete],
-        // They also change what exists.
+        // These also change what exists.
         "Apply" | "SetQuota" => &[Action::Create, Action::Update],
-        // What others may do is more than a list.
+        // Reading the rights of all users needs more than the right to list.
         "ListUsers" | "ExplainAccess" => {
             &[Action::Create, Action::Update, Action::Delete, Action::Get, Action::List]
         }
@@ -39,7 +39,7 @@ mod tests {
         assert!(calls.contains(&"ListTopics") && calls.contains(&"ChangeLogLevel"), "{calls:?}");
         let users = ["AddUser", "UpdateUser", "SetUserSecret", "RemoveUser", "AddPolicy", "RemovePolicy"];
         for call in calls {
-            assert_eq!(of(call) == Right::SuperUser, users.contains(&call), "{call}");
+            assert_eq!(right_for(call) == Right::SuperUser, users.contains(&call), "{call}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Statistics and clients on the wire <-> in the rules' terms.
+//! Converts statistics, lists of clients and resets of groups between the wire and the backend.
 
 use std::time::SystemTime;
 
@@ -179,7 +179,8 @@ pub(super) fn reset_to_wire(reset: ResetGroup) -> pb::ResetGroupRequest {
 
 pub(super) fn reset(request: pb::ResetGroupRequest) -> Result<ResetGroup, Status> {
     use pb::reset_group_request::{Edge, Target};
-    let missing = || Status::invalid_argument("a reset needs a valid target");
+    let missing =
+        || Status::invalid_argument("the target is missing or invalid; expected edge, time or offset");
     let target = match request.target.ok_or_else(missing)? {
         Target::Edge(edge) => match Edge::try_from(edge).map_err(|_| missing())? {
             Edge::Earliest => ResetTarget::Earliest,
@@ -213,7 +214,7 @@ pub(super) fn resets(response: pb::ResetGroupResponse) -> Vec<QueueReset> {
     response.queues.into_iter().map(queue).collect()
 }
 
-/// A time on the wire; `None` if it is absent or invalid.
+/// A time from the wire. `None` if it is absent or invalid.
 pub(super) fn time(timestamp: Option<prost_types::Timestamp>) -> Option<SystemTime> {
     timestamp.and_then(convert::timestamp_millis).map(service::time)
 }

@@ -1,4 +1,4 @@
-//! Lists of statistics on the wire <-> in the rules' terms.
+//! Converts pages of statistics of topics, groups and lite topics between the wire and the processor.
 
 use rocketmq_thin_proto::thin as pb;
 

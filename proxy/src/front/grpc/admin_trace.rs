@@ -1,4 +1,4 @@
-//! Traces of messages on the wire <-> in the rules' terms.
+//! Converts searches of message traces, and their results, between the wire and the processor.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use rocketmq_thin_proto::thin as pb;
 use tonic::Status;
 
-use super::admin_messages::moment;
+use super::admin_messages::checked_time;
 use super::convert;
 use crate::layer::{TraceClient, TraceEvent, TraceStep};
 use crate::processor::{FoundTrace, TraceSearch};
@@ -26,8 +26,8 @@ pub(super) fn search(request: pb::TraceMessageRequest) -> Result<TraceSearch, St
     }
     Ok(TraceSearch {
         message_id: request.message_id,
-        from: moment("from", request.from)?,
-        to: moment("to", request.to)?,
+        from: checked_time("from", request.from)?,
+        to: checked_time("to", request.to)?,
     })
 }
 
@@ -55,7 +55,7 @@ pub(super) fn found_to_wire(found: FoundTrace) -> pb::TraceMessageResponse {
 
 pub(super) fn found(message_id: &str, response: pb::TraceMessageResponse) -> FoundTrace {
     let event = |event: pb::TraceEvent| {
-        // A newer proxy may know others.
+        // A newer proxy may know more steps. They are skipped.
         let step = TraceStep::from_str(&event.step).ok()?;
         let client = TraceClient { id: event.client_id, address: event.address };
         let cost = event.cost.and_then(|cost| Duration::try_from(cost).ok()).unwrap_or_default();

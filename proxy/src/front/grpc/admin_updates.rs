@@ -1,4 +1,4 @@
-//! Updates of single settings on the wire <-> in the rules' terms.
+//! Converts updates of single settings of topics and groups between the wire and the backend.
 
 use prost_types::FieldMask;
 use rocketmq_thin_proto::thin as pb;
@@ -19,7 +19,7 @@ const TOPIC_FIELDS: [(&str, TopicField); 8] = [
     ("retention_bytes", TopicField::RetentionBytes),
 ];
 
-/// The names of a group's fields in a mask. The first name of a field is the one that is written.
+/// The names of a group's fields in a mask. If a field has several names, the client sends the first one.
 const GROUP_FIELDS: [(&str, GroupField); 12] = [
     ("fifo", GroupField::Fifo),
     ("consume", GroupField::Consume),
@@ -42,7 +42,7 @@ pub(super) fn topic_to_wire(update: TopicUpdate) -> pb::UpdateTopicRequest {
 
 pub(super) fn topic(request: pb::UpdateTopicRequest) -> Result<TopicUpdate, Status> {
     let fields = fields(&TOPIC_FIELDS, request.fields, "topic")?;
-    let topic = request.topic.ok_or_else(|| Status::invalid_argument("an update names a topic"))?;
+    let topic = request.topic.ok_or_else(|| Status::invalid_argument("the topic is missing"))?;
     Ok(TopicUpdate { values: admin::topic_config(topic)?, fields })
 }
 
@@ -53,7 +53,7 @@ pub(super) fn group_to_wire(update: GroupUpdate) -> pb::UpdateGroupRequest {
 
 pub(super) fn group(request: pb::UpdateGroupRequest) -> Result<GroupUpdate, Status> {
     let fields = fields(&GROUP_FIELDS, request.fields, "group")?;
-    let group = request.group.ok_or_else(|| Status::invalid_argument("an update names a group"))?;
+    let group = request.group.ok_or_else(|| Status::invalid_argument("the group is missing"))?;
     Ok(GroupUpdate { values: admin::group_config(group)?, fields })
 }
 
@@ -65,7 +65,7 @@ fn mask<F: PartialEq + Copy>(known: &[(&str, F)], fields: &[F]) -> FieldMask {
 fn fields<F: Copy>(known: &[(&str, F)], mask: Option<FieldMask>, what: &str) -> Result<Vec<F>, Status> {
     let field = |path: String| match known.iter().find(|(name, _)| *name == path) {
         Some((_, field)) => Ok(*field),
-        None => Err(Status::invalid_argument(format!("a {what} has no field {path:?} that can be updated"))),
+        None => Err(Status::invalid_argument(format!("a {what} has no updatable field {path:?}"))),
     };
     mask.unwrap_or_default().paths.into_iter().map(field).collect()
 }

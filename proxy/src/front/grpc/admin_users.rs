@@ -1,4 +1,4 @@
-//! Users and policies on the wire <-> in the layers' terms.
+//! Converts users and policies of access control between the wire and the layer that applies them.
 
 use std::str::FromStr;
 
@@ -45,7 +45,7 @@ pub(super) fn new_user(request: pb::AddUserRequest) -> NewUser {
     }
 }
 
-/// Secrets are not read back from their type: the text is given beside it.
+/// A [`Secret`] can't be read, so the text is a parameter.
 pub(super) fn new_user_to_wire(user: NewUser, secret: Option<String>) -> pb::AddUserRequest {
     let NewUser { name, kind, enabled, certificates, .. } = user;
     let super_ = kind == UserKind::Super;
@@ -119,9 +119,9 @@ pub(super) fn explanation(answer: pb::ExplainAccessResponse) -> Result<Explanati
 
 fn action(word: &str) -> Result<Action, Status> {
     let known = clap::ValueEnum::from_str(word, true);
-    known.map_err(|_| Status::invalid_argument(format!("{word:?} is no action")))
+    known.map_err(|_| Status::invalid_argument(format!("{word:?} is not an action")))
 }
 
 fn parsed<T: FromStr>(text: &str, what: &str) -> Result<T, Status> {
-    text.parse().map_err(|_| Status::invalid_argument(format!("{text:?} is no {what}")))
+    text.parse().map_err(|_| Status::invalid_argument(format!("{text:?} is not a valid {what}")))
 }

@@ -1,4 +1,4 @@
-//! Runs the calls of a connection as tasks, and ends those whose peer does not accept the answer.
+//! Runs the calls of a connection as tasks, and ends a call whose peer does not read the answer.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -19,29 +19,29 @@ pub(super) struct Calls {
     answer_timeout: Duration,
 }
 
-/// The progress of an answer.
+/// How much of an answer was sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Answer {
-    /// Parts given to the connection.
+struct AnswerProgress {
+    /// The number of parts passed to the connection.
     parts: u64,
-    /// Whether the last part is waiting for flow-control capacity of the peer.
+    /// Whether the last part waits for flow-control capacity of the peer.
     waiting: bool,
 }
 
 thread_local! {
-    // The answer of the call that is being polled on this thread. hyper polls the body inside the task of the call, and
-    // offers no other way to pass state between them.
-    static ANSWER: Cell<Answer> = const { Cell::new(Answer { parts: 0, waiting: false }) };
+    // The progress of the call that is being polled on this thread. hyper polls the body inside the task of the call,
+    // and offers no other way to pass state between them.
+    static ANSWER: Cell<AnswerProgress> = const { Cell::new(AnswerProgress { parts: 0, waiting: false }) };
 }
 
-/// To be called when a body is asked for its next part.
-pub(super) fn part_wanted() {
-    ANSWER.with(|answer| answer.set(Answer { waiting: false, ..answer.get() }));
+/// To be called when a body is polled for its next part.
+pub(super) fn part_requested() {
+    ANSWER.with(|answer| answer.set(AnswerProgress { waiting: false, ..answer.get() }));
 }
 
 /// To be called when a body returns a part.
-pub(super) fn part_given() {
-    ANSWER.with(|answer| answer.set(Answer { parts: answer.get().parts + 1, waiting: true }));
+pub(super) fn part_returned() {
+    ANSWER.with(|answer| answer.set(AnswerProgress { parts: answer.get().parts + 1, waiting: true }));
 }
 
 impl Calls {
@@ -54,16 +54,21 @@ impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Calls {
     fn execute(&self, call: F) {
         self.connection.touch();
         let timeout = self.answer_timeout;
-        self.connection.calls().spawn(Call { call, answer: Answer::default(), timeout, stalled: None });
+        self.connection.calls().spawn(Call {
+            call,
+            answer: AnswerProgress::default(),
+            timeout,
+            stalled: None,
+        });
     }
 }
 
 pin_project! {
-    /// A call until the end of its answer. Dropping it resets the stream.
+    /// A call, until its answer is sent. Dropping it resets the stream.
     struct Call<F> {
         #[pin]
         call: F,
-        answer: Answer,
+        answer: AnswerProgress,
         timeout: Duration,
         stalled: Option<(u64, Pin<Box<Sleep>>)>,
     }
@@ -99,27 +104,27 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_call_whose_answer_is_not_accepted_ends() {
+    async fn a_call_whose_answer_is_not_read_ends() {
         let call = async {
-            part_wanted();
-            part_given();
+            part_requested();
+            part_returned();
             poll_fn(|_| Poll::<()>::Pending).await;
         };
         let timeout = Duration::from_millis(10);
-        Call { call, answer: Answer::default(), timeout, stalled: None }.await;
+        Call { call, answer: AnswerProgress::default(), timeout, stalled: None }.await;
     }
 
     #[tokio::test]
-    async fn a_call_that_waits_for_its_next_part_goes_on() {
+    async fn a_call_that_waits_for_its_next_part_continues() {
         let mut ended = false;
         let call = async {
-            part_wanted();
-            part_given();
-            part_wanted();
+            part_requested();
+            part_returned();
+            part_requested();
             tokio::time::sleep(Duration::from_millis(20)).await;
             ended = true;
         };
-        Call { call, answer: Answer::default(), timeout: Duration::ZERO, stalled: None }.await;
+        Call { call, answer: AnswerProgress::default(), timeout: Duration::ZERO, stalled: None }.await;
         assert!(ended);
     }
 }

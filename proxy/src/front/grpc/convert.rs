@@ -1,4 +1,4 @@
-//! Small conversions between wire types and the rules' types.
+//! Conversions of names, times, durations and filters between the wire and the processor.
 
 use std::ops::RangeInclusive;
 use std::time::{Duration, SystemTime};
@@ -8,19 +8,20 @@ use rocketmq_thin_proto::v2 as pb;
 use crate::processor::Expression;
 use crate::service;
 
-/// A resource's name, or empty.
+/// The name of a resource. Empty if it is absent.
 pub(super) fn name(resource: Option<pb::Resource>) -> String {
     resource.map(|resource| resource.name).unwrap_or_default()
 }
 
-/// The seconds since 1970 that a `google.protobuf.Timestamp` may have: the years 1 to 9999. Clients can't read others.
-/// (Apache's proxy fails if a message has one, and with it all messages of the answer.)
+/// The valid seconds of a `google.protobuf.Timestamp`: the years 1 to 9999. Clients can't read others. (With Apache's
+/// proxy, one invalid timestamp fails all messages of an answer.)
 const SECONDS: RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
-/// The same for a `google.protobuf.Duration`: ten thousand years.
+/// The valid seconds of a `google.protobuf.Duration`: ten thousand years.
 const DURATION_SECONDS: RangeInclusive<i64> = -315_576_000_000..=315_576_000_000;
 const NANOS: RangeInclusive<i32> = 0..=999_999_999;
 
-/// Milliseconds of a duration, rounded down. Zero if it is absent; if it is invalid, a value that every check refuses.
+/// The milliseconds of a duration, rounded towards zero. 0 if it is absent, `i64::MIN` if it is invalid, which every
+/// check refuses.
 pub(super) fn millis(duration: Option<&prost_types::Duration>) -> i64 {
     let Some(prost_types::Duration { seconds, nanos }) = duration else { return 0 };
     let same_sign = *seconds == 0 || *nanos == 0 || (*seconds < 0) == (*nanos < 0);
@@ -30,23 +31,23 @@ pub(super) fn millis(duration: Option<&prost_types::Duration>) -> i64 {
     seconds * 1000 + i64::from(*nanos) / 1_000_000
 }
 
-/// Milliseconds since 1970; `None` for an invalid timestamp.
+/// The milliseconds since 1970. `None` if the timestamp is invalid.
 pub(super) fn timestamp_millis(timestamp: prost_types::Timestamp) -> Option<i64> {
     let valid = SECONDS.contains(&timestamp.seconds) && NANOS.contains(&timestamp.nanos);
     valid.then(|| timestamp.seconds * 1000 + i64::from(timestamp.nanos) / 1_000_000)
 }
 
-/// A time on the wire, or the nearest one that can be represented.
+/// A time for the wire. A time out of range becomes the nearest valid one.
 pub(super) fn timestamp(time: SystemTime) -> prost_types::Timestamp {
     let millis = service::millis(time);
     prost_types::Timestamp {
         seconds: millis.div_euclid(1000).clamp(*SECONDS.start(), *SECONDS.end()),
-        // Clients see milliseconds, as from Apache's proxy.
+        // Rounded to milliseconds, as Apache's proxy does.
         nanos: millis.rem_euclid(1000) as i32 * 1_000_000,
     }
 }
 
-/// A duration on the wire.
+/// A duration for the wire.
 pub(super) fn duration(duration: Duration) -> prost_types::Duration {
     prost_types::Duration {
         seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
@@ -54,7 +55,7 @@ pub(super) fn duration(duration: Duration) -> prost_types::Duration {
     }
 }
 
-/// A filter. Every type except SQL means tags.
+/// A filter from the wire. Every type except SQL means tags.
 pub(super) fn expression(filter: Option<pb::FilterExpression>) -> Expression {
     let filter = filter.unwrap_or_default();
     match filter.r#type() {

@@ -1,4 +1,4 @@
-//! Dispatches calls by their path.
+//! Dispatches calls to their handlers by the path, and passes other HTTP requests on.
 
 use std::future::{Future, ready};
 use std::pin::Pin;
@@ -9,9 +9,9 @@ use hyper::body::Incoming;
 use prost::Message;
 use tonic::Code;
 
+use super::field_count::WireRequest;
 use super::metadata::{self, Call};
 use super::reader::{Reader, RequestLimits};
-use super::shape::Request as WireRequest;
 use super::wire::{self, Body, Refusal};
 use super::{Shared, client, lite, pull, receive, route, send, settle, status, telemetry, transaction};
 use crate::context::{Context, Origin};
@@ -21,16 +21,16 @@ use crate::service::Capabilities;
 use rocketmq_thin_proto::v2 as pb;
 
 const MESSAGING: &str = "/apache.rocketmq.v2.MessagingService/";
-/// The largest request of a call that carries no message bodies.
-const OTHER_REQUEST_BYTES: usize = 4 << 20;
+/// The largest request in bytes, except for SendMessage.
+const MAX_OTHER_REQUEST_BYTES: usize = 4 << 20;
 
 type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, h2::Error>> + Send>>;
 
-/// One connection's view of the server.
+/// Serves the calls of one connection.
 pub(super) struct Connection {
     pub(super) shared: Arc<Shared>,
     pub(super) origin: Origin,
-    /// What answers requests that are not gRPC calls, and who sends them.
+    /// Answers requests that are not gRPC calls, if HTTP is enabled, and the peer that sends them.
     pub(super) web: Option<(Arc<dyn Web>, WebPeer)>,
     pub(super) budget: Arc<ConnectionBudget>,
 }
@@ -54,55 +54,55 @@ impl hyper::service::Service<Request<Incoming>> for Connection {
 }
 
 impl Connection {
-    // Each call gets a future of its own type: a common one would be as large as the largest.
+    // Each handler's future is boxed by itself: a common type would be as large as the largest of them.
     fn dispatch(&self, request: Request<Incoming>) -> Result<ResponseFuture, Refusal> {
         let call = metadata::call(request.method(), request.headers())?;
         let charge = Charge::new(&self.budget)?;
-        let messaging = request.uri().path().strip_prefix(MESSAGING).filter(|_| self.shared.face.messaging);
+        let messaging = request.uri().path().strip_prefix(MESSAGING).filter(|_| self.shared.served.messaging);
         let Some(method) = messaging else {
-            return Ok(Box::pin(side_service(self.shared.clone(), request, self.origin.clone(), charge)));
+            return Ok(Box::pin(other_service(self.shared.clone(), request, self.origin.clone(), charge)));
         };
-        let method = Method::of(method, self.shared.processor.capabilities())?;
+        let method = Method::named(method, self.shared.processor.capabilities())?;
         let (parts, body) = request.into_parts();
         let limits = RequestLimits {
             bytes: match method {
                 Method::SendMessage => self.shared.limits.bytes,
-                _ => self.shared.limits.bytes.min(OTHER_REQUEST_BYTES),
+                _ => self.shared.limits.bytes.min(MAX_OTHER_REQUEST_BYTES),
             },
             ..self.shared.limits
         };
         let reader = Reader::new(body, call.compression, limits, charge);
         let (shared, origin) = (self.shared.clone(), self.origin.clone());
-        let inbound = Inbound { shared, headers: parts.headers, origin, call, reader };
+        let incoming = IncomingCall { shared, headers: parts.headers, origin, call, reader };
         Ok(match method {
-            Method::QueryRoute => Box::pin(inbound.run(route::query_route)),
-            Method::QueryAssignment => Box::pin(inbound.run(route::query_assignment)),
-            Method::SendMessage => Box::pin(inbound.run(send::send)),
-            Method::AckMessage => Box::pin(inbound.run(settle::acknowledge)),
-            Method::ChangeInvisibleDuration => Box::pin(inbound.run(settle::change_invisible)),
-            Method::ForwardMessageToDeadLetterQueue => Box::pin(inbound.run(settle::forward_to_dead_letter)),
-            Method::EndTransaction => Box::pin(inbound.run(transaction::end)),
-            Method::RecallMessage => Box::pin(inbound.run(send::recall)),
-            Method::SyncLiteSubscription => Box::pin(inbound.run(lite::sync)),
-            Method::PullMessage => Box::pin(inbound.pull()),
-            Method::UpdateOffset => Box::pin(inbound.run(pull::update_offset)),
-            Method::GetOffset => Box::pin(inbound.run(pull::get_offset)),
-            Method::QueryOffset => Box::pin(inbound.run(pull::query_offset)),
-            Method::Heartbeat => Box::pin(inbound.run(client::heartbeat)),
-            Method::NotifyClientTermination => Box::pin(inbound.run(client::terminate)),
-            Method::ReceiveMessage => Box::pin(inbound.receive()),
-            Method::Telemetry => Box::pin(ready(Ok(inbound.telemetry()))),
+            Method::QueryRoute => Box::pin(incoming.run(route::query_route)),
+            Method::QueryAssignment => Box::pin(incoming.run(route::query_assignment)),
+            Method::SendMessage => Box::pin(incoming.run(send::send)),
+            Method::AckMessage => Box::pin(incoming.run(settle::acknowledge)),
+            Method::ChangeInvisibleDuration => Box::pin(incoming.run(settle::change_invisible)),
+            Method::ForwardMessageToDeadLetterQueue => Box::pin(incoming.run(settle::forward_to_dead_letter)),
+            Method::EndTransaction => Box::pin(incoming.run(transaction::end)),
+            Method::RecallMessage => Box::pin(incoming.run(send::recall)),
+            Method::SyncLiteSubscription => Box::pin(incoming.run(lite::sync)),
+            Method::PullMessage => Box::pin(incoming.pull()),
+            Method::UpdateOffset => Box::pin(incoming.run(pull::update_offset)),
+            Method::GetOffset => Box::pin(incoming.run(pull::get_offset)),
+            Method::QueryOffset => Box::pin(incoming.run(pull::query_offset)),
+            Method::Heartbeat => Box::pin(incoming.run(client::heartbeat)),
+            Method::NotifyClientTermination => Box::pin(incoming.run(client::terminate)),
+            Method::ReceiveMessage => Box::pin(incoming.receive()),
+            Method::Telemetry => Box::pin(ready(Ok(incoming.telemetry()))),
         })
     }
 }
 
-async fn side_service(
+async fn other_service(
     shared: Arc<Shared>,
     request: Request<Incoming>,
     origin: Origin,
     charge: Charge,
 ) -> Result<Response<Body>, h2::Error> {
-    match shared.side.answer(request, &origin, charge).await {
+    match shared.other_services.answer(request, &origin, charge).await {
         Ok(response) => Ok(response.map(Body::generated)),
         Err(path) => {
             let message = format!("Method not found: {path}");
@@ -133,8 +133,8 @@ enum Method {
 }
 
 impl Method {
-    // Calls that the backend does not support are unimplemented, as pulls are at Apache's proxy.
-    fn of(name: &str, offered: Capabilities) -> Result<Self, Refusal> {
+    // Calls that the backend does not support get the answer that Apache's proxy gives to pulls.
+    fn named(name: &str, offered: Capabilities) -> Result<Self, Refusal> {
         let service = MESSAGING.trim_matches('/');
         Ok(match name {
             "QueryRoute" => Self::QueryRoute,
@@ -172,9 +172,9 @@ impl Method {
     }
 }
 
-/// The answer of a unary call, which has a status.
+/// The answer of a unary call, which contains a status.
 pub(super) trait Refusable: Message + Default {
-    /// Sets the status of the whole answer.
+    /// Sets the status of the answer.
     fn set_status(&mut self, status: pb::Status);
 
     /// An answer that contains only this status.
@@ -212,8 +212,8 @@ refusable!(
     pb::NotifyClientTerminationResponse,
 );
 
-/// A call with all that its handler needs.
-struct Inbound {
+/// A call whose request is not read yet.
+struct IncomingCall {
     shared: Arc<Shared>,
     headers: HeaderMap,
     origin: Origin,
@@ -221,12 +221,12 @@ struct Inbound {
     reader: Reader,
 }
 
-impl Inbound {
+impl IncomingCall {
     fn context(&self) -> Result<Context, Error> {
         metadata::context(&self.headers, &self.call, &self.origin)
     }
 
-    // The request is read first: if it can't be decoded, that is the answer even without a client id.
+    // The request is read first, because a request that can't be decoded is refused before a missing client id.
     async fn run<Q, A>(
         mut self,
         handler: impl AsyncFnOnce(&Shared, &Context, Q) -> Result<A, Error>,
@@ -282,7 +282,7 @@ mod tests {
             ("GetOffset", "Method apache.rocketmq.v2.MessagingService/GetOffset is unimplemented"),
             ("OfALaterDay", "Method not found: apache.rocketmq.v2.MessagingService/OfALaterDay"),
         ] {
-            let Err(Refusal::Status(code, message)) = Method::of(name, Capabilities::default()) else {
+            let Err(Refusal::Status(code, message)) = Method::named(name, Capabilities::default()) else {
                 panic!("{name} is served")
             };
             assert_eq!((code, message.as_str()), (Code::Unimplemented, text));

@@ -1,4 +1,4 @@
-//! Messages on the wire <-> messages of the rules.
+//! Converts messages between the wire and the processor.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -11,7 +11,7 @@ use crate::processor::{Draft, TopicName};
 use crate::service::names::{self, QualifiedTopic, properties};
 use crate::service::{BodyEncoding, Delay, Delivery, Message, TopicKind, time};
 
-/// A message as a producer sent it. Fields that only a server may set are ignored, and so is the digest.
+/// Converts a message that a producer sent. The digest and the fields that only a server may set are ignored.
 pub(super) fn draft(message: pb::Message) -> Draft {
     let topic = message.topic.unwrap_or_default();
     let system = message.system_properties.unwrap_or_default();
@@ -31,7 +31,7 @@ pub(super) fn draft(message: pb::Message) -> Draft {
             .orphaned_transaction_recovery_duration
             .map(|recovery| convert::millis(Some(&recovery)).div_euclid(1000)),
         message_group: system.message_group,
-        // An invalid time is too late for every limit.
+        // An invalid time becomes one that exceeds every limit.
         deliver_at_ms: system
             .delivery_timestamp
             .map(|timestamp| convert::timestamp_millis(timestamp).unwrap_or(i64::MAX)),
@@ -46,13 +46,13 @@ pub(super) fn draft(message: pb::Message) -> Draft {
     }
 }
 
-/// The digest of a body by which its receiver checks it.
+/// The digest by which a client checks a received body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum BodyDigest {
-    /// That of Apache's proxy, which every client knows.
+    /// MD5, which Apache's proxy sends and every client knows.
     #[default]
     Md5,
-    /// Takes a tenth of the time.
+    /// CRC32, which takes a tenth of the time.
     Crc32,
 }
 
@@ -66,7 +66,7 @@ impl BodyDigest {
     }
 }
 
-/// A delivery as a client receives it, with the handle that settles it, if it is leased.
+/// Converts a delivery. `handle` is its receipt handle, if it is leased.
 pub(super) fn delivered(delivery: Delivery, handle: Option<String>, digest: BodyDigest) -> pb::Message {
     let Delivery { message, topic, queue_id, queue_offset, stored_at, store_host, attempt, .. } = delivery;
     let message_type = message_type(message.kind()).into();
@@ -101,7 +101,7 @@ pub(super) fn delivered(delivery: Delivery, handle: Option<String>, digest: Body
             .map(|origin| pb::DeadLetterQueue { topic: origin.topic, message_id: origin.message_id }),
         ..pb::SystemProperties::default()
     };
-    // Apache's proxy shows these two among the user's properties.
+    // Like Apache's proxy, also adds these two to the user's properties.
     if let Some(group) = message.group {
         user_properties.insert(properties::SHARDING_KEY.to_owned(), group.clone());
         system.message_group = Some(group);
@@ -118,14 +118,14 @@ pub(super) fn delivered(delivery: Delivery, handle: Option<String>, digest: Body
     }
 }
 
-/// About how many bytes a message takes on the wire.
+/// The approximate number of bytes of a message on the wire.
 pub(super) fn size_hint(message: &Message) -> usize {
     message.body.len() + 512
 }
 
 fn message_type(kind: TopicKind) -> pb::MessageType {
     match kind {
-        // Messages have none of the other types.
+        // Of these, a message can only be NORMAL.
         TopicKind::Normal | TopicKind::Mixed | TopicKind::Unspecified | TopicKind::Undeclared => {
             pb::MessageType::Normal
         }

@@ -24,10 +24,10 @@ pub(super) const DATE_TIME: &str = "x-mq-date-time";
 const SESSION_TOKEN: &str = "x-mq-session-token";
 const TIMEOUT: &str = "grpc-timeout";
 const ENCODING: &str = "grpc-encoding";
-/// What the content type of a call begins with.
+/// The beginning of the content type of a gRPC call.
 const GRPC: &str = "application/grpc";
 
-/// The headers that gRPC defines.
+/// The values of the headers that gRPC defines.
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) compression: Compression,
@@ -35,12 +35,15 @@ pub(super) struct Call {
     pub(super) deadline: Option<Instant>,
 }
 
-/// Whether a request is a call of gRPC.
+/// Whether a request is a gRPC call.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     text(headers, CONTENT_TYPE.as_str()).starts_with(GRPC)
 }
 
-/// Checks a request against the gRPC protocol.
+/// Reads the headers that gRPC defines.
+///
+/// # Errors
+/// A refusal if the request violates the gRPC protocol.
 pub(super) fn call(method: &Method, headers: &HeaderMap) -> Result<Call, Refusal> {
     if method != Method::POST {
         let message = format!("Method '{method}' is not supported");
@@ -77,7 +80,8 @@ pub(super) fn call(method: &Method, headers: &HeaderMap) -> Result<Call, Refusal
     Ok(Call { compression, received, deadline })
 }
 
-/// The caller, from the client's headers. Headers that only a server may set, such as `rpc-remote-address`, are ignored.
+/// The context of a call, from the client's headers. Headers that only a server may set, such as `rpc-remote-address`,
+/// are ignored.
 ///
 /// # Errors
 /// `ClientIdRequired`.
@@ -103,7 +107,7 @@ pub(super) fn context(headers: &HeaderMap, call: &Call, origin: &Origin) -> Resu
     })
 }
 
-/// Who sends a call of administration. Such a client needs no name.
+/// The context of a call of administration, which needs no client id.
 pub(super) fn administrator(headers: &HeaderMap, origin: &Origin) -> Context {
     let credentials = credentials(headers).map(Box::new);
     Context {
@@ -115,7 +119,7 @@ pub(super) fn administrator(headers: &HeaderMap, origin: &Origin) -> Context {
     }
 }
 
-/// What the client sent to prove who it is. The signature in `authorization` covers the date.
+/// The client's credentials. `None` if it has sent none. The signature in `authorization` covers the date.
 fn credentials(headers: &HeaderMap) -> Option<Credentials> {
     if !headers.contains_key(AUTHORIZATION) && !headers.contains_key(SESSION_TOKEN) {
         return None;
@@ -127,7 +131,7 @@ fn credentials(headers: &HeaderMap) -> Option<Credentials> {
     })
 }
 
-/// The digest that the client asks for.
+/// The kind of digest that the client requests.
 pub(super) fn body_digest(headers: &HeaderMap) -> BodyDigest {
     match text(headers, BODY_DIGEST) {
         "CRC32" => BodyDigest::Crc32,

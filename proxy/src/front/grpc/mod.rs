@@ -1,9 +1,9 @@
 //! The gRPC front end: `apache.rocketmq.v2.MessagingService` as clients of RocketMQ 5 speak it.
 //!
-//! Decodes requests to the processor's commands and encodes its answers. Wire types are used only here.
-//! The messaging service runs on hyper directly instead of generated stubs. This saves a third of the CPU of a call, and
-//! clients that violate the gRPC protocol get the same texts and HTTP/2 frames as from Apache's proxy. Health, reflection
-//! and administration use the generated services.
+//! Decodes requests to the processor's commands, and encodes its answers. Only this folder uses the wire types. The
+//! messaging service runs directly on hyper, without generated stubs. This saves a third of the CPU time of a call, and
+//! clients that violate the gRPC protocol get the same texts and HTTP/2 frames as from Apache's proxy. Health,
+//! reflection and administration use generated services.
 //!
 //! ```text
 //! connection -> dispatch (method, headers) -> reader (frames -> request) -> one file per family of calls -> wire (answer)
@@ -11,7 +11,7 @@
 
 mod admin;
 mod admin_client;
-mod admin_letters;
+mod admin_dead_letters;
 mod admin_log;
 mod admin_messages;
 mod admin_quotas;
@@ -25,18 +25,18 @@ mod calls;
 mod client;
 mod convert;
 mod dispatch;
+mod field_count;
 mod lite;
 mod message;
 mod metadata;
+mod other_services;
 mod pull;
 mod reader;
 mod receive;
 mod route;
 mod send;
 mod settle;
-mod shape;
 mod shared_writes;
-mod side;
 mod signer;
 mod status;
 mod telemetry;
@@ -54,23 +54,23 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "http")]
 use crate::error::ErrorKind;
-use crate::front::face::Face;
 use crate::front::port::{
-    Budget, Connection, Greeting, Protocol, Recognition, Refused, Stream, TransportConfig, Web, WebPeer,
-    drained,
+    Budget, Connection, ConnectionStart, Protocol, Recognition, Refused, Stream, TransportConfig, Web,
+    WebPeer, wait_until_drained,
 };
+use crate::front::served_entry::ServedEntry;
 use crate::log_level::LogControl;
 use crate::processor::Processor;
 use calls::Calls;
+use other_services::OtherServices;
 use reader::RequestLimits;
 use shared_writes::SharedWrites;
-use side::SideServices;
 
 pub use admin_client::{RemoteAdmin, RemoteError};
 #[cfg(feature = "http")]
-pub(super) use admin_rights::of as rights_of;
+pub(super) use admin_rights::right_for;
 
-/// The number that a refusal has in the contract.
+/// The number of an error kind's code in the contract.
 #[cfg(feature = "http")]
 pub(super) fn wire_code(kind: ErrorKind) -> i32 {
     status::code(kind).into()
@@ -78,13 +78,13 @@ pub(super) fn wire_code(kind: ErrorKind) -> i32 {
 
 /// Flow-control window of a stream and of a connection, in bytes. A message of 4 MiB takes four round trips.
 const WINDOW: u32 = 1 << 20;
-/// Bytes of one answer that HTTP/2 may buffer.
+/// The bytes of one answer that HTTP/2 may buffer.
 const SEND_BUFFER: usize = 256 << 10;
-/// How many calls a client may have cancelled before the proxy accepted them; more end the connection. h2's default of 20
-/// is too low for a client that cancels many receives at once.
+/// How many cancelled calls of a client may wait to be accepted before the connection is closed. h2's default of 20 is
+/// too low for a client that cancels many receives at once.
 const PENDING_RESETS: usize = 512;
-/// A dead peer is detected after the sum of these two.
-const PING_AFTER: Duration = Duration::from_secs(60);
+/// A peer that is gone is detected after the sum of both times at the latest.
+const PING_INTERVAL: Duration = Duration::from_secs(60);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The first bytes of an HTTP/2 connection.
@@ -94,18 +94,18 @@ const ALPN: &[u8] = b"h2";
 const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
 const GOAWAY: [u8; 6] = [7, 0, 0, 0, 0, 0];
 
-/// Which port a route names.
+/// The port of the addresses in a route.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RoutePort {
-    /// The one this proxy listens on.
+    /// The port on which the proxy listens.
     #[default]
     Listen,
-    /// The one the client connected to, for proxies behind a load balancer or a port mapping.
+    /// The port to which the client has connected. For proxies behind a load balancer or a port mapping.
     Request,
 }
 
-/// Serves connections. Cheap to clone.
+/// The front end of one entry. Cheap to clone.
 #[derive(Clone)]
 pub struct Server {
     shared: Arc<Shared>,
@@ -116,31 +116,31 @@ pub struct Server {
 
 struct Shared {
     processor: Arc<Processor>,
-    side: SideServices,
-    face: Face,
+    other_services: OtherServices,
+    served: ServedEntry,
     limits: RequestLimits,
 }
 
 impl Server {
-    /// A front end of one entry over these rules.
+    /// Creates the front end of an entry.
     #[must_use]
     pub fn new(
         processor: Arc<Processor>,
-        face: &Face,
+        served: &ServedEntry,
         (transport, budget): (TransportConfig, Arc<Budget>),
         log: &Arc<LogControl>,
     ) -> Self {
-        let side = SideServices::new(&processor, face, log);
+        let other_services = OtherServices::new(&processor, served, log);
         let limits = RequestLimits {
             bytes: transport.request_bytes,
             fields: transport.request_fields,
             timeout: transport.request_timeout,
         };
-        let shared = Shared { processor, side, face: face.clone(), limits };
+        let shared = Shared { processor, other_services, served: served.clone(), limits };
         Self { shared: Arc::new(shared), web: None, budget, transport }
     }
 
-    /// The same, and this answers requests that are not gRPC calls.
+    /// Lets `web` answer requests that are not gRPC calls. With `None`, they are refused.
     #[must_use]
     pub fn with_web(self, web: Option<Arc<dyn Web>>) -> Self {
         Self { web, ..self }
@@ -157,7 +157,7 @@ impl Server {
             .max_header_list_size(self.transport.header_bytes)
             .max_send_buf_size(SEND_BUFFER)
             .max_pending_accept_reset_streams(PENDING_RESETS)
-            .keep_alive_interval(PING_AFTER)
+            .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT);
         http2
     }
@@ -169,12 +169,12 @@ impl Protocol for Server {
         Some(ALPN)
     }
 
-    fn recognize(&self, greeting: Greeting<'_>) -> Recognition {
-        if greeting.encrypted && greeting.alpn != Some(ALPN) {
+    fn recognize(&self, start: ConnectionStart<'_>) -> Recognition {
+        if start.encrypted && start.alpn != Some(ALPN) {
             return Recognition::No;
         }
-        let compared = greeting.first.len().min(PREFACE.len());
-        match greeting.first[..compared] == PREFACE[..compared] {
+        let compared = start.first.len().min(PREFACE.len());
+        match start.first[..compared] == PREFACE[..compared] {
             false => Recognition::No,
             true if compared < PREFACE.len() => Recognition::Undecided,
             true => Recognition::Yes,
@@ -193,7 +193,7 @@ impl Protocol for Server {
         let budget = self.budget.connection();
         let service = dispatch::Connection {
             shared: self.shared.clone(),
-            origin: connection.origin(self.shared.face.entry.clone()),
+            origin: connection.origin(self.shared.served.entry.clone()),
             web: self.web.clone().map(|web| (web, WebPeer::from(&connection))),
             budget: budget.clone(),
         };
@@ -206,7 +206,7 @@ impl Protocol for Server {
                 http2.as_mut().connection().graceful_shutdown();
                 tokio::select! {
                     ended = http2.as_mut() => ended,
-                    () = drained(&calls, &budget) => return Ok(()),
+                    () = wait_until_drained(&calls, &budget) => return Ok(()),
                 }
             }
         };
@@ -214,7 +214,7 @@ impl Protocol for Server {
     }
 }
 
-// The only frames of a connection that is refused.
+// The frames that are sent on a refused connection: SETTINGS and a GOAWAY with the reason.
 fn goaway(reason: h2::Reason, text: &str) -> Vec<u8> {
     let length = u32::try_from(8 + text.len()).expect("texts are short").to_be_bytes();
     let last_stream = [0; 4];

@@ -1,5 +1,5 @@
-//! PullMessage, UpdateOffset, GetOffset and QueryOffset, which Apache's proxy does not serve. A pull is answered by a
-//! status, the messages, and the offset to go on from.
+//! PullMessage, UpdateOffset, GetOffset and QueryOffset, which Apache's proxy does not serve. The answer to a pull is a
+//! stream of a status, the messages, and the offset of the next pull.
 
 use bytes::Bytes;
 use futures::stream;
@@ -33,10 +33,10 @@ pub(super) async fn pull(
     let (status, messages) = match outcome {
         PullOutcome::Messages(messages) if !messages.is_empty() => (status::ok(), messages),
         PullOutcome::Messages(_) | PullOutcome::Nothing => {
-            (of(pb::Code::MessageNotFound, "no new message"), Vec::new())
+            (status_of(pb::Code::MessageNotFound, "no new message"), Vec::new())
         }
         PullOutcome::OffsetIllegal => {
-            (of(pb::Code::IllegalOffset, "the offset is not in the queue"), Vec::new())
+            (status_of(pb::Code::IllegalOffset, "the offset is not in the queue"), Vec::new())
         }
     };
     let message = |delivery| message::delivered(delivery, None, BodyDigest::Md5);
@@ -45,25 +45,25 @@ pub(super) async fn pull(
     frames(parts.chain([Content::NextOffset(next_offset)]))
 }
 
-/// An answer of these parts. They are packed into frames as the connection takes them.
+/// An answer of these parts. They are packed into frames when the connection can send them.
 fn frames(parts: impl Iterator<Item = Content> + Send + 'static) -> Response<Body> {
     let mut parts = Some(parts.peekable());
     wire::streaming(stream::iter(std::iter::from_fn(move || {
-        let left = parts.as_mut()?;
-        if left.peek().is_none() {
+        let remaining = parts.as_mut()?;
+        if remaining.peek().is_none() {
             parts = None;
             return Some(wire::trailers(Code::Ok, ""));
         }
         let mut packer = Packer::new(1024);
         while !packer.is_full() {
-            let Some(content) = left.next() else { break };
+            let Some(content) = remaining.next() else { break };
             packer.push(&pb::PullMessageResponse { content: Some(content) });
         }
         Some::<Frame<Bytes>>(packer.finish())
     })))
 }
 
-fn of(code: pb::Code, message: &str) -> pb::Status {
+fn status_of(code: pb::Code, message: &str) -> pb::Status {
     pb::Status { code: code.into(), message: message.to_owned() }
 }
 

@@ -1,4 +1,4 @@
-//! Reads the messages of a request, with limits on size, memory and time.
+//! Reads the messages of a call's request, and limits their size, memory and time.
 
 use std::io::Read;
 use std::time::Duration;
@@ -12,30 +12,30 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 use tonic::Code;
 
-use super::shape::{self, Misshapen, Request};
+use super::field_count::{self, FieldCountError, WireRequest};
 use super::wire::{PREFIX, Refusal};
 use crate::front::port::{Charge, Exhausted};
 
-/// How much is allocated at once for a message whose length is only announced.
-const TRUSTED: usize = 256 << 10;
-/// How much is decompressed before other tasks get a turn.
-const INFLATED_AT_ONCE: usize = 64 << 10;
+/// The most bytes that are allocated for a message before any of them have arrived.
+const MAX_AHEAD: usize = 256 << 10;
+/// The bytes that are decompressed before the task yields.
+const INFLATE_CHUNK: usize = 64 << 10;
 
-/// How a request's messages are compressed.
+/// How the messages of a request may be compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compression {
-    /// Not at all.
+    /// No message is compressed.
     Identity,
-    /// Each message that says so.
+    /// Messages with the compression flag are compressed with gzip.
     Gzip,
 }
 
 /// The limits of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequestLimits {
-    /// Bytes of a message, as sent and when decompressed.
+    /// The bytes of a message, both as sent and decompressed.
     pub(super) bytes: usize,
-    /// Fields of a message.
+    /// The fields of a message at all levels.
     pub(super) fields: usize,
     /// The time a message may take to arrive.
     pub(super) timeout: Duration,
@@ -47,7 +47,8 @@ pub(super) struct Reader<B = Incoming> {
     compression: Compression,
     limits: RequestLimits,
     charge: Charge,
-    ahead: Bytes,
+    /// Bytes that were read and not decoded.
+    buffered: Bytes,
     /// The deadline for the message that is being received.
     deadline: Option<Instant>,
 }
@@ -57,14 +58,14 @@ where
     B::Error: Send,
 {
     pub(super) fn new(body: B, compression: Compression, limits: RequestLimits, charge: Charge) -> Self {
-        Self { body, compression, limits, charge, ahead: Bytes::new(), deadline: None }
+        Self { body, compression, limits, charge, buffered: Bytes::new(), deadline: None }
     }
 
     /// The only message of a unary call.
-    pub(super) async fn only<M: Request>(&mut self) -> Result<M, Refusal> {
+    pub(super) async fn only<M: WireRequest>(&mut self) -> Result<M, Refusal> {
         let half_closed = || Refusal::status(Code::Internal, "Half-closed without a request");
         let bytes = self.next_bytes(Awaited::First).await?.ok_or_else(half_closed)?;
-        if !(self.ahead.is_empty() && self.body.is_end_stream())
+        if !(self.buffered.is_empty() && self.body.is_end_stream())
             && self.next_bytes(Awaited::First).await?.is_some()
         {
             return Err(Refusal::status(Code::Internal, "Too many requests"));
@@ -72,25 +73,25 @@ where
         self.decode(bytes)
     }
 
-    /// The next message of a stream, for which there is no time limit until it begins. None: the client has no more.
-    /// Dropping the future loses nothing: the part of a message that has arrived is kept.
-    pub(super) async fn next<M: Request>(&mut self) -> Result<Option<M>, Refusal> {
+    /// The next message of a stream. `None` if the client has ended the stream. The time limit applies from the first
+    /// byte of the message on. Cancel safe: a part of a message that has arrived stays in the buffer.
+    pub(super) async fn next<M: WireRequest>(&mut self) -> Result<Option<M>, Refusal> {
         match self.next_bytes(Awaited::Later).await? {
             None => Ok(None),
             Some(bytes) => self.decode(bytes).map(Some),
         }
     }
 
-    /// The memory charged for the request. Keep it until the request is processed.
+    /// The charge for the memory of the request. Keep it until the request is processed.
     pub(super) fn into_charge(self) -> Charge {
         self.charge
     }
 
     async fn next_bytes(&mut self, awaited: Awaited) -> Result<Option<Bytes>, Refusal> {
-        // The usual case needs no copy: a message lies within one frame.
+        // A message within one frame, which is the usual case, is not copied.
         while self.missing()? > 0 {
             let Some(data) = self.data(awaited).await? else {
-                return if self.ahead.is_empty() {
+                return if self.buffered.is_empty() {
                     Ok(None)
                 } else {
                     Err(Refusal::status(Code::Internal, "Encountered end-of-stream mid-frame"))
@@ -100,41 +101,41 @@ where
         }
         self.deadline = None;
         self.charge.completed()?;
-        let length = announced(&self.ahead);
-        let mut message = self.ahead.split_to(PREFIX + length);
+        let length = announced_length(&self.buffered);
+        let mut message = self.buffered.split_to(PREFIX + length);
         let compressed = message[0];
         let message = message.split_off(PREFIX);
-        self.charge.set(message.len() + self.ahead.len())?;
+        self.charge.set(message.len() + self.buffered.len())?;
         match (compressed, self.compression) {
             (0, _) => Ok(Some(message)),
             (1, Compression::Gzip) => self.inflate(&message).await.map(Some),
-            _ => Err(Refusal::status(Code::Internal, "the message is compressed in an unknown way")),
+            _ => Err(Refusal::status(Code::Internal, "the compression flag of the message is invalid")),
         }
     }
 
-    // All bytes read must be in `ahead` while the next frame is awaited, because the future may be dropped there.
+    // While the next frame is awaited, all bytes must be in `buffered`, because the future may be dropped there.
     fn append(&mut self, data: Bytes) -> Result<(), Refusal> {
-        if self.ahead.is_empty() {
+        if self.buffered.is_empty() {
             self.charge.set(data.len())?;
-            self.ahead = data;
+            self.buffered = data;
             return Ok(());
         }
-        let filled = self.ahead.len() + data.len();
-        let ahead = std::mem::take(&mut self.ahead);
-        let mut whole = match ahead.try_into_mut() {
+        let filled = self.buffered.len() + data.len();
+        let buffered = std::mem::take(&mut self.buffered);
+        let mut whole = match buffered.try_into_mut() {
             Ok(whole) if whole.capacity() >= filled => whole,
-            Ok(shared) => self.grown(&shared, filled)?,
-            Err(shared) => self.grown(&shared, filled)?,
+            Ok(shared) => self.grow(&shared, filled)?,
+            Err(shared) => self.grow(&shared, filled)?,
         };
         whole.extend_from_slice(&data);
-        self.ahead = whole.freeze();
+        self.buffered = whole.freeze();
         Ok(())
     }
 
-    // A buffer with these bytes and room for more, at most twice as large as what has arrived.
-    fn grown(&mut self, part: &[u8], filled: usize) -> Result<BytesMut, Refusal> {
-        let whole = part.len() + missing_of(part, self.limits.bytes)?;
-        let capacity = whole.min(TRUSTED.max(2 * filled)).max(filled);
+    // Copies these bytes to a larger buffer. Beyond `MAX_AHEAD`, its capacity is at most twice what has arrived.
+    fn grow(&mut self, part: &[u8], filled: usize) -> Result<BytesMut, Refusal> {
+        let whole = part.len() + missing_bytes(part, self.limits.bytes)?;
+        let capacity = whole.min(MAX_AHEAD.max(2 * filled)).max(filled);
         self.charge.set(capacity)?;
         let mut buffer = BytesMut::with_capacity(capacity);
         buffer.extend_from_slice(part);
@@ -142,7 +143,7 @@ where
     }
 
     fn missing(&self) -> Result<usize, Refusal> {
-        missing_of(&self.ahead, self.limits.bytes)
+        missing_bytes(&self.buffered, self.limits.bytes)
     }
 
     async fn data(&mut self, awaited: Awaited) -> Result<Option<Bytes>, Refusal> {
@@ -165,9 +166,9 @@ where
         }
     }
 
-    // Waits for the next frame. A stream that is between two messages has no deadline and can't be evicted.
+    // Waits for the next frame. Between two messages, a stream has no deadline and can't be evicted.
     async fn wait(&mut self, awaited: Awaited) -> Result<Option<Result<Frame<Bytes>, B::Error>>, Refusal> {
-        if self.ahead.is_empty() && awaited == Awaited::Later {
+        if self.buffered.is_empty() && awaited == Awaited::Later {
             return Ok(self.body.frame().await);
         }
         let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + self.limits.timeout);
@@ -189,12 +190,12 @@ where
         loop {
             if out.len() == out.capacity() {
                 let capacity =
-                    (2 * out.capacity()).clamp(4 * message.len().min(TRUSTED), self.limits.bytes + 1);
+                    (2 * out.capacity()).clamp(4 * message.len().min(MAX_AHEAD), self.limits.bytes + 1);
                 self.charge.set(compressed + capacity)?;
                 out.reserve_exact(capacity - out.len());
             }
-            let room = (out.capacity() - out.len()).min(INFLATED_AT_ONCE);
-            let malformed = |_| Refusal::status(Code::Internal, "the message is not gzip");
+            let room = (out.capacity() - out.len()).min(INFLATE_CHUNK);
+            let malformed = |_| Refusal::status(Code::Internal, "the message is not valid gzip");
             let read = decoder.by_ref().take(room as u64).read_to_end(&mut out).map_err(malformed)?;
             if read < room {
                 return Ok(out.into());
@@ -206,12 +207,12 @@ where
         }
     }
 
-    // Apache's proxy, too, answers bytes that can't be decoded with UNKNOWN and no text.
-    fn decode<M: Request>(&self, bytes: Bytes) -> Result<M, Refusal> {
-        match shape::check::<M>(&bytes, self.limits.fields) {
+    // Like Apache's proxy, answers a request that can't be decoded with UNKNOWN and no text.
+    fn decode<M: WireRequest>(&self, bytes: Bytes) -> Result<M, Refusal> {
+        match field_count::check::<M>(&bytes, self.limits.fields) {
             Ok(()) => M::decode(bytes).map_err(|_| Refusal::status(Code::Unknown, "")),
-            Err(Misshapen::Malformed) => Err(Refusal::status(Code::Unknown, "")),
-            Err(Misshapen::TooLarge) => {
+            Err(FieldCountError::Malformed) => Err(Refusal::status(Code::Unknown, "")),
+            Err(FieldCountError::TooMany) => {
                 let message = format!("the request has more than {} fields", self.limits.fields);
                 Err(Refusal::status(Code::ResourceExhausted, message))
             }
@@ -222,26 +223,27 @@ where
 /// Which message of a request is awaited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Awaited {
-    /// One that must follow at once.
+    /// The first message, or the end of a unary call: it must follow within the timeout.
     First,
-    /// One that may come at any time.
+    /// A later message of a stream, which may begin at any time.
     Later,
 }
 
-// Bytes that the first message still lacks.
-fn missing_of(ahead: &[u8], max: usize) -> Result<usize, Refusal> {
-    if ahead.len() < PREFIX {
-        return Ok(PREFIX - ahead.len());
+// The bytes of the first message that have not arrived. Until its prefix has arrived, those of the prefix.
+fn missing_bytes(buffered: &[u8], max: usize) -> Result<usize, Refusal> {
+    if buffered.len() < PREFIX {
+        return Ok(PREFIX - buffered.len());
     }
-    let length = announced(ahead);
+    let length = announced_length(buffered);
     if length > max {
         return Err(Refusal::Reset(Reason::CANCEL));
     }
-    Ok((PREFIX + length).saturating_sub(ahead.len()))
+    Ok((PREFIX + length).saturating_sub(buffered.len()))
 }
 
-fn announced(ahead: &[u8]) -> usize {
-    ahead
+// The length of the first message, by its prefix.
+fn announced_length(buffered: &[u8]) -> usize {
+    buffered
         .get(1..PREFIX)
         .and_then(|bytes| bytes.try_into().ok())
         .map_or(0, |bytes| u32::from_be_bytes(bytes) as usize)
@@ -319,9 +321,9 @@ mod tests {
 
     #[test]
     fn lengths_are_checked_before_memory_is_allocated() {
-        assert!(matches!(missing_of(&[], 1), Ok(5)));
-        assert!(matches!(missing_of(&[0, 0, 0, 0, 2, 1], 2), Ok(1)));
-        assert!(missing_of(&[0, 0, 0, 0, 3], 2).is_err());
+        assert!(matches!(missing_bytes(&[], 1), Ok(5)));
+        assert!(matches!(missing_bytes(&[0, 0, 0, 0, 2, 1], 2), Ok(1)));
+        assert!(missing_bytes(&[0, 0, 0, 0, 3], 2).is_err());
     }
 
     #[tokio::test]
@@ -361,7 +363,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_incomplete_request_is_evicted_for_others() {
+    async fn an_incomplete_request_is_evicted_to_make_room() {
         let connection = connection(600_000);
         let (stopped, mut waiting) = reader(Compression::Identity, &connection);
         feed(&stopped, &[&[0, 0, 8, 0, 0][..], &[7; 300_000]].concat());

@@ -1,5 +1,5 @@
-//! ReceiveMessage, answered by a status, the messages, and the time of delivery, in this order. A refusal has the time,
-//! too.
+//! ReceiveMessage. The answer is a stream of a status, the messages, and the time of delivery, in this order. A refusal
+//! also contains the time.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,8 +19,8 @@ use super::wire::{self, Body, Packer};
 use super::{Shared, convert, message, status};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::front::outgoing::Outgoing;
 use crate::front::port::Charge;
+use crate::front::unsent_deliveries::UnsentDeliveries;
 use crate::processor::{LeasedDelivery, Processor, ReceiveCommand, Received, Undelivered, is_blank};
 
 pub(super) async fn receive(
@@ -31,8 +31,8 @@ pub(super) async fn receive(
 ) -> Response<Body> {
     let context = match context {
         Ok(context) => context,
-        // As for every call without a client id, the answer is the status alone.
-        Err(error) => return wire::streaming(Answer::new(status::of(&error)).ends_there()),
+        // As with every call without a client id, the answer contains the status alone.
+        Err(error) => return wire::streaming(ReceiveAnswer::new(status::of(&error)).without_timestamp()),
     };
     let command = command(request);
     let (topic, group) = (command.topic.clone(), command.group.clone());
@@ -42,16 +42,17 @@ pub(super) async fn receive(
     wire::streaming(match received {
         Ok(Received::Messages(deliveries)) => {
             let undelivered = Undelivered { topic, group, deliveries };
-            Answer::new(status::ok()).with(&shared.processor, undelivered, (digest, charge))
+            ReceiveAnswer::new(status::ok()).with(&shared.processor, undelivered, (digest, charge))
         }
-        Ok(Received::NoMatch) => Answer::new(not_found("no match message")),
-        Ok(Received::Nothing) => Answer::new(not_found("no new message")),
-        Err(error) => Answer::new(status::of(&known_to(&context.client_version, error))),
+        Ok(Received::NoMatch) => ReceiveAnswer::new(not_found("no match message")),
+        Ok(Received::Nothing) => ReceiveAnswer::new(not_found("no new message")),
+        Err(error) => ReceiveAnswer::new(status::of(&for_client_version(&context.client_version, error))),
     })
 }
 
-/// Older clients don't know `IllegalPollingTime`. Versions are compared as texts, as Apache's proxy does.
-fn known_to(client_version: &str, error: Error) -> Error {
+/// Replaces `IllegalPollingTime`, which older clients don't know. Versions are compared as strings, as Apache's proxy
+/// does.
+fn for_client_version(client_version: &str, error: Error) -> Error {
     match error.kind {
         ErrorKind::IllegalPollingTime if client_version < "5.0.3" => {
             Error { kind: ErrorKind::BadRequest, ..error }
@@ -75,18 +76,18 @@ fn command(request: pb::ReceiveMessageRequest) -> ReceiveCommand {
     }
 }
 
-/// The answer, made frame by frame as the connection takes it.
-struct Answer {
+/// The answer. Each frame is encoded when the connection can send it.
+struct ReceiveAnswer {
     status: Option<pb::Status>,
-    deliveries: Option<Outgoing>,
+    deliveries: Option<UnsentDeliveries>,
     delivery_timestamp: bool,
     trailers: bool,
     digest: BodyDigest,
-    /// The memory that the deliveries hold.
+    /// The charge for the memory of the deliveries.
     charge: Option<Charge>,
 }
 
-impl Answer {
+impl ReceiveAnswer {
     fn new(status: pb::Status) -> Self {
         Self {
             status: Some(status),
@@ -98,7 +99,7 @@ impl Answer {
         }
     }
 
-    fn ends_there(mut self) -> Self {
+    fn without_timestamp(mut self) -> Self {
         self.delivery_timestamp = false;
         self
     }
@@ -110,25 +111,26 @@ impl Answer {
         (digest, mut charge): (BodyDigest, Charge),
     ) -> Self {
         self.digest = digest;
-        self.deliveries = Some(Outgoing::new(processor, undelivered, &mut charge, message::size_hint));
+        self.deliveries =
+            Some(UnsentDeliveries::new(processor, undelivered, &mut charge, message::size_hint));
         self.charge = Some(charge);
         self
     }
 
     fn next_frame(&mut self) -> Option<Frame<Bytes>> {
-        let is_empty = |answer: &Self| answer.deliveries.as_ref().is_none_or(Outgoing::is_empty);
+        let is_empty = |answer: &Self| answer.deliveries.as_ref().is_none_or(UnsentDeliveries::is_empty);
         if self.status.is_none() && is_empty(self) && !self.delivery_timestamp {
             return std::mem::take(&mut self.trailers).then(|| wire::trailers(Code::Ok, ""));
         }
         let part = |content| pb::ReceiveMessageResponse { content: Some(content) };
-        let deliveries = self.deliveries.iter().flat_map(Outgoing::iter);
+        let deliveries = self.deliveries.iter().flat_map(UnsentDeliveries::iter);
         let size: usize = deliveries.map(|leased| message::size_hint(&leased.delivery.message)).sum();
         let mut packer = Packer::new(size + 64);
         if let Some(status) = self.status.take() {
             packer.push(&part(Content::Status(status)));
         }
         while !packer.is_full() {
-            let next = self.deliveries.as_mut().and_then(Outgoing::next);
+            let next = self.deliveries.as_mut().and_then(UnsentDeliveries::next);
             let Some(LeasedDelivery { delivery, handle }) = next else { break };
             packer.push(&part(Content::Message(message::delivered(delivery, Some(handle), self.digest))));
         }
@@ -139,7 +141,7 @@ impl Answer {
     }
 }
 
-impl Stream for Answer {
+impl Stream for ReceiveAnswer {
     type Item = Frame<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<Option<Frame<Bytes>>> {
@@ -159,7 +161,7 @@ mod tests {
             ("4.9.9", ErrorKind::BadRequest),
             ("", ErrorKind::BadRequest),
         ] {
-            let error = known_to(version, Error::new(ErrorKind::IllegalPollingTime, "x"));
+            let error = for_client_version(version, Error::new(ErrorKind::IllegalPollingTime, "x"));
             assert_eq!(error.kind, kind, "{version}");
         }
     }

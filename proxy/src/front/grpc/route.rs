@@ -5,7 +5,7 @@ use rocketmq_thin_proto::v2 as pb;
 use super::{Shared, convert, status};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::front::face::{Authority, RouteAddresses};
+use crate::front::served_entry::{Authority, RouteAddresses};
 use crate::processor::{AssignmentCommand, RouteCommand};
 use crate::service::{Permission, TopicKind};
 
@@ -17,8 +17,9 @@ pub(super) async fn query_route(
     let topic = request.topic.unwrap_or_default();
     check_echo(&topic, request.endpoints.as_ref())?;
     let route = shared.processor.run(context, RouteCommand { topic: topic.name.clone() }).await?;
-    let endpoints = reachable(request.endpoints, &shared.face.route);
-    let accept_message_types: Vec<i32> = accepted(route.kind).iter().map(|kind| (*kind).into()).collect();
+    let endpoints = route_endpoints(request.endpoints, &shared.served.route);
+    let accept_message_types: Vec<i32> =
+        accepted_types(route.kind).iter().map(|kind| (*kind).into()).collect();
     let message_queues = route.queues.into_iter().map(|queue| pb::MessageQueue {
         topic: Some(topic.clone()),
         id: queue.id,
@@ -42,7 +43,7 @@ pub(super) async fn query_assignment(
     check_echo(&topic, request.endpoints.as_ref())?;
     let command = AssignmentCommand { topic: topic.name.clone(), group: convert::name(request.group) };
     let assigned = shared.processor.run(context, command).await?;
-    let endpoints = reachable(request.endpoints, &shared.face.route);
+    let endpoints = route_endpoints(request.endpoints, &shared.served.route);
     let assignments = assigned.into_iter().map(|assignment| pb::Assignment {
         message_queue: Some(pb::MessageQueue {
             topic: Some(topic.clone()),
@@ -55,11 +56,11 @@ pub(super) async fn query_assignment(
     Ok(pb::QueryAssignmentResponse { status: Some(status::ok()), assignments: assignments.collect() })
 }
 
-/// Bytes of what an answer repeats for each queue.
-const MAX_ECHO: usize = 8 << 10;
+/// The most bytes of a request that the answer repeats for each queue.
+const MAX_ECHO_BYTES: usize = 8 << 10;
 
-/// Checks what the answer repeats for each queue, so that no small request gets a huge answer. The processor checks the
-/// topic's name.
+/// Checks the size of the fields that the answer repeats for each queue, so that a small request can't cause a huge
+/// answer. The processor checks the topic's name.
 ///
 /// # Errors
 /// `BadRequest`.
@@ -67,17 +68,18 @@ fn check_echo(topic: &pb::Resource, endpoints: Option<&pb::Endpoints>) -> Result
     const PER_ADDRESS: usize = 16;
     let addresses = endpoints.into_iter().flat_map(|endpoints| &endpoints.addresses);
     let addresses = addresses.map(|address| address.host.len() + PER_ADDRESS).sum::<usize>();
-    if topic.resource_namespace.len() + addresses > MAX_ECHO {
-        let message = format!("namespace and endpoints are longer than {MAX_ECHO} bytes");
+    if topic.resource_namespace.len() + addresses > MAX_ECHO_BYTES {
+        let message = format!("namespace and endpoints have more than {MAX_ECHO_BYTES} bytes");
         return Err(Error::new(ErrorKind::BadRequest, message));
     }
     Ok(())
 }
 
-/// The endpoints that a route names: those that the entry is configured with, or the hosts that the client dialled, so that
-/// it works through any name or load balancer, with this proxy's port. A missing scheme is derived from the host.
-fn reachable(asked: Option<pb::Endpoints>, route: &RouteAddresses) -> pb::Endpoints {
-    let mut endpoints = asked.unwrap_or_default();
+/// The endpoints in a route: the addresses configured for the entry, or else the hosts that the client has dialled,
+/// with the port of this proxy. So routes work through any name or load balancer. A missing scheme is derived from the
+/// hosts.
+fn route_endpoints(dialled: Option<pb::Endpoints>, route: &RouteAddresses) -> pb::Endpoints {
+    let mut endpoints = dialled.unwrap_or_default();
     match route {
         RouteAddresses::Named(addresses) => {
             let addresses = addresses.iter();
@@ -96,7 +98,7 @@ fn reachable(asked: Option<pb::Endpoints>, route: &RouteAddresses) -> pb::Endpoi
     if pb::AddressScheme::try_from(endpoints.scheme).unwrap_or_default() == pb::AddressScheme::Unspecified {
         let mut schemes = endpoints.addresses.iter().map(|address| scheme(&address.host));
         let first = schemes.next().unwrap_or(pb::AddressScheme::IPv4);
-        // Names and addresses of both families together are resolved like names.
+        // If the hosts have different schemes, clients must resolve them like names.
         let scheme = if schemes.all(|other| other == first) { first } else { pb::AddressScheme::DomainName };
         endpoints.scheme = scheme.into();
     }
@@ -120,8 +122,8 @@ fn permission(permission: Permission) -> pb::Permission {
     }
 }
 
-// A MIXED topic takes PRIORITY messages, too, but does not advertise it.
-fn accepted(kind: TopicKind) -> &'static [pb::MessageType] {
+// The message types that a topic accepts. A MIXED topic also accepts PRIORITY messages, but does not advertise them.
+fn accepted_types(kind: TopicKind) -> &'static [pb::MessageType] {
     use pb::MessageType as Type;
     match kind {
         TopicKind::Unspecified => &[Type::Unspecified],
@@ -145,13 +147,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_repeated_per_queue_is_short() {
+    fn the_fields_that_are_repeated_per_queue_are_bounded() {
         let topic =
             |namespace: &str| pb::Resource { resource_namespace: namespace.to_owned(), name: "t".to_owned() };
         let hosts = |count| endpoints(pb::AddressScheme::DomainName, &vec!["proxy.example"; count]);
         assert!(check_echo(&topic("ns"), Some(&hosts(50))).is_ok());
         assert!(check_echo(&topic("ns"), Some(&hosts(1000))).is_err());
-        assert!(check_echo(&topic(&"n".repeat(MAX_ECHO + 1)), None).is_err());
+        assert!(check_echo(&topic(&"n".repeat(MAX_ECHO_BYTES + 1)), None).is_err());
     }
 
     #[test]
@@ -166,13 +168,13 @@ mod tests {
             (endpoints(Unspecified, &["mq.example"]), DomainName),
             (endpoints(Unspecified, &[]), IPv4),
         ] {
-            let ours = reachable(Some(asked.clone()), &reached(Some(8081)));
+            let ours = route_endpoints(Some(asked.clone()), &reached(Some(8081)));
             assert_eq!(ours.scheme(), scheme);
             assert_eq!(ours.addresses.len(), asked.addresses.len());
             assert!(ours.addresses.iter().all(|address| address.port == 8081));
-            assert_eq!(reachable(Some(asked.clone()), &reached(None)).addresses, asked.addresses);
+            assert_eq!(route_endpoints(Some(asked.clone()), &reached(None)).addresses, asked.addresses);
         }
-        assert_eq!(reachable(None, &reached(Some(1))).scheme(), IPv4);
+        assert_eq!(route_endpoints(None, &reached(Some(1))).scheme(), IPv4);
     }
 
     #[test]
@@ -180,12 +182,12 @@ mod tests {
         let asked = endpoints(pb::AddressScheme::IPv4, &["10.0.0.1"]);
         let named = |texts: &[&str]| {
             let addresses = texts.iter().map(|text| text.parse().expect("an address")).collect();
-            reachable(Some(asked.clone()), &RouteAddresses::Named(addresses))
+            route_endpoints(Some(asked.clone()), &RouteAddresses::Named(addresses))
         };
         let ours = named(&["mq.example:8443", "[2001:db8::1]:2"]);
         assert_eq!(ours.scheme(), pb::AddressScheme::DomainName);
-        let told: Vec<_> = ours.addresses.iter().map(|address| (&*address.host, address.port)).collect();
-        assert_eq!(told, [("mq.example", 8443), ("2001:db8::1", 2)]);
+        let addresses: Vec<_> = ours.addresses.iter().map(|address| (&*address.host, address.port)).collect();
+        assert_eq!(addresses, [("mq.example", 8443), ("2001:db8::1", 2)]);
         assert_eq!(named(&["10.1.0.1:1", "10.1.0.2:1"]).scheme(), pb::AddressScheme::IPv4);
     }
 }

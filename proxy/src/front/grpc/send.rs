@@ -7,7 +7,8 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::processor::{RecallCommand, SendCommand};
 
-/// One entry per message, in order. (Apache's proxy answers a batch with a single entry that joins the ids.)
+/// SendMessage. The answer has one entry per message, in order. (Apache's proxy joins the ids of a batch in a single
+/// entry.)
 pub(super) async fn send(
     shared: &Shared,
     context: &Context,
@@ -31,6 +32,7 @@ pub(super) async fn send(
     Ok(pb::SendMessageResponse { status: Some(status), entries })
 }
 
+/// RecallMessage.
 pub(super) async fn recall(
     shared: &Shared,
     context: &Context,

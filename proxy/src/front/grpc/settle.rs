@@ -71,7 +71,7 @@ pub(super) async fn forward_to_dead_letter(
         },
     };
     shared.processor.run(context, command).await?;
-    // The text is a broker's result code, which clients of Apache's proxy get, too.
+    // Apache's proxy sends a broker's result code as the text.
     let status = pb::Status { message: "0".to_owned(), ..status::ok() };
     Ok(pb::ForwardMessageToDeadLetterQueueResponse { status: Some(status) })
 }

@@ -1,4 +1,4 @@
-//! Lets the answers of concurrent calls share a write to their connection.
+//! Lets the answers of concurrent calls share one write to their connection.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -8,8 +8,8 @@ use pin_project_lite::pin_project;
 use tokio_util::task::TaskTracker;
 
 pin_project! {
-    /// A connection that runs after the calls that are ready now, if there are several. tokio would run it right after the
-    /// first of them, and each answer would be a write of its own, which costs as much as the rest of a call.
+    /// A connection that is polled after the calls that are ready, if there are several. Otherwise tokio would poll it
+    /// after the first of them, and each answer would need its own write, which costs as much as the rest of a call.
     pub(super) struct SharedWrites<C> {
         #[pin]
         connection: C,
@@ -19,7 +19,7 @@ pin_project! {
 }
 
 impl<C> SharedWrites<C> {
-    /// A connection with its calls.
+    /// Wraps a connection. `calls` tracks its calls in flight.
     pub(super) fn new(connection: C, calls: TaskTracker) -> Self {
         Self { connection, calls, has_waited: false }
     }
@@ -37,7 +37,7 @@ impl<C: Future> Future for SharedWrites<C> {
         let this = self.project();
         if !*this.has_waited && this.calls.len() > 1 {
             *this.has_waited = true;
-            // Its first poll has this task polled again after the others.
+            // Polling it makes tokio poll this task again after the other tasks.
             if pin!(tokio::task::yield_now()).poll(cx).is_pending() {
                 return Poll::Pending;
             }

@@ -1,4 +1,4 @@
-//! Signs calls as RocketMQ's clients do.
+//! Signs the calls of the administration client, as RocketMQ's clients do.
 
 use std::time::SystemTime;
 
@@ -9,12 +9,12 @@ use tonic::{Request, Status};
 
 use super::metadata::{AUTHORIZATION, DATE_TIME};
 
-/// Signs calls as a user, if there is one.
+/// Signs calls on behalf of a user, if there is one.
 #[derive(Clone)]
 pub(super) struct Signer(Option<(String, String)>);
 
 impl Signer {
-    /// Signs as this user with this secret.
+    /// Creates a signer for a user name and a secret. With `None`, calls are not signed.
     pub(super) fn new(user: Option<(String, String)>) -> Self {
         Self(user)
     }
@@ -24,15 +24,16 @@ impl Interceptor for Signer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let Some((user, secret)) = &self.0 else { return Ok(request) };
         let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        let unusable = |_| Status::invalid_argument("the access key can't be part of a header");
+        let invalid =
+            |_| Status::invalid_argument("the access key contains characters that a header can't have");
         let mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes());
-        let mac = mac.map_err(|_| Status::invalid_argument("the secret key can't be used"))?;
+        let mac = mac.map_err(|_| Status::invalid_argument("the secret key is invalid"))?;
         let signature = hex::encode(mac.chain_update(&time).finalize().into_bytes());
         let authorization =
             format!("MQv2-HMAC-SHA1 Credential={user}, SignedHeaders=x-mq-date-time, Signature={signature}");
         let headers = request.metadata_mut();
-        headers.insert(AUTHORIZATION, authorization.parse().map_err(unusable)?);
-        headers.insert(DATE_TIME, time.parse().map_err(unusable)?);
+        headers.insert(AUTHORIZATION, authorization.parse().map_err(invalid)?);
+        headers.insert(DATE_TIME, time.parse().map_err(invalid)?);
         Ok(request)
     }
 }

@@ -1,11 +1,11 @@
-//! The status of an answer. This is the one place that turns refusals into the contract's codes.
+//! Maps error kinds to the codes of the contract, and builds the status of an answer. No other code does this.
 
 use rocketmq_thin_proto::v2 as pb;
 
 use crate::error::{Error, ErrorKind};
 use crate::service::Persistence;
 
-/// The status of a request that was carried out.
+/// The status of a successful request.
 pub(super) fn ok() -> pb::Status {
     pb::Status { code: pb::Code::Ok.into(), message: "OK".to_owned() }
 }
@@ -13,7 +13,7 @@ pub(super) fn ok() -> pb::Status {
 /// The status of a refusal.
 pub(super) fn of(error: &Error) -> pb::Status {
     let message = match error.kind {
-        // Apache's proxy passes on what its client of the name server says, and clients show it to their users.
+        // The text is that of Apache's proxy, which clients show to their users.
         ErrorKind::TopicNotFound => format!(
             "CODE: 17  DESC: {}\nFor more information, please visit the url, \
              https://rocketmq.apache.org/docs/bestPractice/06FAQ",
@@ -24,8 +24,8 @@ pub(super) fn of(error: &Error) -> pb::Status {
     pb::Status { code: code(error.kind).into(), message }
 }
 
-/// The status of a stored message. It says if the message is stored less durably than configured, as Apache's proxy
-/// does.
+/// The status of a stored message. As with Apache's proxy, it differs from OK if the message is stored less durably
+/// than configured.
 pub(super) fn of_persistence(persistence: Persistence) -> pb::Status {
     let (code, send_status) = match persistence {
         Persistence::Done => return ok(),
@@ -36,13 +36,14 @@ pub(super) fn of_persistence(persistence: Persistence) -> pb::Status {
     pb::Status { code: code.into(), message: format!("send message failed, sendStatus={send_status}") }
 }
 
-/// The status of a whole answer: the code that its entries share, or `MULTIPLE_RESULTS`.
+/// The status of an answer with entries: the code of all entries if it is the same, or `MULTIPLE_RESULTS`.
 pub(super) fn of_entries<'a>(mut entries: impl Iterator<Item = &'a pb::Status>) -> pb::Status {
     let first = entries.next().map_or(pb::Code::Unspecified, pb::Status::code);
     let code = if entries.all(|status| status.code() == first) { first } else { pb::Code::MultipleResults };
     pb::Status { code: code.into(), message: code.as_str_name().to_owned() }
 }
 
+/// The code of a refusal.
 pub(super) fn code(kind: ErrorKind) -> pb::Code {
     match kind {
         ErrorKind::BadRequest | ErrorKind::AlreadyExists => pb::Code::BadRequest,

@@ -1,6 +1,6 @@
-//! Telemetry: a client's settings, answered with the server's values written over the client's.
+//! Telemetry. A client sends its settings, and gets them back with the values that the server decides.
 //!
-//! This is the only call whose refusals are gRPC statuses.
+//! Unlike other calls, it is refused by gRPC statuses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,12 +40,12 @@ struct Telemetry {
 
 enum StreamState {
     Open,
-    /// Only the trailers are left to send.
+    /// Everything is sent except for the trailers.
     Ending(Code, String),
     Ended,
 }
 
-/// The answer stream: driven by the connection, without a task of its own.
+/// The answer stream. The connection polls it, so it needs no task of its own.
 pub(super) fn serve(shared: Arc<Shared>, context: Result<Context, Error>, reader: Reader) -> Response<Body> {
     let (stream, pushed) = PushStream::open();
     let telemetry = Telemetry {
@@ -85,7 +85,7 @@ impl Telemetry {
                 }
                 Ok(None) => self.state = StreamState::Ending(Code::Ok, String::new()),
                 Err(Refusal::Status(code, message)) => self.state = StreamState::Ending(code, message),
-                // The client is gone: nobody would read the trailers.
+                // The client has reset the stream, so trailers can't be sent.
                 Err(Refusal::Http(..) | Refusal::Reset(_)) => self.state = StreamState::Ended,
             }
         }
@@ -100,9 +100,9 @@ impl Telemetry {
             Ok(context) => context,
             Err(error) => return Some(self.end_with(&error.clone())),
         };
-        // All other commands are replies, which this proxy does not wait for.
+        // All other commands are replies for which this proxy does not wait.
         let Some(Command::Settings(settings)) = command.command else { return None };
-        let command = RegisterCommand { settings: domain(&settings), stream: self.stream.clone() };
+        let command = RegisterCommand { settings: client_settings(&settings), stream: self.stream.clone() };
         match self.shared.processor.begin(context, command).await {
             Ok((policy, granted)) => {
                 self.granted = granted;
@@ -112,8 +112,8 @@ impl Telemetry {
                     command: Some(Command::Settings(settings)),
                 })
             }
-            // Clients take a stream that ends with a failure for a mistake of theirs. A busy server is none, and what may
-            // not be done has a code of its own.
+            // Clients treat a stream that ends with a gRPC error as a mistake in their settings. So these errors are
+            // sent as the status of a command.
             Err(error)
                 if matches!(
                     error.kind,
@@ -132,7 +132,7 @@ impl Telemetry {
         }
     }
 
-    /// Ends the stream without a failure. The last command has the status of this refusal.
+    /// Ends the stream without a gRPC error, after a command with the status of this refusal, which is returned.
     fn end_with(&mut self, error: &Error) -> pb::TelemetryCommand {
         self.state = StreamState::Ending(Code::Ok, String::new());
         pb::TelemetryCommand { status: Some(status::of(error)), command: None }
@@ -147,7 +147,7 @@ impl Drop for Telemetry {
     }
 }
 
-/// A command that the server sends on its own account. `None` for what this protocol does not have.
+/// The command for a request of the server. `None` if the protocol has no such command.
 fn telemetry_command(push: Push) -> Option<pb::TelemetryCommand> {
     let command = match push {
         Push::RecoverTransaction { delivery, transaction_id } => {
@@ -165,7 +165,8 @@ fn telemetry_command(push: Push) -> Option<pb::TelemetryCommand> {
     Some(pb::TelemetryCommand { status: None, command: Some(command) })
 }
 
-fn domain(settings: &pb::Settings) -> ClientSettings {
+/// The settings that a client has sent.
+fn client_settings(settings: &pb::Settings) -> ClientSettings {
     let timeout = settings.request_timeout.as_ref().map(|timeout| convert::millis(Some(timeout)));
     ClientSettings {
         kind: kind(settings.client_type.unwrap_or_default()),
@@ -203,7 +204,7 @@ fn kind(number: i32) -> ClientKind {
     }
 }
 
-/// The client's settings with what the server decides written over them.
+/// The client's settings, overwritten with the values that the server decides.
 fn overwrite(mut settings: pb::Settings, policy: ClientPolicy, limits: &Limits) -> pb::Settings {
     settings.metric = Some(pb::Metric::default());
     match (&mut settings.pub_sub, policy) {
@@ -224,7 +225,7 @@ fn overwrite(mut settings: pb::Settings, policy: ClientPolicy, limits: &Limits) 
                 strategy: Some(strategy(policy.retry)),
             });
         }
-        // A policy is of the kind that the settings are.
+        // Unreachable: the processor chooses the policy by the kind of the settings.
         (Some(_) | None, _) => {}
     }
     settings

@@ -1,4 +1,4 @@
-//! gRPC's framing of answers over HTTP/2: length-prefixed messages, and the trailers that end a call.
+//! Encodes answers as gRPC over HTTP/2: length-prefixed messages, and the trailers that end a call.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -16,9 +16,9 @@ use tonic::Code;
 use super::calls;
 use crate::front::port::{Charge, Exhausted};
 
-/// The largest part of an answer in bytes. The next part is made when the client has room for it.
-const PART: usize = 64 << 10;
-/// Bytes of the prefix of each message: a compression flag and the length.
+/// The largest part of an answer in bytes. The next part is encoded when the client can receive it.
+const MAX_PART: usize = 64 << 10;
+/// The bytes of the prefix of a message: a compression flag and the length.
 pub(super) const PREFIX: usize = 5;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
@@ -28,7 +28,7 @@ const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const BATCHES: HeaderName = HeaderName::from_static(KEEPS_BATCHES);
 
-/// A refusal of a call below the level of RocketMQ's codes.
+/// A refusal of a call by means of gRPC or HTTP/2, without a code of RocketMQ's contract.
 #[derive(Debug)]
 pub(super) enum Refusal {
     /// A gRPC status.
@@ -55,8 +55,8 @@ impl From<Exhausted> for Refusal {
 pub(super) struct Body {
     source: Source,
     /// The part of the last frame that was not returned yet.
-    rest: Bytes,
-    /// The memory that the answer holds, released when it is dropped.
+    remaining: Bytes,
+    /// The charge for the memory of the answer. Released when dropped.
     charge: Option<Charge>,
 }
 
@@ -65,7 +65,7 @@ enum Source {
     Empty,
     /// One message and the trailers.
     Unary(Option<Bytes>),
-    /// Frames, the last of which has the trailers.
+    /// Frames. The last one contains the trailers.
     Stream(Pin<Box<dyn Stream<Item = Frame<Bytes>> + Send>>),
     /// The body of a generated service.
     Generated(tonic::body::Body),
@@ -73,7 +73,7 @@ enum Source {
 
 impl Body {
     fn new(source: Source) -> Self {
-        Self { source, rest: Bytes::new(), charge: None }
+        Self { source, remaining: Bytes::new(), charge: None }
     }
 
     /// The body of a generated service's answer.
@@ -108,8 +108,8 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
-        calls::part_wanted();
-        let data = if self.rest.is_empty() {
+        calls::part_requested();
+        let data = if self.remaining.is_empty() {
             match ready!(self.next_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => data,
@@ -118,18 +118,18 @@ impl http_body::Body for Body {
                 end => return Poll::Ready(end),
             }
         } else {
-            std::mem::take(&mut self.rest)
+            std::mem::take(&mut self.remaining)
         };
-        calls::part_given();
+        calls::part_returned();
         let mut part = data;
-        if part.len() > PART {
-            self.rest = part.split_off(PART);
+        if part.len() > MAX_PART {
+            self.remaining = part.split_off(MAX_PART);
         }
         Poll::Ready(Some(Ok(Frame::data(part))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
+        self.remaining.is_empty()
             && match &self.source {
                 Source::Empty => true,
                 Source::Unary(_) | Source::Stream(_) => false,
@@ -138,7 +138,7 @@ impl http_body::Body for Body {
     }
 }
 
-/// A message with its prefix.
+/// Encodes a message with its prefix.
 pub(super) fn encode(message: &impl Message) -> Bytes {
     let mut buffer = BytesMut::with_capacity(PREFIX + message.encoded_len());
     encode_into(message, &mut buffer);
@@ -154,15 +154,15 @@ fn encode_into(message: &impl Message, buffer: &mut BytesMut) {
     buffer[start + 1..start + PREFIX].copy_from_slice(&length.to_be_bytes());
 }
 
-/// Collects messages until a frame is large enough.
+/// Collects messages in one frame.
 pub(super) struct Packer {
     buffer: BytesMut,
 }
 
 impl Packer {
-    /// A frame with this initial capacity in bytes.
+    /// Creates a packer with this initial capacity in bytes.
     pub(super) fn new(bytes: usize) -> Self {
-        Self { buffer: BytesMut::with_capacity(bytes.min(PART)) }
+        Self { buffer: BytesMut::with_capacity(bytes.min(MAX_PART)) }
     }
 
     pub(super) fn push(&mut self, message: &impl Message) {
@@ -170,7 +170,7 @@ impl Packer {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.buffer.len() >= PART
+        self.buffer.len() >= MAX_PART
     }
 
     pub(super) fn finish(self) -> Frame<Bytes> {
@@ -185,7 +185,7 @@ pub(super) fn trailers(code: Code, message: &str) -> Frame<Bytes> {
     Frame::trailers(headers)
 }
 
-/// The answer to a unary call. The memory charged for the request is charged for the answer from now on.
+/// The answer to a unary call. The charge of the request becomes that of the answer.
 pub(super) fn unary(message: &impl Message, mut charge: Charge) -> Result<Response<Body>, Refusal> {
     let message = encode(message);
     charge.set(message.len())?;
@@ -209,7 +209,7 @@ fn answer(body: Body) -> Response<Body> {
     response
 }
 
-/// The answer to a refused call. An error resets the stream.
+/// The answer to a refused call. `Err` resets the stream.
 pub(super) fn refuse(refusal: Refusal) -> Result<Response<Body>, h2::Error> {
     let mut response = Response::new(Body::new(Source::Empty));
     match refusal {
@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_survive_the_header() {
+    fn texts_are_percent_encoded() {
         for (text, encoded) in [("a b[c]", "a b[c]"), ("50%", "50%25"), ("ü\n", "%C3%BC%0A")] {
             assert_eq!(percent_encode(text), encoded);
         }
@@ -266,21 +266,21 @@ mod tests {
     fn messages_share_a_frame_until_it_is_full() {
         let mut packer = Packer::new(0);
         packer.push(&pb::HeartbeatResponse::default());
-        packer.push(&pb::AckMessageEntry { message_id: "x".repeat(PART), ..Default::default() });
+        packer.push(&pb::AckMessageEntry { message_id: "x".repeat(MAX_PART), ..Default::default() });
         assert!(packer.is_full());
         let data = packer.finish().into_data().unwrap_or_default();
         assert_eq!(&data[..6], &[0; 6]);
-        assert_eq!(data.len(), 2 * PREFIX + 4 + PART);
+        assert_eq!(data.len(), 2 * PREFIX + 4 + MAX_PART);
     }
 
     #[tokio::test]
     async fn a_large_answer_is_returned_in_parts() {
-        let message = pb::AckMessageEntry { message_id: "x".repeat(2 * PART), ..Default::default() };
+        let message = pb::AckMessageEntry { message_id: "x".repeat(2 * MAX_PART), ..Default::default() };
         let mut body = Body::new(Source::Unary(Some(encode(&message))));
         let mut lengths = Vec::new();
         while let Some(frame) = body.frame().await {
             lengths.push(frame.expect("a frame").into_data().map(|data| data.len()).unwrap_or_default());
         }
-        assert_eq!(lengths, [PART, PART, 9, 0]);
+        assert_eq!(lengths, [MAX_PART, MAX_PART, 9, 0]);
     }
 }

@@ -52,7 +52,7 @@ impl Caller {
 
     /// Checks that the caller may make an administrative call. `call` is the name of the call in gRPC.
     pub(super) fn authorize(&self, shared: &Shared, call: &str) -> Result<(), Problem> {
-        Ok(shared.processor.administer(&self.context, grpc::rights_of(call))?)
+        Ok(shared.processor.administer(&self.context, grpc::right_for(call))?)
     }
 }
 

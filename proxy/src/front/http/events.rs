@@ -18,7 +18,7 @@ use super::receive::ReceiveParams;
 use super::stream_deliveries::{Lease, StreamDeliveries};
 use crate::context::{Context, WireProtocol};
 use crate::error::Error;
-use crate::front::outgoing::Outgoing;
+use crate::front::unsent_deliveries::UnsentDeliveries;
 use crate::processor::{AckEntry, ChangeCommand, LeasedDelivery, ReceiveCommand, Received, Undelivered};
 
 const EVENT_STREAM: &str = "text/event-stream";
@@ -93,7 +93,7 @@ struct Events {
     /// The receive in progress.
     receiving: Option<BoxFuture<'static, Result<Received, Error>>>,
     /// Received messages that were not yet passed to the connection.
-    outgoing: Option<Outgoing>,
+    outgoing: Option<UnsentDeliveries>,
     ended: bool,
 }
 
@@ -102,7 +102,7 @@ impl Events {
     async fn next(&mut self) -> Option<Event> {
         let draining = self.shared.processor.draining().clone();
         while !self.ended {
-            if let Some(leased) = self.outgoing.as_mut().and_then(Outgoing::next) {
+            if let Some(leased) = self.outgoing.as_mut().and_then(UnsentDeliveries::next) {
                 return Some(self.event(leased));
             }
             tokio::select! {
@@ -142,7 +142,8 @@ impl Events {
                 let undelivered = Undelivered { topic, group, deliveries };
                 let mut charge = self.caller.charge.lock();
                 let processor = &self.shared.processor;
-                self.outgoing = Some(Outgoing::new(processor, undelivered, &mut charge, message::size_hint));
+                self.outgoing =
+                    Some(UnsentDeliveries::new(processor, undelivered, &mut charge, message::size_hint));
             }
             Received::NoMatch => tokio::time::sleep(NO_MATCH_DELAY).await,
             Received::Nothing => {}

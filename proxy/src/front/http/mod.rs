@@ -54,11 +54,11 @@ use tower_service::Service;
 
 use crate::context::EntryPoint;
 use crate::error::{Error, ErrorKind};
-use crate::front::face::Face;
 use crate::front::port::{
-    Budget, Charge, Connection, ConnectionBudget, Greeting, Protocol, Recognition, Refused, Stream,
-    TransportConfig, Web, WebBody, WebPeer, drained,
+    Budget, Charge, Connection, ConnectionBudget, ConnectionStart, Protocol, Recognition, Refused, Stream,
+    TransportConfig, Web, WebBody, WebPeer, wait_until_drained,
 };
+use crate::front::served_entry::ServedEntry;
 use crate::processor::Processor;
 use call::RequestInfo;
 pub use config::HttpConfig;
@@ -106,15 +106,15 @@ impl Server {
 
     /// Creates the front end of a port.
     #[must_use]
-    pub fn at(&self, face: &Face, (transport, budget): (TransportConfig, Arc<Budget>)) -> Entry {
+    pub fn at(&self, served: &ServedEntry, (transport, budget): (TransportConfig, Arc<Budget>)) -> Entry {
         let shared = Shared {
             processor: self.processor.clone(),
             config: self.config.clone(),
             transport: transport.clone(),
-            entry: face.entry.clone(),
+            entry: served.entry.clone(),
             streams: self.streams.clone(),
         };
-        let router = openapi::router(face, &self.config).with_state(Arc::new(shared));
+        let router = openapi::router(served, &self.config).with_state(Arc::new(shared));
         Entry { router, budget, transport }
     }
 }
@@ -174,8 +174,8 @@ impl Protocol for Entry {
         Some(ALPN)
     }
 
-    fn recognize(&self, greeting: Greeting<'_>) -> Recognition {
-        recognize(greeting)
+    fn recognize(&self, start: ConnectionStart<'_>) -> Recognition {
+        recognize(start)
     }
 
     fn refusal(&self, refused: Refused) -> Vec<u8> {
@@ -218,7 +218,7 @@ impl Protocol for Entry {
                 http1.as_mut().graceful_shutdown();
                 tokio::select! {
                     ended = http1.as_mut() => ended,
-                    () = drained(&calls, &budget) => return Ok(()),
+                    () = wait_until_drained(&calls, &budget) => return Ok(()),
                 }
             }
         };
@@ -227,7 +227,7 @@ impl Protocol for Entry {
 }
 
 // A request begins with a method and a space.
-fn recognize(Greeting { first, alpn, .. }: Greeting<'_>) -> Recognition {
+fn recognize(ConnectionStart { first, alpn, .. }: ConnectionStart<'_>) -> Recognition {
     if alpn.is_some_and(|protocol| protocol != ALPN) {
         return Recognition::No;
     }
@@ -261,8 +261,8 @@ mod tests {
             for (alpn, expected) in
                 [(None, expected), (Some(ALPN), expected), (Some(&b"h2"[..]), Recognition::No)]
             {
-                let greeting = Greeting { first, encrypted: alpn.is_some(), alpn };
-                assert_eq!(recognize(greeting), expected, "{}", first.escape_ascii());
+                let start = ConnectionStart { first, encrypted: alpn.is_some(), alpn };
+                assert_eq!(recognize(start), expected, "{}", first.escape_ascii());
             }
         }
     }

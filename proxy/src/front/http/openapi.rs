@@ -16,7 +16,7 @@ use super::message::NewMessage;
 use super::problem::Problem;
 use super::send::{Receipt, SendResults};
 use super::{Shared, admin, events, receive, send, settle};
-use crate::front::face::Face;
+use crate::front::served_entry::ServedEntry;
 
 /// One message, or several.
 #[derive(ToSchema)]
@@ -52,8 +52,8 @@ pub(super) enum ReceiptOrResults {
 struct Description;
 
 /// The routes of a port, with a description of these routes.
-pub(super) fn router(face: &Face, config: &HttpConfig) -> Router<Arc<Shared>> {
-    let (router, description) = routes(face).split_for_parts();
+pub(super) fn router(served: &ServedEntry, config: &HttpConfig) -> Router<Arc<Shared>> {
+    let (router, description) = routes(served).split_for_parts();
     let description = Arc::new(description.to_json().unwrap_or_default());
     let router = router
         .route(
@@ -69,7 +69,7 @@ pub(super) fn router(face: &Face, config: &HttpConfig) -> Router<Arc<Shared>> {
             Problem::http(StatusCode::METHOD_NOT_ALLOWED, format!("{} does not support {method}", uri.path()))
         });
     #[cfg(feature = "console")]
-    let router = match face.administration && config.console {
+    let router = match served.administration && config.console {
         true => router.merge(super::console::router()),
         false => router,
     };
@@ -79,7 +79,7 @@ pub(super) fn router(face: &Face, config: &HttpConfig) -> Router<Arc<Shared>> {
     }
 }
 
-fn routes(face: &Face) -> OpenApiRouter<Arc<Shared>> {
+fn routes(served: &ServedEntry) -> OpenApiRouter<Arc<Shared>> {
     let mut description = Description::openapi();
     let basic = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Basic).build());
     description.components.get_or_insert_default().add_security_scheme("basic", basic);
@@ -87,7 +87,7 @@ fn routes(face: &Face) -> OpenApiRouter<Arc<Shared>> {
     description.security =
         Some(vec![SecurityRequirement::default(), SecurityRequirement::new("basic", [""; 0])]);
     let mut router = OpenApiRouter::with_openapi(description);
-    if face.messaging {
+    if served.messaging {
         router = router
             .routes(routes!(send::send))
             .routes(routes!(send::recall))
@@ -98,7 +98,7 @@ fn routes(face: &Face) -> OpenApiRouter<Arc<Shared>> {
             .routes(routes!(settle::extend))
             .routes(routes!(settle::dead_letter));
     }
-    if face.administration {
+    if served.administration {
         router = router.merge(admin::routes());
     }
     router

@@ -20,7 +20,7 @@ use super::cloud_events::{self, ReceivedEvent};
 use super::message::{self, BodyFormat, ReceivedMessage};
 use super::problem::Problem;
 use super::{Shared, times};
-use crate::front::outgoing::Outgoing;
+use crate::front::unsent_deliveries::UnsentDeliveries;
 use crate::processor::{Expression, ReceiveCommand, Received, Undelivered};
 
 /// The default lease of a delivery.
@@ -134,7 +134,7 @@ pub(super) async fn receive(
     };
     let undelivered = Undelivered { topic, group, deliveries };
     let outgoing =
-        Outgoing::new(&shared.processor, undelivered, &mut caller.charge.lock(), message::size_hint);
+        UnsentDeliveries::new(&shared.processor, undelivered, &mut caller.charge.lock(), message::size_hint);
     let format = if as_events { AnswerFormat::Events } else { AnswerFormat::Messages(params.bodies) };
     let content_type = if as_events { cloud_events::BATCH_JSON } else { "application/json" };
     let mut response =
@@ -162,7 +162,7 @@ enum NextPart {
 
 /// The body of the answer. Each message is written when the connection is ready for it.
 struct ReceiveBody {
-    outgoing: Outgoing,
+    outgoing: UnsentDeliveries,
     format: AnswerFormat,
     part: NextPart,
 }

@@ -1,34 +1,36 @@
-//! Bounds the number of series: whoever may create topics or groups must not fill the memory of Prometheus.
+//! Decides which topics and groups have metric series of their own, and sums up the others. Clients that may create
+//! topics or groups must not fill the memory of Prometheus.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 
-/// The labels of the series for all that have none of their own. It is no legal name of a topic or a group.
+/// The label of the series that sums up all topics or groups without series of their own. No topic or group can have
+/// this name.
 pub(super) const OTHER: &str = "(other)";
 
-/// Values that can be shown together.
-pub(super) trait Sum: Default {
+/// The values of a series, which can be added to those of another one.
+pub(super) trait SeriesValue: Default {
     fn add(&mut self, other: &Self);
 
-    /// Which values are of more interest.
+    /// The names with the largest weights get series of their own.
     fn weight(&self) -> i64;
 }
 
-/// Which names have series of their own. They keep them as long as they exist, so that series don't come and go, and
-/// nobody can oust what an operator looks at by creating others.
-pub(super) struct Shown<const N: usize> {
+/// The names that have series of their own: at most `max`. A name keeps its series as long as it exists. So series
+/// don't come and go, and new topics or groups can't displace those that an operator watches.
+pub(super) struct SeriesCap<const N: usize> {
     max: usize,
     names: HashSet<[String; N]>,
 }
 
-impl<const N: usize> Shown<N> {
+impl<const N: usize> SeriesCap<N> {
     pub(super) fn new(max: usize) -> Self {
         Self { max, names: HashSet::new() }
     }
 
-    /// The lines that have series of their own, by name, and then the sum of the others if there are any. Lines of the same
-    /// name, which several clusters may have, are one.
-    pub(super) fn cap<V: Sum>(&mut self, lines: Vec<([String; N], V)>) -> Vec<([String; N], V)> {
+    /// Returns the lines that get series of their own, sorted by name, and then the sum of the others if there are any.
+    /// Lines of the same name, which several clusters may have, are added up.
+    pub(super) fn apply<V: SeriesValue>(&mut self, lines: Vec<([String; N], V)>) -> Vec<([String; N], V)> {
         let mut by_name: BTreeMap<_, V> = BTreeMap::new();
         for (names, value) in lines {
             by_name.entry(names).or_default().add(&value);
@@ -38,12 +40,12 @@ impl<const N: usize> Shown<N> {
             let rank = |names, value: &V| (Reverse(self.names.contains(names)), Reverse(value.weight()));
             rank(a, value).cmp(&rank(b, other)).then_with(|| a.cmp(b))
         });
-        let rest = lines.split_off(self.max.min(lines.len()));
+        let others = lines.split_off(self.max.min(lines.len()));
         self.names = lines.iter().map(|(names, _)| names.clone()).collect();
         lines.sort_by(|(a, _), (b, _)| a.cmp(b));
-        if !rest.is_empty() {
+        if !others.is_empty() {
             let mut sum = V::default();
-            rest.iter().for_each(|(_, value)| sum.add(value));
+            others.iter().for_each(|(_, value)| sum.add(value));
             lines.push((std::array::from_fn(|_| OTHER.to_owned()), sum));
         }
         lines
@@ -54,7 +56,7 @@ impl<const N: usize> Shown<N> {
 mod tests {
     use super::*;
 
-    impl Sum for i64 {
+    impl SeriesValue for i64 {
         fn add(&mut self, other: &Self) {
             *self += other;
         }
@@ -69,17 +71,17 @@ mod tests {
     }
 
     #[test]
-    fn the_biggest_have_series_of_their_own_and_keep_them() {
-        let mut shown = Shown::new(2);
+    fn the_largest_get_series_of_their_own_and_keep_them() {
+        let mut cap = SeriesCap::new(2);
         assert_eq!(
-            shown.cap(lines(&[("a", 1), ("b", 5), ("c", 3), ("d", 1)])),
+            cap.apply(lines(&[("a", 1), ("b", 5), ("c", 3), ("d", 1)])),
             lines(&[("b", 5), ("c", 3), ("(other)", 2)])
         );
         assert_eq!(
-            shown.cap(lines(&[("a", 9), ("b", 0), ("c", 0)])),
+            cap.apply(lines(&[("a", 9), ("b", 0), ("c", 0)])),
             lines(&[("b", 0), ("c", 0), ("(other)", 9)])
         );
-        assert_eq!(shown.cap(lines(&[("c", 0), ("a", 4), ("a", 5)])), lines(&[("a", 9), ("c", 0)]));
-        assert_eq!(Shown::new(0).cap(lines(&[("a", 1)])), lines(&[("(other)", 1)]));
+        assert_eq!(cap.apply(lines(&[("c", 0), ("a", 4), ("a", 5)])), lines(&[("a", 9), ("c", 0)]));
+        assert_eq!(SeriesCap::new(0).apply(lines(&[("a", 1)])), lines(&[("(other)", 1)]));
     }
 }

@@ -1,4 +1,4 @@
-//! Which metrics there are: names, labels and what they mean.
+//! The metrics of the proxy: their names, labels and help texts.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use super::Sources;
 use super::cap::OTHER;
 use super::gatherer::{Gathered, Gatherer, GroupLine};
 use super::process;
-use super::text::{Format, Metrics, NONE};
+use super::text::{Format, Metrics, NO_LABELS};
 use crate::layer::{OperationCounts, QuotaStatus};
 use crate::processor::SoftState;
 
-/// What is shown to a scrape.
+/// Answers scrapes with the metrics of all sources.
 pub(super) struct Exposition {
     sources: Sources,
     gatherer: Arc<Gatherer>,
@@ -27,12 +27,12 @@ impl Exposition {
         Self { sources, gatherer, started: SystemTime::now() }
     }
 
-    /// All metrics.
+    /// Encodes all metrics.
     ///
     /// # Errors
-    /// Never, as far as is known.
-    pub(super) async fn text(&self, format: Format) -> Result<String, fmt::Error> {
-        let gathered = self.gatherer.now().await;
+    /// The encoder's error. No cause is known.
+    pub(super) async fn encode(&self, format: Format) -> Result<String, fmt::Error> {
+        let gathered = self.gatherer.latest().await;
         let Sources { requests, ports, budget, access_log, message_trace, processor } = &self.sources;
         let clusters = processor.health().borrow().clone();
         format.write(Scrape {
@@ -66,7 +66,7 @@ impl Exposition {
     }
 }
 
-/// What one scrape shows.
+/// The values that one scrape returns.
 #[derive(Debug)]
 struct Scrape {
     operations: Vec<OperationCounts>,
@@ -75,8 +75,9 @@ struct Scrape {
     held_bytes: u64,
     refused_calls: [(&'static str, u64); 4],
     quotas: Vec<QuotaStatus>,
-    /// Lines of the access log that were written, and dropped.
+    /// Lines of the access log that were written and dropped. `None` if it is off.
     log_lines: Option<(u64, u64)>,
+    /// Records of message trace that were written and dropped. `None` if it is off.
     trace_records: Option<(u64, u64)>,
     soft_state: SoftState,
     clusters: Vec<(String, u64)>,
@@ -116,54 +117,54 @@ impl Scrape {
         });
         metrics.counter(
             "rocketmq_thin_proxy_requests",
-            "Requests of clients that have ended, by code: ok, cancelled, or why they failed.",
+            "Finished requests of clients, by code: ok, cancelled, or the reason of the failure.",
             ended,
         )?;
         metrics.gauge(
             "rocketmq_thin_proxy_requests_in_flight",
-            "Requests that are not answered yet. Those of receive and pull are mostly long polls.",
+            "Requests that are not answered yet. Requests of receive and pull are mostly long polls.",
             self.operations.iter().map(|counts| (labels(counts), counts.in_flight)),
         )?;
         metrics.histogram(
             "rocketmq_thin_proxy_request_duration_seconds",
-            "Time from when a request came in until its answer was ready, long polls included.",
+            "Time between the arrival of a request and its answer, including long polls.",
             self.operations.iter().map(|counts| (labels(counts), counts.duration.clone())),
         )?;
         metrics.counter(
             "rocketmq_thin_proxy_refusals",
-            "Requests that access control or a limit has refused before they were carried out.",
+            "Requests that access control or a limit refused before they were carried out.",
             self.refusals.iter().map(|(reason, count)| ([("reason", *reason)], *count)),
         )?;
         let quotas = || self.quotas.iter().map(|status| ([("quota", status.quota.name.as_str())], status));
         metrics.counter(
             "rocketmq_thin_proxy_quota_refused",
-            "Requests that a quota has refused since it was set.",
+            "Requests that a quota refused since it was set.",
             quotas().map(|(labels, status)| (labels, status.refused)),
         )?;
         metrics.counter(
             "rocketmq_thin_proxy_quota_delayed",
-            "Requests that a quota has delayed since it was set.",
+            "Requests that a quota delayed since it was set.",
             quotas().map(|(labels, status)| (labels, status.delayed)),
         )?;
         metrics.counter(
             "rocketmq_thin_proxy_access_log_lines",
             "Lines of the access log that were written.",
-            self.log_lines.iter().map(|(written, _)| (NONE, *written)),
+            self.log_lines.iter().map(|(written, _)| (NO_LABELS, *written)),
         )?;
         metrics.counter(
             "rocketmq_thin_proxy_access_log_dropped",
             "Lines of the access log that were dropped, because the disk was too slow or full.",
-            self.log_lines.iter().map(|(_, dropped)| (NONE, *dropped)),
+            self.log_lines.iter().map(|(_, dropped)| (NO_LABELS, *dropped)),
         )?;
         metrics.counter(
             "rocketmq_thin_proxy_message_trace_records",
             "Records of message trace that were written.",
-            self.trace_records.iter().map(|(written, _)| (NONE, *written)),
+            self.trace_records.iter().map(|(written, _)| (NO_LABELS, *written)),
         )?;
         metrics.counter(
             "rocketmq_thin_proxy_message_trace_dropped",
             "Records of message trace that were dropped, because the broker was too slow or refused them.",
-            self.trace_records.iter().map(|(_, dropped)| (NONE, *dropped)),
+            self.trace_records.iter().map(|(_, dropped)| (NO_LABELS, *dropped)),
         )
     }
 
@@ -178,7 +179,7 @@ impl Scrape {
         )?;
         metrics.counter(
             "rocketmq_thin_proxy_message_bytes_in",
-            "Bytes of their bodies.",
+            "Body bytes of the messages of sends that succeeded.",
             sends().map(|counts| (labels(counts), counts.carried.bytes as u64)),
         )?;
         metrics.counter(
@@ -188,12 +189,12 @@ impl Scrape {
         )?;
         metrics.counter(
             "rocketmq_thin_proxy_message_bytes_out",
-            "Bytes of their bodies.",
+            "Body bytes of the messages that were handed to clients, repetitions included.",
             answers().map(|counts| (labels(counts), counts.answered.bytes as u64)),
         )?;
         metrics.counter(
             "rocketmq_thin_proxy_deliveries_settled",
-            "Deliveries that requests have acknowledged, extended or moved to dead letters.",
+            "Deliveries that requests acknowledged, extended or moved to dead letters.",
             settles
                 .filter(|counts| counts.carried.messages > 0)
                 .map(|counts| (labels(counts), counts.carried.messages as u64)),
@@ -217,42 +218,42 @@ impl Scrape {
         });
         metrics.counter(
             "rocketmq_thin_proxy_connections_refused",
-            "Connections that were refused, by the limit in [transport] that they were above.",
+            "Connections that were refused, by the limit in [transport] that was reached.",
             refused,
         )?;
         metrics.gauge(
             "rocketmq_thin_proxy_held_bytes",
-            "Bytes of requests and unsent answers in memory, as [transport] limits them.",
-            [(NONE, self.held_bytes)],
+            "Bytes of requests and unsent answers in memory, which [transport] limits.",
+            [(NO_LABELS, self.held_bytes)],
         )?;
         metrics.counter(
             "rocketmq_thin_proxy_calls_refused",
-            "Calls that were refused before they were read, by the limit in [transport]; evicted are those that did not arrive completely while others needed the memory.",
+            "Calls that were refused before they were read completely, by the limit in [transport] that was reached. Evicted calls arrived too slowly, and their memory was needed for others.",
             self.refused_calls.map(|(limit, count)| ([("limit", limit)], count)),
         )?;
         metrics.gauge(
             "rocketmq_thin_proxy_clients",
-            "Clients that gave a sign of life lately.",
-            [(NONE, soft_state.clients)],
+            "Clients that are connected or sent a heartbeat recently.",
+            [(NO_LABELS, soft_state.clients)],
         )?;
         metrics.gauge(
             "rocketmq_thin_proxy_renewed_leases",
             "Leases that this proxy renews for clients.",
-            [(NONE, soft_state.renewed_leases)],
+            [(NO_LABELS, soft_state.renewed_leases)],
         )?;
         metrics.counter(
             "rocketmq_thin_proxy_lease_renewals",
             "Leases that were renewed.",
-            [(NONE, soft_state.renewals)],
+            [(NO_LABELS, soft_state.renewals)],
         )?;
         metrics.counter(
             "rocketmq_thin_proxy_lease_renewal_failures",
             "Renewals of leases that have failed.",
-            [(NONE, soft_state.failed_renewals)],
+            [(NO_LABELS, soft_state.failed_renewals)],
         )?;
         metrics.gauge(
             "rocketmq_thin_proxy_cluster_up",
-            "Whether the cluster can be used: 1, or 0.",
+            "1 if the cluster can be used, otherwise 0.",
             self.clusters.iter().map(|(name, up)| ([("cluster", name.as_str())], *up)),
         )
     }
@@ -265,28 +266,32 @@ impl Scrape {
             "Messages that a topic holds, consumed or not.",
             topics().map(|(labels, line)| (labels, line.messages)),
         )?;
-        // A sum would shrink when a topic is deleted, which means a restart for a counter.
+        // The series of the other topics is left out: its sum shrinks when a topic is deleted, which a counter must not
+        // do.
         metrics.counter(
             "rocketmq_thin_proxy_topic_messages_stored",
-            "Messages that were ever stored in a topic.",
+            "Messages stored in a topic since it was created.",
             topics()
                 .filter(|([(_, topic)], _)| *topic != OTHER)
                 .map(|(labels, line)| (labels, u64::try_from(line.stored).unwrap_or_default())),
         )?;
         metrics.gauge(
             "rocketmq_thin_proxy_topic_bytes",
-            "Bytes of the messages that a topic holds; estimated if there are many.",
+            "Bytes of the messages that a topic holds. Estimated if there are many.",
             topics().filter_map(|(labels, line)| Some((labels, line.bytes?))),
         )?;
         metrics.gauge(
             "rocketmq_thin_proxy_topic_oldest_message_timestamp_seconds",
-            "When the oldest message of a topic was stored.",
+            "Time at which the oldest message of a topic was stored.",
             topics().filter_map(|(labels, line)| Some((labels, seconds(line.oldest?)))),
         )?;
         metrics.gauge(
             "rocketmq_thin_proxy_dead_letters",
             "Dead letters of a group that are stored.",
-            self.gathered.letters.iter().map(|([group], line)| ([("group", group.as_str())], line.messages)),
+            self.gathered
+                .dead_letters
+                .iter()
+                .map(|([group], line)| ([("group", group.as_str())], line.messages)),
         )
     }
 
@@ -312,7 +317,7 @@ impl Scrape {
         )?;
         metrics.gauge(
             "rocketmq_thin_proxy_group_retry_messages",
-            "Messages whose lease is over and that the next receive gets again.",
+            "Messages whose lease has expired and that are delivered again to the next receive.",
             known(|line| line.retry),
         )?;
         metrics.gauge(
@@ -322,7 +327,7 @@ impl Scrape {
         )?;
         metrics.gauge(
             "rocketmq_thin_proxy_group_oldest_unsettled_timestamp_seconds",
-            "When the oldest message was stored that a group has not settled.",
+            "Time at which the oldest message that a group has not settled was stored.",
             lines().filter_map(|(labels, line)| Some((labels, seconds(line.oldest?)))),
         )
     }
@@ -331,28 +336,28 @@ impl Scrape {
         let Some(disk) = &self.gathered.disk else { return Ok(()) };
         metrics.gauge(
             "rocketmq_thin_proxy_store_bytes",
-            "Bytes that the store takes on the disk, by kind.",
+            "Bytes that the store uses on the disk, by kind.",
             disk.usage.iter().map(|(kind, bytes)| ([("kind", kind.as_str())], *bytes)),
         )?;
         metrics.gauge(
             "rocketmq_thin_proxy_store_disk_free_bytes",
-            "Bytes that the file system of the store has left.",
-            [(NONE, disk.free_bytes)],
+            "Free bytes of the file system of the store.",
+            [(NO_LABELS, disk.free_bytes)],
         )?;
         metrics.gauge(
             "rocketmq_thin_proxy_store_disk_size_bytes",
             "The size of the file system of the store.",
-            [(NONE, disk.total_bytes)],
+            [(NO_LABELS, disk.total_bytes)],
         )?;
         metrics.gauge(
             "rocketmq_thin_proxy_store_writable",
-            "Whether messages can be stored: 1, or 0.",
-            [(NONE, u64::from(disk.failure.is_none()))],
+            "1 if messages can be stored, otherwise 0.",
+            [(NO_LABELS, u64::from(disk.failure.is_none()))],
         )?;
         metrics.histogram(
             "rocketmq_thin_proxy_store_write_duration_seconds",
-            "Time to write messages to the disk; with flush = sync, the fsync included. Sends at the same time share a write.",
-            [(NONE, disk.writes.clone())],
+            "Time to write messages to the disk, including the fsync if flush is sync. Concurrent sends share a write.",
+            [(NO_LABELS, disk.writes.clone())],
         )
     }
 
@@ -360,17 +365,17 @@ impl Scrape {
         let gathered = || self.gathered.finished.into_iter();
         metrics.gauge(
             "rocketmq_thin_proxy_gathered_timestamp_seconds",
-            "When the metrics of topics, groups and the store were gathered that are shown.",
-            gathered().map(|(finished, _)| (NONE, seconds(finished))),
+            "Time at which the current metrics of topics, groups and the store were gathered.",
+            gathered().map(|(finished, _)| (NO_LABELS, seconds(finished))),
         )?;
         metrics.gauge(
             "rocketmq_thin_proxy_gather_duration_seconds",
-            "How long that took.",
-            gathered().map(|(_, took)| (NONE, took.as_secs_f64())),
+            "Time that the last gathering of the metrics of topics, groups and the store took.",
+            gathered().map(|(_, took)| (NO_LABELS, took.as_secs_f64())),
         )?;
         metrics.gauge(
             "rocketmq_thin_proxy_gather_failed",
-            "Whether these metrics could not be gathered the last time: 0, or 1.",
+            "1 if the last gathering of this part failed, otherwise 0.",
             ["topics", "groups", "disk"].map(|part| {
                 let failed = self.gathered.failed.contains(&part);
                 ([("part", part)], u64::from(failed))
@@ -383,13 +388,21 @@ impl Scrape {
         )?;
         metrics.gauge(
             "process_start_time_seconds",
-            "When the process started.",
-            [(NONE, seconds(self.started))],
+            "Time at which the process started.",
+            [(NO_LABELS, seconds(self.started))],
         )?;
         let Some(usage) = process::usage() else { return Ok(()) };
-        metrics.counter_of_seconds("process_cpu_seconds", "Processor time.", usage.cpu_seconds)?;
-        metrics.gauge("process_resident_memory_bytes", "Memory.", [(NONE, usage.resident_bytes)])?;
-        metrics.gauge("process_threads", "Threads.", [(NONE, usage.threads)])
+        metrics.seconds_counter(
+            "process_cpu_seconds",
+            "Processor time of the process.",
+            usage.cpu_seconds,
+        )?;
+        metrics.gauge(
+            "process_resident_memory_bytes",
+            "Resident memory of the process.",
+            [(NO_LABELS, usage.resident_bytes)],
+        )?;
+        metrics.gauge("process_threads", "Threads of the process.", [(NO_LABELS, usage.threads)])
     }
 }
 

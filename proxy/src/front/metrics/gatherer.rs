@@ -1,7 +1,7 @@
-//! What has to be asked for: topics, groups and the disk.
+//! Gathers the statistics of topics, groups and the disk, which have to be queried from the backend.
 //!
-//! Scrapes that come together share one gathering. The next one begins only after a pause that is long compared with it, so that
-//! scrapes never keep the broker busy; until then, scrapes show what the last one has found.
+//! Concurrent scrapes share one gathering. The next gathering begins only after a pause that is a multiple of its
+//! length, so that scrapes never keep the broker busy. Until then, scrapes return the result of the last gathering.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -10,62 +10,61 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::cap::{Shown, Sum};
+use super::cap::{SeriesCap, SeriesValue};
 use crate::error::{Error, ErrorKind};
 use crate::processor::Processor;
 use crate::service::{DiskStats, GroupTopicStats, TopicStats, names};
 
-/// How long a scrape waits for a gathering.
+/// How long a scrape waits for a gathering in progress.
 const MAX_WAIT: Duration = Duration::from_secs(2);
-/// The least time between the end of a gathering and the begin of the next one, as a multiple of how long it took, and
-/// in all.
+/// The shortest pause between two gatherings: this multiple of the length of the last one, and at least `MIN_PAUSE`.
 const PAUSE_FACTOR: u32 = 9;
 const MIN_PAUSE: Duration = Duration::from_secs(1);
-/// So many topics, or groups, may fail before the others are left out.
+/// The number of failed topics, or groups, after which the others are not queried.
 const MAX_FAILURES: usize = 3;
 
-/// Gathers when there are scrapes.
+/// Gathers statistics when there are scrapes.
 pub(super) struct Gatherer {
     processor: Arc<Processor>,
     state: Mutex<State>,
-    found: watch::Sender<Arc<Gathered>>,
+    latest: watch::Sender<Arc<Gathered>>,
 }
 
 struct State {
     running: bool,
-    /// When the next gathering may begin.
+    /// When the next gathering may begin. `None` before the first one.
     not_before: Option<Instant>,
-    topics: Shown<1>,
-    letters: Shown<1>,
-    groups: Shown<2>,
+    topics: SeriesCap<1>,
+    dead_letters: SeriesCap<1>,
+    groups: SeriesCap<2>,
 }
 
-/// What was found. A part that could not be asked for is empty.
+/// The result of a gathering. A part that could not be queried is empty.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
-    /// When it was found, and how long that took. `None` if nothing was gathered yet.
+    /// When the gathering ended, and how long it took. `None` before the first one.
     pub(super) finished: Option<(SystemTime, Duration)>,
     pub(super) topics: Vec<([String; 1], TopicLine)>,
     /// Dead letters by group.
-    pub(super) letters: Vec<([String; 1], TopicLine)>,
+    pub(super) dead_letters: Vec<([String; 1], TopicLine)>,
     /// By group and topic.
     pub(super) groups: Vec<([String; 2], GroupLine)>,
     pub(super) disk: Option<DiskStats>,
-    /// The parts that failed.
+    /// The names of the parts that could not be queried: `topics`, `groups` or `disk`.
     pub(super) failed: Vec<&'static str>,
 }
 
-/// What a topic holds.
+/// The statistics of a topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct TopicLine {
     pub(super) messages: i64,
-    /// Messages that were ever stored.
+    /// Messages stored since the topic was created.
     pub(super) stored: i64,
     pub(super) bytes: Option<u64>,
     pub(super) oldest: Option<SystemTime>,
 }
 
-/// How far a group has got in a topic.
+/// The progress of a group in a topic.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct GroupLine {
     pub(super) lag: i64,
@@ -80,27 +79,29 @@ impl Gatherer {
         let state = State {
             running: false,
             not_before: None,
-            topics: Shown::new(max_series),
-            letters: Shown::new(max_series),
-            groups: Shown::new(max_series),
+            topics: SeriesCap::new(max_series),
+            dead_letters: SeriesCap::new(max_series),
+            groups: SeriesCap::new(max_series),
         };
-        Arc::new(Self { processor, state: Mutex::new(state), found: watch::Sender::default() })
+        Arc::new(Self { processor, state: Mutex::new(state), latest: watch::Sender::default() })
     }
 
-    /// What is known now. Gathers if it may have changed.
-    pub(super) async fn now(self: &Arc<Self>) -> Arc<Gathered> {
-        let mut found = self.found.subscribe();
+    /// The newest result. Begins a gathering if the pause since the last one is over, and waits for it for up to
+    /// [`MAX_WAIT`].
+    pub(super) async fn latest(self: &Arc<Self>) -> Arc<Gathered> {
+        let mut latest = self.latest.subscribe();
         if self.begin() {
             let this = self.clone();
-            // It goes on if the scrape gives up.
+            // It continues if the scrape is cancelled.
             tokio::spawn(async move { this.run().await });
         }
         if self.state.lock().running {
-            let _ = timeout(MAX_WAIT, found.changed()).await;
+            let _ = timeout(MAX_WAIT, latest.changed()).await;
         }
-        found.borrow().clone()
+        latest.borrow().clone()
     }
 
+    /// Decides whether the caller shall run a gathering now.
     fn begin(&self) -> bool {
         let mut state = self.state.lock();
         let begins = !state.running && state.not_before.is_none_or(|at| at <= Instant::now());
@@ -109,8 +110,8 @@ impl Gatherer {
     }
 
     async fn run(&self) {
-        // Also if it panics or is cancelled.
-        let _running = Running(self);
+        // Resets `running` even if this panics or is cancelled.
+        let _running = ResetRunning(self);
         let draining = self.processor.draining().clone();
         draining.run_until_cancelled(self.gather()).await;
     }
@@ -120,15 +121,15 @@ impl Gatherer {
         let mut failed = Vec::new();
         let mut part = |name: &'static str, error: &Error| {
             if error.kind != ErrorKind::NotImplemented {
-                tracing::debug!(%error, "metrics of {name} can't be gathered");
+                tracing::debug!(%error, "failed to gather the metrics of {name}");
                 failed.push(name);
             }
         };
-        let mut found = Found::default();
-        if let Err(error) = self.topics(&mut found).await {
+        let mut lines = Lines::default();
+        if let Err(error) = self.add_topics(&mut lines).await {
             part("topics", &error);
         }
-        if let Err(error) = self.groups(&mut found).await {
+        if let Err(error) = self.add_groups(&mut lines).await {
             part("groups", &error);
         }
         let disk = self.processor.disk_stats().await.inspect_err(|error| part("disk", error)).ok();
@@ -137,20 +138,23 @@ impl Gatherer {
         state.not_before = Some(Instant::now() + (took * PAUSE_FACTOR).max(MIN_PAUSE));
         let gathered = Gathered {
             finished: Some((SystemTime::now(), took)),
-            topics: state.topics.cap(found.topics),
-            letters: state.letters.cap(found.letters),
-            groups: state.groups.cap(found.groups),
+            topics: state.topics.apply(lines.topics),
+            dead_letters: state.dead_letters.apply(lines.dead_letters),
+            groups: state.groups.apply(lines.groups),
             disk,
             failed,
         };
-        // Before the scrapes are woken, so that none of them waits for another gathering.
+        // This comes before the scrapes are woken, so that none of them waits for another gathering.
         state.running = false;
         drop(state);
-        self.found.send_replace(Arc::new(gathered));
+        self.latest.send_replace(Arc::new(gathered));
     }
 
-    /// Adds the topics. Fails if some are missing.
-    async fn topics(&self, found: &mut Found) -> Result<(), Error> {
+    /// Adds the lines of all topics.
+    ///
+    /// # Errors
+    /// The first failure. The lines of other topics may be there.
+    async fn add_topics(&self, lines: &mut Lines) -> Result<(), Error> {
         let mut names: Vec<_> = self.processor.topics().await?.into_iter().map(|topic| topic.name).collect();
         names.dedup();
         let mut failures = Failures::default();
@@ -159,11 +163,11 @@ impl Gatherer {
                 Ok(stats) => {
                     let line = TopicLine::from(&stats);
                     match names::group_of_dead_letters(&name) {
-                        Some(group) => found.letters.push(([group.to_owned()], line)),
-                        None => found.topics.push(([name], line)),
+                        Some(group) => lines.dead_letters.push(([group.to_owned()], line)),
+                        None => lines.topics.push(([name], line)),
                     }
                 }
-                // It was deleted meanwhile.
+                // The topic was deleted after it was listed.
                 Err(error) if error.kind == ErrorKind::TopicNotFound => {}
                 Err(error) => failures.add(error)?,
             }
@@ -171,12 +175,15 @@ impl Gatherer {
         failures.first()
     }
 
-    /// Adds the groups. Fails if some are missing.
-    async fn groups(&self, found: &mut Found) -> Result<(), Error> {
+    /// Adds the lines of all groups.
+    ///
+    /// # Errors
+    /// The first failure. The lines of other groups may be there.
+    async fn add_groups(&self, lines: &mut Lines) -> Result<(), Error> {
         let mut failures = Failures::default();
         for group in self.processor.groups().await? {
             match self.processor.group_stats(&group.name, None).await {
-                Ok(stats) => found.groups.extend(stats.topics.iter().map(|stats| {
+                Ok(stats) => lines.groups.extend(stats.topics.iter().map(|stats| {
                     let names = [group.name.clone(), stats.topic.clone()];
                     (names, GroupLine::from(stats))
                 })),
@@ -188,37 +195,39 @@ impl Gatherer {
     }
 }
 
-/// What a gathering has found so far.
+/// The lines that a gathering has collected so far.
 #[derive(Default)]
-struct Found {
+struct Lines {
     topics: Vec<([String; 1], TopicLine)>,
-    letters: Vec<([String; 1], TopicLine)>,
+    dead_letters: Vec<([String; 1], TopicLine)>,
     groups: Vec<([String; 2], GroupLine)>,
 }
 
-/// What could not be asked for. One broken topic does not hide the others, but a broker that does not answer is not asked
-/// for each of its topics.
+/// The failures of a gathering. One failed topic does not hide the others, but after [`MAX_FAILURES`] the gathering
+/// stops: a broker that does not answer is not queried for each of its topics.
 #[derive(Default)]
 struct Failures(Vec<Error>);
 
 impl Failures {
-    /// Notes a failure.
+    /// Adds a failure.
     ///
     /// # Errors
-    /// The first one, if there are too many.
+    /// The first failure, if there are too many.
     fn add(&mut self, error: Error) -> Result<(), Error> {
         self.0.push(error);
         if self.0.len() < MAX_FAILURES { Ok(()) } else { Err(self.0.swap_remove(0)) }
     }
 
+    /// Returns the first failure as an error, if there is one.
     fn first(mut self) -> Result<(), Error> {
         if self.0.is_empty() { Ok(()) } else { Err(self.0.swap_remove(0)) }
     }
 }
 
-struct Running<'a>(&'a Gatherer);
+/// Marks the gathering as ended when dropped.
+struct ResetRunning<'a>(&'a Gatherer);
 
-impl Drop for Running<'_> {
+impl Drop for ResetRunning<'_> {
     fn drop(&mut self) {
         self.0.state.lock().running = false;
     }
@@ -248,7 +257,7 @@ impl From<&GroupTopicStats> for GroupLine {
     }
 }
 
-impl Sum for TopicLine {
+impl SeriesValue for TopicLine {
     fn add(&mut self, other: &Self) {
         self.messages += other.messages;
         self.stored += other.stored;
@@ -261,7 +270,7 @@ impl Sum for TopicLine {
     }
 }
 
-impl Sum for GroupLine {
+impl SeriesValue for GroupLine {
     fn add(&mut self, other: &Self) {
         self.lag += other.lag;
         self.in_flight = sum(self.in_flight, other.in_flight);
@@ -275,7 +284,7 @@ impl Sum for GroupLine {
     }
 }
 
-/// A value that is not known counts as none.
+/// The sum of the known values. `None` if neither is known.
 fn sum<T: std::ops::Add<Output = T>>(a: Option<T>, b: Option<T>) -> Option<T> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a + b),
@@ -283,6 +292,7 @@ fn sum<T: std::ops::Add<Output = T>>(a: Option<T>, b: Option<T>) -> Option<T> {
     }
 }
 
+/// The earlier of the known times. `None` if neither is known.
 fn earlier(a: Option<SystemTime>, b: Option<SystemTime>) -> Option<SystemTime> {
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),

@@ -3,7 +3,7 @@
 //! ```text
 //! connection -> one request -> gatherer (topics, groups, disk; at most one at a time) -> exposition (text)
 //! ```
-//! A connection carries one request and ends after a while, whatever its peer does.
+//! A connection carries one request, and is closed after 30 s at the latest.
 
 mod cap;
 mod config;
@@ -28,7 +28,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::timeout;
 
 use crate::front::port::{
-    Budget, Connection, Greeting, PortCounts, Protocol, Recognition, Refused, Stream, TransportConfig,
+    Budget, Connection, ConnectionStart, PortCounts, Protocol, Recognition, Refused, Stream, TransportConfig,
 };
 use crate::layer::{AccessLog, MessageTrace, RequestMetrics};
 use crate::processor::Processor;
@@ -41,44 +41,48 @@ const ALPN: &[u8] = b"http/1.1";
 const PATH: &str = "/metrics";
 /// How long a connection may take, from its first byte to the last byte of the answer.
 const MAX_EXCHANGE: Duration = Duration::from_secs(30);
-/// Bytes of a request's head. It is the least that hyper accepts.
+/// Bytes of a request's head. hyper accepts no lower limit.
 const MAX_HEAD: usize = 8192;
-/// Connections at a time. A new one replaces the oldest.
-const CONNECTIONS: usize = 16;
+/// Concurrent connections. A new one replaces the oldest.
+const MAX_CONNECTIONS: usize = 16;
 
 /// Serves the metrics of a proxy.
 pub struct MetricsServer {
     exposition: Arc<Exposition>,
 }
 
-/// What metrics are made of.
+/// The parts of the proxy from which metrics are read.
 pub struct Sources {
-    /// What was counted of requests.
+    /// The counters of requests.
     pub requests: Arc<RequestMetrics>,
     /// The ports by name.
     pub ports: Vec<(Arc<str>, Arc<PortCounts>)>,
-    /// What requests hold in memory.
+    /// The budget for the memory of requests.
     pub budget: Arc<Budget>,
-    /// The access log.
+    /// The access log, if it is on.
     pub access_log: Option<Arc<AccessLog>>,
-    /// Message trace.
+    /// Message trace, if it is on.
     pub message_trace: Option<Arc<MessageTrace>>,
-    /// The rest.
+    /// Topics, groups, quotas, clients and the store.
     pub processor: Arc<Processor>,
 }
 
 impl MetricsServer {
-    /// A front end that shows these.
+    /// Creates a front end that serves the metrics of these sources.
     #[must_use]
     pub fn new(sources: Sources, config: &MetricsConfig) -> Self {
         let gatherer = Gatherer::new(sources.processor.clone(), config.max_series);
         Self { exposition: Arc::new(Exposition::new(sources, gatherer)) }
     }
 
-    /// Bounds on connections, for a port that serves nothing else.
+    /// The limits on connections for a port that serves metrics alone.
     #[must_use]
     pub fn transport(transport: &TransportConfig) -> TransportConfig {
-        TransportConfig { connections: CONNECTIONS, connections_per_peer: CONNECTIONS, ..transport.clone() }
+        TransportConfig {
+            connections: MAX_CONNECTIONS,
+            connections_per_peer: MAX_CONNECTIONS,
+            ..transport.clone()
+        }
     }
 }
 
@@ -88,9 +92,9 @@ impl Protocol for MetricsServer {
         Some(ALPN)
     }
 
-    fn recognize(&self, greeting: Greeting<'_>) -> Recognition {
-        let other = greeting.alpn.is_some_and(|protocol| protocol != ALPN);
-        match greeting.first {
+    fn recognize(&self, start: ConnectionStart<'_>) -> Recognition {
+        let other = start.alpn.is_some_and(|protocol| protocol != ALPN);
+        match start.first {
             _ if other => Recognition::No,
             [] => Recognition::Undecided,
             [first, ..] if first.is_ascii_uppercase() => Recognition::Yes,
@@ -108,8 +112,8 @@ impl Protocol for MetricsServer {
             .into_bytes()
     }
 
-    // The calls of the connection are not tracked: it counts as idle, so that a newcomer replaces it if there are too
-    // many. A peer that does not read can't keep others out.
+    // The calls of the connection are not tracked. It counts as idle, so a new connection can replace it, and peers
+    // that do not read can't keep others out.
     async fn serve(&self, stream: Stream, connection: Connection) -> io::Result<()> {
         let service = service_fn(|request| self.answer(request));
         let mut http = http1::Builder::new();
@@ -124,17 +128,17 @@ impl Protocol for MetricsServer {
 
 impl MetricsServer {
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-        let told = match (request.uri().path(), request.method()) {
+        let answer = match (request.uri().path(), request.method()) {
             (PATH, &Method::GET | &Method::HEAD) => {
                 let format = Format::accepted(request.headers());
-                self.exposition.text(format).await.map(|text| (StatusCode::OK, format.content_type(), text))
+                self.exposition.encode(format).await.map(|text| (StatusCode::OK, format.content_type(), text))
             }
             (PATH, _) => Ok(plain(StatusCode::METHOD_NOT_ALLOWED, "GET /metrics")),
             _ => Ok(plain(StatusCode::NOT_FOUND, "GET /metrics")),
         };
-        let (status, content_type, text) = told.unwrap_or_else(|error| {
-            tracing::error!(%error, "metrics can't be written");
-            plain(StatusCode::INTERNAL_SERVER_ERROR, "metrics can't be written")
+        let (status, content_type, text) = answer.unwrap_or_else(|error| {
+            tracing::error!(%error, "failed to encode metrics");
+            plain(StatusCode::INTERNAL_SERVER_ERROR, "the metrics can't be encoded")
         });
         let mut response = Response::new(Full::new(Bytes::from(text)));
         *response.status_mut() = status;

@@ -1,4 +1,4 @@
-//! What the operating system says of this process.
+//! Reads the processor time and memory of this process from the operating system.
 
 /// Processor time and memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -8,7 +8,7 @@ pub(super) struct ProcessUsage {
     pub(super) threads: u64,
 }
 
-/// The usage now. `None` where the system has no `/proc`.
+/// The current usage. `None` if the operating system has no `/proc`.
 pub(super) fn usage() -> Option<ProcessUsage> {
     let ticks = rustix::param::clock_ticks_per_second();
     parse(&std::fs::read_to_string("/proc/self/stat").ok()?, ticks, rustix::param::page_size())
@@ -18,7 +18,7 @@ pub(super) fn usage() -> Option<ProcessUsage> {
 fn parse(stat: &str, ticks: u64, page: usize) -> Option<ProcessUsage> {
     let (_, rest) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_whitespace().collect();
-    // The manual counts from one, and two fields are gone.
+    // The manual counts fields from 1, and the first two are before `rest`.
     let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
     Some(ProcessUsage {
         cpu_seconds: (field(14)? + field(15)?) as f64 / ticks as f64,
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_of_the_system_is_read() {
+    fn a_stat_line_is_parsed() {
         let stat = "7 (a) b) S 1 7 7 0 -1 4194560 9 0 0 0 150 50 0 0 20 0 4 0 1000 9000000 300 18446744073709551615 1";
         let expected = ProcessUsage { cpu_seconds: 2.0, resident_bytes: 300 * 4096, threads: 4 };
         assert_eq!(parse(stat, 100, 4096), Some(expected));

@@ -1,4 +1,4 @@
-//! The two text formats, and metrics in them.
+//! Encodes metrics in the two text formats that Prometheus reads.
 
 use std::fmt;
 
@@ -12,17 +12,17 @@ use prometheus_client::registry::Registry;
 
 use crate::histogram::HistogramCounts;
 
-/// How metrics are written.
+/// The text format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
-    /// What Prometheus reads, and people.
+    /// Prometheus's text format. The default.
     Prometheus,
-    /// Its successor, for those that ask for it.
+    /// OpenMetrics, if the request accepts it.
     OpenMetrics,
 }
 
 impl Format {
-    /// The format that a request accepts.
+    /// The format for a request with these headers.
     pub(super) fn accepted(headers: &HeaderMap) -> Self {
         let accepted = headers.get_all(header::ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
         let mut types = accepted.flat_map(|value| value.split(','));
@@ -37,7 +37,7 @@ impl Format {
         }
     }
 
-    /// Writes what a collector tells.
+    /// Encodes the metrics of a collector.
     pub(super) fn write(self, collector: impl Collector) -> Result<String, fmt::Error> {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(collector));
@@ -50,49 +50,51 @@ impl Format {
     }
 }
 
-/// Writes metrics. Those without series are named all the same, so that people know what there is.
+/// Encodes metrics. A metric without series is encoded with its name and help text alone.
 pub(super) struct Metrics<'a>(pub(super) DescriptorEncoder<'a>);
 
 impl Metrics<'_> {
-    /// A metric that only grows. Its name ends with `_total`, which the library adds.
+    /// Encodes a counter. The library appends `_total` to its name.
     pub(super) fn counter<L: EncodeLabelSet>(
         &mut self,
         name: &str,
         help: &str,
         series: impl IntoIterator<Item = (L, u64)>,
     ) -> fmt::Result {
-        self.family(About { name, help, kind: MetricType::Counter }, series, |mut metric, value| {
+        self.family(Descriptor { name, help, kind: MetricType::Counter }, series, |mut metric, value| {
             metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
         })
     }
 
-    /// The same for seconds.
-    pub(super) fn counter_of_seconds(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
-        self.family(About { name, help, kind: MetricType::Counter }, [(NONE, value)], |mut metric, value| {
-            metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
-        })
+    /// Encodes a counter of seconds, without labels.
+    pub(super) fn seconds_counter(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+        self.family(
+            Descriptor { name, help, kind: MetricType::Counter },
+            [(NO_LABELS, value)],
+            |mut metric, value| metric.encode_counter::<NoLabelSet, _, u64>(&value, None),
+        )
     }
 
-    /// A metric that goes up and down.
+    /// Encodes a gauge.
     pub(super) fn gauge<L: EncodeLabelSet, V: EncodeGaugeValue>(
         &mut self,
         name: &str,
         help: &str,
         series: impl IntoIterator<Item = (L, V)>,
     ) -> fmt::Result {
-        self.family(About { name, help, kind: MetricType::Gauge }, series, |mut metric, value| {
+        self.family(Descriptor { name, help, kind: MetricType::Gauge }, series, |mut metric, value| {
             metric.encode_gauge(&value)
         })
     }
 
-    /// Durations by length.
+    /// Encodes a histogram of durations.
     pub(super) fn histogram<L: EncodeLabelSet>(
         &mut self,
         name: &str,
         help: &str,
         series: impl IntoIterator<Item = (L, HistogramCounts)>,
     ) -> fmt::Result {
-        self.family(About { name, help, kind: MetricType::Histogram }, series, |mut metric, value| {
+        self.family(Descriptor { name, help, kind: MetricType::Histogram }, series, |mut metric, value| {
             let (sum, count) = (value.sum, value.count());
             metric.encode_histogram::<NoLabelSet>(sum, count, &value.buckets, None)
         })
@@ -100,21 +102,21 @@ impl Metrics<'_> {
 
     fn family<L: EncodeLabelSet, V>(
         &mut self,
-        about: About<'_>,
+        descriptor: Descriptor<'_>,
         series: impl IntoIterator<Item = (L, V)>,
         encode: impl Fn(MetricEncoder<'_>, V) -> fmt::Result,
     ) -> fmt::Result {
-        let mut metric = self.0.encode_descriptor(about.name, about.help, None, about.kind)?;
+        let mut metric = self.0.encode_descriptor(descriptor.name, descriptor.help, None, descriptor.kind)?;
         series.into_iter().try_for_each(|(labels, value)| encode(metric.encode_family(&labels)?, value))
     }
 }
 
-/// What a metric is called, and what it means.
-struct About<'a> {
+/// The name, help text and type of a metric.
+struct Descriptor<'a> {
     name: &'a str,
     help: &'a str,
     kind: MetricType,
 }
 
-/// No labels.
-pub(super) const NONE: [(&str, &str); 0] = [];
+/// The labels of a metric with one series.
+pub(super) const NO_LABELS: [(&str, &str); 0] = [];

@@ -1,4 +1,5 @@
-//! From an accepted TCP connection to the protocol that serves it.
+//! Takes an accepted TCP connection to the protocol that serves it: reads a PROXY header, performs the TLS handshake,
+//! lets [`protocol::detect`] find the protocol that the connection speaks, and hands the connection to it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,23 +8,22 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use ipnet::IpNet;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::certificate;
-use super::connections::{Connection, Full};
+use super::connections::{Connection, ConnectionLimit};
 use super::log_limit::LogLimit;
 use super::prefixed::Prefixed;
-use super::protocol::{ByteStream, Greeting, Protocol, Recognition, Refused, Stream};
+use super::protocol::{self, Protocol, Refused, Stream, TlsState, read_some, send_refusal};
 use super::proxy_protocol::{self, Parsed};
 use super::tls::{Tls, TlsMode};
 
 /// The first byte of a TLS record that carries a handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
-/// How long to wait for the first bytes of a refused client, whose protocol decides how it is told the reason.
+/// How long to wait for the first bytes of a refused client. Its protocol decides how the reason is written.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Detects the protocol of connections.
+/// Serves accepted connections in the protocols that they speak.
 pub(super) struct Acceptor {
     pub(super) protocols: Vec<Arc<dyn Protocol>>,
     pub(super) tls: Tls,
@@ -38,38 +38,39 @@ impl Acceptor {
     pub(super) async fn handle(&self, stream: TcpStream, mut connection: Connection) -> io::Result<()> {
         stream.set_nodelay(true)?;
         connection.set_local(stream.local_addr()?);
-        // Ends connections to peers that are gone or stop reading.
+        // Ends connections whose peer is gone or has stopped reading.
         #[cfg(target_os = "linux")]
         socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(self.send_timeout))?;
         let (evicted, closing) = (connection.evicted(), connection.closing().clone());
         let served = async {
-            let greeted = tokio::select! {
-                greeted = tokio::time::timeout(self.handshake_timeout, self.greet(stream, &mut connection)) => greeted,
+            let detected = tokio::select! {
+                detected = tokio::time::timeout(self.handshake_timeout, self.detect(stream, &mut connection)) => detected,
                 () = closing.cancelled() => return Ok(()),
             };
-            let timed_out = |_| io::Error::new(io::ErrorKind::TimedOut, "no protocol was recognized in time");
-            let (protocol, stream) = greeted.map_err(timed_out)??;
+            let timed_out = |_| {
+                io::Error::new(io::ErrorKind::TimedOut, "no protocol was detected within handshake_timeout")
+            };
+            let (protocol, stream) = detected.map_err(timed_out)??;
             protocol.serve(stream, connection).await
         };
         tokio::select! {
             served = served => served,
-            () = evicted.cancelled() => Err(io::Error::other("closed while idle, because the limit on connections was reached")),
+            () = evicted.cancelled() => Err(io::Error::other("closed while idle: the limit on connections is reached")),
         }
     }
 
-    /// Tells a client why it is refused, once its protocol is known.
-    pub(super) async fn refuse(&self, stream: TcpStream, full: Full) -> io::Result<()> {
-        let recognized = tokio::time::timeout(REFUSAL_TIMEOUT, async {
-            let greeting = Greeted { encrypted: false, alpn: None };
-            self.recognize(Box::new(stream), BytesMut::new(), greeting).await
-        });
-        if let Ok(Ok((protocol, stream))) = recognized.await {
-            send_refusal(&*protocol, stream, Refused::Busy(full.reason())).await?;
+    /// Sends a client the reason why it is refused, in the protocol that it speaks.
+    pub(super) async fn refuse(&self, stream: TcpStream, limit: ConnectionLimit) -> io::Result<()> {
+        let detected =
+            protocol::detect(&self.protocols, Box::new(stream), BytesMut::new(), TlsState::PLAINTEXT);
+        if let Ok(Ok((protocol, stream))) = tokio::time::timeout(REFUSAL_TIMEOUT, detected).await {
+            send_refusal(&*protocol, stream, Refused::Busy(limit.reason())).await?;
         }
         Ok(())
     }
 
-    async fn greet(
+    // Takes a connection through its PROXY header and TLS handshake to the protocol that it speaks.
+    async fn detect(
         &self,
         mut stream: TcpStream,
         connection: &mut Connection,
@@ -80,64 +81,40 @@ impl Acceptor {
             connection.set_peer(source);
         }
         let (protocol, stream) = match (first.first() == Some(&TLS_HANDSHAKE), self.tls.mode()) {
-            (true, TlsMode::Off) => return Err(invalid("TLS is off")),
-            (false, TlsMode::Required) => return Err(invalid("TLS is required")),
+            (true, TlsMode::Off) => return Err(invalid("the client uses TLS, but tls.mode is off")),
+            (false, TlsMode::Required) => {
+                return Err(invalid("the client does not use TLS, but tls.mode is required"));
+            }
             (true, _) => {
                 connection.set_encrypted();
                 let offered = self.protocols.iter().filter_map(|protocol| protocol.alpn());
                 let stream = self.tls.accept(Prefixed::new(first, stream), offered).await?;
                 let session = stream.get_ref().1;
                 let alpn = session.alpn_protocol().map(<[u8]>::to_vec);
-                // The handshake has verified its authority.
+                // The handshake has verified that a trusted authority signed it.
                 if let Some([certificate, ..]) = session.peer_certificates() {
                     connection.set_certificate(certificate::names(certificate));
                 }
-                let greeting = Greeted { encrypted: true, alpn };
-                self.recognize(Box::new(stream), BytesMut::new(), greeting).await?
+                let state = TlsState { encrypted: true, alpn };
+                protocol::detect(&self.protocols, Box::new(stream), BytesMut::new(), state).await?
             }
             (false, _) => {
-                self.recognize(Box::new(stream), first, Greeted { encrypted: false, alpn: None }).await?
+                protocol::detect(&self.protocols, Box::new(stream), first, TlsState::PLAINTEXT).await?
             }
         };
-        if let Err(full) = connection.check_peer() {
+        if let Err(limit) = connection.check_peer() {
             if let Some(suppressed) = self.refused.permit() {
                 let peer = connection.peer().ip();
-                tracing::warn!(%peer, suppressed, "refusing a connection: {}", full.reason());
+                tracing::warn!(%peer, suppressed, "refusing a connection: {}", limit.reason());
             }
-            send_refusal(&*protocol, stream, Refused::Busy(full.reason())).await?;
-            return Err(io::Error::other(full.reason()));
+            send_refusal(&*protocol, stream, Refused::Busy(limit.reason())).await?;
+            return Err(io::Error::other(limit.reason()));
         }
         Ok((protocol, stream))
     }
 
-    // Reads until one protocol recognizes the connection as its own.
-    async fn recognize(
-        &self,
-        mut stream: Box<dyn ByteStream>,
-        mut first: BytesMut,
-        Greeted { encrypted, alpn }: Greeted,
-    ) -> io::Result<(Arc<dyn Protocol>, Stream)> {
-        loop {
-            let mut undecided = false;
-            for protocol in &self.protocols {
-                match protocol.recognize(Greeting { first: &first, encrypted, alpn: alpn.as_deref() }) {
-                    Recognition::Yes => return Ok((protocol.clone(), Prefixed::new(first, stream))),
-                    Recognition::Undecided => undecided = true,
-                    Recognition::No => {}
-                }
-            }
-            if !undecided {
-                // Helps people who connect with the wrong tool.
-                if let Some(protocol) = self.protocols.first().filter(|_| !encrypted) {
-                    send_refusal(&**protocol, stream, Refused::Unrecognized).await?;
-                }
-                return Err(invalid("the first bytes belong to no protocol that is served here"));
-            }
-            read_some(&mut stream, &mut first).await?;
-        }
-    }
-
-    // Takes a PROXY header off the first bytes. Returns the address of the client behind the balancer.
+    // Removes a PROXY header from the first bytes, if there is one. Returns the client's address that the header
+    // contains.
     async fn read_proxy_header(
         &self,
         stream: &mut TcpStream,
@@ -153,10 +130,10 @@ impl Acceptor {
                     if let Some(suppressed) = self.refused.permit() {
                         tracing::warn!(
                             %peer, suppressed,
-                            "refusing a connection: it begins with a PROXY header, but its address is not in trusted_proxies"
+                            "refusing a connection with a PROXY header: its address is not in trusted_proxies"
                         );
                     }
-                    return Err(invalid("a PROXY header from a peer that is not trusted"));
+                    return Err(invalid("PROXY header from a peer that is not in trusted_proxies"));
                 }
                 Parsed::Incomplete => read_some(stream, first).await?,
                 Parsed::Invalid => return Err(invalid("malformed PROXY header")),
@@ -172,41 +149,16 @@ impl Acceptor {
     }
 }
 
-// What is known of a connection before its protocol.
-struct Greeted {
-    encrypted: bool,
-    alpn: Option<Vec<u8>>,
-}
-
-impl Full {
-    /// The reason, for logs and clients.
+impl ConnectionLimit {
+    /// Why the connection is refused, for logs and clients.
     pub(super) fn reason(self) -> &'static str {
         match self {
-            Self::All => "too many connections (transport.connections)",
-            Self::Peer => "too many connections from this address (transport.connections_per_peer)",
+            Self::Total => "too many connections (transport.connections)",
+            Self::PerPeer => "too many connections from this address (transport.connections_per_peer)",
         }
     }
 }
 
-async fn send_refusal(
-    protocol: &dyn Protocol,
-    mut stream: impl ByteStream,
-    refused: Refused,
-) -> io::Result<()> {
-    stream.write_all(&protocol.refusal(refused)).await?;
-    stream.shutdown().await
-}
-
-fn invalid(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
-}
-
-async fn read_some(
-    stream: &mut (impl tokio::io::AsyncRead + Unpin),
-    buffer: &mut BytesMut,
-) -> io::Result<()> {
-    match stream.read_buf(buffer).await? {
-        0 => Err(io::ErrorKind::UnexpectedEof.into()),
-        _ => Ok(()),
-    }
+fn invalid(reason: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
 }

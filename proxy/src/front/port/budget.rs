@@ -1,4 +1,4 @@
-//! Memory that calls hold: bounded per connection and in all.
+//! The budget for the memory that calls hold: bounds it per connection and in total.
 //!
 //! When the budget is exhausted, incomplete requests are evicted, oldest first. A peer that stops in the middle of its
 //! requests does not keep others from being served.
@@ -19,10 +19,10 @@ pub struct Budget {
     max_calls: usize,
     calls: AtomicUsize,
     refused: RefusedCalls,
-    state: Mutex<State>,
+    usage: Mutex<Usage>,
 }
 
-/// Calls that were refused, by what was used up.
+/// Numbers of refused calls, by the limit that was reached.
 #[derive(Default)]
 struct RefusedCalls {
     calls: AtomicU64,
@@ -31,14 +31,16 @@ struct RefusedCalls {
     evicted: AtomicU64,
 }
 
+/// What calls hold now.
 #[derive(Default)]
-struct State {
+struct Usage {
     bytes: usize,
     next_id: u64,
     /// Incomplete requests, oldest first.
     incomplete: BTreeMap<u64, Incomplete>,
 }
 
+/// A request that has not arrived completely.
 struct Incomplete {
     connection: Arc<ConnectionBudget>,
     bytes: usize,
@@ -62,18 +64,18 @@ pub struct Charge {
 /// Why a charge is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exhausted {
-    /// The proxy serves as many calls as it may.
+    /// The limit on concurrent calls is reached.
     Calls,
-    /// All connections together hold as many bytes as they may.
+    /// The limit on the bytes of all connections is reached.
     Bytes,
-    /// This connection does.
+    /// The limit on the bytes of this connection is reached.
     ConnectionBytes,
-    /// The request was evicted while incomplete.
+    /// The request had not arrived completely, and was evicted to make room for another one.
     Evicted,
 }
 
 impl Budget {
-    /// A budget of this size.
+    /// Creates a budget with the limits of this configuration.
     #[must_use]
     pub fn new(config: &TransportConfig) -> Arc<Self> {
         Arc::new(Self {
@@ -82,24 +84,24 @@ impl Budget {
             max_calls: config.calls,
             calls: AtomicUsize::new(0),
             refused: RefusedCalls::default(),
-            state: Mutex::default(),
+            usage: Mutex::default(),
         })
     }
 
-    /// The part of a new connection.
+    /// The budget of a new connection, which is a part of this one.
     #[must_use]
     pub fn connection(self: &Arc<Self>) -> Arc<ConnectionBudget> {
         Arc::new(ConnectionBudget { budget: self.clone(), bytes: AtomicUsize::new(0) })
     }
 
-    /// Bytes that calls hold now.
+    /// The bytes that all calls hold now.
     #[must_use]
     pub fn held_bytes(&self) -> u64 {
-        self.state.lock().bytes as u64
+        self.usage.lock().bytes as u64
     }
 
-    /// Calls that were refused since the start, by the limit in `[transport]`; `evicted` are those that had not arrived
-    /// completely when others needed the memory.
+    /// Numbers of calls refused since the start, by the limit in `[transport]` that was reached. `evicted` counts the
+    /// calls that were evicted while incomplete.
     #[must_use]
     pub fn refused_by_limit(&self) -> [(&'static str, u64); 4] {
         let RefusedCalls { calls, bytes, connection_bytes, evicted } = &self.refused;
@@ -119,18 +121,22 @@ impl Budget {
 }
 
 impl ConnectionBudget {
-    /// Gives up the requests of this connection that have not arrived completely.
+    /// Evicts the requests of this connection that have not arrived completely.
     pub fn evict_incomplete(&self) {
-        let mut state = self.budget.state.lock();
-        let own = state.incomplete.iter().filter(|(_, request)| std::ptr::eq(&*request.connection, self));
+        let mut usage = self.budget.usage.lock();
+        let own = usage.incomplete.iter().filter(|(_, request)| std::ptr::eq(&*request.connection, self));
         for id in own.map(|(id, _)| *id).collect::<Vec<_>>() {
-            let _ = state.evict(Some(id), None);
+            let _ = usage.evict(Some(id), None);
         }
     }
 }
 
-impl State {
-    /// Makes room for more bytes of this connection. Returns whether there is enough now.
+impl Usage {
+    /// Evicts incomplete requests until this connection may hold `wanted` more bytes. `own` is the connection of the
+    /// request that needs them, and the id of that request if it is incomplete itself.
+    ///
+    /// # Errors
+    /// The limit that is reached when nothing is left to evict.
     fn make_room(
         &mut self,
         wanted: usize,
@@ -138,8 +144,8 @@ impl State {
         own: (&Arc<ConnectionBudget>, Option<u64>),
     ) -> Result<(), Exhausted> {
         let (connection, own_id) = own;
-        let of_connection = |state: &Self| {
-            let mut requests = state.incomplete.iter();
+        let of_connection = |usage: &Self| {
+            let mut requests = usage.incomplete.iter();
             requests.find(|(_, request)| Arc::ptr_eq(&request.connection, connection)).map(|(id, _)| *id)
         };
         while connection.bytes.load(Ordering::Relaxed) + wanted > budget.max_bytes_per_connection {
@@ -152,7 +158,7 @@ impl State {
         Ok(())
     }
 
-    // Returns None if there is nothing to evict except the request that asks.
+    // Returns `None` if there is no request with this id, or it is the request that needs the memory.
     fn evict(&mut self, id: Option<u64>, own_id: Option<u64>) -> Option<()> {
         let id = id.filter(|id| Some(*id) != own_id)?;
         let request = self.incomplete.remove(&id)?;
@@ -164,7 +170,7 @@ impl State {
 }
 
 impl Charge {
-    /// Counts a call that holds nothing yet.
+    /// Counts a new call, which holds no bytes yet.
     ///
     /// # Errors
     /// `Calls`.
@@ -183,58 +189,59 @@ impl Charge {
         })
     }
 
-    /// Changes the number of bytes held.
+    /// Changes the number of bytes that the call holds.
     ///
     /// # Errors
-    /// What is used up, or `Evicted`.
+    /// `Bytes` or `ConnectionBytes` if a limit is reached, `Evicted` if the call was evicted.
     pub fn set(&mut self, bytes: usize) -> Result<(), Exhausted> {
         let budget = &self.connection.budget;
-        let mut state = budget.state.lock();
-        if self.incomplete.is_some_and(|id| !state.incomplete.contains_key(&id)) {
+        let mut usage = budget.usage.lock();
+        if self.incomplete.is_some_and(|id| !usage.incomplete.contains_key(&id)) {
             return Err(Exhausted::Evicted);
         }
         let more = bytes.saturating_sub(self.bytes);
         if more > 0 {
-            let made = state.make_room(more, budget, (&self.connection, self.incomplete));
-            made.inspect_err(|exhausted| budget.count_refusal(*exhausted))?;
+            let room = usage.make_room(more, budget, (&self.connection, self.incomplete));
+            room.inspect_err(|exhausted| budget.count_refusal(*exhausted))?;
         }
         let less = self.bytes.saturating_sub(bytes);
-        state.bytes = state.bytes + more - less;
+        usage.bytes = usage.bytes + more - less;
         self.connection.bytes.fetch_add(more, Ordering::Relaxed);
         self.connection.bytes.fetch_sub(less, Ordering::Relaxed);
         self.bytes = bytes;
-        if let Some(request) = self.incomplete.and_then(|id| state.incomplete.get_mut(&id)) {
+        if let Some(request) = self.incomplete.and_then(|id| usage.incomplete.get_mut(&id)) {
             request.bytes = bytes;
         }
         Ok(())
     }
 
-    /// Bytes held.
+    /// The bytes that the call holds.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Marks the request as incomplete. Until [`Charge::completed`] it may be evicted, which cancels the token.
+    /// Marks the request as incomplete. Until [`Charge::completed`] is called it may be evicted, which cancels the
+    /// returned token.
     pub fn incomplete(&mut self) -> CancellationToken {
         if self.incomplete.is_none() {
-            let mut state = self.connection.budget.state.lock();
-            let id = state.next_id;
-            state.next_id += 1;
+            let mut usage = self.connection.budget.usage.lock();
+            let id = usage.next_id;
+            usage.next_id += 1;
             let (connection, evicted) = (self.connection.clone(), self.evicted.clone());
-            state.incomplete.insert(id, Incomplete { connection, bytes: self.bytes, evicted });
+            usage.incomplete.insert(id, Incomplete { connection, bytes: self.bytes, evicted });
             self.incomplete = Some(id);
         }
         self.evicted.clone()
     }
 
-    /// Marks the request as complete, so that it can't be evicted.
+    /// Marks the request as complete: it can't be evicted any more.
     ///
     /// # Errors
     /// `Evicted`.
     pub fn completed(&mut self) -> Result<(), Exhausted> {
         let Some(id) = self.incomplete else { return Ok(()) };
-        let removed = self.connection.budget.state.lock().incomplete.remove(&id);
+        let removed = self.connection.budget.usage.lock().incomplete.remove(&id);
         removed.ok_or(Exhausted::Evicted)?;
         self.incomplete = None;
         Ok(())
@@ -248,29 +255,29 @@ impl Drop for Charge {
         if self.bytes == 0 && self.incomplete.is_none() {
             return;
         }
-        let mut state = budget.state.lock();
-        let evicted = self.incomplete.is_some_and(|id| state.incomplete.remove(&id).is_none());
-        // An eviction has already released the bytes.
+        let mut usage = budget.usage.lock();
+        let evicted = self.incomplete.is_some_and(|id| usage.incomplete.remove(&id).is_none());
+        // The eviction has already released the bytes.
         if evicted {
             budget.count_refusal(Exhausted::Evicted);
         } else {
-            state.bytes -= self.bytes;
+            usage.bytes -= self.bytes;
             self.connection.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         }
     }
 }
 
 impl Exhausted {
-    /// The reason, for logs and clients.
+    /// Why the call is refused, for logs and clients.
     #[must_use]
     pub fn reason(self) -> &'static str {
         match self {
-            Self::Calls => "the proxy serves too many calls (transport.calls)",
-            Self::Bytes => "the proxy holds too many bytes of requests (transport.bytes)",
+            Self::Calls => "too many concurrent calls (transport.calls)",
+            Self::Bytes => "requests of all connections hold too many bytes (transport.bytes)",
             Self::ConnectionBytes => {
-                "the connection holds too many bytes of requests (transport.bytes_per_connection)"
+                "requests of this connection hold too many bytes (transport.bytes_per_connection)"
             }
-            Self::Evicted => "the request did not arrive in time, and others needed the memory",
+            Self::Evicted => "the request arrived too slowly, and its memory was needed for others",
         }
     }
 }
@@ -300,7 +307,7 @@ mod tests {
         let _others = (call(&connection), call(&connection));
         assert_eq!(Charge::new(&connection).err(), Some(Exhausted::Calls));
         drop(first);
-        assert_eq!(budget.state.lock().bytes, 0);
+        assert_eq!(budget.usage.lock().bytes, 0);
         assert!(Charge::new(&connection).is_ok());
     }
 
@@ -321,7 +328,7 @@ mod tests {
         drop((first, second, newcomer));
         let refused = [("calls", 0), ("bytes", 1), ("bytes_per_connection", 0), ("evicted", 1)];
         assert_eq!(budget.refused_by_limit(), refused);
-        assert_eq!((budget.state.lock().bytes, stopped.bytes.load(Ordering::Relaxed)), (0, 0));
+        assert_eq!((budget.usage.lock().bytes, stopped.bytes.load(Ordering::Relaxed)), (0, 0));
     }
 
     #[test]

@@ -1,14 +1,14 @@
-//! What a client's certificate calls its owner.
+//! Reads the names in a client's certificate.
 
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
-/// More names than a certificate of a client has.
+/// The most names that are read from a certificate.
 const MAX_NAMES: usize = 32;
 
-/// The names in a certificate: its DNS names, mail addresses and URIs, then the common name of its subject. A certificate
-/// that can't be read has none.
+/// The names in a certificate: its DNS names, mail addresses and URIs, then the common name of its subject. Empty if
+/// the certificate can't be read.
 pub(super) fn names(der: &[u8]) -> Vec<String> {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else { return Vec::new() };
     let alternative = certificate.subject_alternative_name().ok().flatten();

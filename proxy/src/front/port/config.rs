@@ -1,3 +1,5 @@
+//! The `[transport]` section of the configuration: limits on connections and on the memory of their calls.
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};

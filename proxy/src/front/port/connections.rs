@@ -1,4 +1,4 @@
-//! The open connections: how many there may be, which of them are idle, and how each is told to end.
+//! The open connections of a port: bounds their number, and closes idle ones.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -14,8 +14,8 @@ use crate::context::{EntryPoint, Origin};
 
 use super::{ConnectionBudget, PortCounts, TransportConfig};
 
-/// The most connections above the limit, while idle ones that were told to end are still closing.
-const CLOSING: usize = 64;
+/// How many connections may exceed the limit while evicted ones are still closing.
+const MAX_CLOSING: usize = 64;
 /// How long a connection may take to close after its last call is answered.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -39,24 +39,25 @@ struct Open {
 
 struct Entry {
     peer: IpAddr,
-    state: Arc<State>,
+    state: Arc<ConnectionState>,
 }
 
-struct State {
+struct ConnectionState {
+    /// The calls in flight.
     calls: TaskTracker,
-    /// Milliseconds between the start of the port and the last sign of work.
+    /// When the connection last had a call in flight, in milliseconds since the start of the port.
     active_at: AtomicU64,
     closing: CancellationToken,
     evicted: CancellationToken,
 }
 
-/// Why a connection is refused.
+/// The limit because of which a connection is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Full {
-    /// The limit of all connections is reached, and each of them has calls under way.
-    All,
-    /// The limit of the peer's address is reached, and each of its connections has calls under way.
-    Peer,
+pub(super) enum ConnectionLimit {
+    /// The limit on all connections. None of the open ones is idle.
+    Total,
+    /// The limit on connections from the peer's address. None of the open ones is idle.
+    PerPeer,
 }
 
 /// One open connection. It is counted until it is dropped.
@@ -67,7 +68,7 @@ pub struct Connection {
     local: SocketAddr,
     encrypted: bool,
     certificate: Option<Arc<[String]>>,
-    state: Arc<State>,
+    state: Arc<ConnectionState>,
 }
 
 impl Connections {
@@ -87,15 +88,18 @@ impl Connections {
         }
     }
 
-    /// Counts a new connection. May evict one that is idle.
-    pub(super) fn admit(self: &Arc<Self>, peer: SocketAddr) -> Result<Connection, Full> {
+    /// Counts a new connection. Evicts the one that has been idle for the longest, if the limit is reached.
+    ///
+    /// # Errors
+    /// `Total`.
+    pub(super) fn admit(self: &Arc<Self>, peer: SocketAddr) -> Result<Connection, ConnectionLimit> {
         let mut open = self.open.lock();
-        if open.by_id.len() >= self.max && !(open.evict(None) && open.by_id.len() < self.max + CLOSING) {
-            self.counts.refused(Full::All);
-            return Err(Full::All);
+        if open.by_id.len() >= self.max && !(open.evict(None) && open.by_id.len() < self.max + MAX_CLOSING) {
+            self.counts.refused(ConnectionLimit::Total);
+            return Err(ConnectionLimit::Total);
         }
         let ip = peer.ip().to_canonical();
-        let state = Arc::new(State {
+        let state = Arc::new(ConnectionState {
             calls: TaskTracker::new(),
             active_at: AtomicU64::new(self.now()),
             closing: self.draining.child_token(),
@@ -119,7 +123,7 @@ impl Connections {
         })
     }
 
-    /// Tells connections that have been idle for too long to end.
+    /// Closes connections that have been idle for `idle_timeout`.
     pub(super) fn close_idle(&self) {
         let now = self.now();
         let oldest = now.saturating_sub(u64::try_from(self.idle_timeout.as_millis()).unwrap_or(u64::MAX));
@@ -143,7 +147,8 @@ impl Connections {
 }
 
 impl Open {
-    /// Ends the connection that has been idle for the longest; of one peer, if given. Returns whether there was one.
+    /// Evicts the connection that has been idle for the longest, from this peer if one is given. Returns whether there
+    /// was an idle one.
     fn evict(&mut self, peer: Option<IpAddr>) -> bool {
         let idle = self.by_id.values().filter(|entry| {
             peer.is_none_or(|peer| entry.peer == peer)
@@ -165,13 +170,13 @@ impl Open {
 }
 
 impl Connection {
-    /// The client's address, by the socket or by a trusted PROXY header.
+    /// The client's address, as the socket or a trusted PROXY header names it.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
         self.peer
     }
 
-    /// The address that the peer, or a balancer before this port, has connected to.
+    /// The local address of the socket: the one that the client, or a balancer in front of this port, has connected to.
     #[must_use]
     pub fn local(&self) -> SocketAddr {
         self.local
@@ -181,19 +186,19 @@ impl Connection {
         self.local = local;
     }
 
-    /// Whether what the peer sends is encrypted on its way here.
+    /// Whether the connection uses TLS.
     #[must_use]
     pub fn is_encrypted(&self) -> bool {
         self.encrypted
     }
 
-    /// Where its requests come from.
+    /// The origin of the requests of this connection, which was accepted at this entry.
     #[must_use]
     pub fn origin(&self, entry: Arc<EntryPoint>) -> Origin {
         Origin { peer: self.peer.to_string().into(), certificate: self.certificate.clone(), entry }
     }
 
-    /// The names in the client's certificate, if it has shown one.
+    /// The names in the client's certificate. `None` if it has sent none.
     #[must_use]
     pub fn certificate(&self) -> Option<&Arc<[String]>> {
         self.certificate.as_ref()
@@ -207,13 +212,13 @@ impl Connection {
         self.encrypted = true;
     }
 
-    /// The tasks of the calls under way. A connection without any is idle.
+    /// The tasks of the calls in flight. A connection without any is idle.
     #[must_use]
     pub fn calls(&self) -> &TaskTracker {
         &self.state.calls
     }
 
-    /// Cancelled when the connection should end once the calls under way are answered.
+    /// Cancelled when the connection should end as soon as its calls in flight are answered.
     #[must_use]
     pub fn closing(&self) -> &CancellationToken {
         &self.state.closing
@@ -224,12 +229,12 @@ impl Connection {
         self.state.evicted.clone()
     }
 
-    /// Notes that a call begins.
+    /// Records that a call begins now.
     pub(crate) fn touch(&self) {
         self.state.active_at.store(self.connections.now(), Ordering::Relaxed);
     }
 
-    /// Counts the connection under the address that a trusted balancer names.
+    /// Counts the connection under the client's address from a trusted PROXY header.
     pub(super) fn set_peer(&mut self, peer: SocketAddr) {
         let ip = peer.ip().to_canonical();
         let mut open = self.connections.open.lock();
@@ -241,23 +246,27 @@ impl Connection {
         self.peer = peer;
     }
 
-    /// Checks the limit of the peer's address, once that is known. May evict an idle connection of the same address.
-    pub(super) fn check_peer(&self) -> Result<(), Full> {
+    /// Checks the limit on connections from the peer's address, once this address is known. Evicts an idle connection
+    /// from the same address, if the limit is reached.
+    ///
+    /// # Errors
+    /// `PerPeer`.
+    pub(super) fn check_peer(&self) -> Result<(), ConnectionLimit> {
         let ip = self.peer.ip().to_canonical();
         let mut open = self.connections.open.lock();
         let count = open.per_peer.get(&ip).copied().unwrap_or_default();
         let max = self.connections.max_per_peer;
-        if count > max && !(count <= max + CLOSING && open.evict(Some(ip))) {
-            self.connections.counts.refused(Full::Peer);
-            return Err(Full::Peer);
+        if count > max && !(count <= max + MAX_CLOSING && open.evict(Some(ip))) {
+            self.connections.counts.refused(ConnectionLimit::PerPeer);
+            return Err(ConnectionLimit::PerPeer);
         }
         Ok(())
     }
 }
 
-/// Waits until a connection that takes no new calls can be closed: a second after the last of its calls is answered, so that
-/// the peer can read the answer. Meanwhile gives up requests that do not arrive, which would keep it open.
-pub async fn drained(calls: &TaskTracker, budget: &ConnectionBudget) {
+/// Waits until a connection that takes no new calls can be closed: one second after its last answer, so that the peer
+/// can read it. Evicts requests that have not arrived completely, which would keep the connection open.
+pub async fn wait_until_drained(calls: &TaskTracker, budget: &ConnectionBudget) {
     let incomplete = async {
         loop {
             tokio::time::sleep(CLOSING_TIMEOUT).await;
@@ -296,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newcomer_replaces_the_one_that_is_idle_for_the_longest() {
+    fn a_new_connection_replaces_the_one_that_is_idle_for_the_longest() {
         let connections = connections(2, 10);
         let first = connections.admit(address("1.1.1.1:1")).expect("room");
         let second = connections.admit(address("1.1.1.2:1")).expect("room");
@@ -311,7 +320,7 @@ mod tests {
         let connections = connections(1, 10);
         let busy = connections.admit(address("1.1.1.1:1")).expect("room");
         let call = busy.calls().token();
-        assert_eq!(connections.admit(address("1.1.1.2:1")).err(), Some(Full::All));
+        assert_eq!(connections.admit(address("1.1.1.2:1")).err(), Some(ConnectionLimit::Total));
         drop(call);
         assert!(connections.admit(address("1.1.1.2:1")).is_ok());
         assert!(busy.evicted().is_cancelled());
@@ -324,7 +333,7 @@ mod tests {
         let _call = busy.calls().token();
         let same = connections.admit(address("[::ffff:1.1.1.1]:2")).expect("room");
         let _other_call = same.calls().token();
-        assert_eq!(same.check_peer(), Err(Full::Peer));
+        assert_eq!(same.check_peer(), Err(ConnectionLimit::PerPeer));
         let mut behind = connections.admit(address("1.1.1.1:3")).expect("room");
         behind.set_peer(address("2.2.2.2:3"));
         assert_eq!(behind.check_peer(), Ok(()));
@@ -342,7 +351,7 @@ mod tests {
         let (idle, busy) = (idle.expect("room"), busy.expect("room"));
         let _call = busy.calls().token();
         let connections = Arc::try_unwrap(connections).err().expect("shared");
-        // Both were active before the port started to count.
+        // The idle connection was active before the clock of the port advanced.
         idle.state.active_at.store(0, Ordering::Relaxed);
         while connections.now() == 0 {
             std::hint::spin_loop();

@@ -1,8 +1,10 @@
+//! The counters of a port's connections, for metrics.
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::connections::Full;
+use super::connections::ConnectionLimit;
 
-/// What a port counts of its connections.
+/// The numbers of open, accepted and refused connections of a port.
 #[derive(Debug, Default)]
 pub struct PortCounts {
     open: AtomicU64,
@@ -21,27 +23,27 @@ impl PortCounts {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
-    pub(super) fn refused(&self, full: Full) {
-        let counter = match full {
-            Full::All => &self.refused_all,
-            Full::Peer => &self.refused_peer,
+    pub(super) fn refused(&self, limit: ConnectionLimit) {
+        let counter = match limit {
+            ConnectionLimit::Total => &self.refused_all,
+            ConnectionLimit::PerPeer => &self.refused_peer,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Connections that are open.
+    /// The number of open connections.
     #[must_use]
     pub fn open(&self) -> u64 {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Connections that were accepted since the start.
+    /// The number of connections accepted since the start.
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// Connections that were refused since the start, by the limit that they were above.
+    /// The numbers of connections refused since the start, by the limit in `[transport]` that was reached.
     #[must_use]
     pub fn refused_by_limit(&self) -> [(&'static str, u64); 2] {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -1,9 +1,9 @@
-//! The port: accepts connections, finds out what they speak, and hands them to a protocol.
+//! A port: accepts connections, detects their protocols, and hands each connection to its protocol.
 //!
 //! ```text
 //! tcp -> [PROXY header] -> [TLS handshake] -> the protocol that recognizes the first bytes
 //! ```
-//! The bracketed parts are optional and recognized by their first bytes, so one port serves all clients.
+//! The parts in brackets are optional, and detected by their first bytes, so one port serves all clients.
 
 mod acceptor;
 mod budget;
@@ -31,24 +31,25 @@ use tokio_util::task::TaskTracker;
 use acceptor::Acceptor;
 pub use budget::{Budget, Charge, ConnectionBudget, Exhausted};
 pub use config::TransportConfig;
-pub use connections::{Connection, drained};
-use connections::{Connections, Full};
+pub use connections::{Connection, wait_until_drained};
+use connections::{ConnectionLimit, Connections};
 pub use counts::PortCounts;
 use log_limit::LogLimit;
 pub use prefixed::Prefixed;
-pub use protocol::{ByteStream, Greeting, Protocol, Recognition, Refused, Stream};
+pub use protocol::{ByteStream, ConnectionStart, Protocol, Recognition, Refused, Stream};
 pub use tls::{Tls, TlsConfig, TlsError, TlsMode};
 pub use web::{Web, WebBody, WebPeer};
 
 #[doc(hidden)]
 pub use proxy_protocol::fuzz as fuzz_proxy_header;
 
-/// The shortest and the longest pause after a failure to accept, which usually means that file descriptors are used up.
-const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
-/// How many refused connections are told the reason at a time. Others are closed immediately.
-const REFUSALS: usize = 64;
+/// The first and the longest delay after a failed accept, which usually means that file descriptors are used up.
+const FIRST_ACCEPT_DELAY: Duration = Duration::from_millis(50);
+const MAX_ACCEPT_DELAY: Duration = Duration::from_secs(1);
+/// How many refused clients are sent the reason at the same time. The connections of others are closed at once.
+const MAX_CONCURRENT_REFUSALS: usize = 64;
 
-/// A bound port.
+/// A bound port, which does not accept connections yet.
 pub struct Port {
     listener: TcpListener,
     options: PortOptions,
@@ -58,38 +59,39 @@ pub struct Port {
 /// The options of a port.
 #[derive(Clone)]
 pub struct PortOptions {
-    /// The server's side of TLS.
+    /// The TLS configuration of the server.
     pub tls: Tls,
-    /// The networks of balancers whose PROXY headers are believed.
+    /// The networks of balancers whose PROXY headers are trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// Bounds on connections.
+    /// Limits on connections and calls.
     pub transport: TransportConfig,
 }
 
 impl Port {
-    /// Binds `host:port`; port 0 picks a free one.
+    /// Binds `host:port`. Port 0 picks a free port.
     ///
     /// # Errors
-    /// Errors of the system.
+    /// Errors of the operating system.
     pub async fn bind(listen: &str, options: PortOptions) -> io::Result<Self> {
         Ok(Self { listener: TcpListener::bind(listen).await?, options, counts: Arc::default() })
     }
 
-    /// The address it listens on.
+    /// The address that the port listens on.
     ///
     /// # Errors
-    /// Errors of the system.
+    /// Errors of the operating system.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// What it counts of its connections.
+    /// The counters of the port's connections.
     #[must_use]
     pub fn counts(&self) -> Arc<PortCounts> {
         self.counts.clone()
     }
 
-    /// Serves connections in these protocols until `closing`. Returns the tasks of the connections that are still open.
+    /// Serves connections in these protocols until `closing` is cancelled. Returns the tasks of the connections that
+    /// are still open.
     pub async fn serve(self, protocols: Vec<Arc<dyn Protocol>>, closing: CancellationToken) -> TaskTracker {
         let PortOptions { tls, trusted_proxies, transport } = self.options;
         let connections = Arc::new(Connections::new(&transport, self.counts, closing.clone()));
@@ -103,7 +105,7 @@ impl Port {
         });
         let (tasks, refusals) = (TaskTracker::new(), TaskTracker::new());
         let failed = LogLimit::default();
-        let mut pause = ACCEPT_PAUSE.0;
+        let mut delay = FIRST_ACCEPT_DELAY;
         let mut idle_check = tokio::time::interval(connections.idle_check_interval());
         loop {
             let accepted = tokio::select! {
@@ -116,18 +118,18 @@ impl Port {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    pause = ACCEPT_PAUSE.0;
+                    delay = FIRST_ACCEPT_DELAY;
                     match connections.admit(peer) {
                         Ok(connection) => serve(&acceptor, &tasks, stream, connection),
-                        Err(full) => refuse(&acceptor, &refusals, (stream, peer), full),
+                        Err(limit) => refuse(&acceptor, &refusals, (stream, peer), limit),
                     }
                 }
                 Err(error) => {
                     if let Some(suppressed) = failed.permit() {
-                        tracing::warn!(%error, suppressed, "cannot accept connections");
+                        tracing::warn!(%error, suppressed, "failed to accept a connection");
                     }
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(ACCEPT_PAUSE.1);
+                    tokio::time::sleep(delay).await;
+                    delay = (delay * 2).min(MAX_ACCEPT_DELAY);
                 }
             }
         }
@@ -141,7 +143,7 @@ fn serve(acceptor: &Arc<Acceptor>, tasks: &TaskTracker, stream: TcpStream, conne
     tasks.spawn(async move {
         let peer = connection.peer();
         if let Err(error) = acceptor.handle(stream, connection).await {
-            tracing::debug!(%peer, %error, "connection ended");
+            tracing::debug!(%peer, %error, "a connection failed");
         }
     });
 }
@@ -150,13 +152,13 @@ fn refuse(
     acceptor: &Arc<Acceptor>,
     refusals: &TaskTracker,
     (stream, peer): (TcpStream, SocketAddr),
-    full: Full,
+    limit: ConnectionLimit,
 ) {
     if let Some(suppressed) = acceptor.refused.permit() {
-        tracing::warn!(%peer, suppressed, "refusing a connection: {}", full.reason());
+        tracing::warn!(%peer, suppressed, "refusing a connection: {}", limit.reason());
     }
-    if refusals.len() < REFUSALS {
+    if refusals.len() < MAX_CONCURRENT_REFUSALS {
         let acceptor = acceptor.clone();
-        refusals.spawn(async move { acceptor.refuse(stream, full).await });
+        refusals.spawn(async move { acceptor.refuse(stream, limit).await });
     }
 }

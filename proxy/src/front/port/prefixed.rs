@@ -1,3 +1,5 @@
+//! A byte stream with bytes put back in front of it.
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -5,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A byte stream whose first bytes were already read; they are read again.
+/// A byte stream from which `first` was already read. Reading returns `first` again, and then the rest of the stream.
 pub struct Prefixed<S> {
     first: BytesMut,
     stream: S,

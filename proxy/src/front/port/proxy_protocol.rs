@@ -1,38 +1,38 @@
-//! The PROXY protocol, versions 1 and 2: a load balancer announces the address of the client behind it.
+//! Parses the header of the PROXY protocol, versions 1 and 2, by which a load balancer passes on the client's address.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 const V1: &[u8] = b"PROXY ";
 /// Bytes of the longest header of version 1.
-const V1_LONGEST: usize = 107;
+const V1_MAX_LENGTH: usize = 107;
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-/// Bytes of a header of version 2 without its addresses.
-const V2_FIXED: usize = 16;
+/// Bytes of a header of version 2 before its addresses.
+const V2_FIXED_LENGTH: usize = 16;
 
-/// What the first bytes of a connection are.
+/// What the first bytes of a connection contain.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Parsed {
-    /// Not a PROXY header.
+    /// No PROXY header.
     None,
-    /// More bytes are needed to tell.
+    /// The beginning of what may be a header.
     Incomplete,
-    /// Begins like a header, but is malformed.
+    /// A malformed header.
     Invalid,
-    /// A header. Without a source, the balancer connects on its own behalf.
+    /// A complete header.
     Header {
-        /// Bytes of the header.
+        /// The length of the header in bytes.
         length: usize,
-        /// The client's address.
+        /// The client's address. `None` if the balancer has connected on its own behalf, or does not name the client.
         source: Option<SocketAddr>,
     },
 }
 
-/// Whether the first bytes of a connection are those of a PROXY header, complete or not.
+/// Whether a connection begins with a PROXY header, complete or not.
 pub(super) fn is_header(first: &[u8]) -> bool {
     first.starts_with(V1) || first.starts_with(V2)
 }
 
-/// Parses whatever bytes, for the fuzzer.
+/// Parses any bytes, for the fuzzer.
 #[doc(hidden)]
 pub fn fuzz(first: &[u8]) {
     if let Parsed::Header { length, .. } = parse(first) {
@@ -46,7 +46,7 @@ pub(super) fn parse(first: &[u8]) -> Parsed {
         return if first.len() < V1.len() { Parsed::Incomplete } else { version_1(first) };
     }
     if begins(first, V2) {
-        return if first.len() < V2_FIXED { Parsed::Incomplete } else { version_2(first) };
+        return if first.len() < V2_FIXED_LENGTH { Parsed::Incomplete } else { version_2(first) };
     }
     Parsed::None
 }
@@ -58,9 +58,9 @@ fn begins(first: &[u8], magic: &[u8]) -> bool {
 }
 
 fn version_1(first: &[u8]) -> Parsed {
-    let line = &first[..first.len().min(V1_LONGEST)];
+    let line = &first[..first.len().min(V1_MAX_LENGTH)];
     let Some(end) = line.windows(2).position(|pair| pair == b"\r\n") else {
-        return if first.len() < V1_LONGEST { Parsed::Incomplete } else { Parsed::Invalid };
+        return if first.len() < V1_MAX_LENGTH { Parsed::Incomplete } else { Parsed::Invalid };
     };
     let Ok(line) = std::str::from_utf8(&first[V1.len()..end]) else { return Parsed::Invalid };
     let length = end + 2;
@@ -76,14 +76,14 @@ fn version_1(first: &[u8]) -> Parsed {
 }
 
 fn version_2(first: &[u8]) -> Parsed {
-    let length = V2_FIXED + usize::from(u16::from_be_bytes([first[14], first[15]]));
+    let length = V2_FIXED_LENGTH + usize::from(u16::from_be_bytes([first[14], first[15]]));
     if first[12] >> 4 != 2 {
         return Parsed::Invalid;
     }
     if first.len() < length {
         return Parsed::Incomplete;
     }
-    let addresses = &first[V2_FIXED..length];
+    let addresses = &first[V2_FIXED_LENGTH..length];
     let proxied = first[12] & 0x0F == 1;
     let source = match (proxied, first[13] >> 4) {
         (true, 1) => source_of::<4>(addresses, 8).map(|(ip, port)| (IpAddr::from(Ipv4Addr::from(ip)), port)),

@@ -1,3 +1,5 @@
+//! The `[tls]` section of the configuration, and the TLS handshake of the server.
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,60 +18,61 @@ use tokio_rustls::server::TlsStream;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsConfig {
-    /// Which connections are accepted.
+    /// Whether plaintext and TLS connections are accepted.
     pub mode: TlsMode,
-    /// The certificate chain (PEM). Without certificate and key, a self-signed certificate is made at every start, for clients
-    /// that don't verify it.
+    /// The certificate chain (PEM). Without certificate and key, a self-signed certificate is generated at every start,
+    /// for clients that don't verify it.
     pub certificate: Option<PathBuf>,
     /// The private key (PEM).
     pub key: Option<PathBuf>,
-    /// Certificates of authorities (PEM). Clients must have a certificate of one of them. It needs mode `required`.
+    /// Certificates of authorities (PEM). Every client must send a certificate that one of them has signed. Needs mode
+    /// `required`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_ca: Option<PathBuf>,
 }
 
-/// Which connections are accepted.
+/// Whether plaintext and TLS connections are accepted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TlsMode {
-    /// TLS and plaintext.
+    /// Both are accepted.
     #[default]
     Permissive,
-    /// TLS only.
+    /// Only TLS is accepted.
     Required,
-    /// Plaintext only.
+    /// Only plaintext is accepted.
     Off,
 }
 
 /// An error in the TLS setup.
 #[derive(Debug, Error)]
 pub enum TlsError {
-    /// Only one of the two files is configured.
+    /// Only one of certificate and key is configured.
     #[error("tls: certificate and key belong together; one of them is missing")]
-    Half,
-    /// Clients without TLS would not be asked for a certificate.
+    IncompletePair,
+    /// `client_ca` is configured without mode `required`: clients without TLS could not send a certificate.
     #[error("tls: client_ca needs mode = \"required\": clients without TLS have no certificate")]
-    Bypassed,
-    /// The certificates of the authorities are not usable.
+    ClientCaBypassed,
+    /// The certificates in `client_ca` can't be used.
     #[error("tls: client_ca: {0}")]
-    Authorities(#[from] VerifierBuilderError),
+    ClientCa(#[from] VerifierBuilderError),
     /// A file can't be read.
     #[error("tls: cannot read {}: {source}", path.display())]
     File {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The cause.
+        /// Why it can't be read.
         source: rustls::pki_types::pem::Error,
     },
-    /// The certificate or the key is not usable.
+    /// The certificate or the key can't be used.
     #[error("tls: {0}")]
     Unusable(#[from] rustls::Error),
-    /// Making a self-signed certificate failed.
+    /// No self-signed certificate could be generated.
     #[error("tls: {0}")]
     SelfSigned(#[from] rcgen::Error),
 }
 
-/// The server's side of TLS.
+/// The TLS configuration of the server: mode, certificate and key.
 #[derive(Clone)]
 pub struct Tls {
     mode: TlsMode,
@@ -77,7 +80,7 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// Reads the certificate, or makes one.
+    /// Reads the configured certificate, or generates a self-signed one.
     ///
     /// # Errors
     /// [`TlsError`].
@@ -85,14 +88,14 @@ impl Tls {
         let (chain, key) = match (&config.certificate, &config.key) {
             (Some(certificate), Some(key)) => read(certificate, key)?,
             (None, None) => self_signed()?,
-            _ => return Err(TlsError::Half),
+            _ => return Err(TlsError::IncompletePair),
         };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()?;
         let builder = match &config.client_ca {
             None => builder.with_no_client_auth(),
-            Some(_) if config.mode != TlsMode::Required => return Err(TlsError::Bypassed),
+            Some(_) if config.mode != TlsMode::Required => return Err(TlsError::ClientCaBypassed),
             Some(file) => {
                 let roots = Arc::new(authorities(file)?);
                 builder.with_client_cert_verifier(
@@ -109,9 +112,9 @@ impl Tls {
         self.mode
     }
 
-    /// Performs the handshake, and agrees on the first of these application protocols that the client offers. A client
-    /// that offers none of them gets a connection without one: a refusal by alert looks like a certificate problem to
-    /// many clients.
+    /// Performs the handshake, and agrees on the first of these application protocols (ALPN) that the client offers. If
+    /// the client offers none of them, the connection has no application protocol: many clients would report an alert
+    /// as a problem with the certificate.
     pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: S,
@@ -157,7 +160,7 @@ fn failed(path: &Path) -> impl FnOnce(rustls::pki_types::pem::Error) -> TlsError
 }
 
 fn self_signed() -> Result<Identity, TlsError> {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
-    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    Ok((vec![made.cert.der().clone()], key.into()))
+    let generated = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+    let key = PrivatePkcs8KeyDer::from(generated.signing_key.serialize_der());
+    Ok((vec![generated.cert.der().clone()], key.into()))
 }

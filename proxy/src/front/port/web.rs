@@ -1,4 +1,5 @@
-//! Requests over HTTP/2 that are not gRPC calls: browsers and `curl` speak HTTP/2 to a port with TLS.
+//! The interface through which the gRPC front end passes on HTTP/2 requests that are not gRPC calls. Browsers and
+//! `curl` speak HTTP/2 to a port with TLS.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,17 +12,17 @@ use hyper::body::Incoming;
 
 use super::{Connection, ConnectionBudget};
 
-/// The body of an answer.
+/// The body of an HTTP answer.
 pub type WebBody = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
-/// Who sends a request.
+/// The client that sends an HTTP request.
 #[derive(Clone, Debug)]
 pub struct WebPeer {
     /// The client's address.
     pub address: SocketAddr,
-    /// Whether what it sends is encrypted.
+    /// Whether its connection uses TLS.
     pub encrypted: bool,
-    /// The names in its certificate.
+    /// The names in its certificate. `None` if it has sent none.
     pub certificate: Option<Arc<[String]>>,
 }
 

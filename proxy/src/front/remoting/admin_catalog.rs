@@ -1,4 +1,4 @@
-//! Topics and groups, for tools.
+//! Requests of tools that create, change, delete and list topics and groups.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -28,7 +28,7 @@ struct TopicBody {
     write_queue_nums: i32,
 }
 
-/// What a tool sets of a group.
+/// The settings of a group that a tool changes (Apache's `SubscriptionGroupConfig`). `None` leaves a setting unchanged.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct GroupChange {
@@ -38,7 +38,7 @@ struct GroupChange {
     retry_max_times: Option<i32>,
 }
 
-/// What tools compare to learn whether something has changed.
+/// The version that tools compare to detect changes (Apache's `DataVersion`).
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct DataVersion {
@@ -75,7 +75,7 @@ impl From<TopicConfig> for TopicBody {
     }
 }
 
-/// UPDATE_AND_CREATE_TOPIC. A topic that exists keeps what the request does not name.
+/// UPDATE_AND_CREATE_TOPIC. Settings that the request does not name are unchanged if the topic exists.
 pub(super) async fn put_topic(request: Request) -> Answered {
     let processor = &request.shared.processor;
     let queues = request.number("readQueueNums")?;
@@ -110,26 +110,26 @@ pub(super) async fn put_topic(request: Request) -> Answered {
     Ok(success())
 }
 
-/// DELETE_TOPIC_IN_BROKER. A topic that does not exist is no error, as at Apache's brokers.
+/// DELETE_TOPIC_IN_BROKER. Succeeds if the topic does not exist, as with Apache's brokers.
 pub(super) async fn delete_topic(request: Request) -> Answered {
     let deleted = request.shared.processor.delete_topic(request.text("topic")?).await;
-    absent_is_fine(deleted, ErrorKind::TopicNotFound)
+    ignore_absent(deleted, ErrorKind::TopicNotFound)
 }
 
-/// DELETE_SUBSCRIPTIONGROUP.
+/// DELETE_SUBSCRIPTIONGROUP. Succeeds if the group does not exist.
 pub(super) async fn delete_group(request: Request) -> Answered {
     let deleted = request.shared.processor.delete_group(request.text("groupName")?).await;
-    absent_is_fine(deleted, ErrorKind::GroupNotFound)
+    ignore_absent(deleted, ErrorKind::GroupNotFound)
 }
 
-fn absent_is_fine(deleted: Result<(), Error>, absent: ErrorKind) -> Answered {
+fn ignore_absent(deleted: Result<(), Error>, absent: ErrorKind) -> Answered {
     match deleted {
         Err(error) if error.kind != absent => Err(error.into()),
         _ => Ok(success()),
     }
 }
 
-/// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP. A group that exists keeps what the request does not name.
+/// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP. Settings that the request does not name are unchanged if the group exists.
 pub(super) async fn put_group(request: Request) -> Answered {
     let GroupChange { group_name, consume_enable, consume_message_orderly, retry_max_times } =
         request.json()?;

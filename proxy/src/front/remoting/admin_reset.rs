@@ -1,4 +1,4 @@
-//! Resets of groups, for tools.
+//! Requests of tools that move a group to another position in a topic.
 
 use std::fmt::Write;
 
@@ -8,11 +8,11 @@ use super::request::{Answered, Refusal, Request, success};
 use crate::remoting::{Command, request};
 use crate::service::{ResetGroup, ResetTarget, time};
 
-/// Times that stand for the two ends of a queue.
+/// Values of `timestamp` that mean the beginning and the end of a queue.
 const EARLIEST: i64 = 0;
 const LATEST: i64 = -1;
 
-/// INVOKE_BROKER_TO_RESET_OFFSET: has a group go on elsewhere in a topic. Answers with the new offsets.
+/// INVOKE_BROKER_TO_RESET_OFFSET: moves a group to another position in a topic. Answers with the new offsets.
 pub(super) async fn reset(request: Request) -> Answered {
     let (topic, group) = (request.text("topic")?.to_owned(), request.text("group")?.to_owned());
     let queue: i32 = request.command.number("queueId").unwrap_or(-1);
@@ -36,15 +36,16 @@ pub(super) async fn reset(request: Request) -> Answered {
         let _ = write!(table, "{separator}{key}:{}", queue.offset);
     }
     let body = format!("{{\"offsetTable\":{{{table}}}}}");
-    tell_readers(&request, (&group, &topic), &body);
+    notify_readers(&request, (&group, &topic), &body);
     Ok(success().body(body))
 }
 
-/// Tells the members of the group that read by offset to go on there. Otherwise they would store where they are.
-fn tell_readers(request: &Request, (group, topic): (&str, &str), offsets: &str) {
+/// Sends the new offsets to the members of the group that read by offset. Otherwise they would overwrite them with
+/// their own.
+fn notify_readers(request: &Request, (group, topic): (&str, &str), offsets: &str) {
     for member in request.shared.members.of(group) {
         let subscribes = member.consumer.subscriptions.contains_key(topic);
-        if subscribes && !consume::pops(&request.shared, &member.session, group) {
+        if subscribes && !consume::pull_is_pop(&request.shared, &member.session, group) {
             let reset = Command::request(request::RESET_CONSUMER_CLIENT_OFFSET)
                 .field("topic", topic)
                 .field("group", group)

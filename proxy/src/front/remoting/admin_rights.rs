@@ -1,10 +1,10 @@
-//! The rights that requests of administration need, by their codes.
+//! The right that each request of administration needs, by its code.
 
 use crate::layer::{Action, Right};
 use crate::remoting::request;
 
-/// What somebody must be allowed to do for this request. A request that is not listed is for super users.
-pub(super) fn of(code: i32) -> Right {
+/// The right that a request with this code needs. A code that is not listed needs a super user.
+pub(super) fn right_for(code: i32) -> Right {
     Right::Cluster(match code {
         request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER
         | request::GET_TOPICS_BY_CLUSTER
@@ -26,7 +26,7 @@ pub(super) fn of(code: i32) -> Right {
         | request::GET_BROKER_RUNTIME_INFO
         | request::VIEW_MESSAGE_BY_ID
         | request::QUERY_MESSAGE => &[Action::Get],
-        // What exists is changed.
+        // These also change a topic or group that exists.
         request::UPDATE_AND_CREATE_TOPIC | request::UPDATE_AND_CREATE_SUBSCRIPTION_GROUP => {
             &[Action::Create, Action::Update]
         }
@@ -38,11 +38,11 @@ pub(super) fn of(code: i32) -> Right {
         | request::DELETE_TOPIC_IN_NAMESRV
         | request::DELETE_SUBSCRIPTION_GROUP
         | request::DELETE_KV_CONFIG => &[Action::Delete],
-        // What others may do is more than a list.
+        // Reading the rights of all users needs more than the right to list.
         request::AUTH_GET_USER | request::AUTH_LIST_USER | request::AUTH_GET_ACL | request::AUTH_LIST_ACL => {
             &[Action::Create, Action::Update, Action::Delete, Action::Get, Action::List]
         }
-        // Whoever changes users could make a super user.
+        // A user who may change users could create a super user.
         _ => return Right::SuperUser,
     })
 }

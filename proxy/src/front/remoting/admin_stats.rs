@@ -1,4 +1,4 @@
-//! How much is stored and consumed, and stored messages, for tools.
+//! Requests of tools for statistics of topics and groups, and for stored messages.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -7,24 +7,25 @@ use std::time::SystemTime;
 use bytes::{Bytes, BytesMut};
 use serde_json::json;
 
-use super::message::{self, Place};
-use super::position::{self, Position};
+use super::log_position::{self, LogPosition};
+use super::message::{self, StoreLocation};
 use super::request::{Answered, Refusal, Request, success};
 use crate::processor::BrokersCommand;
 use crate::remoting::response;
 use crate::service::{ReadMessage, ReadQueue, WantedMessage, millis, time};
 
-/// Messages that a search returns at most.
+/// The most messages that a search returns.
 const MAX_FOUND: usize = 64;
-/// Parts of a queue that a search reads at most.
+/// The most pages of a queue that a search reads.
 const MAX_PAGES: usize = 50;
 
-/// A queue, as tools write it where it is the key of a table. The form is not JSON: keys are objects.
+/// A queue as the key of a table in an answer. Tools expect an object as the key, which is not valid JSON.
 pub(super) fn queue_key(topic: &str, broker: &str, queue: i32) -> String {
     json!({"brokerName": broker, "queueId": queue, "topic": topic}).to_string()
 }
 
-fn since_1970(at: Option<SystemTime>) -> i64 {
+/// Milliseconds since 1970, or 0.
+fn millis_or_zero(at: Option<SystemTime>) -> i64 {
     at.map(millis).unwrap_or_default()
 }
 
@@ -35,7 +36,7 @@ pub(super) async fn topic_stats(request: Request) -> Answered {
     let mut table = String::new();
     for queue in &stats.queues {
         let value = json!({
-            "lastUpdateTimestamp": since_1970(queue.newest),
+            "lastUpdateTimestamp": millis_or_zero(queue.newest),
             "maxOffset": queue.next,
             "minOffset": queue.first,
         });
@@ -58,7 +59,7 @@ pub(super) async fn consume_stats(request: Request) -> Answered {
             let value = json!({
                 "brokerOffset": queue.end,
                 "consumerOffset": queue.settled,
-                "lastTimestamp": since_1970(queue.oldest),
+                "lastTimestamp": millis_or_zero(queue.oldest),
                 "pullOffset": queue.next,
             });
             let separator = if table.is_empty() { "" } else { "," };
@@ -68,10 +69,11 @@ pub(super) async fn consume_stats(request: Request) -> Answered {
     Ok(success().body(format!("{{\"consumeTps\":{rate:?},\"offsetTable\":{{{table}}}}}")))
 }
 
-/// GET_BROKER_RUNTIME_INFO: what this is. Tools fail without the rates and numbers, which are not counted here.
+/// GET_BROKER_RUNTIME_INFO: the version of the proxy. Tools fail without the rates and counters, which the proxy does
+/// not have: they are zero.
 pub(super) fn runtime_info() -> Answered {
     const RATES: [&str; 3] = ["getTransferredTps", "getTransferedTps", "putTps"];
-    const NUMBERS: [&str; 11] = [
+    const COUNTERS: [&str; 11] = [
         "msgGetTotalTodayMorning",
         "msgGetTotalTodayNow",
         "msgGetTotalYesterdayMorning",
@@ -88,38 +90,38 @@ pub(super) fn runtime_info() -> Answered {
     let rates = RATES.map(|name| (name, "0.0 0.0 0.0"));
     let facts = [("brokerActive", "true"), ("brokerVersionDesc", version)];
     let table: BTreeMap<_, _> =
-        facts.into_iter().chain(rates).chain(NUMBERS.map(|name| (name, "0"))).collect();
+        facts.into_iter().chain(rates).chain(COUNTERS.map(|name| (name, "0"))).collect();
     Ok(success().body(json!({ "table": table }).to_string()))
 }
 
-/// VIEW_MESSAGE_BY_ID: the message at a position.
+/// VIEW_MESSAGE_BY_ID: the message at a log position.
 pub(super) async fn view(request: Request) -> Answered {
-    Ok(success().body(stored_at(&request, request.number("offset")?).await?))
+    Ok(success().body(message_at(&request, request.number("offset")?).await?))
 }
 
-/// The message at a position of the topic that the request names.
-pub(super) async fn stored_at(request: &Request, at: i64) -> Result<Bytes, Refusal> {
-    let Position { queue_id, offset, .. } = position::parts(at);
+/// The encoded message at a log position. The request names the topic.
+pub(super) async fn message_at(request: &Request, at: i64) -> Result<Bytes, Refusal> {
+    let LogPosition { queue_id, offset, .. } = log_position::decode(at);
     let not_found =
         || Refusal::new(response::SYSTEM_ERROR, format!("can not find message by the offset, {at}"));
     let topic = request.command.text("topic").ok_or_else(not_found)?.to_owned();
     let route = request.run(BrokersCommand { topic: topic.clone() }).await?;
     for range in &route.queues {
-        let read = ReadQueue { max: 1, ..whole_queue(&topic, &range.broker, queue_id, offset) };
+        let read = ReadQueue { max: 1, ..read_from(&topic, &range.broker, queue_id, offset) };
         let Ok(page) = request.shared.processor.read(read).await else { continue };
         let found = page.messages.iter().find(|message| message.delivery.queue_offset == offset);
         if let Some(ReadMessage { delivery, .. }) = found {
-            let place = Place::stored(delivery, request.session.local(), &range.cluster);
-            return Ok(message::record(delivery, place).encode());
+            let location = StoreLocation::of(delivery, request.session.local(), &range.cluster);
+            return Ok(message::record(delivery, location).encode());
         }
     }
     Err(not_found())
 }
 
-/// QUERY_MESSAGE: messages with a key, or with an id.
+/// QUERY_MESSAGE: the messages with a key, or with an id.
 pub(super) async fn query(request: Request) -> Answered {
     let (topic, key) = (request.text("topic")?.to_owned(), request.text("key")?.to_owned());
-    let most: usize = request.number("maxNum")?;
+    let max: usize = request.number("maxNum")?;
     let (begin, end): (i64, i64) = (request.number("beginTimestamp")?, request.number("endTimestamp")?);
     let wanted = match request.flag("_UNIQUE_KEY_QUERY") {
         true => WantedMessage::Id(key),
@@ -127,23 +129,23 @@ pub(super) async fn query(request: Request) -> Answered {
     };
     let route = request.run(BrokersCommand { topic: topic.clone() }).await?;
     let mut found = BytesMut::new();
-    let (mut number, most) = (0, most.min(MAX_FOUND));
+    let (mut number, max) = (0, max.min(MAX_FOUND));
     for range in &route.queues {
         for queue_id in 0..range.read_queues {
             let mut read = ReadQueue {
                 from: Some(time(begin)),
                 to: Some(time(end)),
                 wanted: wanted.clone(),
-                ..whole_queue(&topic, &range.broker, queue_id, 0)
+                ..read_from(&topic, &range.broker, queue_id, 0)
             };
             for _ in 0..MAX_PAGES {
                 let page = request.shared.processor.read(read.clone()).await.map_err(Refusal::from)?;
-                for ReadMessage { delivery, .. } in page.messages.iter().take(most - number) {
-                    let place = Place::stored(delivery, request.session.local(), &range.cluster);
-                    found.extend_from_slice(&message::record(delivery, place).encode());
+                for ReadMessage { delivery, .. } in page.messages.iter().take(max - number) {
+                    let location = StoreLocation::of(delivery, request.session.local(), &range.cluster);
+                    found.extend_from_slice(&message::record(delivery, location).encode());
                     number += 1;
                 }
-                if page.finished || number >= most {
+                if page.finished || number >= max {
                     break;
                 }
                 read.offset = page.next_offset;
@@ -158,8 +160,8 @@ pub(super) async fn query(request: Request) -> Answered {
     Ok(success().field("indexLastUpdateTimestamp", now).field("indexLastUpdatePhyoffset", 0).body(found))
 }
 
-/// A read of a queue from an offset on.
-fn whole_queue(topic: &str, broker: &str, queue_id: i32, offset: i64) -> ReadQueue {
+/// A read of all messages of a queue from this offset on.
+fn read_from(topic: &str, broker: &str, queue_id: i32, offset: i64) -> ReadQueue {
     ReadQueue {
         topic: topic.to_owned(),
         lite_topic: None,

@@ -1,4 +1,5 @@
-//! Users and policies of access control, for tools (`mqadmin createUser`, `createAcl` and so on).
+//! Requests of tools that create, change and list the users and policies of access control (`mqadmin createUser`,
+//! `createAcl` and so on).
 
 use std::net::IpAddr;
 
@@ -10,6 +11,7 @@ use crate::layer::{Action, Effect, ListedUser, NewUser, PolicyEntry, Secret, Use
 use crate::remoting::auth::{AclInfo, EntryInfo, PolicyInfo, USER, UserInfo};
 use crate::remoting::response;
 
+/// The only type of policies that the proxy supports.
 const CUSTOM: &str = "Custom";
 
 /// AUTH_CREATE_USER.
@@ -28,7 +30,7 @@ pub(super) async fn create_user(request: Request) -> Answered {
     Ok(success())
 }
 
-/// AUTH_UPDATE_USER. What the body does not name stays as it is.
+/// AUTH_UPDATE_USER. Settings that the body does not name are unchanged.
 pub(super) async fn update_user(request: Request) -> Answered {
     let name = request.text("username")?.to_owned();
     let info: UserInfo = request.json()?;
@@ -42,11 +44,11 @@ pub(super) async fn update_user(request: Request) -> Answered {
     Ok(success())
 }
 
-/// AUTH_DELETE_USER. A user who does not exist is no error, as at Apache's brokers.
+/// AUTH_DELETE_USER. Succeeds if the user does not exist, as with Apache's brokers.
 pub(super) async fn delete_user(request: Request) -> Answered {
     let processor = &request.shared.processor;
     match processor.remove_user(request.text("username")?.to_owned()).await {
-        // Unless there are no users at all.
+        // If access control has no users at all, that is an error.
         Err(error) if error.kind != ErrorKind::UserNotFound || processor.users().await.is_err() => {
             Err(error.into())
         }
@@ -54,7 +56,7 @@ pub(super) async fn delete_user(request: Request) -> Answered {
     }
 }
 
-/// AUTH_GET_USER. There is no body if the user does not exist, as with Apache's brokers.
+/// AUTH_GET_USER. The answer has no body if the user does not exist, as with Apache's brokers.
 pub(super) async fn user(request: Request) -> Answered {
     let name = request.text("username")?;
     let users = request.shared.processor.users().await?;
@@ -64,7 +66,7 @@ pub(super) async fn user(request: Request) -> Answered {
     }
 }
 
-/// AUTH_LIST_USER. Unlike Apache's brokers, the proxy tells no passwords.
+/// AUTH_LIST_USER. Unlike Apache's brokers, the proxy returns no passwords.
 pub(super) async fn users(request: Request) -> Answered {
     let filter = request.command.text("filter").unwrap_or_default();
     let users = request.shared.processor.users().await?;
@@ -72,7 +74,8 @@ pub(super) async fn users(request: Request) -> Answered {
     json(&users.map(user_info).collect::<Vec<_>>())
 }
 
-/// AUTH_CREATE_ACL and AUTH_UPDATE_ACL: the user's policies for these resources are replaced, and others stay.
+/// AUTH_CREATE_ACL and AUTH_UPDATE_ACL: replaces the user's policies for the named resources. Policies for other
+/// resources stay.
 pub(super) async fn put_acl(request: Request) -> Answered {
     let user = user_of(request.text("subject")?)?.to_owned();
     let info: AclInfo = request.json()?;
@@ -90,16 +93,16 @@ pub(super) async fn put_acl(request: Request) -> Answered {
     Ok(success())
 }
 
-/// AUTH_DELETE_ACL: the user's policies for one resource, or all of them.
+/// AUTH_DELETE_ACL: removes the user's policies for one resource, or all policies of the user.
 pub(super) async fn delete_acl(request: Request) -> Answered {
     check_type(request.command.text("policyType"))?;
     let user = user_of(request.text("subject")?)?.to_owned();
-    let named = given(request.command.text("resource")).map(resource);
-    request.shared.processor.remove_policies(user, named).await?;
+    let resource = given(request.command.text("resource")).map(normalized_resource);
+    request.shared.processor.remove_policies(user, resource).await?;
     Ok(success())
 }
 
-/// AUTH_GET_ACL. There is no body if the user has no policies.
+/// AUTH_GET_ACL. The answer has no body if the user has no policies.
 pub(super) async fn acl(request: Request) -> Answered {
     let name = user_of(request.text("subject")?)?;
     let users = request.shared.processor.users().await?;
@@ -127,7 +130,7 @@ fn user_info(user: ListedUser) -> UserInfo {
     }
 }
 
-/// The policies of a user whose resources contain this text, if there are any.
+/// The policies of a user whose resources contain this text. `None` if there are none.
 fn acl_info(user: ListedUser, filter: &str) -> Option<AclInfo> {
     let policies = user.policies.into_iter().filter(|policy| policy.resource.contains(filter));
     let entry = |policy: PolicyEntry| EntryInfo {
@@ -147,11 +150,11 @@ fn policy(user: &str, entry: EntryInfo) -> Result<PolicyEntry, Refusal> {
     let EntryInfo { resource: named, actions, source_ips, decision } = entry;
     let action = |word: &String| {
         let known = <Action as clap::ValueEnum>::from_str(word, true);
-        known.or_else(|_| invalid(&format!("{word:?} is no action")))
+        known.or_else(|_| invalid(&format!("{word:?} is not an action")))
     };
     let network = |text: &String| {
         let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        network.or_else(|_| invalid(&format!("{text:?} is no address or network")))
+        network.or_else(|_| invalid(&format!("{text:?} is not an IP address or a network")))
     };
     let effect = match decision.as_deref() {
         Some(word) if word.eq_ignore_ascii_case("Allow") => Effect::Allow,
@@ -161,15 +164,16 @@ fn policy(user: &str, entry: EntryInfo) -> Result<PolicyEntry, Refusal> {
     Ok(PolicyEntry {
         number: 0,
         user: user.to_owned(),
-        resource: resource(&named),
+        resource: normalized_resource(&named),
         actions: actions.iter().map(action).collect::<Result<_, _>>()?,
         from: source_ips.unwrap_or_default().iter().map(network).collect::<Result<_, _>>()?,
         effect,
     })
 }
 
-/// A proxy serves one cluster by these rules, whatever its name.
-fn resource(text: &str) -> String {
+/// A resource of a policy. The name of a cluster is ignored, because a proxy has one set of policies for all its
+/// clusters.
+fn normalized_resource(text: &str) -> String {
     match text.split_once(':') {
         Some((kind, _)) if kind.eq_ignore_ascii_case("Cluster") => "Cluster:*".to_owned(),
         _ => text.to_owned(),
@@ -196,23 +200,24 @@ fn enabled(word: Option<&str>) -> Result<Option<bool>, Refusal> {
 
 fn user_of(subject: &str) -> Result<&str, Refusal> {
     let user = subject.strip_prefix(USER);
-    user.map_or_else(|| invalid("the subject must be User: and a name"), Ok)
+    user.map_or_else(|| invalid("the subject must have the form User:NAME"), Ok)
 }
 
 fn check_type(policy_type: Option<&str>) -> Result<(), Refusal> {
     match given(policy_type) {
         Some(other) if !other.eq_ignore_ascii_case(CUSTOM) => {
-            invalid("only policies of the type Custom are kept here")
+            invalid("only policies of the type Custom are supported")
         }
         _ => Ok(()),
     }
 }
 
-/// A password, as it is: it may begin and end with anything.
+/// A password, or `None` if it is empty. It is not trimmed, as it may begin and end with blanks.
 fn password(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())
 }
 
+/// The trimmed text, or `None` if nothing is left of it.
 fn given(text: Option<&str>) -> Option<&str> {
     text.map(str::trim).filter(|text| !text.is_empty())
 }

@@ -1,4 +1,5 @@
-//! One connection: reads its frames, runs each request as a task, and ends without losing an answer.
+//! Serves one connection: reads its frames, runs each request as a task, and closes the connection when all answers are
+//! written.
 
 use std::io;
 use std::sync::Arc;
@@ -10,48 +11,48 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::codec::Decoder;
 use tokio_util::sync::CancellationToken;
 
-use super::late::{self, Late};
-use super::link::Frames;
-use super::memory::Memory;
+use super::connection_writer::WriteQueue;
+use super::drain::{self, DrainAction};
 use super::request::Request;
+use super::request_charge::RequestCharge;
 use super::session::Session;
 use super::{Shared, dispatch, frames, pushes};
-use crate::front::face::Face;
 use crate::front::port::{Charge, Connection, ConnectionBudget, Exhausted, Stream, TransportConfig};
+use crate::front::served_entry::ServedEntry;
 use crate::processor::PushReceiver;
 use crate::remoting::{Command, CommandCodec, FrameError};
 
-/// How long a peer may take to close a connection after the last answer. Until then what it sends is discarded: closing
-/// earlier could destroy answers that it has not read yet.
+/// How long a peer may take to close a connection after the last answer. Until then, the proxy reads and discards what
+/// the peer sends: closing earlier could destroy answers that the peer has not read yet.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A connection that is served.
-pub(super) struct Serving {
+/// A connection that is being served.
+pub(super) struct ServedConnection {
     shared: Arc<Shared>,
     session: Arc<Session>,
     connection: Connection,
     budget: Arc<ConnectionBudget>,
-    written: Frames,
+    queue: WriteQueue,
     pushed: PushReceiver,
 }
 
 /// A frame that has not arrived completely.
-struct Incomplete {
+struct IncompleteFrame {
     charge: Charge,
     evicted: CancellationToken,
     deadline: Instant,
 }
 
-/// How reading ends.
-enum Ended {
+/// Why reading has ended.
+enum ReadEnd {
     /// The peer has closed the connection.
     ByPeer,
-    /// The connection is to be closed: the proxy drains, or it was idle for long.
+    /// The proxy closes the connection: it drains, or the connection was idle for too long.
     Closing,
 }
 
-/// Reads requests.
-struct Requests<'a> {
+/// Reads the requests of a connection, and starts a task for each.
+struct RequestReader<'a> {
     shared: &'a Arc<Shared>,
     session: &'a Arc<Session>,
     connection: &'a Connection,
@@ -59,35 +60,35 @@ struct Requests<'a> {
     transport: &'a TransportConfig,
 }
 
-impl Serving {
+impl ServedConnection {
     pub(super) fn new(
         shared: Arc<Shared>,
-        face: &Face,
+        served: &ServedEntry,
         budget: Arc<ConnectionBudget>,
         connection: Connection,
     ) -> Self {
-        let (session, written, pushed) = Session::open(&connection, face, &budget);
-        Self { shared, session: Arc::new(session), connection, budget, written, pushed }
+        let (session, queue, pushed) = Session::open(&connection, served, &budget);
+        Self { shared, session: Arc::new(session), connection, budget, queue, pushed }
     }
 
     pub(super) async fn run(self, stream: Stream, transport: &TransportConfig) -> io::Result<()> {
-        // However this ends, also when the future is dropped.
-        let _leaving = Leaving { shared: self.shared.clone(), session: self.session.clone() };
+        // Runs however this ends, even if the future is dropped.
+        let _leave = LeaveOnDrop { shared: self.shared.clone(), session: self.session.clone() };
         let (session, calls) = (self.session.clone(), self.connection.calls().clone());
         let ended = self.exchange(stream, transport).await;
         session.close();
-        // What was under way ends before the connection does, so that nothing uses the broker after a shutdown.
+        // Requests in flight end before the connection does, so that none uses the broker after a shutdown.
         calls.close();
         calls.wait().await;
         ended
     }
 
     async fn exchange(self, stream: Stream, transport: &TransportConfig) -> io::Result<()> {
-        let Self { shared, session, connection, budget, written, pushed } = self;
+        let Self { shared, session, connection, budget, queue, pushed } = self;
         let (mut read, write) = tokio::io::split(stream);
-        let mut writing = std::pin::pin!(written.write_to(write, transport.answer_timeout));
-        let mut pushing = std::pin::pin!(pushes::pass_on(&session, pushed));
-        let requests = Requests {
+        let mut writing = std::pin::pin!(queue.write_to(write, transport.answer_timeout));
+        let mut pushing = std::pin::pin!(pushes::forward(&session, pushed));
+        let requests = RequestReader {
             shared: &shared,
             session: &session,
             connection: &connection,
@@ -99,14 +100,14 @@ impl Serving {
             ended = writing.as_mut() => return ended,
             () = pushing.as_mut() => return Ok(()),
         };
-        if let Ended::ByPeer = reading? {
+        if let ReadEnd::ByPeer = reading? {
             return Ok(());
         }
         let calls = connection.calls();
         calls.close();
         let answering = async {
             calls.wait().await;
-            session.link().finish();
+            session.writer().finish();
             std::future::pending::<()>().await;
         };
         tokio::select! {
@@ -125,147 +126,153 @@ impl Serving {
     }
 }
 
-/// Forgets a connection's client when the connection ends.
-struct Leaving {
+/// Removes a connection's client when dropped.
+struct LeaveOnDrop {
     shared: Arc<Shared>,
     session: Arc<Session>,
 }
 
-impl Drop for Leaving {
+impl Drop for LeaveOnDrop {
     fn drop(&mut self) {
         self.session.close();
         self.shared.leave(&self.session);
     }
 }
 
-impl Requests<'_> {
-    /// Reads until the peer closes the connection or it is to be closed, and nothing comes any more.
-    async fn read(&self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Ended> {
+impl RequestReader<'_> {
+    /// Reads requests until the peer closes the connection. If the proxy closes it, reads until nothing has arrived for
+    /// [`drain::IDLE_BEFORE_CLOSE`], and for [`drain::DRAIN_TIMEOUT`] at most.
+    async fn read(&self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<ReadEnd> {
         let closing = self.connection.closing();
-        let over = async {
+        let timed_out = async {
             closing.cancelled().await;
-            tokio::time::sleep(late::SERVED_FOR).await;
+            tokio::time::sleep(drain::DRAIN_TIMEOUT).await;
         };
         tokio::select! {
             ended = self.read_all(stream) => ended,
-            () = over => Ok(Ended::Closing),
+            () = timed_out => Ok(ReadEnd::Closing),
         }
     }
 
-    async fn read_all(&self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Ended> {
+    async fn read_all(&self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<ReadEnd> {
         let mut buffer = BytesMut::new();
         let mut incomplete = None;
         loop {
             let length = loop {
-                match frames::length(&buffer).map_err(broken)? {
+                match frames::length(&buffer).map_err(invalid_frame)? {
                     Some(length) if length <= buffer.len() => {
-                        if let Some(command) = CommandCodec.decode(&mut buffer).map_err(broken)? {
-                            self.take(command, length, incomplete.take());
+                        if let Some(command) = CommandCodec.decode(&mut buffer).map_err(invalid_frame)? {
+                            self.start(command, length, incomplete.take());
                         }
                     }
                     length => break length,
                 }
             };
             if buffer.is_empty() {
-                // The memory of a large frame would stay with an idle connection.
-                buffer = BytesMut::with_capacity(frames::room(None, 0));
+                // An idle connection must not keep the buffer of a large frame.
+                buffer = BytesMut::with_capacity(frames::capacity(None, 0));
             } else {
-                buffer.reserve(frames::room(length, buffer.len()));
+                buffer.reserve(frames::capacity(length, buffer.len()));
             }
             let received = match self.receive(stream, &mut buffer, &mut incomplete).await? {
                 Some(received) => received,
-                None => return Ok(Ended::Closing),
+                None => return Ok(ReadEnd::Closing),
             };
             if received == 0 {
-                return Ok(Ended::ByPeer);
+                return Ok(ReadEnd::ByPeer);
             }
         }
     }
 
-    /// Reads more; `None` if the connection is to be closed, and quiet.
+    /// Reads more bytes. Returns their number, or `None` if the connection shall be closed now.
     async fn receive(
         &self,
         stream: &mut (impl AsyncRead + Unpin),
         buffer: &mut BytesMut,
-        incomplete: &mut Option<Incomplete>,
+        incomplete: &mut Option<IncompleteFrame>,
     ) -> io::Result<Option<usize>> {
         if buffer.is_empty() {
             return tokio::select! {
                 biased;
                 received = stream.read_buf(buffer) => received.map(Some),
-                () = self.quiet() => Ok(None),
+                () = self.idle_while_closing() => Ok(None),
             };
         }
         if incomplete.is_none() {
             let mut charge = Charge::new(self.budget).map_err(exhausted)?;
             let evicted = charge.incomplete();
-            *incomplete = Some(Incomplete {
+            *incomplete = Some(IncompleteFrame {
                 charge,
                 evicted,
                 deadline: Instant::now() + self.transport.request_timeout,
             });
         }
-        let Some(Incomplete { charge, evicted, deadline }) = incomplete else { return Ok(None) };
+        let Some(IncompleteFrame { charge, evicted, deadline }) = incomplete else { return Ok(None) };
         charge.set(buffer.len()).map_err(exhausted)?;
         tokio::select! {
             received = timeout_at(*deadline, stream.read_buf(buffer)) => {
                 received.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map(Some)
             }
             () = evicted.cancelled() => Err(exhausted(Exhausted::Evicted)),
-            () = self.quiet() => Ok(None),
+            () = self.idle_while_closing() => Ok(None),
         }
     }
 
-    /// Waits until the connection is to be closed, nothing is under way, and nothing has come for a while.
-    async fn quiet(&self) {
+    /// Waits until the connection shall be closed, no request is in flight, and [`drain::IDLE_BEFORE_CLOSE`] has
+    /// passed.
+    async fn idle_while_closing(&self) {
         self.connection.closing().cancelled().await;
         let calls = self.connection.calls();
         calls.close();
         calls.wait().await;
-        tokio::time::sleep(late::QUIET).await;
+        tokio::time::sleep(drain::IDLE_BEFORE_CLOSE).await;
     }
 
-    fn take(&self, command: Command, length: usize, incomplete: Option<Incomplete>) {
+    /// Starts a task for a request. Passes an answer of the client on to the call that waits for it.
+    fn start(&self, command: Command, length: usize, incomplete: Option<IncompleteFrame>) {
         if command.is_response() {
-            self.session.link().answered(command);
+            self.session.writer().complete_call(command);
             return;
         }
         let command = match self.connection.closing().is_cancelled() {
             false => command,
-            true => match Late::of(command) {
-                Late::Serve(command) => command,
-                Late::Answer(answer) => return self.session.link().refuse(&answer),
-                Late::Leave => return,
+            true => match DrainAction::for_request(command) {
+                DrainAction::Serve(command) => command,
+                DrainAction::Refuse(answer) => return self.session.writer().refuse(&answer),
+                DrainAction::Ignore => return,
             },
         };
         self.connection.touch();
         let calls = self.connection.calls();
-        let most = usize::try_from(self.transport.streams_per_connection).unwrap_or(usize::MAX);
+        let max_calls = usize::try_from(self.transport.streams_per_connection).unwrap_or(usize::MAX);
         let charge = match incomplete {
-            _ if calls.len() >= most => Err("too many requests of this connection are in flight"),
-            Some(Incomplete { mut charge, .. }) => {
-                let held = charge.completed().and_then(|()| charge.set(length));
-                held.map(|()| charge).map_err(Exhausted::reason)
+            _ if calls.len() >= max_calls => {
+                Err("too many requests of this connection are in flight (transport.streams_per_connection)")
+            }
+            Some(IncompleteFrame { mut charge, .. }) => {
+                let charged = charge.completed().and_then(|()| charge.set(length));
+                charged.map(|()| charge).map_err(Exhausted::reason)
             }
             None => self.charge(length).map_err(Exhausted::reason),
         };
         let charge = match charge {
             Ok(charge) => charge,
             Err(reason) => {
-                if let Some(answer) = dispatch::busy(&command, reason) {
-                    self.session.link().refuse(&answer);
+                if let Some(answer) = dispatch::refuse_busy(&command, reason) {
+                    self.session.writer().refuse(&answer);
                 }
                 return;
             }
         };
         let (shared, session) = (self.shared.clone(), self.session.clone());
-        let request = Request::new(shared, session, command, Memory::of(charge));
+        let request = Request::new(shared, session, command, RequestCharge::new(charge));
         let closed = self.session.closed().clone();
         calls.spawn(async move {
             closed.run_until_cancelled(dispatch::serve(request)).await;
         });
     }
 
+    /// Charges a request that arrived with one read.
     fn charge(&self, bytes: usize) -> Result<Charge, Exhausted> {
         let mut charge = Charge::new(self.budget)?;
         charge.set(bytes)?;
@@ -273,7 +280,7 @@ impl Requests<'_> {
     }
 }
 
-fn broken(error: FrameError) -> io::Error {
+fn invalid_frame(error: FrameError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 

@@ -1,4 +1,4 @@
-//! Dispatches requests by their codes.
+//! Dispatches requests to their handlers by their codes, and sends the answers.
 
 use std::ops::ControlFlow;
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::remoting::{Command, HeaderType, request, response};
 
-/// What an answer repeats of its request.
+/// The header fields that an answer repeats from its request.
 #[derive(Clone, Copy)]
 struct Envelope {
     opaque: i32,
@@ -17,54 +17,55 @@ struct Envelope {
 }
 
 impl Envelope {
-    /// `None` for a request that is not answered.
+    /// `None` for a one-way request, which gets no answer.
     fn of(request: &Command) -> Option<Self> {
         let Command { opaque, header_type, .. } = *request;
         (!request.is_one_way()).then_some(Self { opaque, header_type })
     }
 
-    fn address(self, answer: Command) -> Command {
+    fn apply_to(self, answer: Command) -> Command {
         Command { opaque: self.opaque, header_type: self.header_type, ..answer }
     }
 }
 
-/// Serves a request, and answers it.
+/// Runs the handler of a request, and sends the answer.
 pub(super) async fn serve(request: Request) {
     let envelope = Envelope::of(&request.command);
-    let memory = request.memory.clone();
+    let charge = request.charge.clone();
     let session = request.session.clone();
     let code = request.command.code;
     let answered = dispatch(request).await;
     let Some(envelope) = envelope else {
         if let Err(Refusal { code: refused, remark, .. }) = answered {
-            tracing::debug!(peer = %session.peer(), code, refused, remark, "a one-way request is refused");
+            tracing::debug!(peer = %session.peer(), code, refused, remark, "refused a one-way request");
         }
         return;
     };
-    let answer = envelope.address(answered.unwrap_or_else(Refusal::into_command));
-    let Some(charge) = memory.into_charge() else {
-        session.link().refuse(&answer);
+    let answer = envelope.apply_to(answered.unwrap_or_else(Refusal::into_command));
+    let Some(charge) = charge.into_inner() else {
+        session.writer().refuse(&answer);
         return;
     };
-    if let Err(reason) = session.link().answer(&answer, charge) {
+    if let Err(reason) = session.writer().answer(&answer, charge) {
         let busy = Refusal::new(response::SYSTEM_BUSY, format!("[OVERLOAD]{reason}"));
-        session.link().refuse(&envelope.address(busy.into_command()));
+        session.writer().refuse(&envelope.apply_to(busy.into_command()));
     }
 }
 
-/// The answer to a request that is not carried out because there is too much to do. `None` if it is not answered.
-pub(super) fn busy(request: &Command, reason: &str) -> Option<Command> {
-    // Clients try again, as after any answer of this code.
-    refusal(request, || Refusal::new(response::SYSTEM_BUSY, format!("[OVERLOAD]{reason}")))
+/// The answer to a request that is refused because of too much load. `None` for a one-way request.
+pub(super) fn refuse_busy(request: &Command, reason: &str) -> Option<Command> {
+    // Clients try again after this code.
+    refuse(request, || Refusal::new(response::SYSTEM_BUSY, format!("[OVERLOAD]{reason}")))
 }
 
-/// The answer to a request that is not carried out. `None` if it is not answered.
-pub(super) fn refusal(request: &Command, refusal: impl FnOnce() -> Refusal) -> Option<Command> {
+/// The answer to a request that is refused. `None` for a one-way request.
+pub(super) fn refuse(request: &Command, refusal: impl FnOnce() -> Refusal) -> Option<Command> {
     let envelope = Envelope::of(request)?;
-    Some(envelope.address(refusal().into_command()))
+    Some(envelope.apply_to(refusal().into_command()))
 }
 
-// The futures of handlers are boxed one by one, as a common one would be as large as the largest.
+// Each handler's future is boxed by itself: otherwise the future of `dispatch` would be as large as the largest of
+// them.
 async fn dispatch(request: Request) -> Answered {
     match request.command.code {
         request::GET_ROUTEINFO_BY_TOPIC => Box::pin(topic_route::route(request)).await,
@@ -85,7 +86,7 @@ async fn dispatch(request: Request) -> Answered {
         request::GET_CONSUMER_LIST_BY_GROUP => members_list::consumer_ids(&request),
         _ => match consume::dispatch(request) {
             ControlFlow::Break(answer) => answer.await,
-            ControlFlow::Continue(request) if request.session.face().administration => {
+            ControlFlow::Continue(request) if request.session.served_entry().administration => {
                 administer(request).await
             }
             ControlFlow::Continue(request) => unsupported(&request),
@@ -93,9 +94,9 @@ async fn dispatch(request: Request) -> Answered {
     }
 }
 
-/// What only administrators ask.
+/// Dispatches requests of administration, after a check of the sender's rights.
 async fn administer(request: Request) -> Answered {
-    request.administer(admin_rights::of(request.command.code))?;
+    request.check_admin_right(admin_rights::right_for(request.command.code))?;
     match request.command.code {
         request::GET_CONSUMER_CONNECTION_LIST => members_list::consumers(&request),
         request::GET_PRODUCER_CONNECTION_LIST => members_list::producers(&request),
@@ -138,7 +139,7 @@ async fn administer(request: Request) -> Answered {
     }
 }
 
-/// The answer to a code without a handler.
+/// Refuses a request whose code has no handler.
 fn unsupported(request: &Request) -> Answered {
     let text = format!(" request type {} not supported", request.command.code);
     Err(Refusal::new(response::REQUEST_CODE_NOT_SUPPORTED, text))

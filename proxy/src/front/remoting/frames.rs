@@ -1,45 +1,47 @@
-//! The bounds of the frames that strangers send, checked before anything is kept or decoded.
+//! Checks the length of a frame by its first bytes, before memory is allocated for it or anything is decoded.
 
 use bytes::BytesMut;
 
 use crate::remoting::{FrameError, MAX_FRAME};
 
-/// The longest header. The properties of a message (32 KiB at most) are one of its fields, and JSON may write one byte as
-/// six.
+/// The longest header in bytes. One of its fields may contain the properties of a message (32 KiB at most), and JSON
+/// may encode one byte as six.
 const MAX_HEADER: usize = 512 << 10;
-/// The length and the mark of a header.
+/// Bytes of the frame's length, the header type and the header's length.
 const PREFIX: usize = 8;
 
-/// How many bytes the frame at the beginning of the buffer has, as soon as that is known.
+/// The length in bytes of the frame at the beginning of the buffer. `None` if the buffer is too short to know it.
 ///
 /// # Errors
-/// If there can't be such a frame.
+/// If a length exceeds its limit, or the lengths contradict each other.
 pub(super) fn length(buffer: &BytesMut) -> Result<Option<usize>, FrameError> {
     let Some(prefix) = buffer.first_chunk::<PREFIX>() else { return Ok(None) };
-    let [a, b, c, d, mark, e, f, g] = *prefix;
+    let [a, b, c, d, header_type, e, f, g] = *prefix;
     let length = u32::from_be_bytes([a, b, c, d]) as usize + size_of::<u32>();
     let header = u32::from_be_bytes([0, e, f, g]) as usize;
     if length > MAX_FRAME {
         return Err(FrameError::TooLong(length));
     }
     if header > MAX_HEADER {
-        return Err(FrameError::Malformed(format!("its header has {header} bytes")));
+        return Err(FrameError::Malformed(format!(
+            "the header has {header} bytes, at most {MAX_HEADER} are allowed"
+        )));
     }
     if PREFIX + header > length {
         return Err(FrameError::Malformed(format!("a header of {header} bytes in a frame of {length}")));
     }
-    if mark > 1 {
-        return Err(FrameError::Malformed(format!("header type {mark}")));
+    if header_type > 1 {
+        return Err(FrameError::Malformed(format!("unknown header type {header_type}")));
     }
     Ok(Some(length))
 }
 
-/// What to read next of a frame of this length, so that a large frame takes few reads, and a frame that never comes takes
-/// little memory.
-pub(super) fn room(length: Option<usize>, received: usize) -> usize {
-    const MOST: usize = 1 << 20;
-    const LEAST: usize = 4 << 10;
-    length.map_or(LEAST, |length| length.saturating_sub(received)).clamp(LEAST, MOST)
+/// The buffer capacity in bytes for the next read of a frame of this length. It is bounded, so that a frame that never
+/// arrives takes little memory, and a large frame takes few reads.
+pub(super) fn capacity(length: Option<usize>, received: usize) -> usize {
+    const MAX: usize = 1 << 20;
+    const MIN: usize = 4 << 10;
+    length.map_or(MIN, |length| length.saturating_sub(received)).clamp(MIN, MAX)
 }
 
 #[cfg(test)]
@@ -67,10 +69,10 @@ mod tests {
     }
 
     #[test]
-    fn a_long_frame_gets_its_memory_in_parts() {
-        assert_eq!(room(None, 3), 4 << 10);
-        assert_eq!(room(Some(100), 8), 4 << 10);
-        assert_eq!(room(Some(100_000), 8), 99_992);
-        assert_eq!(room(Some(MAX_FRAME), 8), 1 << 20);
+    fn the_buffer_of_a_long_frame_grows_in_steps() {
+        assert_eq!(capacity(None, 3), 4 << 10);
+        assert_eq!(capacity(Some(100), 8), 4 << 10);
+        assert_eq!(capacity(Some(100_000), 8), 99_992);
+        assert_eq!(capacity(Some(MAX_FRAME), 8), 1 << 20);
     }
 }

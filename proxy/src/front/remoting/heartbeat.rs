@@ -1,4 +1,4 @@
-//! What a client tells about itself: Apache's `HeartbeatData` and `SubscriptionData`.
+//! The body of a heartbeat: the groups and subscriptions of a client (Apache's `HeartbeatData` and `SubscriptionData`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::processor::Expression;
 
-/// Kinds of filters.
+/// The types of filters.
 const TAGS: &str = "TAG";
 const SQL: &str = "SQL92";
 
-/// A heartbeat's body.
+/// The body of a heartbeat.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Heartbeat {
@@ -46,21 +46,21 @@ pub(super) struct Consumer {
     pub(super) consume_type: ConsumeType,
     pub(super) model: MessageModel,
     pub(super) from: ConsumeFrom,
-    /// By topic.
+    /// The subscriptions by topic.
     pub(super) subscriptions: BTreeMap<String, SubscriptionData>,
 }
 
-/// Who asks for messages.
+/// How a consumer gets its messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum ConsumeType {
-    /// The application, from offsets that it may choose.
+    /// The application pulls them, from offsets that it may choose.
     #[serde(rename = "CONSUME_ACTIVELY")]
     Actively,
-    /// The client, which calls the application.
+    /// The client library pulls them, and passes them to the application.
     #[default]
     #[serde(rename = "CONSUME_PASSIVELY")]
     Passively,
-    /// The client, by pops.
+    /// The client library pops them, and passes them to the application.
     #[serde(rename = "CONSUME_POP")]
     Pop,
 }
@@ -68,22 +68,22 @@ pub(super) enum ConsumeType {
 /// Which clients of a group get a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum MessageModel {
-    /// One.
+    /// One client.
     #[default]
     #[serde(rename = "CLUSTERING")]
     Clustering,
-    /// Each.
+    /// Every client.
     #[serde(rename = "BROADCASTING")]
     Broadcasting,
-    /// One that has subscribed to the lite topic.
+    /// One client that has subscribed to the lite topic.
     #[serde(rename = "LITE_SELECTIVE")]
     Lite,
 }
 
-/// Where a group begins in a topic that it has not received from.
+/// Where a group begins to consume a topic from which it has not received yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum ConsumeFrom {
-    /// Behind what is there, also by the names that are deprecated.
+    /// After the last stored message. The aliases are deprecated names.
     #[default]
     #[serde(
         rename = "CONSUME_FROM_LAST_OFFSET",
@@ -92,15 +92,15 @@ pub(super) enum ConsumeFrom {
         alias = "CONSUME_FROM_MAX_OFFSET"
     )]
     Last,
-    /// With the first message.
+    /// At the first stored message.
     #[serde(rename = "CONSUME_FROM_FIRST_OFFSET")]
     First,
-    /// At a time that only the client knows.
+    /// At a time, which the heartbeat does not contain.
     #[serde(rename = "CONSUME_FROM_TIMESTAMP")]
     Timestamp,
 }
 
-/// What a client subscribes to in one topic.
+/// A client's subscription to one topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct SubscriptionData {
@@ -126,18 +126,18 @@ impl From<ConsumerData> for Consumer {
 }
 
 impl SubscriptionData {
-    /// The kind of the filter, if it is neither by tags nor by SQL.
-    pub(super) fn unknown_kind(&self) -> Option<&str> {
+    /// The type of the filter, if it is neither TAG nor SQL92.
+    pub(super) fn unknown_filter_type(&self) -> Option<&str> {
         self.expression_type.as_deref().filter(|kind| !["", TAGS, SQL].contains(kind))
     }
 
-    /// What to filter by.
+    /// The filter of the subscription.
     pub(super) fn expression(&self) -> Expression {
         expression(self.expression_type.as_deref(), &self.sub_string)
     }
 }
 
-/// A filter, as requests name it.
+/// A filter with the type and the text that a request contains. Every type except SQL92 means tags.
 pub(super) fn expression(kind: Option<&str>, text: &str) -> Expression {
     match kind {
         Some(SQL) => Expression::Sql(text.to_owned()),

@@ -1,4 +1,4 @@
-//! Who is in a group, for clients and administrators.
+//! Lists the members of groups, for clients and administrators.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -8,12 +8,12 @@ use serde::Serialize;
 use super::consume;
 use super::heartbeat::{ConsumeFrom, ConsumeType, MessageModel, SubscriptionData};
 use super::request::{Answered, Refusal, Request, json};
-use super::session::{Registered, Session};
+use super::session::{Registration, Session};
 use crate::layer::OperationKind;
 use crate::remoting::response;
 use crate::service::millis;
 
-/// A connection, as tools read it.
+/// A client's connection in an answer (Apache's `Connection`).
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Connection {
@@ -94,11 +94,11 @@ pub(super) fn all_producers(request: &Request) -> Answered {
     struct Body {
         data: BTreeMap<String, Vec<Producer>>,
     }
-    // A client that has not reported for long is not connected any more.
+    // A client without recent heartbeats is disconnected, so all of these are up to date.
     let now = millis(SystemTime::now());
     let mut data = BTreeMap::<_, Vec<_>>::new();
     for session in request.shared.members.clients() {
-        let Registered { client, producers, .. } = session.registered();
+        let Registration { client, producers, .. } = session.registration();
         for group in producers {
             data.entry(group).or_default().push(Producer {
                 client_id: client.id.to_string(),
@@ -112,8 +112,8 @@ pub(super) fn all_producers(request: &Request) -> Answered {
     json(&Body { data })
 }
 
-/// GET_CONSUMER_LIST_BY_GROUP: the ids of a group's members, among which clients divide its queues. A client whose pulls
-/// are pops is told that it is alone: see [`consume::is_told_to_be_alone`].
+/// GET_CONSUMER_LIST_BY_GROUP: the client ids of a group's members, among which clients divide its queues. A client
+/// whose pulls are pops gets its own id alone: see [`consume::is_listed_alone`].
 pub(super) fn consumer_ids(request: &Request) -> Answered {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
@@ -123,7 +123,7 @@ pub(super) fn consumer_ids(request: &Request) -> Answered {
     let group = request.text("consumerGroup")?;
     request.check(OperationKind::QueryAssignment, &(), &group.to_owned())?;
     let mut ids = request.shared.members.client_ids(group);
-    if consume::is_told_to_be_alone(&request.shared, &request.session, group) {
+    if consume::is_listed_alone(&request.shared, &request.session, group) {
         ids.retain(|id| *id == request.session.client().id);
     }
     if ids.is_empty() {

@@ -1,11 +1,11 @@
-//! Messages as classic clients send and read them <-> messages of the rules.
+//! Converts between the messages of classic clients and the processor's messages.
 
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use super::position;
+use super::log_position;
 use crate::processor::{Draft, PropertyRules, TopicName};
 use crate::remoting::compression;
 use crate::remoting::message::{StoredMessage, flags};
@@ -15,7 +15,7 @@ use crate::service::{
     BodyEncoding, ChosenQueue, Delay, Delivery, KnownProperties, Message, SentBack, delay_level, millis, time,
 };
 
-/// What a send tells of all its messages.
+/// The fields of a send request that all its messages share.
 #[derive(Clone, Debug)]
 pub(super) struct Header {
     pub(super) topic: String,
@@ -24,9 +24,9 @@ pub(super) struct Header {
     /// In milliseconds since 1970.
     pub(super) born_at: i64,
     pub(super) queue: Option<ChosenQueue>,
-    /// The number of the sender's own; those of a batch tell their own.
+    /// A number that the application chooses. The messages of a batch have their own.
     pub(super) flag: i32,
-    /// For a message that a consumer sends to its group's retry topic.
+    /// Set if a consumer sends the message to its group's retry topic.
     pub(super) sent_back: Option<SentBack>,
 }
 
@@ -37,13 +37,14 @@ impl Header {
     }
 }
 
-/// A body that can't be decompressed, or has more bytes than allowed.
+/// The error if a body can't be decompressed, or is longer than allowed.
 #[derive(Debug)]
 pub(super) struct UnreadableBody;
 
-/// A message as a producer sent it.
+/// Converts a message that a producer sent. Its body is decompressed, so that consumers of all protocols can read it.
 ///
-/// Bodies are stored uncompressed: consumers of all protocols can read them then.
+/// # Errors
+/// [`UnreadableBody`], also if the body has more than `max_body` bytes.
 pub(super) fn draft(
     header: &Header,
     properties: &str,
@@ -100,13 +101,13 @@ pub(super) fn draft(
     let delay = level.and_then(|level| Some((level, delay_level::duration(level.parse().ok()?)?)));
     if let Some((level, delay)) = delay {
         if !draft.transaction {
-            // Consumers read it.
+            // Consumers read the level.
             draft.system_properties.push((names::DELAY_LEVEL.to_owned(), level.to_owned()));
         }
         draft.deliver_at_ms = Some(now.saturating_add(delay.as_millis().try_into().unwrap_or(i64::MAX)));
     }
     if draft.transaction {
-        // As brokers do.
+        // Brokers, too, ignore the delay of a half message.
         draft.deliver_at_ms = None;
         if !draft.system_properties.iter().any(|(key, _)| key == names::PRODUCER_GROUP) {
             draft.system_properties.push((names::PRODUCER_GROUP.to_owned(), header.producer_group.clone()));
@@ -118,53 +119,53 @@ pub(super) fn draft(
     Ok(draft)
 }
 
-/// An id for a message whose producer gave it none.
+/// A random id for a message without one.
 fn new_id() -> String {
     let random: [u8; 16] = rand::random();
     random.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
-/// What a record tells besides its delivery.
+/// Where a client sees a message stored.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'a> {
-    /// The address that the client has connected to: to it, this is the broker.
+pub(super) struct StoreLocation<'a> {
+    /// The address that the client has connected to. The client sees it as the broker's.
     pub(super) store_host: SocketAddr,
-    /// The cluster, which a reply to the message is sent to.
+    /// The cluster that a reply to the message is sent to.
     pub(super) cluster: &'a str,
-    /// The offset to show.
+    /// The offset in the queue.
     pub(super) queue_offset: i64,
-    /// The queue to show.
+    /// The id of the queue.
     pub(super) queue_id: i32,
 }
 
-impl<'a> Place<'a> {
-    /// Where the message is stored.
-    pub(super) fn stored(delivery: &Delivery, store_host: SocketAddr, cluster: &'a str) -> Self {
+impl<'a> StoreLocation<'a> {
+    /// The queue and the offset at which the message is stored.
+    pub(super) fn of(delivery: &Delivery, store_host: SocketAddr, cluster: &'a str) -> Self {
         Self { store_host, cluster, queue_offset: delivery.queue_offset, queue_id: delivery.queue_id }
     }
 }
 
-/// A delivery as a record of a broker.
-pub(super) fn record(delivery: &Delivery, place: Place<'_>) -> StoredMessage {
+/// Converts a delivery to the record that a broker would return.
+pub(super) fn record(delivery: &Delivery, location: StoreLocation<'_>) -> StoredMessage {
     let Delivery { message, .. } = delivery;
     let born_host = message.born_host.parse().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
     let (body, compressed) = plain_body(message);
     let v6 = |host: SocketAddr, flag| if host.is_ipv6() { flag } else { 0 };
     StoredMessage {
         topic: delivery.topic.clone(),
-        queue_id: place.queue_id,
-        queue_offset: place.queue_offset,
-        commit_log_offset: position::of(delivery),
+        queue_id: location.queue_id,
+        queue_offset: location.queue_offset,
+        commit_log_offset: log_position::of(delivery),
         flag: message.flag,
         system_flags: compressed
             | v6(born_host, flags::BORN_HOST_V6)
-            | v6(place.store_host, flags::STORE_HOST_V6),
+            | v6(location.store_host, flags::STORE_HOST_V6),
         born_at: message.born_at.map(millis).unwrap_or_default(),
         born_host,
         stored_at: millis(delivery.stored_at),
-        store_host: place.store_host,
+        store_host: location.store_host,
         reconsume_times: delivery.attempt.saturating_sub(1).max(0),
-        properties: properties_of(message, place.cluster),
+        properties: properties_of(message, location.cluster),
         body,
     }
 }
@@ -175,7 +176,7 @@ fn properties_of(message: &Message, cluster: &str) -> String {
     let sent = message.properties.iter().chain(&message.system_properties);
     let sent = sent.map(|(key, value)| (key.as_str(), value.as_str()));
     let until = match message.delay {
-        // A level tells the same.
+        // The delay level has the same information.
         Some(Delay::Until(at))
             if !message.system_properties.iter().any(|(key, _)| key == names::DELAY_LEVEL) =>
         {
@@ -184,19 +185,19 @@ fn properties_of(message: &Message, cluster: &str) -> String {
         _ => None,
     };
     let until = until.as_deref().map(|until| (names::TIMER_DELIVER_MS, until));
-    // Consumers with a trace of their own record nothing of a message without a region. Apache's brokers name it.
+    // The message trace of classic consumers skips messages without a region, which Apache's brokers set.
     let has_region = message.system_properties.iter().any(|(key, _)| key == names::REGION);
     let region = (!has_region).then_some((names::REGION, names::DEFAULT_REGION));
     properties::encode(sent.chain(known).chain(until).chain(region).chain([(names::CLUSTER, cluster)]))
 }
 
-/// The body without the compression of clients of `apache.rocketmq.v2`, which classic clients can't undo, and the flag of
-/// a body that is compressed even so.
+/// The body without gzip compression, which classic clients can't decompress, and 0. If it can't be decompressed,
+/// returns it unchanged, with the flag of a compressed body.
 fn plain_body(message: &Message) -> (Bytes, i32) {
-    const MOST: u64 = 16 << 20;
+    const MAX_BODY: u64 = 16 << 20;
     match message.body_encoding {
         BodyEncoding::Identity => (message.body.clone(), 0),
-        BodyEncoding::Gzip => match compression::gunzip(&message.body, MOST) {
+        BodyEncoding::Gzip => match compression::gunzip(&message.body, MAX_BODY) {
             Some(body) => (body.into(), 0),
             None => (message.body.clone(), flags::COMPRESSED),
         },
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn properties_with_a_meaning_become_fields_and_the_others_stay() {
+    fn known_properties_become_fields_and_the_others_stay() {
         let draft = drafted(&[
             ("UNIQ_KEY", "id"),
             ("TAGS", "a"),
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_counts_before_a_time_and_neither_delays_a_half_message() {
+    fn a_delay_level_has_precedence_and_a_half_message_has_no_delay() {
         let soon = |draft: Draft| draft.deliver_at_ms.map(|at| at - millis(SystemTime::now()) < 11_000);
         assert_eq!(soon(drafted(&[("DELAY", "3"), ("TIMER_DELAY_SEC", "900")])), Some(true));
         assert_eq!(soon(drafted(&[("TIMER_DELAY_SEC", "900")])), Some(false));
@@ -252,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compressed_body_is_stored_as_it_was_before() {
+    fn a_compressed_body_is_decompressed() {
         use std::io::Write;
         let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
         zlib.write_all(&[7; 50]).expect("memory");

@@ -1,11 +1,11 @@
-//! The remoting front end: RocketMQ's older protocol, as classic clients (4.x and 5.x) and `mqadmin` speak it. To them, the
-//! proxy is the name server and every broker at once.
+//! The remoting front end: RocketMQ's older protocol, as classic clients (4.x and 5.x) and `mqadmin` speak it. To them,
+//! the proxy is the name server and every broker at once.
 //!
 //! ```text
 //! connection (frames, tasks, drain) -> dispatch (code) -> one file per family of requests -> Processor::run
-//!      link: answers, and requests to the client      session, members: what is known of a connection's client
+//!      connection_writer: answers, and requests to the client      session, members: what clients have registered
 //! ```
-//! What is known of a connection is soft state. Codes and texts are those of Apache's brokers, where these have one.
+//! All state of a connection is soft. Codes and texts are those of Apache's brokers, as far as these have an equivalent.
 
 mod admin_broker;
 mod admin_catalog;
@@ -16,23 +16,23 @@ mod admin_users;
 mod client;
 mod config;
 mod connection;
+mod connection_writer;
 mod consume;
-mod decode;
 mod dispatch;
+mod drain;
 mod frames;
+mod fuzz;
 mod heartbeat;
-mod late;
-mod link;
+mod log_position;
 mod members;
 mod members_list;
-mod memory;
 mod message;
 mod name_server;
-mod position;
 mod pushes;
 mod relay;
 mod reply;
 mod request;
+mod request_charge;
 mod send;
 mod session;
 mod status;
@@ -46,17 +46,17 @@ use async_trait::async_trait;
 
 pub use config::RemotingConfig;
 #[doc(hidden)]
-pub use decode::decode as fuzz_frames;
+pub use fuzz::decode_frames as fuzz_frames;
 
-use crate::front::face::Face;
 use crate::front::port::{
-    Budget, Connection, Greeting, Protocol, Recognition, Refused, Stream, TransportConfig,
+    Budget, Connection, ConnectionStart, Protocol, Recognition, Refused, Stream, TransportConfig,
 };
+use crate::front::served_entry::ServedEntry;
 use crate::processor::Processor;
 use consume::RequestModes;
 use members::Members;
 
-/// The front end. [`Server::at`] makes that of an entry.
+/// The front end of all entries. [`Server::at`] creates the front end of one entry.
 pub struct Server {
     shared: Arc<Shared>,
     budget: Arc<Budget>,
@@ -65,12 +65,12 @@ pub struct Server {
 /// Serves the connections of one entry.
 pub struct Entry {
     shared: Arc<Shared>,
-    face: Face,
+    served: ServedEntry,
     budget: Arc<Budget>,
     transport: TransportConfig,
 }
 
-/// What the connections of all entries share: a group has members at any of them.
+/// The state that the connections of all entries share: a group may have members at several entries.
 struct Shared {
     processor: Arc<Processor>,
     config: RemotingConfig,
@@ -79,7 +79,7 @@ struct Shared {
 }
 
 impl Server {
-    /// A front end over these rules.
+    /// Creates a front end for this processor.
     #[must_use]
     pub fn new(processor: Arc<Processor>, config: &RemotingConfig, budget: Arc<Budget>) -> Self {
         let shared = Shared {
@@ -91,11 +91,11 @@ impl Server {
         Self { shared: Arc::new(shared), budget }
     }
 
-    /// The front end of an entry.
+    /// Creates the front end of an entry.
     #[must_use]
-    pub fn at(&self, face: &Face, transport: &TransportConfig) -> Entry {
+    pub fn at(&self, served: &ServedEntry, transport: &TransportConfig) -> Entry {
         let (shared, budget) = (self.shared.clone(), self.budget.clone());
-        Entry { shared, face: face.clone(), budget, transport: transport.clone() }
+        Entry { shared, served: served.clone(), budget, transport: transport.clone() }
     }
 }
 
@@ -105,26 +105,32 @@ impl Protocol for Entry {
         None
     }
 
-    fn recognize(&self, greeting: Greeting<'_>) -> Recognition {
-        recognize(greeting)
+    fn recognize(&self, start: ConnectionStart<'_>) -> Recognition {
+        recognize(start)
     }
 
-    /// Nothing can be said before a request. Clients try again, here or at another proxy.
+    /// Empty: the protocol has no message that a server may send before a request. Clients try again, here or at
+    /// another proxy.
     fn refusal(&self, _: Refused) -> Vec<u8> {
         Vec::new()
     }
 
     async fn serve(&self, stream: Stream, connection: Connection) -> io::Result<()> {
-        let serving =
-            connection::Serving::new(self.shared.clone(), &self.face, self.budget.connection(), connection);
-        serving.run(stream, &self.transport).await
+        let served = connection::ServedConnection::new(
+            self.shared.clone(),
+            &self.served,
+            self.budget.connection(),
+            connection,
+        );
+        served.run(stream, &self.transport).await
     }
 }
 
-/// A frame begins with its length. The first of the four bytes is 0, as frames are shorter than 16 MiB.
-fn recognize(greeting: Greeting<'_>) -> Recognition {
-    match greeting.first.first() {
-        _ if greeting.alpn.is_some() => Recognition::No,
+/// Recognizes a frame by its length, with which it begins. The first of its four bytes is 0, as frames are shorter than
+/// 16 MiB.
+fn recognize(start: ConnectionStart<'_>) -> Recognition {
+    match start.first.first() {
+        _ if start.alpn.is_some() => Recognition::No,
         None => Recognition::Undecided,
         Some(0) => Recognition::Yes,
         Some(_) => Recognition::No,
@@ -136,8 +142,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_byte_tells_a_frame() {
-        let recognize = |first, alpn| recognize(Greeting { first, encrypted: false, alpn });
+    fn a_frame_is_recognized_by_its_first_byte() {
+        let recognize = |first, alpn| recognize(ConnectionStart { first, encrypted: false, alpn });
         assert_eq!(recognize(&[][..], None), Recognition::Undecided);
         assert_eq!(recognize(&[0, 0, 1][..], None), Recognition::Yes);
         assert_eq!(recognize(&b"PRI * HTTP/2.0"[..], None), Recognition::No);

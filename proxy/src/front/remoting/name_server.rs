@@ -1,4 +1,5 @@
-//! What tools ask a name server besides routes: brokers, topics, and the key-value configuration, which is empty here.
+//! Requests of tools to a name server, except for routes: brokers, topics, and the key-value configuration, which is
+//! always empty.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +12,7 @@ use crate::processor::ListBrokersCommand;
 use crate::remoting::response;
 use crate::service::names::retry_topic;
 
-/// All brokers, as tools read them (Apache's `ClusterInfo`).
+/// All brokers (Apache's `ClusterInfo`).
 #[derive(Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ClusterInfo {
@@ -37,9 +38,10 @@ pub(super) async fn cluster_info(request: Request) -> Answered {
     json(&info)
 }
 
-/// GET_ALL_TOPIC_LIST_FROM_NAMESERVER. Tools find the groups by their retry topics, whether these exist or not.
+/// GET_ALL_TOPIC_LIST_FROM_NAMESERVER. Tools find groups by their retry topics, so the list has these even if they
+/// don't exist.
 pub(super) async fn topics(request: Request) -> Answered {
-    request.administer(admin_rights::of(request.command.code))?;
+    request.check_admin_right(admin_rights::right_for(request.command.code))?;
     let processor = &request.shared.processor;
     let (topics, groups) =
         futures::try_join!(processor.topics(), processor.groups()).map_err(Refusal::from)?;
@@ -71,12 +73,13 @@ pub(super) fn key_values(request: &Request) -> Answered {
     Err(Refusal::new(response::QUERY_NOT_FOUND, text))
 }
 
-/// DELETE_TOPIC_IN_NAMESRV: tools ask for it after they have deleted a topic on its brokers, which ends its route.
+/// DELETE_TOPIC_IN_NAMESRV: does nothing. Tools send it after they have deleted a topic on its brokers, which ends its
+/// route.
 pub(super) fn forget_topic() -> Answered {
     Ok(success())
 }
 
-/// DELETE_KV_CONFIG: there is nothing to delete. Tools ask for it when they delete a topic.
+/// DELETE_KV_CONFIG: does nothing. Tools send it when they delete a topic.
 pub(super) fn forget_key_value() -> Answered {
     Ok(success())
 }

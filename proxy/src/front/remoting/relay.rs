@@ -1,4 +1,4 @@
-//! What tools ask of a client, through the proxy.
+//! Requests of tools that the proxy passes on to a connected client.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,42 +7,48 @@ use futures::{StreamExt, stream};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::admin_stats::{queue_key, stored_at};
+use super::admin_stats::{message_at, queue_key};
 use super::request::{Answered, Refusal, Request, success};
 use crate::processor::is_blank;
 use crate::remoting::{Command, lenient, request, response};
 
-/// How long a client may take to describe itself, with the stacks of its threads, or to consume a message.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The same for its positions, where tools wait for 5 s, and how many clients are asked at the same time.
-const POSITIONS_PATIENCE: Duration = Duration::from_secs(2);
-const ASKED_AT_ONCE: usize = 64;
+/// How long a client may take to collect its running info, which may include the stacks of its threads, or to consume a
+/// message.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take to return its positions. Tools wait for 5 s.
+const POSITIONS_TIMEOUT: Duration = Duration::from_secs(2);
+/// How many clients are queried at the same time.
+const MAX_CONCURRENT_QUERIES: usize = 64;
 
-/// GET_CONSUMER_RUNNING_INFO: how a consumer is doing, by its own account.
+/// GET_CONSUMER_RUNNING_INFO: the statistics that a consumer has of itself.
 pub(super) async fn running_info(request: Request) -> Answered {
-    let asked = Command::request(request::GET_CONSUMER_RUNNING_INFO);
-    ask(&request, asked.field("jstackEnable", request.flag("jstackEnable"))).await
+    let query = Command::request(request::GET_CONSUMER_RUNNING_INFO);
+    relay(&request, query.field("jstackEnable", request.flag("jstackEnable"))).await
 }
 
-/// CONSUME_MESSAGE_DIRECTLY: has a consumer consume a stored message now, and tells how that went.
+/// CONSUME_MESSAGE_DIRECTLY: has a consumer consume a stored message now. Answers with the result.
 pub(super) async fn consume_directly(request: Request) -> Answered {
     let id = request.text("msgId")?;
-    // It ends with the position.
+    // The id ends with the log position of the message.
     let digits = id.len().checked_sub(16).and_then(|start| id.get(start..));
     let at = digits.and_then(|digits| i64::from_str_radix(digits, 16).ok()).ok_or_else(|| {
-        Refusal::new(response::SYSTEM_ERROR, format!("the message id can't be read: {id:.100}"))
+        Refusal::new(
+            response::SYSTEM_ERROR,
+            format!("invalid message id {id:.100}; expected one that ends with 16 hexadecimal digits"),
+        )
     })?;
-    let message = stored_at(&request, at).await?;
-    let asked = Command::request(request::CONSUME_MESSAGE_DIRECTLY)
+    let message = message_at(&request, at).await?;
+    let query = Command::request(request::CONSUME_MESSAGE_DIRECTLY)
         .field("msgId", id)
         .field("brokerName", request.text("brokerName").unwrap_or_default())
         .field("topic", request.text("topic")?)
         .body(message);
-    ask(&request, asked).await
+    relay(&request, query).await
 }
 
-/// INVOKE_BROKER_TO_GET_CONSUMER_STATUS: where the consumers of a group are in a topic, each by its own account. One that does not
-/// answer is left out. Where pulls are pops, a position tells how many messages the client has got, not which.
+/// INVOKE_BROKER_TO_GET_CONSUMER_STATUS: the positions of a group's consumers in a topic, as each of them reports them.
+/// A consumer that does not answer is left out. The position of a consumer whose pulls are pops counts the messages
+/// that it has received.
 pub(super) async fn positions(request: Request) -> Answered {
     let (topic, group) = (request.text("topic")?, request.text("group")?);
     let wanted = request.command.text("clientAddr").filter(|id| !is_blank(id));
@@ -52,13 +58,13 @@ pub(super) async fn positions(request: Request) -> Answered {
         let text = format!("No Any Consumer online in the consumer group: [{group}]");
         return Err(Refusal::new(response::SYSTEM_ERROR, text));
     }
-    let asked = Command::request(request::GET_CONSUMER_STATUS_FROM_CLIENT);
-    let asked = asked.field("topic", topic).field("group", group);
+    let query = Command::request(request::GET_CONSUMER_STATUS_FROM_CLIENT);
+    let query = query.field("topic", topic).field("group", group);
     let answers = stream::iter(members).map(|member| {
-        let asked = asked.clone();
-        async move { (member.client_id().clone(), member.session.call(asked, POSITIONS_PATIENCE).await) }
+        let query = query.clone();
+        async move { (member.client_id().clone(), member.session.call(query, POSITIONS_TIMEOUT).await) }
     });
-    let mut answers = answers.buffer_unordered(ASKED_AT_ONCE);
+    let mut answers = answers.buffer_unordered(MAX_CONCURRENT_QUERIES);
     let mut clients = Vec::new();
     while let Some((client_id, answer)) = answers.next().await {
         let Some(positions) = answer.ok().and_then(|answer| positions_of(&answer)) else { continue };
@@ -68,7 +74,7 @@ pub(super) async fn positions(request: Request) -> Answered {
     Ok(success().body(format!("{{\"consumerTable\":{{{table}}},\"messageQueueTable\":{{}}}}")))
 }
 
-/// The entries of a table of positions, as tools read it. `None` if the client did not tell them.
+/// The entries of a table of positions, in the format of tools. `None` if the client's answer can't be read.
 fn positions_of(answer: &Command) -> Option<Vec<String>> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -91,16 +97,16 @@ fn positions_of(answer: &Command) -> Option<Vec<String>> {
     entries.collect()
 }
 
-/// Passes a question on to the client that the request names, and its answer back.
-async fn ask(request: &Request, asked: Command) -> Answered {
+/// Sends a query to the client that the request names, and returns the client's answer.
+async fn relay(request: &Request, query: Command) -> Answered {
     let (group, client_id) = (request.text("consumerGroup")?, request.text("clientId")?);
     let mut members = request.shared.members.of(group).into_iter();
     let Some(member) = members.find(|member| **member.client_id() == *client_id) else {
         let text = format!("The Consumer <{group}> <{client_id}> not online");
         return Err(Refusal::new(response::SYSTEM_ERROR, text));
     };
-    let asked = asked.field("consumerGroup", group).field("clientId", client_id);
-    match member.session.call(asked, PATIENCE).await {
+    let query = query.field("consumerGroup", group).field("clientId", client_id);
+    match member.session.call(query, CLIENT_TIMEOUT).await {
         Ok(Command { code, remark, fields, body, .. }) => {
             Ok(Command { code, remark, fields, body, ..success() })
         }

@@ -1,5 +1,5 @@
-//! Request and reply between clients: a reply goes through the proxy to the client that waits for it, or to the broker if that
-//! client is connected to another proxy. It is not stored.
+//! Replies to the requests of other clients. The proxy passes a reply on to the client that waits for it, or to the
+//! broker if that client is connected to another proxy. Replies are not stored.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,8 +12,8 @@ use crate::remoting::{Command, properties, request, response};
 use crate::service::names::properties as names;
 use crate::service::{Reply, millis};
 
-/// How long the waiting client may take to accept a reply.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long the client that waits for a reply may take to accept it.
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// SEND_REPLY_MESSAGE, SEND_REPLY_MESSAGE_V2.
 pub(super) async fn send(request: Request) -> Answered {
@@ -25,7 +25,7 @@ pub(super) async fn send(request: Request) -> Answered {
     let accepted = match request.shared.members.client(&reply.to) {
         Some(session) => {
             request.check(OperationKind::Send, &reply.topic, &())?;
-            match session.call(push(&session, &reply), PATIENCE).await {
+            match session.call(push(&session, &reply), ACCEPT_TIMEOUT).await {
                 Ok(answer) if answer.code == response::SUCCESS => Ok(()),
                 Ok(answer) => Err(refused(answer.remark.unwrap_or_default())),
                 Err(error) => Err(refused(error.to_string())),
@@ -36,7 +36,7 @@ pub(super) async fn send(request: Request) -> Answered {
             passed_on.map_err(|refusal| refused(refusal.remark))
         }
     };
-    accepted.map(|()| send::fields(success(), request.session.local()))
+    accepted.map(|()| send::reply_answer(success(), request.session.local()))
 }
 
 fn reply(request: &Request) -> Result<Reply, Refusal> {
@@ -60,19 +60,19 @@ fn reply(request: &Request) -> Result<Reply, Refusal> {
     })
 }
 
-/// The client that a reply is for, or that a request comes from.
+/// The id of the client that waits for a reply, from the properties of the request or the reply.
 pub(super) fn requester(text: &str) -> Option<&str> {
     properties::decode(text).find(|(key, _)| *key == names::REPLY_TO_CLIENT).map(|(_, client)| client)
 }
 
-/// PUSH_REPLY_MESSAGE_TO_CLIENT: hands a reply to the client that waits for it.
+/// PUSH_REPLY_MESSAGE_TO_CLIENT: the request that passes a reply to the client that waits for it.
 pub(super) fn push(session: &Session, reply: &Reply) -> Command {
     let now = millis(SystemTime::now());
     let sent = properties::decode(&reply.properties).filter(|(key, _)| *key != names::PUSH_REPLY_TIME);
     let text = properties::encode(sent.chain([(names::PUSH_REPLY_TIME, now.to_string().as_str())]));
     Command::request(request::PUSH_REPLY_MESSAGE_TO_CLIENT)
         .field("bornHost", &reply.born_host)
-        // By the entry that the waiting client knows.
+        // The address of the entry to which the waiting client is connected.
         .field("storeHost", session.local())
         .field("storeTimestamp", now)
         .field("producerGroup", &reply.producer_group)

@@ -1,4 +1,4 @@
-//! What handlers get and return.
+//! The request that a handler gets, and the answer or refusal that it returns.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Shared;
-use super::memory::Memory;
+use super::request_charge::RequestCharge;
 use super::session::Session;
 use super::status;
 use crate::context::{Context, Credentials, Signed, WireProtocol};
@@ -17,29 +17,29 @@ use crate::layer::{Names, Operation, OperationKind, Right, Size};
 use crate::processor;
 use crate::remoting::{Command, Fields, lenient, response};
 
-/// A request with all that its handler needs.
+/// A request, with its connection and the state of the front end.
 pub(super) struct Request {
     pub(super) shared: Arc<Shared>,
-    /// The connection that it came by.
+    /// The connection on which it arrived.
     pub(super) session: Arc<Session>,
     pub(super) command: Command,
-    /// What it holds.
-    pub(super) memory: Memory,
-    /// What the sender sent to prove who it is. It covers the request as it came.
+    /// The memory that it holds.
+    pub(super) charge: RequestCharge,
+    /// The sender's credentials. The signature covers the request as it arrived.
     credentials: Option<Box<Credentials>>,
-    /// Whether a part of it has been carried out. Some requests need several commands.
-    begun: AtomicBool,
+    /// Whether a command of it was counted. Some requests need several commands.
+    counted: AtomicBool,
 }
 
-/// What a handler returns: an answer, whatever its code.
+/// What a handler returns. The answer may have any code.
 pub(super) type Answered = Result<Command, Refusal>;
 
-/// Why a request is not carried out.
+/// Why a request is refused.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) code: i32,
     pub(super) remark: String,
-    /// Fields that the client expects even so.
+    /// Fields that the client expects in a refusal, too.
     pub(super) fields: Fields,
 }
 
@@ -48,18 +48,18 @@ impl Refusal {
         Self { code, remark: remark.into(), fields: Fields::new() }
     }
 
-    /// The answer.
+    /// Converts the refusal to an answer.
     pub(super) fn into_command(self) -> Command {
         Command { remark: Some(self.remark), fields: self.fields, ..Command::response(self.code) }
     }
 }
 
-/// The answer to a request that was carried out.
+/// The answer to a successful request.
 pub(super) fn success() -> Command {
     Command::response(response::SUCCESS)
 }
 
-/// The same with a JSON body.
+/// The answer to a successful request, with a JSON body.
 pub(super) fn json(body: &impl Serialize) -> Answered {
     let body = serde_json::to_vec(body).map_err(|error| {
         Refusal::new(response::SYSTEM_ERROR, format!("the answer can't be encoded: {error}"))
@@ -68,10 +68,15 @@ pub(super) fn json(body: &impl Serialize) -> Answered {
 }
 
 impl Request {
-    /// A request that has just come in.
-    pub(super) fn new(shared: Arc<Shared>, session: Arc<Session>, command: Command, memory: Memory) -> Self {
+    /// Creates a request that has just arrived.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        session: Arc<Session>,
+        command: Command,
+        charge: RequestCharge,
+    ) -> Self {
         let credentials = credentials(&command);
-        Self { shared, session, command, memory, credentials, begun: AtomicBool::new(false) }
+        Self { shared, session, command, charge, credentials, counted: AtomicBool::new(false) }
     }
 
     /// A required field.
@@ -90,27 +95,27 @@ impl Request {
         self.command.number(key).ok_or_else(|| missing(key))
     }
 
-    /// An optional truth value.
+    /// An optional boolean field. False if it is absent.
     pub(super) fn flag(&self, key: &str) -> bool {
         self.command.text(key).is_some_and(|text| text.eq_ignore_ascii_case("true"))
     }
 
-    /// The body as JSON, with or without quotes around numbers as keys.
+    /// Decodes the body as JSON. Numbers as keys may be without quotes.
     ///
     /// # Errors
     /// `SYSTEM_ERROR` if it can't be read.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
         lenient::from_slice(&self.command.body)
-            .map_err(|error| Refusal::new(response::SYSTEM_ERROR, format!("the body can't be read: {error}")))
+            .map_err(|error| Refusal::new(response::SYSTEM_ERROR, format!("the body is not valid: {error}")))
     }
 
-    /// The broker that the client's route named; old clients don't tell it.
+    /// The name of the broker that the client has chosen. Old clients don't send it.
     pub(super) fn broker(&self) -> Option<&str> {
         let named = |key| self.command.text(key).filter(|name| !name.is_empty());
         named("bname").or_else(|| named("n"))
     }
 
-    /// Who asks, and since when.
+    /// The context of a command that this request needs. Only the first command of a request is counted.
     pub(super) fn context(&self) -> Context {
         self.context_of(&self.client_id())
     }
@@ -120,9 +125,9 @@ impl Request {
         if client.id.is_empty() { self.session.peer().to_string() } else { client.id.to_string() }
     }
 
-    /// The same for a client that names itself in this request.
+    /// Like [`Request::context`], for a client whose id is in this request.
     pub(super) fn context_of(&self, client_id: &str) -> Context {
-        let is_continued = self.begun.swap(true, Ordering::Relaxed);
+        let is_continued = self.counted.swap(true, Ordering::Relaxed);
         self.context_of_part(client_id, is_continued)
     }
 
@@ -144,12 +149,12 @@ impl Request {
         }
     }
 
-    /// The same without counting as a part of what the request asks for.
-    pub(super) fn context_of_sender(&self) -> Context {
+    /// The context of a command that is not counted as this request.
+    pub(super) fn uncounted_context(&self) -> Context {
         self.context_of_part(&self.client_id(), true)
     }
 
-    /// Carries a command out.
+    /// Runs a command.
     ///
     /// # Errors
     /// The processor's refusal, by [`status`].
@@ -157,25 +162,28 @@ impl Request {
         self.shared.processor.run(&self.context(), command).await.map_err(Refusal::from)
     }
 
-    /// Carries out a command that is not what the request asks for, but needed for it. It does not count as a request, so
-    /// that what the request asks for does, whichever comes first.
+    /// Runs an auxiliary command, which is not counted. The command that the request asks for is counted instead,
+    /// whichever of them runs first.
     ///
     /// # Errors
     /// As [`Request::run`].
-    pub(super) async fn assist<C: processor::Command>(&self, command: C) -> Result<C::Answer, Refusal> {
-        let context = self.context_of_sender();
+    pub(super) async fn run_uncounted<C: processor::Command>(
+        &self,
+        command: C,
+    ) -> Result<C::Answer, Refusal> {
+        let context = self.uncounted_context();
         self.shared.processor.run(&context, command).await.map_err(Refusal::from)
     }
 
-    /// Checks that whoever sent this has this right to administer the proxy.
+    /// Checks that the sender has this right of administration.
     ///
     /// # Errors
     /// `NO_PERMISSION`.
-    pub(super) fn administer(&self, right: Right) -> Result<(), Refusal> {
+    pub(super) fn check_admin_right(&self, right: Right) -> Result<(), Refusal> {
         self.shared.processor.administer(&self.context(), right).map_err(Refusal::from)
     }
 
-    /// Checks that whoever sent this may do something that no command carries out.
+    /// Checks that the sender may perform an operation that is not a command of the processor.
     ///
     /// # Errors
     /// `NO_PERMISSION`.
@@ -193,7 +201,8 @@ impl Request {
     }
 }
 
-/// The signature covers the values of all other fields in the order of their names, and then the body.
+/// The credentials of a request. The signature covers the values of all other fields in the order of their names, and
+/// then the body.
 fn credentials(command: &Command) -> Option<Box<Credentials>> {
     const SIGNATURE: &str = "Signature";
     let (access_key, token) = (command.text("AccessKey"), command.text("SecurityToken").unwrap_or_default());
@@ -221,5 +230,5 @@ impl From<crate::error::Error> for Refusal {
 }
 
 fn missing(key: &str) -> Refusal {
-    Refusal::new(response::SYSTEM_ERROR, format!("the field {key} is missing or can't be read"))
+    Refusal::new(response::SYSTEM_ERROR, format!("the field {key} is missing or invalid"))
 }

@@ -1,4 +1,4 @@
-//! Sending messages, one or a batch, and recalling delayed ones.
+//! Sends messages, one by one or in batches, and recalls delayed messages.
 
 use std::net::SocketAddr;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::message::{self, Header};
 use super::request::{Answered, Refusal, Request, success};
-use super::{position, reply, status, transaction};
+use super::{log_position, reply, status, transaction};
 use crate::processor::{Draft, RecallCommand, SendCommand, Stored};
 use crate::remoting::message::{BatchEntry, message_id, read_batch};
 use crate::remoting::{Command, compression, request, response};
@@ -14,7 +14,7 @@ use crate::service::names::RETRY_PREFIX;
 use crate::service::names::properties as names;
 use crate::service::{ChosenQueue, SentBack};
 
-/// The fields of a send, by their short and their long names.
+/// The short and the long names of the fields of a send.
 mod field {
     pub(super) const PRODUCER_GROUP: (&str, &str) = ("a", "producerGroup");
     pub(super) const TOPIC: (&str, &str) = ("b", "topic");
@@ -31,10 +31,10 @@ mod field {
 /// SEND_MESSAGE, SEND_MESSAGE_V2, SEND_BATCH_MESSAGE.
 pub(super) async fn send(mut request: Request) -> Answered {
     let header = header(&request)?;
-    let is_batch =
-        request.command.code == request::SEND_BATCH_MESSAGE || request.flag(name(&request, field::BATCH));
+    let is_batch = request.command.code == request::SEND_BATCH_MESSAGE
+        || request.flag(field_name(&request, field::BATCH));
     if reply::requester(properties(&request)).is_some_and(|client| client == &*request.session.client().id) {
-        request.shared.processor.awaits_replies(&request.context_of_sender());
+        request.shared.processor.awaits_replies(&request.uncounted_context());
     }
     let body = std::mem::take(&mut request.command.body);
     let messages = if is_batch {
@@ -47,23 +47,24 @@ pub(super) async fn send(mut request: Request) -> Answered {
     answer(&header, &stored, request.session.local())
 }
 
-/// RECALL_MESSAGE: takes back a delayed message that is not delivered yet.
+/// RECALL_MESSAGE: cancels a delayed message that is not due yet.
 pub(super) async fn recall(request: Request) -> Answered {
     let (topic, handle) = (request.text("topic")?.to_owned(), request.text("recallHandle")?.to_owned());
     let message_id = request.run(RecallCommand { topic, handle, types_unknown: true }).await?;
     Ok(success().field("msgId", message_id))
 }
 
-fn name(request: &Request, (short, long): (&'static str, &'static str)) -> &'static str {
+/// The name of a field in this request: the short one, except in the oldest kind of requests.
+fn field_name(request: &Request, (short, long): (&'static str, &'static str)) -> &'static str {
     match request.command.code {
         request::SEND_MESSAGE | request::SEND_REPLY_MESSAGE => long,
         _ => short,
     }
 }
 
-/// What a send or a reply tells of its messages.
+/// The fields of a send or a reply that all its messages share.
 pub(super) fn header(request: &Request) -> Result<Header, Refusal> {
-    let name = |field| name(request, field);
+    let name = |field| field_name(request, field);
     let queue_id: i32 = request.number(name(field::QUEUE_ID))?;
     let broker = request.broker().map(str::to_owned);
     let topic = request.text(name(field::TOPIC))?;
@@ -76,20 +77,20 @@ pub(super) fn header(request: &Request) -> Result<Header, Refusal> {
         producer_group: request.text(name(field::PRODUCER_GROUP))?.to_owned(),
         system_flags: request.command.number(name(field::FLAGS)).unwrap_or_default(),
         born_at: request.number(name(field::BORN_AT))?,
-        // A negative one leaves the choice to the broker.
+        // A negative queue id leaves the choice to the broker.
         queue: (queue_id >= 0).then_some(ChosenQueue { broker, id: queue_id }),
         flag: request.command.number(name(field::FLAG)).unwrap_or_default(),
         sent_back: topic.starts_with(RETRY_PREFIX).then(sent_back),
     })
 }
 
-/// The properties of a message, as text.
+/// The encoded properties of a message.
 pub(super) fn properties(request: &Request) -> &str {
-    request.command.text(name(request, field::PROPERTIES)).unwrap_or_default()
+    request.command.text(field_name(request, field::PROPERTIES)).unwrap_or_default()
 }
 
-/// The answer to a reply, which is stored nowhere.
-pub(super) fn fields(command: Command, local: SocketAddr) -> Command {
+/// Adds the fields of a send's answer to that of a reply, which is not stored.
+pub(super) fn reply_answer(command: Command, local: SocketAddr) -> Command {
     let command = command.field("msgId", message_id(local, 0)).field("queueId", 0).field("queueOffset", 0);
     command.field(names::REGION, names::DEFAULT_REGION).field(names::TRACE_ON, true)
 }
@@ -106,21 +107,21 @@ fn batch(request: &Request, header: &Header, body: Bytes) -> Result<Vec<Draft>, 
 
 fn draft(request: &Request, header: &Header, properties: &str, body: Bytes) -> Result<Draft, Refusal> {
     let max_body = request.shared.processor.limits().body_bytes;
-    let most = if header.is_compressed() { max_body + compression::WORKING_BYTES } else { 0 };
-    request.memory.grow(most)?;
+    let working_bytes = if header.is_compressed() { max_body + compression::WORKING_BYTES } else { 0 };
+    request.charge.grow(working_bytes)?;
     let draft = message::draft(header, properties, body, max_body).map_err(|_| {
-        let text = format!("the body can't be decompressed, or is longer than {max_body} bytes");
+        let text = format!("the body can't be decompressed, or it is longer than {max_body} bytes");
         Refusal::new(response::MESSAGE_ILLEGAL, text)
     })?;
-    request.memory.shrink(most.saturating_sub(draft.body.len()));
+    request.charge.shrink(working_bytes.saturating_sub(draft.body.len()));
     Ok(draft)
 }
 
-/// Clients need the region among the fields of every answer to a send.
+/// The answer to a send. Clients need the region in it.
 fn answer(header: &Header, stored: &[Stored], local: SocketAddr) -> Answered {
-    let none = || Refusal::new(response::MESSAGE_ILLEGAL, "the batch is empty");
-    let first = stored.first().ok_or_else(none)?;
-    let ids = stored.iter().map(|stored| message_id(local, position::of_stored(&header.topic, stored)));
+    let empty = || Refusal::new(response::MESSAGE_ILLEGAL, "the batch is empty");
+    let first = stored.first().ok_or_else(empty)?;
+    let ids = stored.iter().map(|stored| message_id(local, log_position::of_stored(&header.topic, stored)));
     let command = Command::response(status::of_persistence(first.persistence))
         .field("msgId", ids.collect::<Vec<_>>().join(","))
         .field("queueId", first.queue_id)

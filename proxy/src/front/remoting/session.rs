@@ -1,4 +1,4 @@
-//! The soft state of a connection: whose it is, and in which groups its client is.
+//! The soft state of a connection: its client, and the groups of this client.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -8,12 +8,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::consume::Consuming;
+use super::connection_writer::{ConnectionWriter, PushError, WriteQueue};
+use super::consume::ConsumerState;
 use super::heartbeat::Consumer;
-use super::link::{Frames, Link, PushError};
 use crate::context::Origin;
-use crate::front::face::Face;
 use crate::front::port::{Connection, ConnectionBudget};
+use crate::front::served_entry::ServedEntry;
 use crate::processor::{PushReceiver, PushStream};
 use crate::remoting::{Command, Language};
 
@@ -21,19 +21,19 @@ use crate::remoting::{Command, Language};
 pub(super) struct Session {
     origin: Origin,
     local: SocketAddr,
-    face: Face,
-    link: Link,
+    served: ServedEntry,
+    writer: ConnectionWriter,
     pushes: PushStream,
     closing: CancellationToken,
     closed: CancellationToken,
-    registered: Mutex<Registered>,
-    /// What the client consumes.
-    pub(super) consuming: Consuming,
+    registration: Mutex<Registration>,
+    /// The state of the client's consumers.
+    pub(super) consumer_state: ConsumerState,
 }
 
-/// What the last heartbeat told.
+/// The groups of a client, by its last heartbeat.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Registered {
+pub(super) struct Registration {
     pub(super) client: ClientInfo,
     pub(super) producers: BTreeSet<String>,
     pub(super) consumers: BTreeMap<String, Arc<Consumer>>,
@@ -48,27 +48,28 @@ pub(super) struct ClientInfo {
 }
 
 impl Session {
-    /// The session of a new connection, what it writes, and what the processor asks its client.
+    /// Creates the session of a new connection, with the queue of frames to write, and the receiver of the processor's
+    /// requests to the client.
     pub(super) fn open(
         connection: &Connection,
-        face: &Face,
+        served: &ServedEntry,
         budget: &Arc<ConnectionBudget>,
-    ) -> (Self, Frames, PushReceiver) {
-        let (link, written) = Link::open();
+    ) -> (Self, WriteQueue, PushReceiver) {
+        let (writer, queue) = ConnectionWriter::open();
         let (pushes, pushed) = PushStream::open();
         let local = connection.local();
         let session = Self {
-            origin: connection.origin(face.entry.clone()),
+            origin: connection.origin(served.entry.clone()),
             local: SocketAddr::new(local.ip().to_canonical(), local.port()),
-            face: face.clone(),
-            link,
+            served: served.clone(),
+            writer,
             pushes,
             closing: connection.closing().clone(),
             closed: CancellationToken::new(),
-            registered: Mutex::default(),
-            consuming: Consuming::new(budget.clone()),
+            registration: Mutex::default(),
+            consumer_state: ConsumerState::new(budget.clone()),
         };
-        (session, written, pushed)
+        (session, queue, pushed)
     }
 
     /// The client's address, `ip:port`.
@@ -76,7 +77,7 @@ impl Session {
         &self.origin.peer
     }
 
-    /// Where its requests come from.
+    /// The origin of the connection's requests.
     pub(super) fn origin(&self) -> &Origin {
         &self.origin
     }
@@ -86,60 +87,60 @@ impl Session {
         self.local
     }
 
-    /// How the entry appears to which the client has connected.
-    pub(super) fn face(&self) -> &Face {
-        &self.face
+    /// The entry to which the client has connected.
+    pub(super) fn served_entry(&self) -> &ServedEntry {
+        &self.served
     }
 
-    /// The way to the client.
-    pub(super) fn link(&self) -> &Link {
-        &self.link
+    /// Sends frames to the client.
+    pub(super) fn writer(&self) -> &ConnectionWriter {
+        &self.writer
     }
 
-    /// How the processor reaches the client.
+    /// The stream on which the processor sends requests to the client.
     pub(super) fn pushes(&self) -> &PushStream {
         &self.pushes
     }
 
-    /// Cancelled when requests that wait should be answered, because the connection will be closed.
+    /// Cancelled when waiting requests should be answered, because the connection will be closed.
     pub(super) fn closing(&self) -> &CancellationToken {
         &self.closing
     }
 
-    /// Cancelled when the connection is gone.
+    /// Cancelled when the connection is closed.
     pub(super) fn closed(&self) -> &CancellationToken {
         &self.closed
     }
 
-    /// The client, as its last heartbeat told.
+    /// The client, by its last heartbeat.
     pub(super) fn client(&self) -> ClientInfo {
-        self.registered.lock().client.clone()
+        self.registration.lock().client.clone()
     }
 
-    /// What the last heartbeat told.
-    pub(super) fn registered(&self) -> Registered {
-        self.registered.lock().clone()
+    /// The client and its groups, by its last heartbeat.
+    pub(super) fn registration(&self) -> Registration {
+        self.registration.lock().clone()
     }
 
     /// Whether the client has a producer in this group.
     pub(super) fn produces(&self, group: &str) -> bool {
-        self.registered.lock().producers.contains(group)
+        self.registration.lock().producers.contains(group)
     }
 
-    /// A group in which the client consumes.
+    /// The client's consumer in this group.
     pub(super) fn consumer(&self, group: &str) -> Option<Arc<Consumer>> {
-        self.registered.lock().consumers.get(group).cloned()
+        self.registration.lock().consumers.get(group).cloned()
     }
 
-    /// Changes what is registered. Only [`super::members::Members`] does, which knows the same.
-    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Registered) -> T) -> T {
-        change(&mut self.registered.lock())
+    /// Changes the registration. Only [`super::members::Members`] may call this, because it has a copy.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Registration) -> T) -> T {
+        change(&mut self.registration.lock())
     }
 
-    /// Sends a request that is not answered. A client that reads too slowly does not get it.
+    /// Sends a one-way request. It is dropped if the client reads too slowly.
     pub(super) fn notify(&self, request: Command) {
-        if let Err(error) = self.link.notify(request) {
-            tracing::debug!(peer = %self.peer(), %error, "a notification is not sent");
+        if let Err(error) = self.writer.notify(request) {
+            tracing::debug!(peer = %self.peer(), %error, "failed to send a notification");
         }
     }
 
@@ -148,12 +149,12 @@ impl Session {
     /// # Errors
     /// [`PushError`].
     pub(super) async fn call(&self, request: Command, within: Duration) -> Result<Command, PushError> {
-        self.link.call(request, within).await
+        self.writer.call(request, within).await
     }
 
-    /// Ends the session: the connection is gone.
+    /// Ends the session of a closed connection.
     pub(super) fn close(&self) {
         self.closed.cancel();
-        self.link.lost();
+        self.writer.fail_pending();
     }
 }

@@ -1,4 +1,4 @@
-//! The codes of answers. This is the one place that turns refusals into those of the remoting protocol.
+//! Maps error kinds to the codes of the remoting protocol. No other code does this.
 
 use crate::error::ErrorKind;
 use crate::remoting::response;
@@ -45,7 +45,7 @@ pub(super) fn code(kind: ErrorKind) -> i32 {
     }
 }
 
-/// The code of a message that was stored. Clients turn it into their `SendStatus`.
+/// The code of the answer to a send whose message was stored. Clients convert it to their `SendStatus`.
 pub(super) fn of_persistence(persistence: Persistence) -> i32 {
     match persistence {
         Persistence::Done => response::SUCCESS,

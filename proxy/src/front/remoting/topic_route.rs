@@ -1,4 +1,4 @@
-//! Routes: to clients, the proxies are the name servers and the brokers.
+//! Routes of topics. They name the proxies as the brokers.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,13 @@ use serde::Serialize;
 use super::consume::reads_by_offset;
 use super::request::{Answered, Refusal, Request, json};
 use super::session::Session;
-use crate::front::face::RouteAddresses;
+use crate::front::served_entry::RouteAddresses;
 use crate::processor::{BrokersCommand, GroupCommand, ListBrokersCommand, MakeRetryTopicCommand};
 use crate::remoting::response;
 use crate::service::names::{RETRY_PREFIX, permission_bits};
 use crate::service::{BrokerInfo, Permission, QueueRange, Route, TopicKind};
 
-/// A topic's route, as clients read it (Apache's `TopicRouteData`).
+/// The route of a topic (Apache's `TopicRouteData`).
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct TopicRoute {
@@ -22,7 +22,7 @@ struct TopicRoute {
     queue_datas: Vec<QueueData>,
 }
 
-/// A broker, and where it is reached.
+/// A broker and its addresses.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct BrokerData {
@@ -42,14 +42,14 @@ struct QueueData {
     write_queue_nums: i32,
 }
 
-/// GET_ROUTEINFO_BY_TOPIC. Keys of the addresses are always quoted, which clients of all versions read.
+/// GET_ROUTEINFO_BY_TOPIC. The keys of the addresses are always quoted, which clients of all versions can read.
 pub(super) async fn route(request: Request) -> Answered {
     let topic = request.text("topic")?.to_owned();
     let route = match request.run(BrokersCommand { topic: topic.clone() }).await {
         Err(refusal) if refusal.code == response::TOPIC_NOT_EXIST => {
             retry_route(&request, &topic).await.ok_or(refusal)?
         }
-        // Clients ask for the route of a system topic when they don't find that of their own.
+        // Clients query the route of a system topic if there is no route of their own topic.
         Err(refusal) if refusal.code == response::INVALID_PARAMETER => {
             return Err(Refusal { code: response::TOPIC_NOT_EXIST, ..refusal });
         }
@@ -66,14 +66,15 @@ pub(super) async fn route(request: Request) -> Answered {
     })
 }
 
-/// The route of a group's retry topic where there is none: it names all brokers, and a queue to send to, which creates the
-/// topic. Tools look for the brokers of a group there. Only consumers that read by offset need the topic before.
+/// The route of a group's retry topic that does not exist. It names all brokers, because tools look for the brokers of
+/// a group there, and one queue to send to, because a send creates the topic. For a group that reads by offset, the
+/// topic is created first.
 async fn retry_route(request: &Request, topic: &str) -> Option<Route> {
     let group = topic.strip_prefix(RETRY_PREFIX)?.to_owned();
     if reads_by_offset(&request.shared, &group) {
         request.run(MakeRetryTopicCommand { group: group.clone() }).await.ok()?;
-        if let Ok(made) = request.run(BrokersCommand { topic: topic.to_owned() }).await {
-            return Some(made);
+        if let Ok(route) = request.run(BrokersCommand { topic: topic.to_owned() }).await {
+            return Some(route);
         }
     }
     request.run(GroupCommand { group }).await.ok()?;
@@ -90,7 +91,7 @@ async fn retry_route(request: &Request, topic: &str) -> Option<Route> {
 }
 
 impl BrokerData {
-    /// A broker that is reached at these addresses. The first one is the master's.
+    /// A broker with these addresses. The first one is the master's.
     pub(super) fn new(name: &str, cluster: &str, addresses: Vec<String>) -> Self {
         Self {
             broker_addrs: addresses.into_iter().enumerate().collect(),
@@ -113,11 +114,11 @@ impl QueueData {
     }
 }
 
-/// Where the proxies are reached: at the addresses of the entry, if it has some; else first at the one that the client has
-/// connected to, which surely works, then at the others of the fleet. Clients take the first for the master, and send their
-/// consumers' heartbeats to all.
+/// The addresses of the proxies: those configured for the entry, or else the address that the client has connected to,
+/// followed by the others of the fleet. Clients treat the first address as the master's, and send the heartbeats of
+/// consumers to all.
 pub(super) fn addresses(session: &Session) -> Vec<String> {
-    match &*session.face().route {
+    match &*session.served_entry().route {
         RouteAddresses::Named(addresses) => addresses.iter().map(ToString::to_string).collect(),
         RouteAddresses::Reached { others, .. } => {
             let own = session.local().to_string();

@@ -1,7 +1,7 @@
-//! Decisions about half messages, and questions about undecided ones.
+//! Commits and rolls back half messages, and sends orphan checks to producers.
 
-use super::message::{self, Place};
-use super::position;
+use super::log_position;
+use super::message::{self, StoreLocation};
 use super::request::{Answered, Request, success};
 use super::session::Session;
 use crate::processor::{EndTransactionCommand, Stored};
@@ -13,12 +13,11 @@ use crate::service::{Delivery, Resolution};
 /// Values of `commitOrRollback` (Apache's `MessageSysFlag`).
 const COMMIT: i32 = 8;
 const ROLLBACK: i32 = 12;
-/// Between a sealed transaction id and its topic. Clients before 5.0 don't name the topic when they decide, but repeat the
-/// id.
-const BEFORE_TOPIC: char = ':';
+/// Separates a sealed transaction id from its topic. Clients before 5.0 repeat the id when they commit or roll back,
+/// but don't name the topic.
+const TOPIC_SEPARATOR: char = ':';
 
-/// The transaction id of a message, as the answer to its send tells it. A message that is not a half message has its own
-/// id.
+/// The transaction id in the answer to a send. For a message that is not a half message, it is the message id.
 pub(super) fn id(topic: &str, stored: &Stored) -> String {
     if stored.transaction_id == stored.message_id {
         return stored.message_id.clone();
@@ -27,13 +26,13 @@ pub(super) fn id(topic: &str, stored: &Stored) -> String {
 }
 
 fn with_topic(transaction_id: &str, topic: &str) -> String {
-    format!("{transaction_id}{BEFORE_TOPIC}{topic}")
+    format!("{transaction_id}{TOPIC_SEPARATOR}{topic}")
 }
 
 /// END_TRANSACTION: commits a half message, or rolls it back.
 pub(super) async fn end(request: Request) -> Answered {
-    let told = request.command.text("transactionId").unwrap_or_default();
-    let (transaction_id, topic) = told.rsplit_once(BEFORE_TOPIC).unwrap_or((told, ""));
+    let id = request.command.text("transactionId").unwrap_or_default();
+    let (transaction_id, topic) = id.rsplit_once(TOPIC_SEPARATOR).unwrap_or((id, ""));
     let topic = request.command.text("topic").filter(|_| topic.is_empty()).unwrap_or(topic);
     let end = EndTransactionCommand {
         topic: topic.to_owned(),
@@ -50,18 +49,19 @@ pub(super) async fn end(request: Request) -> Answered {
     Ok(success())
 }
 
-/// CHECK_TRANSACTION_STATE: asks a producer what became of a half message. Its answer is an END_TRANSACTION.
+/// CHECK_TRANSACTION_STATE: the request that asks a producer to decide about a half message. The producer answers with
+/// an END_TRANSACTION.
 pub(super) fn check(session: &Session, delivery: &Delivery, transaction_id: &str) -> Command {
-    let mut record = message::record(delivery, Place::stored(delivery, session.local(), ""));
+    let mut record = message::record(delivery, StoreLocation::of(delivery, session.local(), ""));
     record.system_flags |= flags::TRANSACTION_PREPARED;
     let transaction_id = with_topic(transaction_id, &delivery.topic);
-    // The Go client decides by this one, and Apache's brokers store another id there.
+    // The Go client decides with the id in this property, where Apache's brokers store another id.
     let others = properties::decode(&record.properties).filter(|(key, _)| *key != names::TRANSACTION_ID);
     record.properties = properties::encode(others.chain([(names::TRANSACTION_ID, &*transaction_id)]));
     Command::request(request::CHECK_TRANSACTION_STATE)
         .field("topic", &delivery.topic)
         .field("tranStateTableOffset", delivery.queue_offset)
-        .field("commitLogOffset", position::of(delivery))
+        .field("commitLogOffset", log_position::of(delivery))
         .field("msgId", &delivery.message.id)
         .field("transactionId", transaction_id)
         .field("offsetMsgId", record.offset_id())

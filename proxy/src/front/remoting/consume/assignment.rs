@@ -1,7 +1,8 @@
-//! QUERY_ASSIGNMENT: which queues a client shall pull, if it lets the server decide, and SET_MESSAGE_REQUEST_MODE: whether it
-//! shall pop instead.
+//! QUERY_ASSIGNMENT, by which a client lets the server assign its queues, and SET_MESSAGE_REQUEST_MODE, which decides
+//! whether the clients of a group pull or pop.
 //!
-//! The modes are soft state of this proxy. A client that is told to pull gets the same messages, as its pulls are pops.
+//! The modes are soft state of this proxy. If a mode is lost, clients pull and get the same messages, as their pulls
+//! are pops.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -9,16 +10,17 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::super::request::{Answered, Refusal, Request, json, success};
-use super::is_told_to_be_alone;
+use super::is_listed_alone;
 use super::ledger::GroupTopic;
 use super::locks::MessageQueue;
 use crate::processor::RouteCommand;
 use crate::remoting::response;
 use crate::service::names::RETRY_PREFIX;
 
+/// The body of QUERY_ASSIGNMENT.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Asked {
+struct AssignmentQuery {
     client_id: String,
     consumer_group: String,
     #[serde(default)]
@@ -41,12 +43,12 @@ struct Assignment {
     mode: &'static str,
 }
 
-/// Groups and topics that are popped.
+/// The most pairs of group and topic whose mode is POP.
 const MAX_MODES: usize = 10_000;
-/// In place of a queue, for all queues of a broker.
+/// The queue id that means all queues of a broker.
 const ALL_QUEUES: i32 = -1;
 
-/// Which groups pop, and from which topics.
+/// The groups and topics whose clients shall pop.
 #[derive(Default)]
 pub(in super::super) struct RequestModes(Mutex<HashSet<GroupTopic>>);
 
@@ -72,44 +74,45 @@ pub(in super::super) fn set_request_mode(request: &Request) -> Answered {
     } else if popped.len() < MAX_MODES {
         popped.insert(at);
     } else {
-        return Err(Refusal::new(response::SYSTEM_BUSY, "too many groups and topics have a mode"));
+        return Err(Refusal::new(response::SYSTEM_BUSY, "too many groups and topics have the mode POP"));
     }
     Ok(success())
 }
 
 /// QUERY_ASSIGNMENT.
 pub(super) async fn query(request: Request) -> Answered {
-    let asked: Asked = request.json()?;
-    let route = request.run(RouteCommand { topic: asked.topic.clone() }).await?;
+    let query: AssignmentQuery = request.json()?;
+    let route = request.run(RouteCommand { topic: query.topic.clone() }).await?;
     let readable = route.queues.into_iter().filter(|queue| queue.permission.read && queue.replica == 0);
     let mut queues: Vec<_> = readable
         .map(|queue| MessageQueue {
             broker_name: queue.broker,
             queue_id: queue.id,
-            topic: asked.topic.clone(),
+            topic: query.topic.clone(),
         })
         .collect();
-    let at = GroupTopic { group: asked.consumer_group.clone(), topic: asked.topic.clone() };
+    let at = GroupTopic { group: query.consumer_group.clone(), topic: query.topic.clone() };
     if request.shared.modes.0.lock().contains(&at) {
         let brokers: BTreeSet<_> = queues.into_iter().map(|queue| queue.broker_name).collect();
         let assignments = brokers.into_iter().map(|broker_name| Assignment {
-            message_queue: MessageQueue { broker_name, queue_id: ALL_QUEUES, topic: asked.topic.clone() },
+            message_queue: MessageQueue { broker_name, queue_id: ALL_QUEUES, topic: query.topic.clone() },
             mode: "POP",
         });
         return json(&Body { message_queue_assignments: assignments.collect() });
     }
-    let all = asked.message_model == "BROADCASTING"
-        || is_told_to_be_alone(&request.shared, &request.session, &asked.consumer_group);
-    if !all {
-        // The client falls back to dividing the queues itself.
-        if asked.strategy_name != "AVG" {
-            let text = format!("the strategy {} is not known to the server", asked.strategy_name);
+    let gets_all = query.message_model == "BROADCASTING"
+        || is_listed_alone(&request.shared, &request.session, &query.consumer_group);
+    if !gets_all {
+        // After a refusal, the client divides the queues itself.
+        if query.strategy_name != "AVG" {
+            let text = format!("the strategy {} is not supported; expected AVG", query.strategy_name);
             return Err(Refusal::new(response::SYSTEM_ERROR, text));
         }
         queues.sort_by(|a, b| (&a.broker_name, a.queue_id).cmp(&(&b.broker_name, b.queue_id)));
-        let members = request.shared.members.client_ids(&asked.consumer_group);
-        let index = members.iter().position(|id| **id == *asked.client_id);
-        // An answer without a list changes nothing. The client may have a new connection, on which no heartbeat has come yet.
+        let members = request.shared.members.client_ids(&query.consumer_group);
+        let index = members.iter().position(|id| **id == *query.client_id);
+        // An answer without a list leaves the client's queues as they are. The client may have sent no heartbeat yet on
+        // a new connection.
         let Some(index) = index else { return Ok(success().body("{}")) };
         queues = queues.drain(share(queues.len(), members.len(), index)).collect();
     }
@@ -117,8 +120,8 @@ pub(super) async fn query(request: Request) -> Answered {
     json(&Body { message_queue_assignments: assignments.collect() })
 }
 
-/// The part of `queues` that belongs to one of the members: consecutive ones, and one more for each of the first members
-/// if they can't be divided (Apache's `AllocateMessageQueueAveragely`).
+/// The range of queues for the member with this index. If the queues can't be divided evenly, the first members get one
+/// more (Apache's `AllocateMessageQueueAveragely`).
 fn share(queues: usize, members: usize, index: usize) -> std::ops::Range<usize> {
     let (each, more) = (queues / members, queues % members);
     let start = index * each + index.min(more);

@@ -1,10 +1,11 @@
-//! What one connection's classic push consumers hold: for each group and topic a window, and in it a ledger for each queue.
+//! The unsettled messages of one connection's classic push consumers: a ledger per queue, and a window per group and
+//! topic that bounds them.
 //!
-//! The client believes that it reads queues by offset. It gets positions instead, which rise without gaps, and what it
-//! commits becomes acknowledgements. A group's members are served from the topic as a whole, so a queue is only a name.
+//! The client reads queues by offset. Instead of offsets it gets positions, which rise without gaps, and its commits
+//! become acknowledgements. Each pull may return messages of any queue of the topic, so a queue is only a name here.
 //!
-//! The window bounds what a client may hold. It begins small, so that a client that is stuck from the beginning holds few
-//! messages, and grows as the client gets ahead.
+//! The window is small at first, so that a client that is stuck from the start holds few messages, and grows as the
+//! client settles messages.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,144 +13,159 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 
-use super::pace::Pace;
-use super::queue_ledger::{Freed, Held, MAYBE_BEGUN, QueueLedger, free_untouched};
+use super::consume_rate::ConsumeRate;
+use super::queue_ledger::{FreedMessages, HeldMessage, MAYBE_BEGUN, QueueLedger, free_untouched};
 
-/// Messages that a client may hold of one topic, at first and at most: what it consumes in a part of a second, within
-/// bounds. It consumes all that it holds, also if the proxy is gone meanwhile and can't take note of it: then all this is
-/// delivered again. Its pulls, which commit what it has consumed, come several times in that time.
-const FIRST_WINDOW: usize = 32;
-const PACED_WINDOW: usize = 128;
+/// The window: how many messages of one topic a client may hold. It begins with `INITIAL_WINDOW`, and grows to the
+/// number of messages that the client consumes in a quarter of a second, but at least to `SLOW_CLIENT_WINDOW` and at
+/// most to `MAX_WINDOW`. If the proxy fails, up to a window of messages is consumed and delivered again nevertheless.
+/// Clients pull, and thereby commit, several times in a quarter of a second.
+const INITIAL_WINDOW: usize = 32;
+const SLOW_CLIENT_WINDOW: usize = 128;
 const MAX_WINDOW: usize = 1024;
-const PARTS_OF_A_SECOND: usize = 4;
-/// Bytes of their bodies. One answer may go beyond it.
+const WINDOWS_PER_SECOND: usize = 4;
+/// The body bytes of one topic that a client may hold. One answer may exceed them.
 const MAX_BYTES: usize = 64 << 20;
-/// Queues of one connection, over all groups and topics.
+/// The most queues of one connection, in all groups and topics.
 const MAX_QUEUES: usize = 8192;
-/// After this time without progress, a client keeps only what it may have begun to consume.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// A client commits its offsets every five seconds, also when it pulls nothing. A queue of which nothing was heard for
-/// this long belongs to it no more.
-const SILENCE: Duration = Duration::from_secs(40);
+/// A client that has made no progress for this long is stuck. It keeps only the messages that it may have begun to
+/// consume.
+const STUCK_AFTER: Duration = Duration::from_secs(60);
+/// After this time without a request about a queue, the client has abandoned the queue. Clients commit their offsets
+/// every five seconds, even if they pull nothing.
+const ABANDONED_AFTER: Duration = Duration::from_secs(40);
 
-/// A group's view of a topic.
+/// A group and a topic from which it consumes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct GroupTopic {
     pub(super) group: String,
     pub(super) topic: String,
 }
 
-/// A queue's name, as the client tells it. Older clients don't tell the broker.
+/// A queue, as the client names it. The broker is empty for older clients.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Queue {
     pub(super) broker: String,
     pub(super) id: i32,
 }
 
-/// A queue, as one client's group sees it.
+/// A queue that a client consumes in a group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ClientQueue {
     pub(super) at: GroupTopic,
     pub(super) queue: Queue,
 }
 
-/// All that one connection holds.
+/// The ledgers of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Ledgers {
     topics: HashMap<GroupTopic, TopicLedger>,
     /// The number of the newest pull.
-    turns: u64,
+    newest_pull: u64,
 }
 
 #[derive(Debug)]
 struct TopicLedger {
     window: usize,
-    /// Messages that pulls under way may bring.
+    /// Messages that pulls in progress may return.
     reserved: usize,
+    /// Unsettled messages, and the bytes of their bodies.
     held: usize,
     bytes: usize,
-    /// Pulls that found no room since the client last got ahead.
-    full: u32,
-    pace: Pace,
+    /// Pulls that found the window full since the client last settled a message.
+    full_pulls: u32,
+    rate: ConsumeRate,
     queues: HashMap<Queue, QueueLedger>,
     /// By broker.
-    lines: HashMap<String, Line>,
+    receive_locks: HashMap<String, ReceiveLock>,
 }
 
-/// In which a client's pulls of a topic from one broker wait for their turn to receive. So each client has one receive that
-/// waits, however many queues it pulls, and messages that come one by one go to the clients in turn.
-pub(super) type Line = Arc<Mutex<()>>;
+/// Held by the one pull of a client that receives messages of a topic from a broker. A client that pulls many queues
+/// therefore has one waiting receive, and single messages go to all clients in turn.
+pub(super) type ReceiveLock = Arc<Mutex<()>>;
 
-/// A pull under way.
+/// A pull in progress.
 #[derive(Debug)]
-pub(super) struct Pulling {
+pub(super) struct PendingPull {
     pub(super) queue: ClientQueue,
-    turn: u64,
-    /// The line it waits in.
-    pub(super) line: Line,
-    /// How many messages it may bring: none until room is reserved.
-    pub(super) room: usize,
-    /// What did not reach the client before.
-    pub(super) freed: Freed,
+    number: u64,
+    /// The lock that it needs in order to receive.
+    pub(super) receive_lock: ReceiveLock,
+    /// How many messages it may return. Zero until [`Ledgers::reserve`] is called.
+    pub(super) reserved: usize,
+    /// Messages that did not reach the client, and are to be given back.
+    pub(super) freed: FreedMessages,
 }
 
 impl Default for TopicLedger {
     fn default() -> Self {
         Self {
-            window: FIRST_WINDOW,
+            window: INITIAL_WINDOW,
             reserved: 0,
             held: 0,
             bytes: 0,
-            full: 0,
-            pace: Pace::default(),
+            full_pulls: 0,
+            rate: ConsumeRate::default(),
             queues: HashMap::new(),
-            lines: HashMap::new(),
+            receive_locks: HashMap::new(),
         }
     }
 }
 
 impl TopicLedger {
-    /// How many messages a pull may bring. It leaves room for pulls of other queues: each may bring at least one, as they may
-    /// be of other brokers.
-    fn room(&self) -> usize {
+    /// How many messages the next pull may return. That is half of what is left of the window, so that pulls of other
+    /// queues get some, too, but at least one: the pulls may be of different brokers.
+    fn available(&self) -> usize {
         if self.bytes >= MAX_BYTES || self.held >= self.window {
             return 0;
         }
         (self.window.saturating_sub(self.held + self.reserved) / 2).max(1)
     }
 
-    fn forget<'a>(&mut self, gone: impl IntoIterator<Item = &'a Held>) {
+    /// Subtracts messages that the client does not hold any more.
+    fn subtract<'a>(&mut self, gone: impl IntoIterator<Item = &'a HeldMessage>) {
         for held in gone {
             self.held -= 1;
             self.bytes -= held.bytes;
         }
     }
 
-    fn clear(&mut self) -> Freed {
-        let mut freed = Freed::default();
+    fn clear(&mut self) -> FreedMessages {
+        let mut freed = FreedMessages::default();
         for (_, mut queue) in self.queues.drain() {
             freed.extend(queue.clear());
         }
-        self.forget(freed.iter());
+        self.subtract(freed.iter());
         freed
     }
 }
 
 impl Ledgers {
-    /// A client begins with a queue. Returns the position to begin at, and what it held of the queue before.
-    pub(super) fn start(&mut self, queue: &ClientQueue, fresh: i64, now: Instant) -> (i64, Freed) {
+    /// Begins a queue anew for a client. Returns the position from which the client shall pull, and the messages of the
+    /// queue that it held before.
+    pub(super) fn start_queue(
+        &mut self,
+        queue: &ClientQueue,
+        fresh: i64,
+        now: Instant,
+    ) -> (i64, FreedMessages) {
         let ClientQueue { at, queue } = queue;
-        let Some(topic) = self.topics.get_mut(at) else { return (fresh, Freed::default()) };
-        let Some(ledger) = topic.queues.get_mut(queue) else { return (fresh, Freed::default()) };
+        let Some(topic) = self.topics.get_mut(at) else { return (fresh, FreedMessages::default()) };
+        let Some(ledger) = topic.queues.get_mut(queue) else { return (fresh, FreedMessages::default()) };
         let freed = ledger.clear();
         let next = ledger.next().max(fresh);
         *ledger = QueueLedger::new(next, now);
-        topic.forget(freed.iter());
+        topic.subtract(freed.iter());
         (next, freed)
     }
 
-    /// A pull begins at a position. `None` if the connection has too many queues.
-    pub(super) fn begin(&mut self, pulled: &ClientQueue, position: i64, now: Instant) -> Option<Pulling> {
+    /// Begins a pull from this position on. `None` if the connection has too many queues.
+    pub(super) fn begin_pull(
+        &mut self,
+        pulled: &ClientQueue,
+        position: i64,
+        now: Instant,
+    ) -> Option<PendingPull> {
         let ClientQueue { at, queue } = pulled;
         let known = self.topics.get(at).is_some_and(|topic| topic.queues.contains_key(queue));
         if !known && self.topics.values().map(|topic| topic.queues.len()).sum::<usize>() >= MAX_QUEUES {
@@ -157,67 +173,72 @@ impl Ledgers {
         }
         let topic = self.topics.entry(at.clone()).or_default();
         let ledger = topic.queues.entry(queue.clone()).or_insert_with(|| QueueLedger::new(position, now));
-        self.turns += 1;
-        let turn = self.turns;
-        let freed = ledger.begin(turn, position, now);
-        topic.forget(freed.iter());
-        let line = topic.lines.entry(queue.broker.clone()).or_default().clone();
-        Some(Pulling { queue: pulled.clone(), turn, line, room: 0, freed })
+        self.newest_pull += 1;
+        let number = self.newest_pull;
+        let freed = ledger.begin_pull(number, position, now);
+        topic.subtract(freed.iter());
+        let receive_lock = topic.receive_locks.entry(queue.broker.clone()).or_default().clone();
+        Some(PendingPull { queue: pulled.clone(), number, receive_lock, reserved: 0, freed })
     }
 
-    /// Reserves room for a pull whose turn it is, for some messages at most. There is none if the client has to settle
-    /// others first, or has begun another pull of the queue.
-    pub(super) fn reserve(&mut self, pulling: &mut Pulling, wanted: usize) {
-        let ClientQueue { at, queue } = &pulling.queue;
+    /// Reserves a part of the window for a pull, for `wanted` messages at most. Reserves nothing if the client must
+    /// settle messages first, or has begun a newer pull of the queue.
+    pub(super) fn reserve(&mut self, pull: &mut PendingPull, wanted: usize) {
+        let ClientQueue { at, queue } = &pull.queue;
         let Some(topic) = self.topics.get_mut(at) else { return };
-        let ledger = topic.queues.get(queue).filter(|ledger| ledger.is_current(pulling.turn));
+        let ledger = topic.queues.get(queue).filter(|ledger| ledger.is_newest_pull(pull.number));
         if ledger.is_some_and(|ledger| !ledger.is_full()) {
-            pulling.room = topic.room().min(wanted);
-            topic.reserved += pulling.room;
+            pull.reserved = topic.available().min(wanted);
+            topic.reserved += pull.reserved;
         }
     }
 
-    /// A pull has brought these messages. Returns the position of the first; `None` if they are not for this client any
-    /// more.
-    pub(super) fn finish(&mut self, pulling: &Pulling, messages: Vec<Held>, now: Instant) -> Option<i64> {
-        let ClientQueue { at, queue } = &pulling.queue;
+    /// Adds the messages that a pull has received. Returns the position of the first. `None` if the client must not get
+    /// them, because it has begun a newer pull of the queue.
+    pub(super) fn hand_out(
+        &mut self,
+        pull: &PendingPull,
+        messages: Vec<HeldMessage>,
+        now: Instant,
+    ) -> Option<i64> {
+        let ClientQueue { at, queue } = &pull.queue;
         let topic = self.topics.get_mut(at)?;
-        let ledger = topic.queues.get_mut(queue).filter(|ledger| ledger.is_current(pulling.turn))?;
+        let ledger = topic.queues.get_mut(queue).filter(|ledger| ledger.is_newest_pull(pull.number))?;
         topic.held += messages.len();
         topic.bytes += messages.iter().map(|held| held.bytes).sum::<usize>();
         Some(ledger.hand_out(messages, now))
     }
 
-    /// A pull ends, with or without messages.
-    pub(super) fn end(&mut self, pulling: &Pulling, now: Instant) {
-        let ClientQueue { at, queue } = &pulling.queue;
+    /// Ends a pull, with or without messages, and releases its reservation.
+    pub(super) fn end_pull(&mut self, pull: &PendingPull, now: Instant) {
+        let ClientQueue { at, queue } = &pull.queue;
         let Some(topic) = self.topics.get_mut(at) else { return };
-        topic.reserved = topic.reserved.saturating_sub(pulling.room);
+        topic.reserved = topic.reserved.saturating_sub(pull.reserved);
         if let Some(ledger) = topic.queues.get_mut(queue) {
-            ledger.end(now);
+            ledger.end_pull(now);
         }
     }
 
-    /// Notes that a pull found no room. Returns how many did before, since the client last got ahead.
-    pub(super) fn full(&mut self, at: &GroupTopic) -> u32 {
+    /// Counts a pull that found the window full. Returns how many did before, since the client last settled a message.
+    pub(super) fn count_full_pull(&mut self, at: &GroupTopic) -> u32 {
         let Some(topic) = self.topics.get_mut(at) else { return 0 };
-        let before = topic.full;
-        topic.full = topic.full.saturating_add(1);
+        let before = topic.full_pulls;
+        topic.full_pulls = topic.full_pulls.saturating_add(1);
         before
     }
 
-    /// The client has consumed what is before this position. Returns what is to be acknowledged.
-    pub(super) fn commit(&mut self, queue: &ClientQueue, before: i64, now: Instant) -> Vec<Held> {
+    /// Settles the messages before this position, which the client has consumed. Returns those to acknowledge.
+    pub(super) fn commit(&mut self, queue: &ClientQueue, before: i64, now: Instant) -> Vec<HeldMessage> {
         let ClientQueue { at, queue } = queue;
         let Some(topic) = self.topics.get_mut(at) else { return Vec::new() };
         let Some(ledger) = topic.queues.get_mut(queue) else { return Vec::new() };
         let consumed = ledger.commit(before, now);
         if !consumed.is_empty() {
-            topic.pace.consumed(consumed.len(), now);
-            let most = (topic.pace.per_second() / PARTS_OF_A_SECOND).clamp(PACED_WINDOW, MAX_WINDOW);
-            topic.window = (topic.window + consumed.len()).min(most);
-            topic.full = 0;
-            topic.forget(&consumed);
+            topic.rate.add(consumed.len(), now);
+            let limit = (topic.rate.per_second() / WINDOWS_PER_SECOND).clamp(SLOW_CLIENT_WINDOW, MAX_WINDOW);
+            topic.window = (topic.window + consumed.len()).min(limit);
+            topic.full_pulls = 0;
+            topic.subtract(&consumed);
         }
         consumed
     }
@@ -228,47 +249,52 @@ impl Ledgers {
         ledger.is_some_and(|ledger| ledger.holds_any())
     }
 
-    /// A message that the client holds, and its topic.
-    pub(super) fn find(&self, group: &str, is_it: impl Fn(&Held) -> bool) -> Option<(GroupTopic, Held)> {
+    /// Finds a message that the client holds in a group, in any topic.
+    pub(super) fn find(
+        &self,
+        group: &str,
+        matches: impl Fn(&HeldMessage) -> bool,
+    ) -> Option<(GroupTopic, HeldMessage)> {
         let topics = self.topics.iter().filter(|(at, _)| at.group == group);
         let mut found = topics.filter_map(|(at, topic)| {
-            let held = topic.queues.values().find_map(|queue| queue.find(&is_it))?;
+            let held = topic.queues.values().find_map(|queue| queue.find(&matches))?;
             Some((at.clone(), held.clone()))
         });
         found.next()
     }
 
-    /// Takes a message out that the client has sent back.
+    /// Removes a message that the client has sent back.
     pub(super) fn take(
         &mut self,
         at: &GroupTopic,
         now: Instant,
-        is_it: impl Fn(&Held) -> bool,
-    ) -> Option<Held> {
+        matches: impl Fn(&HeldMessage) -> bool,
+    ) -> Option<HeldMessage> {
         let topic = self.topics.get_mut(at)?;
-        let held = topic.queues.values_mut().find_map(|queue| queue.take(now, &is_it))?;
-        topic.full = 0;
-        topic.forget([&held]);
+        let held = topic.queues.values_mut().find_map(|queue| queue.take(now, &matches))?;
+        topic.full_pulls = 0;
+        topic.subtract([&held]);
         Some(held)
     }
 
-    /// Frees what the client does not get to, and forgets the queues that it does not use any more.
-    pub(super) fn sweep(&mut self, now: Instant) -> Vec<(GroupTopic, Freed)> {
+    /// Frees the messages that a stuck client has not begun to consume, and removes abandoned queues.
+    pub(super) fn sweep(&mut self, now: Instant) -> Vec<(GroupTopic, FreedMessages)> {
         let mut all = Vec::new();
         for (at, topic) in &mut self.topics {
-            let mut freed = Freed::default();
-            let gone = topic.queues.extract_if(|_, queue| queue.abandoned(SILENCE, now));
+            let mut freed = FreedMessages::default();
+            let gone = topic.queues.extract_if(|_, queue| queue.is_abandoned(ABANDONED_AFTER, now));
             let gone: Vec<_> = gone.collect();
             gone.into_iter().for_each(|(_, mut queue)| freed.extend(queue.clear()));
-            // Clients name brokers as they like. A line in which nobody waits is made again when it is needed.
-            topic.lines.retain(|_, line| Arc::strong_count(line) > 1);
+            // Bounds the locks, as clients may send any broker names. An unused lock is created again when it is
+            // needed.
+            topic.receive_locks.retain(|_, lock| Arc::strong_count(lock) > 1);
             let mut queues: Vec<_> = topic.queues.values_mut().collect();
-            let untouched = free_untouched(&mut queues, PATIENCE, now);
+            let untouched = free_untouched(&mut queues, STUCK_AFTER, now);
             if !untouched.is_empty() {
                 topic.window = MAYBE_BEGUN;
                 freed.untouched.extend(untouched);
             }
-            topic.forget(freed.iter());
+            topic.subtract(freed.iter());
             if !freed.is_empty() {
                 all.push((at.clone(), freed));
             }
@@ -277,8 +303,8 @@ impl Ledgers {
         all
     }
 
-    /// Frees what a group holds here; all groups without one.
-    pub(super) fn leave(&mut self, group: Option<&str>) -> Vec<(GroupTopic, Freed)> {
+    /// Frees all messages of a group, or of all groups if none is given.
+    pub(super) fn free_group(&mut self, group: Option<&str>) -> Vec<(GroupTopic, FreedMessages)> {
         let left = self.topics.extract_if(|at, _| group.is_none_or(|group| at.group == group));
         let left = left.map(|(at, mut topic)| (at, topic.clear()));
         left.filter(|(_, freed)| !freed.is_empty()).collect()

@@ -1,24 +1,25 @@
-//! LOCK_BATCH_MQ and UNLOCK_BATCH_MQ, which consumers in order send.
+//! LOCK_BATCH_MQ and UNLOCK_BATCH_MQ, by which consumers in order lock their queues.
 //!
-//! In a group that consumes in order by its configuration, nobody needs the locks: pulls stay pops, and what is delivered
-//! and not settled holds back what comes after it. Each client gets all queues.
+//! A group that is configured as FIFO does not need locks: pulls are pops, and an unsettled message blocks those after
+//! it. Each client gets all the locks that it requests.
 
 use serde::{Deserialize, Serialize};
 
 use super::super::request::{Answered, Refusal, Request, json, success};
-use super::{Way, offsets, reads_by_offset, shows};
+use super::{ConsumeMode, note_consume_mode, offsets, reads_by_offset};
 use crate::processor::{GroupCommand, LockCommand, QueueName, UnlockCommand};
 
+/// The body of both requests.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Asked {
+struct LockBody {
     client_id: String,
     consumer_group: String,
     #[serde(default)]
     mq_set: Vec<MessageQueue>,
 }
 
-/// A queue, as clients write it.
+/// A queue in a JSON body (Apache's `MessageQueue`).
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct MessageQueue {
@@ -35,14 +36,14 @@ pub(super) async fn lock(request: Request) -> Answered {
         #[serde(rename = "lockOKMQSet")]
         locked: Vec<MessageQueue>,
     }
-    let Asked { client_id, consumer_group: group, mq_set } = request.json()?;
+    let LockBody { client_id, consumer_group: group, mq_set } = request.json()?;
     if !reads_by_offset(&request.shared, &group)
         && request.run(GroupCommand { group: group.clone() }).await?.fifo
     {
         return json(&Body { locked: mq_set });
     }
-    shows(&request, &group, Way::InOrder);
-    let queues = names(&request, mq_set).await?;
+    note_consume_mode(&request, &group, ConsumeMode::InOrder);
+    let queues = queue_names(&request, mq_set).await?;
     let context = request.context_of(&client_id);
     let locked = request.shared.processor.run(&context, LockCommand { group, queues }).await?;
     json(&Body { locked: locked.into_iter().map(MessageQueue::from).collect() })
@@ -50,14 +51,15 @@ pub(super) async fn lock(request: Request) -> Answered {
 
 /// UNLOCK_BATCH_MQ.
 pub(super) async fn unlock(request: Request) -> Answered {
-    let Asked { client_id, consumer_group: group, mq_set } = request.json()?;
-    let queues = names(&request, mq_set).await?;
+    let LockBody { client_id, consumer_group: group, mq_set } = request.json()?;
+    let queues = queue_names(&request, mq_set).await?;
     let context = request.context_of(&client_id);
     request.shared.processor.run(&context, UnlockCommand { group, queues }).await?;
     Ok(success())
 }
 
-async fn names(request: &Request, queues: Vec<MessageQueue>) -> Result<Vec<QueueName>, Refusal> {
+/// The names of queues. Missing brokers are found by the topics' routes.
+async fn queue_names(request: &Request, queues: Vec<MessageQueue>) -> Result<Vec<QueueName>, Refusal> {
     let mut names = Vec::with_capacity(queues.len());
     for MessageQueue { broker_name, queue_id, topic } in queues {
         let broker =

@@ -1,27 +1,28 @@
-//! Consuming: pulls that become pops, pulls by offset, pops, offsets, locks.
+//! Requests of consumers: pulls that become pops, pulls by offset, pops, offsets, locks.
 //!
-//! **Pull becomes pop.** A push consumer in clustering mode that consumes concurrently asks where a group is in a queue
-//! ([`offsets`]), and is told a position far above all real offsets. From there on it pulls ([`pull`]), and each pull takes
-//! messages of the whole topic under leases. What the client commits becomes acknowledgements, and what it sends back
-//! ([`send_back`]) a longer lease. The positions that a client has, and the handles behind them, are kept for its
-//! connection ([`ledger`]). An offset itself tells what it is, so this works at any proxy, and after any restart.
+//! **Pulls that become pops.** A push consumer in clustering mode that consumes concurrently queries the group's offset
+//! in a queue ([`offsets`]), and gets a position far above all offsets of real queues. From there on it pulls
+//! ([`pull_as_pop`]), and each pull takes messages of the whole topic under leases. The client's commits become
+//! acknowledgements, and a message that it sends back ([`send_back`]) gets a longer lease. The positions of a client,
+//! with the receipt handles of their messages, are soft state of its connection ([`ledger`]). Any proxy can tell
+//! positions from offsets, so a client may continue at another proxy, or after a restart.
 //!
-//! All other consumers pull by offset: in order, broadcasting, by their own choice, of a group for which the operator has
-//! switched it off, and tools.
+//! **Pulls by offset.** All other consumers pull by offset: those in order, broadcasting consumers, pull consumers,
+//! consumers of groups in `remoting.pull_by_offset`, and tools.
 
 mod assignment;
+mod consume_rate;
 mod extra_info;
 mod give_back;
-mod kept_handles;
+mod handle_cache;
 mod ledger;
 mod locks;
 mod offsets;
-mod pace;
 mod peek;
 mod pop;
 mod pop_settle;
-mod popped;
 mod pull;
+mod pull_as_pop;
 mod queue_ledger;
 mod records;
 mod send_back;
@@ -44,38 +45,39 @@ use super::session::Session;
 use super::{Shared, members};
 use crate::front::port::ConnectionBudget;
 use crate::remoting::request;
-use kept_handles::KeptHandles;
+use handle_cache::HandleCache;
 use ledger::Ledgers;
 
-/// The soft state of one connection.
-pub(super) struct Consuming {
+/// The soft state of the consumers of one connection.
+pub(super) struct ConsumerState {
     ledgers: Mutex<Ledgers>,
-    kept: Mutex<KeptHandles>,
-    /// How the client consumes in its groups, as far as it shows.
-    ways: Mutex<BTreeMap<String, Way>>,
-    /// Signals that a client has settled messages.
-    room: Notify,
-    /// Whether a task watches over the ledgers.
-    watched: AtomicBool,
+    handles: Mutex<HandleCache>,
+    /// How the client consumes in its groups. A group that the client has not queried is missing.
+    modes: Mutex<BTreeMap<String, ConsumeMode>>,
+    /// Notifies waiting pulls that the client has settled messages.
+    settled: Notify,
+    /// Whether a task sweeps the ledgers.
+    is_swept: AtomicBool,
 }
 
-/// How a client consumes in a group. Heartbeats don't tell, but the requests for the first queue that it takes do.
+/// How a client consumes in a group. A heartbeat does not contain this. It is derived from the client's requests for
+/// its first queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// It has asked who is in the group. If it has taken a queue by the next time, its way is known.
+enum ConsumeMode {
+    /// The client has queried the members of the group, but not requested a queue yet.
     Unknown,
-    /// It asks where the group is in a queue. In a group that consumes in order by itself, members do the same.
+    /// The client queries offsets without a lock. In a group that is configured as FIFO, clients in order do the same.
     Concurrently,
-    /// It locks a queue first.
+    /// The client locks its queues.
     InOrder,
 }
 
-/// How long after a client has left a group the messages that it held go to others.
-const LEAVING: Duration = Duration::from_secs(1);
-/// Groups of one connection whose ways are known.
-const MAX_WAYS: usize = 1024;
+/// How long after a client has left a group its messages are given back.
+const GIVE_BACK_DELAY: Duration = Duration::from_secs(1);
+/// The most groups of one connection whose consume modes are recorded.
+const MAX_MODES: usize = 1024;
 
-/// Dispatches the requests of consumers. Returns a request of another kind.
+/// Dispatches the requests of consumers. Returns any other request as `Continue`.
 pub(super) fn dispatch(request: Request) -> ControlFlow<BoxFuture<'static, Answered>, Request> {
     ControlFlow::Break(match request.command.code {
         request::PULL_MESSAGE | request::LITE_PULL_MESSAGE => Box::pin(pull::pull(request)),
@@ -98,94 +100,100 @@ pub(super) fn dispatch(request: Request) -> ControlFlow<BoxFuture<'static, Answe
     })
 }
 
-/// A client has left a group, or its connection is gone.
-pub(super) fn left(shared: &Arc<Shared>, session: &Arc<Session>, group: &str) {
-    session.consuming.ways.lock().remove(group);
-    let (giver, session, group) = (give_back::Giver::new(shared, session), session.clone(), group.to_owned());
+/// Gives back the messages that a client holds in a group, after it has left the group or closed its connection.
+pub(super) fn on_group_left(shared: &Arc<Shared>, session: &Arc<Session>, group: &str) {
+    session.consumer_state.modes.lock().remove(group);
+    let (settler, session, group) =
+        (give_back::Settler::new(shared, session), session.clone(), group.to_owned());
     tokio::spawn(async move {
-        // Requests of a connection run side by side: commits that the client sent before may come later.
-        session.closed().run_until_cancelled(tokio::time::sleep(LEAVING)).await;
+        // Requests of a connection run concurrently. Commits that the client has sent before may still be in progress.
+        session.closed().run_until_cancelled(tokio::time::sleep(GIVE_BACK_DELAY)).await;
         if session.consumer(&group).is_none() {
-            let freed = session.consuming.ledgers.lock().leave(Some(&group));
-            giver.give_back(freed).await;
+            let freed = session.consumer_state.ledgers.lock().free_group(Some(&group));
+            settler.give_back(freed).await;
         }
     });
 }
 
-/// Whether a pull of this client's becomes a pop.
+/// Whether a client's pulls in a group become pops.
 ///
-/// Such a client is told that it is alone in its group as soon as its way is known, and takes all queues of a topic. Each
-/// pull brings messages of the whole topic, so that a topic with one queue serves any number of clients, and no queue
-/// changes hands when one comes or goes.
-pub(super) fn pops(shared: &Shared, session: &Session, group: &str) -> bool {
+/// As soon as its consume mode is known, such a client gets a list of members with its own id alone, and pulls all
+/// queues of a topic. Each pull returns messages of the whole topic. So a topic with one queue serves any number of
+/// clients, and no queue is reassigned when a client comes or goes.
+pub(super) fn pull_is_pop(shared: &Shared, session: &Session, group: &str) -> bool {
     let Some(consumer) = session.consumer(group) else { return false };
     consumer.consume_type == ConsumeType::Passively
         && consumer.model == MessageModel::Clustering
-        && session.consuming.way(group) != Some(Way::InOrder)
+        && session.consumer_state.mode(group) != Some(ConsumeMode::InOrder)
         && !reads_by_offset(shared, group)
 }
 
-/// Whether the push consumers of a group read by offset because the operator says so.
+/// Whether the group is in `remoting.pull_by_offset`, so that its push consumers read by offset.
 pub(super) fn reads_by_offset(shared: &Shared, group: &str) -> bool {
     is_listed(&shared.config.pull_by_offset, group)
 }
 
-impl Consuming {
-    /// That of a new connection, whose requests take their memory from this budget.
+impl ConsumerState {
+    /// Creates the state of a new connection. The handles that it stores are charged to this budget.
     pub(super) fn new(budget: Arc<ConnectionBudget>) -> Self {
         Self {
             ledgers: Mutex::default(),
-            kept: Mutex::new(KeptHandles::new(budget)),
-            ways: Mutex::default(),
-            room: Notify::new(),
-            watched: AtomicBool::new(false),
+            handles: Mutex::new(HandleCache::new(budget)),
+            modes: Mutex::default(),
+            settled: Notify::new(),
+            is_swept: AtomicBool::new(false),
         }
     }
 
-    fn way(&self, group: &str) -> Option<Way> {
-        self.ways.lock().get(group).copied()
+    fn mode(&self, group: &str) -> Option<ConsumeMode> {
+        self.modes.lock().get(group).copied()
     }
 
-    /// Notes how the client consumes in a group, and returns what was known before. What has been shown is not forgotten for
-    /// [`Way::Unknown`].
-    fn shows(&self, group: &str, way: Way) -> Option<Way> {
-        let mut ways = self.ways.lock();
-        let before = ways.get(group).copied();
-        if before.is_none_or(|_| way != Way::Unknown) && (before.is_some() || ways.len() < MAX_WAYS) {
-            ways.insert(group.to_owned(), way);
+    /// Records how the client consumes in a group. [`ConsumeMode::Unknown`] does not replace a known mode. Returns the
+    /// previous mode.
+    fn set_mode(&self, group: &str, mode: ConsumeMode) -> Option<ConsumeMode> {
+        let mut modes = self.modes.lock();
+        let before = modes.get(group).copied();
+        if before.is_none_or(|_| mode != ConsumeMode::Unknown)
+            && (before.is_some() || modes.len() < MAX_MODES)
+        {
+            modes.insert(group.to_owned(), mode);
         }
         before
     }
 }
 
-/// Whether a client is told that it is alone in its group, where pulls are pops. All members of a group consume in the same
-/// way, so one that has shown it tells for all. A client that has taken no queue since it last asked did not get any.
-pub(super) fn is_told_to_be_alone(shared: &Shared, session: &Session, group: &str) -> bool {
-    if !pops(shared, session, group) {
+/// Whether a client gets a list of members with its own id alone, because pulls are pops in its group. All members of a
+/// group consume in the same mode, so the known mode of one of them counts for all. If no mode is known, a client that
+/// queries the members again gets the list, because its first query did not assign it any queue.
+pub(super) fn is_listed_alone(shared: &Shared, session: &Session, group: &str) -> bool {
+    if !pull_is_pop(shared, session, group) {
         return false;
     }
-    let asked_before = session.consuming.shows(group, Way::Unknown).is_some();
-    let mut ways =
-        shared.members.of(group).into_iter().filter_map(|member| member.session.consuming.way(group));
-    match ways.find(|way| *way != Way::Unknown) {
-        Some(way) => way == Way::Concurrently,
-        None => asked_before,
+    let queried_before = session.consumer_state.set_mode(group, ConsumeMode::Unknown).is_some();
+    let mut modes =
+        shared.members.of(group).into_iter().filter_map(|member| member.session.consumer_state.mode(group));
+    match modes.find(|mode| *mode != ConsumeMode::Unknown) {
+        Some(mode) => mode == ConsumeMode::Concurrently,
+        None => queried_before,
     }
 }
 
-/// Notes how a client consumes. When the first member shows that it consumes concurrently, all of them ask again who is in
-/// the group.
-fn shows(request: &Request, group: &str, way: Way) {
+/// Records how a client consumes in a group. When the first member consumes concurrently, all members are notified, so
+/// that they query the list of members again.
+fn note_consume_mode(request: &Request, group: &str, mode: ConsumeMode) {
     let members = || request.shared.members.of(group).into_iter();
-    let known = || members().any(|member| member.session.consuming.way(group) == Some(way));
-    let is_news = request.session.consuming.way(group) != Some(way) && way == Way::Concurrently && !known();
-    request.session.consuming.shows(group, way);
-    if is_news {
-        members().for_each(|member| members::tell_changed(&member.session, group));
+    let known = || members().any(|member| member.session.consumer_state.mode(group) == Some(mode));
+    let is_first = request.session.consumer_state.mode(group) != Some(mode)
+        && mode == ConsumeMode::Concurrently
+        && !known();
+    request.session.consumer_state.set_mode(group, mode);
+    if is_first {
+        members().for_each(|member| members::notify_members_changed(&member.session, group));
     }
 }
 
-/// Whether a list names a group, itself or by a prefix with a star.
+/// Whether a list contains a group, by its name or by a prefix followed by `*`.
 fn is_listed(list: &[String], group: &str) -> bool {
     list.iter().any(|entry| match entry.strip_suffix('*') {
         Some(prefix) => group.starts_with(prefix),

@@ -1,12 +1,12 @@
-//! Where a group is in a queue, and where a queue begins and ends.
+//! Requests about the offset of a group in a queue, and about the offsets at which a queue begins and ends.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::super::request::{Answered, Refusal, Request, success};
-use super::give_back::Giver;
+use super::give_back::Settler;
 use super::ledger::{ClientQueue, GroupTopic, Queue};
 use super::queue_ledger::{FIRST_POSITION, is_position};
-use super::{Way, popped, pops, shows};
+use super::{ConsumeMode, note_consume_mode, pull_as_pop, pull_is_pop};
 use crate::error::ErrorKind;
 use crate::processor::{
     BrokersCommand, GetOffsetCommand, QueryOffsetCommand, QueueName, UpdateOffsetCommand,
@@ -14,43 +14,44 @@ use crate::processor::{
 use crate::remoting::{Command, response};
 use crate::service::{Whence, time};
 
-/// QUERY_CONSUMER_OFFSET. For a client whose pulls become pops, this is where the positions of a new session begin.
+/// QUERY_CONSUMER_OFFSET. A client whose pulls become pops gets the first position of a new session.
 pub(super) async fn query(request: Request) -> Answered {
     let (group, topic) = (request.text("consumerGroup")?, request.text("topic")?);
     let queue_id: i32 = request.number("queueId")?;
-    if pops(&request.shared, &request.session, group) {
-        shows(&request, group, Way::Concurrently);
+    if pull_is_pop(&request.shared, &request.session, group) {
+        note_consume_mode(&request, group, ConsumeMode::Concurrently);
         let queue = client_queue(&request, group, topic, queue_id);
         let (next, freed) = {
-            let mut ledgers = request.session.consuming.ledgers.lock();
-            ledgers.start(&queue, fresh_position(SystemTime::now()), Instant::now())
+            let mut ledgers = request.session.consumer_state.ledgers.lock();
+            ledgers.start_queue(&queue, fresh_position(SystemTime::now()), Instant::now())
         };
         if !freed.is_empty() {
-            let giver = Giver::new(&request.shared, &request.session);
-            tokio::spawn(async move { giver.give_back(vec![(queue.at, freed)]).await });
+            let settler = Settler::new(&request.shared, &request.session);
+            tokio::spawn(async move { settler.give_back(vec![(queue.at, freed)]).await });
         }
         return Ok(with_offset(next));
     }
     let queue = queue_name(topic, broker_of(&request, topic).await?, queue_id);
-    if let Some(offset) = stored(&request, group, &queue).await? {
+    if let Some(offset) = stored_offset(&request, group, &queue).await? {
         return Ok(with_offset(offset));
     }
-    // As Apache's brokers: a group that has not begun goes through a young queue from its first message on, if there is one.
-    let asks_for_none =
+    // As with Apache's brokers, a new group begins at the first message of a queue that has lost none of its messages
+    // yet.
+    let wants_not_found =
         request.command.text("setZeroIfNotFound").is_some() && !request.flag("setZeroIfNotFound");
-    let at = |whence| request.run(QueryOffsetCommand { queue: queue.clone(), whence });
-    if !asks_for_none && at(Whence::Beginning).await? == 0 && at(Whence::End).await? > 0 {
+    let query = |whence| request.run(QueryOffsetCommand { queue: queue.clone(), whence });
+    if !wants_not_found && query(Whence::Beginning).await? == 0 && query(Whence::End).await? > 0 {
         return Ok(with_offset(0));
     }
     Err(Refusal::new(response::QUERY_NOT_FOUND, "Not found, maybe this group consumer boot first"))
 }
 
-/// UPDATE_CONSUMER_OFFSET. What is before a position has been consumed.
+/// UPDATE_CONSUMER_OFFSET. For a position, acknowledges the messages before it.
 pub(super) async fn update(request: Request) -> Answered {
     let (group, topic) = (request.text("consumerGroup")?, request.text("topic")?);
     let (queue_id, offset): (i32, i64) = (request.number("queueId")?, request.number("commitOffset")?);
     if is_position(offset) {
-        popped::commit(&request, &client_queue(&request, group, topic, queue_id), offset);
+        pull_as_pop::commit(&request, &client_queue(&request, group, topic, queue_id), offset);
         return Ok(success());
     }
     let queue = queue_name(topic, broker_of(&request, topic).await?, queue_id);
@@ -80,19 +81,20 @@ async fn offset(request: &Request, whence: Whence) -> Answered {
     Ok(with_offset(request.run(QueryOffsetCommand { queue, whence }).await?))
 }
 
-/// Where a group goes on by offset.
+/// The offset from which a group continues in a queue: the stored one, or else that of the first message.
 pub(super) async fn committed_or_first(
     request: &Request,
     group: &str,
     queue: QueueName,
 ) -> Result<i64, Refusal> {
-    match stored(request, group, &queue).await? {
+    match stored_offset(request, group, &queue).await? {
         Some(offset) => Ok(offset),
         None => request.run(QueryOffsetCommand { queue, whence: Whence::Beginning }).await,
     }
 }
 
-async fn stored(request: &Request, group: &str, queue: &QueueName) -> Result<Option<i64>, Refusal> {
+/// The stored offset of a group. `None` if there is none.
+async fn stored_offset(request: &Request, group: &str, queue: &QueueName) -> Result<Option<i64>, Refusal> {
     let get = GetOffsetCommand { queue: queue.clone(), group: group.to_owned() };
     match request.shared.processor.run(&request.context(), get).await {
         Ok(offset) => Ok(Some(offset)),
@@ -101,15 +103,15 @@ async fn stored(request: &Request, group: &str, queue: &QueueName) -> Result<Opt
     }
 }
 
-/// The broker of a queue. Older clients don't tell it: then the topic must be on one broker alone.
+/// The broker of a queue. Older clients don't name it, so their topics must be on a single broker.
 pub(super) async fn broker_of(request: &Request, topic: &str) -> Result<String, Refusal> {
     if let Some(named) = request.broker() {
         return Ok(named.to_owned());
     }
     let brokers = BrokersCommand { topic: topic.to_owned() };
-    let route = match request.assist(brokers.clone()).await {
+    let route = match request.run_uncounted(brokers.clone()).await {
         Ok(route) => route,
-        // Nothing else follows: this is what counts.
+        // The request fails here, so this command is the one that is counted.
         Err(_) => request.run(brokers).await?,
     };
     let mut brokers: Vec<_> = route.queues.into_iter().map(|range| range.broker).collect();
@@ -118,7 +120,7 @@ pub(super) async fn broker_of(request: &Request, topic: &str) -> Result<String, 
         Ok([broker]) => Ok(broker),
         Err(brokers) => {
             let text = format!(
-                "topic {topic} is on {} brokers, and the request does not name one: only clients from 4.9.5 on do",
+                "topic {topic} is on {} brokers, and the request does not name one of them; clients from 4.9.5 on do",
                 brokers.len()
             );
             Err(Refusal::new(response::SYSTEM_ERROR, text))
@@ -126,7 +128,7 @@ pub(super) async fn broker_of(request: &Request, topic: &str) -> Result<String, 
     }
 }
 
-/// A queue whose messages a client gets by pulls that are pops.
+/// The queue of a client whose pulls are pops.
 fn client_queue(request: &Request, group: &str, topic: &str, id: i32) -> ClientQueue {
     let broker = request.broker().unwrap_or_default().to_owned();
     let at = GroupTopic { group: group.to_owned(), topic: topic.to_owned() };
@@ -137,9 +139,9 @@ pub(super) fn queue_name(topic: &str, broker: String, id: i32) -> QueueName {
     QueueName { topic: topic.to_owned(), broker, id }
 }
 
-/// Where the positions of a session begin that starts now: no earlier session has reached it.
+/// The first position of a session that starts now. It is beyond the positions of all earlier sessions.
 fn fresh_position(now: SystemTime) -> i64 {
-    /// More than the messages that a client gets from a queue in a millisecond.
+    /// More messages than a client can receive from a queue in a millisecond.
     const PER_MILLISECOND: i64 = 1 << 16;
     let millis = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
     FIRST_POSITION + millis * PER_MILLISECOND
@@ -156,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sessions_begin_one_after_the_other_for_centuries() {
+    fn first_positions_rise_with_time_for_centuries() {
         let now = SystemTime::now();
         let later = now + Duration::from_millis(1);
         assert!(fresh_position(now) + 60_000 < fresh_position(later));

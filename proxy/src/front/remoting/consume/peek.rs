@@ -1,4 +1,4 @@
-//! PEEK_MESSAGE: shows what a group would get next, without leases.
+//! PEEK_MESSAGE: returns the messages that a group would receive next, without leases.
 
 use std::time::SystemTime;
 
@@ -9,7 +9,7 @@ use crate::processor::{BrokersCommand, Expression, PullCommand};
 use crate::remoting::{Command, response};
 use crate::service::{Delivery, PullOutcome, millis};
 
-/// PEEK_MESSAGE: of one queue, or of all queues of a broker.
+/// PEEK_MESSAGE. A negative queue id means all queues of a broker.
 pub(super) async fn peek(request: Request) -> Answered {
     let (group, topic) = (request.text("consumerGroup")?, request.text("topic")?);
     let (queue_id, max): (i32, i32) = (request.number("queueId")?, request.number("maxMsgNums")?);
@@ -20,7 +20,7 @@ pub(super) async fn peek(request: Request) -> Answered {
         _ => 0..read_queues(&request, topic, &broker).await?,
     };
     let mut found: Vec<Delivery> = Vec::new();
-    let mut rest = 0;
+    let mut remaining = 0;
     for id in queues {
         let left = max.saturating_sub(i32::try_from(found.len()).unwrap_or(i32::MAX));
         if left <= 0 {
@@ -36,16 +36,20 @@ pub(super) async fn peek(request: Request) -> Answered {
             polling_ms: 0,
         };
         let pulled = request.run(pull).await?;
-        rest += (pulled.range.end - pulled.next_offset).max(0);
+        remaining += (pulled.range.end - pulled.next_offset).max(0);
         if let PullOutcome::Messages(deliveries) = pulled.outcome {
             found.extend(deliveries);
         }
     }
-    found.truncate(records::fitting(found.iter()));
+    found.truncate(records::count_fitting(found.iter()));
     let now = millis(SystemTime::now());
     let answer = |code, remark: &str| {
         let answer = Command { remark: Some(remark.to_owned()), ..Command::response(code) };
-        answer.field("popTime", now).field("invisibleTime", 0).field("reviveQid", 0).field("restNum", rest)
+        answer
+            .field("popTime", now)
+            .field("invisibleTime", 0)
+            .field("reviveQid", 0)
+            .field("restNum", remaining)
     };
     if found.is_empty() {
         return Ok(answer(response::PULL_NOT_FOUND, "NO_MESSAGE_IN_QUEUE"));
@@ -56,7 +60,7 @@ pub(super) async fn peek(request: Request) -> Answered {
 }
 
 async fn read_queues(request: &Request, topic: &str, broker: &str) -> Result<i32, Refusal> {
-    let route = request.assist(BrokersCommand { topic: topic.to_owned() }).await?;
+    let route = request.run_uncounted(BrokersCommand { topic: topic.to_owned() }).await?;
     let range = route.queues.iter().find(|range| range.broker == broker);
     Ok(range.map_or(0, |range| range.read_queues))
 }

@@ -1,23 +1,24 @@
-//! POP_MESSAGE, by which clients of 5.x take messages under leases, and NOTIFICATION, by which they wait for some.
+//! POP_MESSAGE, by which clients of version 5 receive messages under leases, and NOTIFICATION, by which they wait for
+//! messages.
 
 use std::time::{Duration, SystemTime};
 
 use super::super::heartbeat::expression;
 use super::super::request::{Answered, Refusal, Request, success};
 use super::extra_info::{ExtraInfo, PROPERTY, REVIVE_QUEUE, REVIVE_QUEUE_IN_ORDER};
-use super::give_back::keep_fitting;
-use super::kept_handles::LeaseName;
+use super::give_back::truncate_to_answer;
+use super::handle_cache::LeaseKey;
 use super::{offsets, records};
 use crate::processor::{HasMessageCommand, LeasedDelivery, ReceiveCommand, Received};
 use crate::remoting::{Command, properties, response};
 use crate::service::millis;
 
-/// Messages of one pop.
+/// The most messages of one pop.
 const MAX_MESSAGES: i32 = 32;
-/// How long a pop may take that waits for nothing.
-const SHORT_POP: Duration = Duration::from_millis(500);
+/// The time limit of a pop without long polling.
+const SHORT_POLL_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// POP_MESSAGE. A pop of one queue gets messages of the topic as a whole.
+/// POP_MESSAGE. A pop of one queue returns messages of any queue of the topic.
 pub(super) async fn pop(request: Request) -> Answered {
     let (group, topic) = (request.text("consumerGroup")?.to_owned(), request.text("topic")?.to_owned());
     let max: i32 = request.number("maxMsgNums")?;
@@ -29,15 +30,15 @@ pub(super) async fn pop(request: Request) -> Answered {
     let received = tokio::select! {
         biased;
         received = request.run(receive) => received?,
-        () = over(&request, polling_ms) => Received::Nothing,
+        () = poll_timeout(&request, polling_ms) => Received::Nothing,
     };
     let Received::Messages(mut leased) = received else {
-        return Ok(head(response::POLLING_TIMEOUT, "NO_MESSAGE_IN_QUEUE", None, &request));
+        return Ok(answer(response::POLLING_TIMEOUT, "NO_MESSAGE_IN_QUEUE", None, &request));
     };
-    keep_fitting(&request, (&group, &topic), &mut leased);
+    truncate_to_answer(&request, (&group, &topic), &mut leased);
     let in_order = request.flag("order");
     let infos: Vec<_> = leased.iter().map(|leased| info(leased, &broker, in_order)).collect();
-    keep(&request, &group, &topic, &infos);
+    store_handles(&request, &group, &topic, &infos);
     let mut texts = infos.iter();
     let deliveries = leased.iter().map(|leased| &leased.delivery);
     let body = records::encode(&request, &cluster, deliveries, |record| {
@@ -45,10 +46,10 @@ pub(super) async fn pop(request: Request) -> Answered {
         let text = info.encode();
         record.properties.push_str(&properties::encode([(PROPERTY, text.as_str())]));
     });
-    Ok(head(response::SUCCESS, "FOUND", infos.first(), &request).body(body))
+    Ok(answer(response::SUCCESS, "FOUND", infos.first(), &request).body(body))
 }
 
-/// NOTIFICATION: waits until a pop would bring a message.
+/// NOTIFICATION: waits until a pop would return a message.
 pub(super) async fn notification(request: Request) -> Answered {
     const LEASE_MS: i64 = 60_000;
     let polling_ms: i64 = request.number("pollTime")?;
@@ -56,12 +57,12 @@ pub(super) async fn notification(request: Request) -> Answered {
     let found = tokio::select! {
         biased;
         found = request.run(HasMessageCommand { receive }) => found?,
-        () = over(&request, polling_ms) => false,
+        () = poll_timeout(&request, polling_ms) => false,
     };
     Ok(success().field("hasMsg", found).field("pollingFull", false))
 }
 
-/// The receive that a request describes.
+/// The receive command of a request.
 fn receive(request: &Request, batch_size: i32, invisible_ms: i64) -> Result<ReceiveCommand, Refusal> {
     let command = &request.command;
     Ok(ReceiveCommand {
@@ -77,15 +78,16 @@ fn receive(request: &Request, batch_size: i32, invisible_ms: i64) -> Result<Rece
     })
 }
 
-/// Ends once a request has waited as long as it may.
-async fn over(request: &Request, polling_ms: i64) {
+/// Completes when a request must be answered without messages. The processor ends long polls itself, except while the
+/// connection is closing.
+async fn poll_timeout(request: &Request, polling_ms: i64) {
     if polling_ms > 0 {
         return request.session.closing().cancelled().await;
     }
-    tokio::time::sleep(SHORT_POP).await;
+    tokio::time::sleep(SHORT_POLL_TIMEOUT).await;
 }
 
-/// Checks how many messages a client wants.
+/// Checks the number of messages that a client requests.
 pub(super) fn check_batch(max: i32) -> Result<(), Refusal> {
     if max > MAX_MESSAGES {
         let text = format!("batch size {max} is larger than {MAX_MESSAGES}");
@@ -107,36 +109,36 @@ fn info(leased: &LeasedDelivery, broker: &str, in_order: bool) -> ExtraInfo {
     }
 }
 
-/// Batches of acknowledgements name messages by numbers alone.
-fn keep(request: &Request, group: &str, topic: &str, infos: &[ExtraInfo]) {
-    let mut kept = request.session.consuming.kept.lock();
+/// Stores the sealed handles, because a BATCH_ACK_MESSAGE does not contain them.
+fn store_handles(request: &Request, group: &str, topic: &str, infos: &[ExtraInfo]) {
+    let mut handles = request.session.consumer_state.handles.lock();
     let now = millis(SystemTime::now());
     for ExtraInfo { queue_id, offset, popped_at, invisible, handle, .. } in infos {
-        let name = LeaseName {
+        let key = LeaseKey {
             group: group.to_owned(),
             topic: topic.to_owned(),
             queue_id: *queue_id,
             offset: *offset,
             popped_at: *popped_at,
         };
-        let until = popped_at.saturating_add(*invisible);
-        kept.keep(name, handle.clone().unwrap_or_default(), (now, until));
+        let expires_at = popped_at.saturating_add(*invisible);
+        handles.insert(key, handle.clone().unwrap_or_default(), (now, expires_at));
     }
 }
 
-/// An answer with the fields that clients expect. They look nothing up in the fields about offsets, as each message tells
-/// its own, but take an answer without them for one of an older broker.
-fn head(code: i32, remark: &str, first: Option<&ExtraInfo>, request: &Request) -> Command {
-    let answer = Command { remark: Some(remark.to_owned()), ..Command::response(code) }
+/// An answer with the fields that clients expect. They don't read the fields with offsets, because each message has its
+/// own, but treat an answer without these fields as one of an older broker.
+fn answer(code: i32, remark: &str, first: Option<&ExtraInfo>, request: &Request) -> Command {
+    let command = Command { remark: Some(remark.to_owned()), ..Command::response(code) }
         .field("popTime", first.map_or(0, |info| info.popped_at))
         .field("invisibleTime", first.map_or(0, |info| info.invisible))
         .field("reviveQid", revive_queue(request.flag("order")))
         .field("restNum", 0);
     match first {
-        Some(ExtraInfo { queue_id, offset, .. }) => answer
+        Some(ExtraInfo { queue_id, offset, .. }) => command
             .field("startOffsetInfo", format!("0 {queue_id} {offset}"))
             .field("msgOffsetInfo", format!("0 {queue_id} {offset}")),
-        None => answer,
+        None => command,
     }
 }
 

@@ -1,4 +1,5 @@
-//! ACK_MESSAGE, BATCH_ACK_MESSAGE and CHANGE_MESSAGE_INVISIBLETIME, by which clients settle what they have popped.
+//! ACK_MESSAGE, BATCH_ACK_MESSAGE and CHANGE_MESSAGE_INVISIBLETIME, by which clients settle the messages that they have
+//! popped.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -9,33 +10,35 @@ use serde::Deserialize;
 
 use super::super::request::{Answered, Refusal, Request, success};
 use super::extra_info::ExtraInfo;
-use super::kept_handles::LeaseName;
+use super::handle_cache::LeaseKey;
 use crate::error::{Error, ErrorKind};
 use crate::processor::{AckCommand, AckEntry, ChangeCommand};
 use crate::remoting::response;
 use crate::service::millis;
 
-/// Acknowledgements of one request, in all its parts: parts of a few bytes may each name the same messages again.
+/// The most acknowledgements in one BATCH_ACK_MESSAGE, over all its parts. Without it, a small body that names the same
+/// messages in many parts could expand without bound.
 const MAX_ACKS: usize = 4096;
 
 /// ACK_MESSAGE.
 pub(super) async fn acknowledge(request: Request) -> Answered {
     let (group, topic) = (request.text("consumerGroup")?.to_owned(), request.text("topic")?.to_owned());
-    let (entry, info) = named(&request, &group, &topic)?;
-    let name = lease_name(&group, &topic, &info);
+    let (entry, info) = ack_entry(&request, &group, &topic)?;
+    let key = lease_key(&group, &topic, &info);
     let results = request.run(AckCommand { topic, group, entries: vec![entry] }).await?;
     if let Some(Err(error)) = results.into_iter().next() {
-        return Err(of_handle(error));
+        return Err(invalid_handle_is_no_message(error));
     }
-    request.session.consuming.kept.lock().forget(&name);
+    request.session.consumer_state.handles.lock().remove(&key);
     Ok(success())
 }
 
-/// CHANGE_MESSAGE_INVISIBLETIME. The client makes the text of the new lease itself, from the numbers in the answer.
+/// CHANGE_MESSAGE_INVISIBLETIME. The client builds the new `extraInfo` itself from the numbers in the answer, so the
+/// new handle is stored here under them.
 pub(super) async fn change(request: Request) -> Answered {
     let (group, topic) = (request.text("consumerGroup")?.to_owned(), request.text("topic")?.to_owned());
     let invisible_ms: i64 = request.number("invisibleTime")?;
-    let (entry, info) = named(&request, &group, &topic)?;
+    let (entry, info) = ack_entry(&request, &group, &topic)?;
     let change = ChangeCommand {
         topic: topic.clone(),
         group: group.clone(),
@@ -44,15 +47,15 @@ pub(super) async fn change(request: Request) -> Answered {
         suspend: request.flag("suspend"),
     };
     let changed = request.shared.processor.run(&request.context(), change).await;
-    let handle = changed.map_err(of_handle)?;
+    let handle = changed.map_err(invalid_handle_is_no_message)?;
     let popped_at = millis(SystemTime::now());
-    let before = lease_name(&group, &topic, &info);
+    let old_key = lease_key(&group, &topic, &info);
     let revive_queue = info.revive_queue;
-    let name = LeaseName { popped_at, ..before.clone() };
+    let key = LeaseKey { popped_at, ..old_key.clone() };
     {
-        let mut kept = request.session.consuming.kept.lock();
-        kept.forget(&before);
-        kept.keep(name, handle, (popped_at, popped_at.saturating_add(invisible_ms)));
+        let mut handles = request.session.consumer_state.handles.lock();
+        handles.remove(&old_key);
+        handles.insert(key, handle, (popped_at, popped_at.saturating_add(invisible_ms)));
     }
     Ok(success()
         .field("popTime", popped_at)
@@ -60,24 +63,24 @@ pub(super) async fn change(request: Request) -> Answered {
         .field("reviveQid", revive_queue))
 }
 
-/// The delivery that a request names.
-fn named(request: &Request, group: &str, topic: &str) -> Result<(AckEntry, ExtraInfo), Refusal> {
+/// Finds the handle that a request's `extraInfo` stands for: in the text itself, or among the stored handles.
+fn ack_entry(request: &Request, group: &str, topic: &str) -> Result<(AckEntry, ExtraInfo), Refusal> {
     let text = request.text("extraInfo")?;
     let info = ExtraInfo::decode(text).ok_or_else(|| {
-        Refusal::new(response::INVALID_PARAMETER, format!("the extraInfo can't be read: {text:.200}"))
+        Refusal::new(response::INVALID_PARAMETER, format!("invalid extraInfo: {text:.200}"))
     })?;
     let handle = match &info.handle {
         Some(handle) => handle.clone(),
         None => {
-            let kept = request.session.consuming.kept.lock();
-            kept.find(&lease_name(group, topic, &info)).map(str::to_owned).ok_or_else(unknown)?
+            let handles = request.session.consumer_state.handles.lock();
+            handles.get(&lease_key(group, topic, &info)).map(str::to_owned).ok_or_else(unknown_lease)?
         }
     };
     Ok((AckEntry { handle, message_id: String::new(), lite_topic: None }, info))
 }
 
-fn lease_name(group: &str, topic: &str, info: &ExtraInfo) -> LeaseName {
-    LeaseName {
+fn lease_key(group: &str, topic: &str, info: &ExtraInfo) -> LeaseKey {
+    LeaseKey {
         group: group.to_owned(),
         topic: topic.to_owned(),
         queue_id: info.queue_id,
@@ -106,22 +109,22 @@ struct BatchAck {
     start_offset: i64,
     #[serde(rename = "pt", alias = "popTime")]
     popped_at: i64,
-    /// In base64: bit `i` stands for the message `i` behind the first.
+    /// In base64: bit `i` is set if the message at `start_offset + i` is acknowledged.
     #[serde(rename = "b", alias = "bitSet")]
-    bits: String,
+    bit_set: String,
 }
 
 impl Batch {
-    /// The leases that all its parts name.
+    /// The leases that all parts of the batch name.
     ///
     /// # Errors
-    /// If a part can't be read, or there are more than [`MAX_ACKS`].
-    fn leases(&self) -> Result<Vec<LeaseName>, Refusal> {
+    /// If a part is invalid, or there are more than [`MAX_ACKS`] leases.
+    fn leases(&self) -> Result<Vec<LeaseKey>, Refusal> {
         let refuse = |text: String| Refusal::new(response::INVALID_PARAMETER, text);
         let mut leases = Vec::new();
         for ack in &self.acks {
-            let names = ack.names().ok_or_else(|| refuse("bits that can't be read".to_owned()))?;
-            leases.extend(names.take(MAX_ACKS + 1 - leases.len()));
+            let keys = ack.leases().ok_or_else(|| refuse("the bitSet can't be decoded".to_owned()))?;
+            leases.extend(keys.take(MAX_ACKS + 1 - leases.len()));
             if leases.len() > MAX_ACKS {
                 return Err(refuse(format!("a batch has at most {MAX_ACKS} acknowledgements")));
             }
@@ -131,11 +134,11 @@ impl Batch {
 }
 
 impl BatchAck {
-    /// The leases that it names; `None` if the bits can't be read.
-    fn names(&self) -> Option<impl Iterator<Item = LeaseName>> {
-        let bits = STANDARD.decode(&self.bits).ok()?;
+    /// The leases that this part names. `None` if the bit set can't be decoded.
+    fn leases(&self) -> Option<impl Iterator<Item = LeaseKey>> {
+        let bits = STANDARD.decode(&self.bit_set).ok()?;
         let set = (0..bits.len() * 8).filter(move |bit| bits[bit / 8] >> (bit % 8) & 1 == 1);
-        Some(set.map(|bit| LeaseName {
+        Some(set.map(|bit| LeaseKey {
             group: self.group.clone(),
             topic: self.topic.clone(),
             queue_id: self.queue_id,
@@ -145,7 +148,7 @@ impl BatchAck {
     }
 }
 
-/// BATCH_ACK_MESSAGE. As with Apache's brokers, the answer tells nothing of single messages.
+/// BATCH_ACK_MESSAGE. As with Apache's brokers, the answer has no result per message.
 pub(super) async fn acknowledge_batch(request: Request) -> Answered {
     let batch: Batch = request.json()?;
     if batch.acks.is_empty() {
@@ -154,13 +157,13 @@ pub(super) async fn acknowledge_batch(request: Request) -> Answered {
     let leases = batch.leases()?;
     let mut by_topic: HashMap<(String, String), Vec<AckEntry>> = HashMap::new();
     {
-        let mut kept = request.session.consuming.kept.lock();
-        for name in leases {
-            let Some(handle) = kept.find(&name).map(str::to_owned) else { continue };
-            // What could not be acknowledged is delivered again.
-            kept.forget(&name);
+        let mut handles = request.session.consumer_state.handles.lock();
+        for key in leases {
+            let Some(handle) = handles.get(&key).map(str::to_owned) else { continue };
+            // Removed even if the acknowledgement fails: the message is delivered again when its lease ends.
+            handles.remove(&key);
             let entry = AckEntry { handle, message_id: String::new(), lite_topic: None };
-            by_topic.entry((name.group, name.topic)).or_default().push(entry);
+            by_topic.entry((key.group, key.topic)).or_default().push(entry);
         }
     }
     for ((group, topic), entries) in by_topic {
@@ -169,16 +172,19 @@ pub(super) async fn acknowledge_batch(request: Request) -> Answered {
     Ok(success())
 }
 
-/// A refusal because of a handle: the message is not this client's any more.
-fn of_handle(error: Error) -> Refusal {
+/// An invalid handle means that the client no longer holds the message: NO_MESSAGE.
+fn invalid_handle_is_no_message(error: Error) -> Refusal {
     match error.kind {
         ErrorKind::InvalidHandle => Refusal::new(response::NO_MESSAGE, error.message),
         _ => error.into(),
     }
 }
 
-fn unknown() -> Refusal {
-    Refusal::new(response::NO_MESSAGE, "the lease is not known here: the message will be delivered again")
+fn unknown_lease() -> Refusal {
+    Refusal::new(
+        response::NO_MESSAGE,
+        "this connection does not know the lease; the message will be delivered again",
+    )
 }
 
 #[cfg(test)]
@@ -186,15 +192,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bits_name_messages() {
+    fn set_bits_name_messages() {
         let batch: Batch = serde_json::from_str(
             r#"{"acks":[{"b":"BQE=","c":"g","it":60000,"pt":1700,"q":2,"r":"0","rq":3,"so":100,"t":"t"}]}"#,
         )
         .expect("a batch");
         let offsets =
-            |ack: &BatchAck| ack.names().map(|names| names.map(|name| name.offset).collect::<Vec<_>>());
+            |ack: &BatchAck| ack.leases().map(|keys| keys.map(|key| key.offset).collect::<Vec<_>>());
         assert_eq!(offsets(&batch.acks[0]), Some(vec![100, 102, 108]));
-        let broken = BatchAck { bits: "?".to_owned(), ..batch.acks.into_iter().next().expect("one") };
+        let broken = BatchAck { bit_set: "?".to_owned(), ..batch.acks.into_iter().next().expect("one") };
         assert_eq!(offsets(&broken), None);
     }
 

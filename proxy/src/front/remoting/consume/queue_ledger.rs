@@ -1,73 +1,74 @@
-//! The queue positions that one client was given for one queue, and the handles of the messages behind them.
+//! The positions that one client has of one queue, and the messages at these positions with their receipt handles.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Positions begin here. Offsets of real queues are far below, so each position tells what it is, to any proxy.
+/// The first position. Offsets of real queues are far below, so that any proxy can tell positions from offsets.
 pub(super) const FIRST_POSITION: i64 = 1 << 60;
-/// Positions end before this, which leaves room to count on.
+/// The end of positions, exclusive. A position far beyond the first one can't overflow.
 const END_OF_POSITIONS: i64 = 3 << 60;
-/// Messages at the head of a queue that a client may have begun to consume: no more than it has threads, usually.
+/// The number of messages at the head of a queue that a client may have begun to consume. A client usually has fewer
+/// threads.
 pub(super) const MAYBE_BEGUN: usize = 64;
-/// Positions of one queue that may be open at once, settled ones between others included.
-const MAX_SPAN: usize = 4096;
+/// The most positions between the first unsettled one and the next one of a queue, including settled ones.
+const MAX_OPEN_POSITIONS: usize = 4096;
 
-/// A message that a client was given.
+/// A message that a client has received and not settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Held {
-    /// Its receipt handle.
+pub(super) struct HeldMessage {
+    /// The receipt handle.
     pub(super) handle: String,
-    /// Its id.
+    /// The message id.
     pub(super) message_id: String,
-    /// The position in the commit log that its record named.
+    /// The log position in the record that the client received.
     pub(super) log_position: i64,
-    /// The number of this delivery, beginning with 1.
+    /// The number of this delivery of the message, beginning with 1.
     pub(super) attempt: i32,
-    /// The length of its body.
+    /// The length of the body in bytes.
     pub(super) bytes: usize,
-    /// The number of the pull that brought it.
-    pub(super) turn: u64,
+    /// The number of the pull that returned the message.
+    pub(super) pull: u64,
 }
 
-/// Messages that a client does not consume any more, to be delivered to others.
+/// Messages that are taken from a client, to be given back to the broker.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Freed {
-    /// The client may have begun to consume these.
-    pub(super) maybe_begun: Vec<Held>,
-    /// The client has not got to these.
-    pub(super) untouched: Vec<Held>,
+pub(super) struct FreedMessages {
+    /// Messages that the client may have begun to consume.
+    pub(super) maybe_begun: Vec<HeldMessage>,
+    /// Messages that the client has not begun to consume.
+    pub(super) untouched: Vec<HeldMessage>,
 }
 
-/// One queue of one client.
+/// The ledger of one queue of one client.
 #[derive(Debug)]
 pub(super) struct QueueLedger {
-    /// The position that the next message gets.
+    /// The position of the next message.
     next: i64,
-    /// The messages before `next`, in order of their positions. `None` for those that are settled or freed.
-    open: VecDeque<Option<Held>>,
-    /// How many are not settled.
+    /// The messages at the positions before `next`. `None` for a message that is settled or freed.
+    open: VecDeque<Option<HeldMessage>>,
+    /// The number of unsettled messages.
     held: usize,
-    /// The newest pull.
-    turn: u64,
-    /// Pulls that wait.
+    /// The number of the newest pull.
+    newest_pull: u64,
+    /// The number of pulls in progress.
     waiting: usize,
     /// When the client last pulled or committed.
-    heard: Instant,
-    /// When the client last got ahead, or began.
-    progressed: Instant,
+    last_request: Instant,
+    /// When the client last settled a message, or received one while it held none.
+    last_progress: Instant,
 }
 
-/// Whether a position is one of a ledger, and no offset of a real queue.
+/// Whether this is a position of a ledger, not an offset of a real queue.
 pub(super) fn is_position(offset: i64) -> bool {
     (FIRST_POSITION..END_OF_POSITIONS).contains(&offset)
 }
 
-impl Freed {
+impl FreedMessages {
     pub(super) fn is_empty(&self) -> bool {
         self.maybe_begun.is_empty() && self.untouched.is_empty()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Held> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &HeldMessage> {
         self.maybe_begun.iter().chain(&self.untouched)
     }
 
@@ -79,29 +80,37 @@ impl Freed {
 
 impl QueueLedger {
     pub(super) fn new(next: i64, now: Instant) -> Self {
-        Self { next, open: VecDeque::new(), held: 0, turn: 0, waiting: 0, heard: now, progressed: now }
+        Self {
+            next,
+            open: VecDeque::new(),
+            held: 0,
+            newest_pull: 0,
+            waiting: 0,
+            last_request: now,
+            last_progress: now,
+        }
     }
 
-    /// The position that the next message gets.
+    /// The position of the next message.
     pub(super) fn next(&self) -> i64 {
         self.next
     }
 
-    /// Whether the client has to settle messages before it gets more.
+    /// Whether the client must settle messages of this queue before it gets more.
     pub(super) fn is_full(&self) -> bool {
-        self.open.len() >= MAX_SPAN
+        self.open.len() >= MAX_OPEN_POSITIONS
     }
 
-    /// Whether the client holds messages that are not settled.
+    /// Whether the client holds unsettled messages of this queue.
     pub(super) fn holds_any(&self) -> bool {
         self.held > 0
     }
 
-    /// A pull begins, for messages from this position on. Whatever the client was given from there on did not reach it,
-    /// and is freed. `turn` is the pull's own number.
-    pub(super) fn begin(&mut self, turn: u64, at: i64, now: Instant) -> Freed {
-        self.heard = now;
-        self.turn = turn;
+    /// Begins pull number `pull`, which asks for messages from position `at` on. Messages sent from this position on
+    /// did not reach the client, and are freed.
+    pub(super) fn begin_pull(&mut self, pull: u64, at: i64, now: Instant) -> FreedMessages {
+        self.last_request = now;
+        self.newest_pull = pull;
         self.waiting += 1;
         let first = self.first();
         if at > self.next || at < first {
@@ -109,116 +118,128 @@ impl QueueLedger {
             self.next = at;
             freed
         } else {
-            // An index in memory.
+            // The difference is an index into `open`.
             let lost = self.open.split_off((at - first) as usize);
             self.next = at;
             let untouched: Vec<_> = lost.into_iter().flatten().collect();
             self.held -= untouched.len();
-            Freed { maybe_begun: Vec::new(), untouched }
+            FreedMessages { maybe_begun: Vec::new(), untouched }
         }
     }
 
-    /// Whether a pull may hand out messages: a newer pull of the same queue takes over.
-    pub(super) fn is_current(&self, turn: u64) -> bool {
-        self.turn == turn
+    /// Whether this is the newest pull. Older pulls of the queue hand out no messages.
+    pub(super) fn is_newest_pull(&self, pull: u64) -> bool {
+        self.newest_pull == pull
     }
 
-    /// A pull ends.
-    pub(super) fn end(&mut self, now: Instant) {
-        self.heard = now;
+    /// Ends a pull.
+    pub(super) fn end_pull(&mut self, now: Instant) {
+        self.last_request = now;
         self.waiting = self.waiting.saturating_sub(1);
     }
 
-    /// The client gets these messages. Returns the position of the first.
-    pub(super) fn hand_out(&mut self, messages: Vec<Held>, now: Instant) -> i64 {
+    /// Assigns positions to messages that are sent to the client. Returns the position of the first.
+    pub(super) fn hand_out(&mut self, messages: Vec<HeldMessage>, now: Instant) -> i64 {
         if self.held == 0 {
-            self.progressed = now;
+            self.last_progress = now;
         }
         let first = self.next;
         self.next += messages.len() as i64;
         self.held += messages.len();
-        self.open.extend(messages.into_iter().map(|held| Some(Held { turn: self.turn, ..held })));
+        self.open
+            .extend(messages.into_iter().map(|held| Some(HeldMessage { pull: self.newest_pull, ..held })));
         first
     }
 
-    /// The client has consumed what is before this position. Returns what is to be acknowledged.
-    pub(super) fn commit(&mut self, before: i64, now: Instant) -> Vec<Held> {
-        self.heard = now;
+    /// Settles the messages before this position, which the client has consumed. Returns those to acknowledge.
+    pub(super) fn commit(&mut self, before: i64, now: Instant) -> Vec<HeldMessage> {
+        self.last_request = now;
         let count = usize::try_from(before.saturating_sub(self.first())).unwrap_or_default();
         let consumed: Vec<_> = self.open.drain(..count.min(self.open.len())).flatten().collect();
         if !consumed.is_empty() {
-            self.progressed = now;
+            self.last_progress = now;
             self.held -= consumed.len();
         }
         consumed
     }
 
-    /// A message that the client holds.
-    pub(super) fn find(&self, is_it: impl Fn(&Held) -> bool) -> Option<&Held> {
-        self.open.iter().flatten().find(|held| is_it(held))
+    /// Finds a message that the client holds.
+    pub(super) fn find(&self, matches: impl Fn(&HeldMessage) -> bool) -> Option<&HeldMessage> {
+        self.open.iter().flatten().find(|held| matches(held))
     }
 
-    /// Takes a message out: it will not be acknowledged by a commit.
-    pub(super) fn take(&mut self, now: Instant, is_it: impl Fn(&Held) -> bool) -> Option<Held> {
-        let place = self.open.iter_mut().find(|place| place.as_ref().is_some_and(&is_it))?;
-        let taken = place.take();
+    /// Removes a message, so that a commit does not acknowledge it.
+    pub(super) fn take(
+        &mut self,
+        now: Instant,
+        matches: impl Fn(&HeldMessage) -> bool,
+    ) -> Option<HeldMessage> {
+        let slot = self.open.iter_mut().find(|slot| slot.as_ref().is_some_and(&matches))?;
+        let taken = slot.take();
         self.held -= 1;
-        self.progressed = now;
+        self.last_progress = now;
         taken
     }
 
-    /// Whether the client has not got ahead for so long.
-    fn is_stuck(&self, patience: Duration, now: Instant) -> bool {
-        now.duration_since(self.progressed) >= patience
+    /// Whether the client has made no progress for this long.
+    fn is_stuck(&self, stuck_after: Duration, now: Instant) -> bool {
+        now.duration_since(self.last_progress) >= stuck_after
     }
 
-    /// Frees what the client has not got to, if it has not got ahead for so long.
-    fn free_untouched(&mut self, patience: Duration, now: Instant) -> Vec<Held> {
-        if self.held <= MAYBE_BEGUN || !self.is_stuck(patience, now) {
+    /// Frees the messages that the client has not begun to consume, if it has made no progress for this long.
+    fn free_untouched(&mut self, stuck_after: Duration, now: Instant) -> Vec<HeldMessage> {
+        if self.held <= MAYBE_BEGUN || !self.is_stuck(stuck_after, now) {
             return Vec::new();
         }
-        let behind = self.open.iter_mut().filter(|place| place.is_some()).skip(MAYBE_BEGUN);
+        let behind = self.open.iter_mut().filter(|slot| slot.is_some()).skip(MAYBE_BEGUN);
         let freed: Vec<_> = behind.filter_map(Option::take).collect();
         self.held -= freed.len();
         freed
     }
 
-    /// Frees what came with later pulls than this one.
-    fn free_after(&mut self, turn: u64) -> Vec<Held> {
-        let later = |place: &&mut Option<Held>| place.as_ref().is_some_and(|held| held.turn > turn);
+    /// Frees the messages of pulls after this one.
+    fn free_after(&mut self, pull: u64) -> Vec<HeldMessage> {
+        let later = |slot: &&mut Option<HeldMessage>| slot.as_ref().is_some_and(|held| held.pull > pull);
         let freed: Vec<_> = self.open.iter_mut().filter(later).filter_map(Option::take).collect();
         self.held -= freed.len();
         freed
     }
 
-    /// Whether the client does nothing with this queue any more.
-    pub(super) fn abandoned(&self, patience: Duration, now: Instant) -> bool {
-        self.waiting == 0 && now.duration_since(self.heard) >= patience
+    /// Whether the client has sent no request about this queue for this long.
+    pub(super) fn is_abandoned(&self, after: Duration, now: Instant) -> bool {
+        self.waiting == 0 && now.duration_since(self.last_request) >= after
     }
 
-    /// Frees everything.
-    pub(super) fn clear(&mut self) -> Freed {
-        self.turn = 0;
+    /// Frees all messages.
+    pub(super) fn clear(&mut self) -> FreedMessages {
+        self.newest_pull = 0;
         self.held = 0;
         let mut maybe_begun: Vec<_> = self.open.drain(..).flatten().collect();
         let untouched = maybe_begun.split_off(MAYBE_BEGUN.min(maybe_begun.len()));
-        Freed { maybe_begun, untouched }
+        FreedMessages { maybe_begun, untouched }
     }
 
+    /// The position of the first message in `open`.
     fn first(&self) -> i64 {
         self.next - self.open.len() as i64
     }
 }
 
-/// Frees what a client has not got to in queues of one topic. One that is stuck in some of them keeps the first messages of
-/// these. One that is stuck in all of them keeps the first of all: it begins messages in the order in which they came.
-pub(super) fn free_untouched(queues: &mut [&mut QueueLedger], patience: Duration, now: Instant) -> Vec<Held> {
-    let mut freed: Vec<_> = queues.iter_mut().flat_map(|queue| queue.free_untouched(patience, now)).collect();
-    if queues.iter().all(|queue| queue.held == 0 || queue.is_stuck(patience, now)) {
-        let mut turns: Vec<_> =
-            queues.iter().flat_map(|queue| &queue.open).flatten().map(|held| held.turn).collect();
-        turns.sort_unstable();
-        if let Some(last) = turns.get(MAYBE_BEGUN - 1) {
+/// Frees the messages of one topic that a client has not begun to consume, in the queues in which it has made no
+/// progress for `stuck_after`. In each of these queues it keeps the first messages. If it is stuck in all queues, it
+/// keeps only the first of all messages, because it begins them in the order in which it received them.
+pub(super) fn free_untouched(
+    queues: &mut [&mut QueueLedger],
+    stuck_after: Duration,
+    now: Instant,
+) -> Vec<HeldMessage> {
+    let mut freed: Vec<_> =
+        queues.iter_mut().flat_map(|queue| queue.free_untouched(stuck_after, now)).collect();
+    if queues.iter().all(|queue| queue.held == 0 || queue.is_stuck(stuck_after, now)) {
+        let mut pulls: Vec<_> =
+            queues.iter().flat_map(|queue| &queue.open).flatten().map(|held| held.pull).collect();
+        pulls.sort_unstable();
+        if let Some(last) = pulls.get(MAYBE_BEGUN - 1) {
             freed.extend(queues.iter_mut().flat_map(|queue| queue.free_after(*last)));
         }
     }
@@ -229,19 +250,19 @@ pub(super) fn free_untouched(queues: &mut [&mut QueueLedger], patience: Duration
 mod tests {
     use super::*;
 
-    fn held(count: usize) -> Vec<Held> {
-        let one = |number: usize| Held {
+    fn held(count: usize) -> Vec<HeldMessage> {
+        let one = |number: usize| HeldMessage {
             handle: format!("h{number}"),
             message_id: format!("m{number}"),
             log_position: number as i64,
             attempt: 1,
             bytes: 10,
-            turn: 0,
+            pull: 0,
         };
         (0..count).map(one).collect()
     }
 
-    fn handles(held: &[Held]) -> Vec<&str> {
+    fn handles(held: &[HeldMessage]) -> Vec<&str> {
         held.iter().map(|held| held.handle.as_str()).collect()
     }
 
@@ -276,22 +297,22 @@ mod tests {
     }
 
     #[test]
-    fn what_did_not_reach_the_client_is_freed_and_its_positions_are_given_again() {
+    fn messages_that_did_not_reach_the_client_are_freed_and_their_positions_are_reused() {
         let now = Instant::now();
         let mut ledger = ledger(3);
-        let freed = ledger.begin(1, FIRST_POSITION + 1, now);
+        let freed = ledger.begin_pull(1, FIRST_POSITION + 1, now);
         assert_eq!(handles(&freed.untouched), ["h1", "h2"]);
-        assert!(ledger.is_current(1));
+        assert!(ledger.is_newest_pull(1));
         assert_eq!(ledger.hand_out(held(1), now), FIRST_POSITION + 1);
         assert_eq!(ledger.held, 2);
     }
 
     #[test]
-    fn a_client_that_goes_on_elsewhere_has_lost_what_it_held() {
+    fn a_pull_from_an_unknown_position_frees_all_messages() {
         let now = Instant::now();
         for at in [FIRST_POSITION - 1, FIRST_POSITION + 4] {
             let mut ledger = ledger(3);
-            let freed = ledger.begin(1, at, now);
+            let freed = ledger.begin_pull(1, at, now);
             assert_eq!(handles(&freed.maybe_begun), ["h0", "h1", "h2"]);
             assert_eq!((ledger.next(), ledger.held), (at, 0));
         }
@@ -301,15 +322,15 @@ mod tests {
     fn only_the_newest_pull_hands_out() {
         let now = Instant::now();
         let mut ledger = ledger(0);
-        ledger.begin(1, FIRST_POSITION, now);
-        ledger.begin(2, FIRST_POSITION, now);
-        assert!(!ledger.is_current(1) && ledger.is_current(2));
+        ledger.begin_pull(1, FIRST_POSITION, now);
+        ledger.begin_pull(2, FIRST_POSITION, now);
+        assert!(!ledger.is_newest_pull(1) && ledger.is_newest_pull(2));
         ledger.clear();
-        assert!(!ledger.is_current(2));
+        assert!(!ledger.is_newest_pull(2));
     }
 
     #[test]
-    fn a_client_that_gets_stuck_keeps_what_it_may_have_begun() {
+    fn a_stuck_client_keeps_the_messages_that_it_may_have_begun() {
         let now = Instant::now();
         let minute = Duration::from_secs(60);
         let mut ledger = ledger(MAYBE_BEGUN + 2);
@@ -322,12 +343,12 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_is_stuck_in_all_queues_keeps_what_came_first() {
+    fn a_client_that_is_stuck_in_all_queues_keeps_the_first_messages() {
         let (now, minute) = (Instant::now(), Duration::from_secs(60));
         let mut ledgers = [ledger(0), ledger(0), ledger(0)];
-        for (turn, (queue, count)) in [(0, 40), (1, 30), (0, 20), (1, 9)].into_iter().enumerate() {
+        for (pull, (queue, count)) in [(0, 40), (1, 30), (0, 20), (1, 9)].into_iter().enumerate() {
             let next = ledgers[queue].next();
-            ledgers[queue].begin(turn as u64 + 1, next, now);
+            ledgers[queue].begin_pull(pull as u64 + 1, next, now);
             ledgers[queue].hand_out(held(count), now);
         }
         let late = now + minute;
@@ -343,16 +364,16 @@ mod tests {
         let now = Instant::now();
         let minute = Duration::from_secs(60);
         let mut ledger = ledger(1);
-        ledger.begin(1, FIRST_POSITION + 1, now);
-        assert!(!ledger.abandoned(minute, now + minute * 2));
-        ledger.end(now + minute);
-        assert!(!ledger.abandoned(minute, now + minute));
+        ledger.begin_pull(1, FIRST_POSITION + 1, now);
+        assert!(!ledger.is_abandoned(minute, now + minute * 2));
+        ledger.end_pull(now + minute);
+        assert!(!ledger.is_abandoned(minute, now + minute));
         ledger.commit(FIRST_POSITION, now + minute);
-        assert!(ledger.abandoned(minute, now + minute * 3));
+        assert!(ledger.is_abandoned(minute, now + minute * 3));
     }
 
     #[test]
-    fn positions_are_no_offsets() {
+    fn positions_are_not_offsets() {
         for (offset, position) in
             [(0, false), (-1, false), (FIRST_POSITION - 1, false), (FIRST_POSITION, true), (i64::MAX, false)]
         {

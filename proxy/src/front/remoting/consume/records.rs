@@ -1,18 +1,18 @@
-//! The bodies of answers with messages.
+//! Encodes messages as the bodies of answers.
 
 use bytes::{Bytes, BytesMut};
 
-use super::super::message::{self, Place};
+use super::super::message::{self, StoreLocation};
 use super::super::request::Request;
 use crate::processor::BrokersCommand;
 use crate::remoting::message::StoredMessage;
 use crate::service::Delivery;
 
-/// Bytes of the bodies in one answer. One message may go beyond it.
+/// The body bytes of all messages in one answer. A single message may exceed them.
 const MAX_BYTES: usize = 12 << 20;
 
-/// How many of these messages fit into one answer: at least one.
-pub(super) fn fitting<'a>(deliveries: impl Iterator<Item = &'a Delivery>) -> usize {
+/// How many of these messages fit into one answer. At least one.
+pub(super) fn count_fitting<'a>(deliveries: impl Iterator<Item = &'a Delivery>) -> usize {
     let mut bytes = 0;
     let fits = |delivery: &&Delivery| {
         bytes += delivery.message.body.len();
@@ -21,14 +21,14 @@ pub(super) fn fitting<'a>(deliveries: impl Iterator<Item = &'a Delivery>) -> usi
     deliveries.take_while(fits).count().max(1)
 }
 
-/// The cluster of a topic, which clients send replies to.
+/// The cluster of a topic, to which clients send replies. Empty if it can't be found.
 pub(super) async fn cluster_of(request: &Request, topic: &str) -> String {
-    let route = request.assist(BrokersCommand { topic: topic.to_owned() }).await;
+    let route = request.run_uncounted(BrokersCommand { topic: topic.to_owned() }).await;
     let first = route.ok().and_then(|route| route.queues.into_iter().next());
     first.map(|range| range.cluster).unwrap_or_default()
 }
 
-/// Writes messages one behind the other, as a client of this connection sees them.
+/// Encodes messages for the client of this connection, one after another. `change` may change each record before.
 pub(super) fn encode<'a>(
     request: &Request,
     cluster: &str,
@@ -37,8 +37,8 @@ pub(super) fn encode<'a>(
 ) -> Bytes {
     let mut body = BytesMut::new();
     for delivery in deliveries {
-        let place = Place::stored(delivery, request.session.local(), cluster);
-        let mut record = message::record(delivery, place);
+        let location = StoreLocation::of(delivery, request.session.local(), cluster);
+        let mut record = message::record(delivery, location);
         change(&mut record);
         body.extend_from_slice(&record.encode());
     }

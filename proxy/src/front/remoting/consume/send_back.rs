@@ -1,11 +1,11 @@
-//! CONSUMER_SEND_MSG_BACK: a client could not consume a message, and wants it to be delivered again later.
+//! CONSUMER_SEND_MSG_BACK, by which a client returns a message that it could not consume, to be delivered again later.
 
 use std::time::Instant;
 
-use super::super::position;
+use super::super::log_position;
 use super::super::request::{Answered, Refusal, Request, success};
-use super::queue_ledger::Held;
-use super::{offsets, pops};
+use super::queue_ledger::HeldMessage;
+use super::{offsets, pull_is_pop};
 use crate::error::ErrorKind;
 use crate::processor::{AckEntry, ChangeCommand, ForwardCommand, QueryOffsetCommand, SendBackCommand};
 use crate::remoting::response;
@@ -17,13 +17,15 @@ pub(super) async fn send_back(request: Request) -> Answered {
     let (group, log_position) = (request.text("group")?, request.number::<i64>("offset")?);
     let level: i32 = request.number("delayLevel")?;
     let id = request.command.text("originMsgId").filter(|id| !id.is_empty());
-    let is_it = |held: &Held| held.log_position == log_position && id.is_none_or(|id| id == held.message_id);
-    let ledgers = &request.session.consuming.ledgers;
+    let matches =
+        |held: &HeldMessage| held.log_position == log_position && id.is_none_or(|id| id == held.message_id);
+    let ledgers = &request.session.consumer_state.ledgers;
     let max = request.command.number::<i32>("maxReconsumeTimes").filter(|max| *max >= 0);
-    let found = ledgers.lock().find(group, is_it);
+    let found = ledgers.lock().find(group, matches);
     let Some((at, held)) = found else {
-        let back = by_offset(&request, (group, id.unwrap_or_default()), log_position, (level, max)).await?;
-        return not_held(&request, back).await;
+        let command =
+            send_back_command(&request, (group, id.unwrap_or_default()), log_position, (level, max)).await?;
+        return send_back_unleased(&request, command).await;
     };
     let retried = held.attempt - 1;
     let exhausted = max.is_some_and(|max| retried >= max);
@@ -40,54 +42,54 @@ pub(super) async fn send_back(request: Request) -> Answered {
         processor.run(&context, change).await.map(drop)
     };
     match settled {
-        // Its lease is over: it is delivered again anyway.
+        // The lease has expired, so the message is delivered again anyway.
         Ok(()) => {}
         Err(error) if error.kind == ErrorKind::InvalidHandle => {}
         Err(error) => return Err(error.into()),
     }
-    ledgers.lock().take(&at, Instant::now(), is_it);
-    request.session.consuming.room.notify_waiters();
+    ledgers.lock().take(&at, Instant::now(), matches);
+    request.session.consumer_state.settled.notify_waiters();
     Ok(success())
 }
 
-/// The same for a message that the client has read by offset.
-async fn by_offset(
+/// The command to send back a message that the client has read by offset.
+async fn send_back_command(
     request: &Request,
     (group, message_id): (&str, &str),
     log_position: i64,
     (level, max_retries): (i32, Option<i32>),
 ) -> Result<SendBackCommand, Refusal> {
-    let place = position::parts(log_position);
-    let topic = match place.in_retry_topic {
+    let position = log_position::decode(log_position);
+    let topic = match position.in_retry_topic {
         true => retry_topic(group),
         false => request.text("originTopic")?.to_owned(),
     };
     let broker = offsets::broker_of(request, &topic).await?;
     Ok(SendBackCommand {
-        queue: offsets::queue_name(&topic, broker, place.queue_id),
+        queue: offsets::queue_name(&topic, broker, position.queue_id),
         group: group.to_owned(),
-        offset: place.offset,
+        offset: position.offset,
         message_id: message_id.to_owned(),
         level,
         max_retries,
     })
 }
 
-/// Sends a message back that is not leased to this client. If its pulls are pops, the lease is over or will be, and the
-/// message is delivered again anyway.
-async fn not_held(request: &Request, back: SendBackCommand) -> Answered {
+/// Sends back a message that the ledgers of this connection do not contain. If pulls are pops in the group, its lease
+/// expires, and the message is delivered again anyway.
+async fn send_back_unleased(request: &Request, command: SendBackCommand) -> Answered {
     let failed = |text: String| Refusal::new(response::SYSTEM_ERROR, text);
-    let unknown = || failed(format!("look message by offset failed, {}", back.offset));
-    let sent = if pops(&request.shared, &request.session, &back.group) {
-        let end = QueryOffsetCommand { queue: back.queue.clone(), whence: Whence::End };
+    let not_found = || failed(format!("look message by offset failed, {}", command.offset));
+    let sent = if pull_is_pop(&request.shared, &request.session, &command.group) {
+        let end = QueryOffsetCommand { queue: command.queue.clone(), whence: Whence::End };
         let end = request.shared.processor.run(&request.context(), end).await;
-        end.map(|end| back.offset < end)
+        end.map(|end| command.offset < end)
     } else {
-        request.shared.processor.run(&request.context(), back.clone()).await.map(|()| true)
+        request.shared.processor.run(&request.context(), command.clone()).await.map(|()| true)
     };
     match sent {
         Ok(true) => Ok(success()),
-        Ok(false) => Err(unknown()),
+        Ok(false) => Err(not_found()),
         Err(error) if error.kind == ErrorKind::BadRequest => Err(failed(error.message)),
         Err(error) => Err(error.into()),
     }

@@ -1,4 +1,4 @@
-//! Decodes what strangers send, as far as it needs nothing else: for the fuzzer.
+//! Decodes bytes as a connection would, without a processor: the entry point of the fuzzer.
 
 use bytes::{Bytes, BytesMut};
 use tokio_util::codec::Decoder;
@@ -9,8 +9,8 @@ use super::message::{self, Header};
 use crate::remoting::message::{BatchEntry, read_batch};
 use crate::remoting::{Command, CommandCodec, lenient};
 
-/// Decodes the frames of a connection, and their bodies as everything that they may be.
-pub fn decode(bytes: &[u8]) {
+/// Decodes bytes as the frames of a connection, and each body both as a heartbeat and as a send.
+pub fn decode_frames(bytes: &[u8]) {
     let mut buffer = BytesMut::from(bytes);
     while let Ok(Some(length)) = frames::length(&buffer) {
         if length > buffer.len() {

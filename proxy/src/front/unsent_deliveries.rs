@@ -1,4 +1,4 @@
-//! Deliveries on their way to a client.
+//! Deliveries that are not sent to their client yet. Those that can't be sent are given back to the broker.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use super::port::Charge;
 use crate::processor::{LeasedDelivery, Processor, Undelivered};
 use crate::service::Message;
 
-/// The deliveries of one answer. Those that the client does not take are given back when this is dropped.
-pub(super) struct Outgoing {
+/// The deliveries of one answer. Dropping this gives back those that were not sent.
+pub(super) struct UnsentDeliveries {
     processor: Arc<Processor>,
     topic: String,
     group: String,
     deliveries: VecDeque<LeasedDelivery>,
 }
 
-impl Outgoing {
-    /// As many of these deliveries as the connection may hold; the others are given back. The first one is always among
-    /// them, so that a consumer gets ahead.
+impl UnsentDeliveries {
+    /// Takes as many of these deliveries as the connection may hold in memory, and gives back the others. The first one
+    /// is always taken, so that a consumer makes progress.
     pub(super) fn new(
         processor: &Arc<Processor>,
         undelivered: Undelivered,
@@ -37,17 +37,17 @@ impl Outgoing {
         outgoing
     }
 
-    /// The next one. It belongs to the client from now on.
+    /// Takes the next delivery. It is not given back any more.
     pub(super) fn next(&mut self) -> Option<LeasedDelivery> {
         self.deliveries.pop_front()
     }
 
-    /// Those that are left.
+    /// The deliveries that were not taken yet.
     pub(super) fn iter(&self) -> impl Iterator<Item = &LeasedDelivery> {
         self.deliveries.iter()
     }
 
-    /// Whether none is left.
+    /// Whether all deliveries were taken.
     pub(super) fn is_empty(&self) -> bool {
         self.deliveries.is_empty()
     }
@@ -63,7 +63,7 @@ impl Outgoing {
     }
 }
 
-impl Drop for Outgoing {
+impl Drop for UnsentDeliveries {
     fn drop(&mut self) {
         let undelivered = std::mem::take(&mut self.deliveries);
         self.give_back(undelivered);

@@ -1,5 +1,5 @@
-//! Counts the fields of a request before it is decoded. A field of two bytes can decode to a struct of hundreds, so the
-//! number of fields bounds the memory of the decoded request.
+//! Limits the number of fields of a request before it is decoded. A field of two bytes may be decoded to a struct of
+//! hundreds of bytes, so the number of fields bounds the memory of the decoded request.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -12,14 +12,14 @@ use prost_types::{DescriptorProto, FileDescriptorSet};
 use rocketmq_thin_proto::{DESCRIPTORS, v2 as pb};
 
 /// A request message of the contract.
-pub(super) trait Request: Message + Default {
+pub(super) trait WireRequest: Message + Default {
     /// The name of the message type.
     const NAME: &'static str;
 }
 
 macro_rules! requests {
     ($($request:ident),+ $(,)?) => {
-        $(impl Request for pb::$request {
+        $(impl WireRequest for pb::$request {
             const NAME: &'static str = stringify!($request);
         })+
     };
@@ -45,55 +45,59 @@ requests!(
     TelemetryCommand,
 );
 
-/// Message type by name -> the fields that are messages themselves, and their types.
-type Shapes = HashMap<String, HashMap<u32, String>>;
+/// For each message type, by its name: the numbers of the fields that are messages, and the names of their types.
+type MessageFields = HashMap<String, HashMap<u32, String>>;
 
-static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
+static MESSAGE_FIELDS: LazyLock<MessageFields> = LazyLock::new(|| {
     let files = FileDescriptorSet::decode(DESCRIPTORS).expect("the build wrote the descriptors");
-    let mut shapes = Shapes::new();
+    let mut types = MessageFields::new();
     for file in files.file.iter().filter(|file| file.package() == "apache.rocketmq.v2") {
         for message in &file.message_type {
-            add(&mut shapes, message, &format!(".{}", file.package()));
+            add(&mut types, message, &format!(".{}", file.package()));
         }
     }
-    shapes
+    types
 });
 
-fn add(shapes: &mut Shapes, message: &DescriptorProto, parent: &str) {
+fn add(types: &mut MessageFields, message: &DescriptorProto, parent: &str) {
     let name = format!("{parent}.{}", message.name());
     for nested in &message.nested_type {
-        add(shapes, nested, &name);
+        add(types, nested, &name);
     }
     let fields = message.field.iter().filter(|field| field.r#type() == Type::Message);
     let fields =
         fields.filter_map(|field| Some((u32::try_from(field.number()).ok()?, field.type_name().to_owned())));
-    shapes.insert(name, fields.collect());
+    types.insert(name, fields.collect());
 }
 
-/// Why a request can't be decoded.
+/// Why a request is refused.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Misshapen {
+pub(super) enum FieldCountError {
     /// It has too many fields.
-    TooLarge,
+    TooMany,
     /// It is not a valid message.
     Malformed,
 }
 
-/// Checks that a request has at most this many fields, including those of the messages in it.
-pub(super) fn check<M: Request>(request: &[u8], max_fields: usize) -> Result<(), Misshapen> {
+/// Checks that a request has at most this many fields, including those of nested messages.
+pub(super) fn check<M: WireRequest>(request: &[u8], max_fields: usize) -> Result<(), FieldCountError> {
     // A field has at least two bytes.
     if request.len() / 2 <= max_fields {
         return Ok(());
     }
     let mut left = max_fields;
-    count(request, SHAPES.get(&format!(".apache.rocketmq.v2.{}", M::NAME)), &mut left)
+    count(request, MESSAGE_FIELDS.get(&format!(".apache.rocketmq.v2.{}", M::NAME)), &mut left)
 }
 
-// The contract nests messages a few levels deep, and no type contains itself, so this recursion is bounded.
-fn count(mut bytes: &[u8], shape: Option<&HashMap<u32, String>>, left: &mut usize) -> Result<(), Misshapen> {
-    let malformed = |_| Misshapen::Malformed;
+// No type of the contract contains itself, so the recursion is only a few levels deep.
+fn count(
+    mut bytes: &[u8],
+    message_fields: Option<&HashMap<u32, String>>,
+    left: &mut usize,
+) -> Result<(), FieldCountError> {
+    let malformed = |_| FieldCountError::Malformed;
     while bytes.has_remaining() {
-        *left = left.checked_sub(1).ok_or(Misshapen::TooLarge)?;
+        *left = left.checked_sub(1).ok_or(FieldCountError::TooMany)?;
         let (number, wire_type) = decode_key(&mut bytes).map_err(malformed)?;
         let length = match wire_type {
             WireType::Varint => {
@@ -103,16 +107,16 @@ fn count(mut bytes: &[u8], shape: Option<&HashMap<u32, String>>, left: &mut usiz
             WireType::ThirtyTwoBit => 4,
             WireType::SixtyFourBit => 8,
             WireType::LengthDelimited => decode_varint(&mut bytes).map_err(malformed)?,
-            // Groups, which the contract has none of.
-            WireType::StartGroup | WireType::EndGroup => return Err(Misshapen::Malformed),
+            // The contract has no groups.
+            WireType::StartGroup | WireType::EndGroup => return Err(FieldCountError::Malformed),
         };
-        let length = usize::try_from(length).map_err(|_| Misshapen::Malformed)?;
-        let (content, rest) = bytes.split_at_checked(length).ok_or(Misshapen::Malformed)?;
+        let length = usize::try_from(length).map_err(|_| FieldCountError::Malformed)?;
+        let (content, rest) = bytes.split_at_checked(length).ok_or(FieldCountError::Malformed)?;
         bytes = rest;
         if wire_type == WireType::LengthDelimited
-            && let Some(inner) = shape.and_then(|shape| shape.get(&number))
+            && let Some(inner) = message_fields.and_then(|message_fields| message_fields.get(&number))
         {
-            count(content, SHAPES.get(inner), left)?;
+            count(content, MESSAGE_FIELDS.get(inner), left)?;
         }
     }
     Ok(())
@@ -130,12 +134,12 @@ mod tests {
     #[test]
     fn fields_are_counted_at_all_levels() {
         assert_eq!(check::<pb::AckMessageRequest>(&entries(100), 100), Ok(()));
-        assert_eq!(check::<pb::AckMessageRequest>(&entries(101), 100), Err(Misshapen::TooLarge));
+        assert_eq!(check::<pb::AckMessageRequest>(&entries(101), 100), Err(FieldCountError::TooMany));
         let keys = pb::SystemProperties { keys: vec![String::new(); 200], ..Default::default() };
         let message = pb::Message { system_properties: Some(keys), ..Default::default() };
         let request = pb::SendMessageRequest { messages: vec![message] }.encode_to_vec();
         assert_eq!(check::<pb::SendMessageRequest>(&request, 202), Ok(()));
-        assert_eq!(check::<pb::SendMessageRequest>(&request, 199), Err(Misshapen::TooLarge));
+        assert_eq!(check::<pb::SendMessageRequest>(&request, 199), Err(FieldCountError::TooMany));
     }
 
     #[test]
@@ -146,8 +150,8 @@ mod tests {
     }
 
     #[test]
-    fn every_request_has_a_shape() {
-        assert!(SHAPES.contains_key(".apache.rocketmq.v2.TelemetryCommand"));
-        assert!(SHAPES.contains_key(".apache.rocketmq.v2.Message.UserPropertiesEntry"));
+    fn the_fields_of_all_message_types_are_known() {
+        assert!(MESSAGE_FIELDS.contains_key(".apache.rocketmq.v2.TelemetryCommand"));
+        assert!(MESSAGE_FIELDS.contains_key(".apache.rocketmq.v2.Message.UserPropertiesEntry"));
     }
 }

@@ -1,4 +1,4 @@
-//! The memory that a request takes of what all requests share.
+//! The memory that a request is charged for in the budget of its connection.
 
 use std::sync::Arc;
 
@@ -8,35 +8,35 @@ use super::request::Refusal;
 use crate::front::port::{Charge, Exhausted};
 use crate::remoting::response;
 
-/// The memory that a request holds, from its arrival until its answer is written.
+/// The memory that a request holds, from its arrival until its answer is written. Clones share one charge.
 #[derive(Clone)]
-pub(super) struct Memory(Arc<Mutex<Charge>>);
+pub(super) struct RequestCharge(Arc<Mutex<Charge>>);
 
-impl Memory {
-    pub(super) fn of(charge: Charge) -> Self {
+impl RequestCharge {
+    pub(super) fn new(charge: Charge) -> Self {
         Self(Arc::new(Mutex::new(charge)))
     }
 
-    /// Takes more memory.
+    /// Charges the request for more bytes.
     ///
     /// # Errors
-    /// If there is none: the client tries again later.
+    /// `SYSTEM_BUSY` if the budget is exhausted. The client tries again later.
     pub(super) fn grow(&self, bytes: usize) -> Result<(), Refusal> {
         let mut charge = self.0.lock();
         let wanted = charge.bytes().saturating_add(bytes);
         charge.set(wanted).map_err(Refusal::from)
     }
 
-    /// Gives memory back.
+    /// Releases bytes.
     pub(super) fn shrink(&self, bytes: usize) {
         let mut charge = self.0.lock();
         let left = charge.bytes().saturating_sub(bytes);
-        // Less is always available.
+        // Reducing a charge can't exceed the budget.
         let _ = charge.set(left);
     }
 
-    /// What is held, once nobody else uses it.
-    pub(super) fn into_charge(self) -> Option<Charge> {
+    /// The charge. `None` if another clone exists.
+    pub(super) fn into_inner(self) -> Option<Charge> {
         Arc::into_inner(self.0).map(Mutex::into_inner)
     }
 }

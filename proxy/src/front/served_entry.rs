@@ -1,4 +1,4 @@
-//! How one entry of the proxy appears to its clients.
+//! What an entry (a listening address) of the proxy serves, and which addresses its routes contain.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,35 +12,35 @@ use crate::context::EntryPoint;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Authority {
-    /// Without the brackets of an IPv6 address.
+    /// The name or IP address. An IPv6 address has no brackets here.
     pub host: String,
     /// The port.
     pub port: u16,
 }
 
-/// What an entry serves, and what it tells of where it is.
+/// What an entry serves, and which addresses its routes contain.
 #[derive(Clone, Debug)]
-pub struct Face {
-    /// The messaging service.
+pub struct ServedEntry {
+    /// Whether it serves messaging.
     pub messaging: bool,
-    /// The administration service.
+    /// Whether it serves administration.
     pub administration: bool,
-    /// What layers and rules see of it.
+    /// Its name and trust, as layers and rules see them.
     pub entry: Arc<EntryPoint>,
-    /// Where routes find the proxies.
+    /// The addresses that routes contain.
     pub route: Arc<RouteAddresses>,
 }
 
-/// The addresses that routes name.
+/// The addresses of proxies that a route contains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteAddresses {
-    /// These. Whatever a client has connected to, it hears of no other.
+    /// Exactly these, whatever address the client has connected to.
     Named(Vec<Authority>),
-    /// As the client has reached this proxy.
+    /// The address at which the client has reached this proxy.
     Reached {
-        /// gRPC clients tell the hosts that they know, which get this port; or their own, if there is none.
+        /// The port to combine with the hosts that a gRPC client names in its request. `None` keeps the client's ports.
         port: Option<u16>,
-        /// Classic clients hear of these addresses, too.
+        /// Further addresses for the routes of classic clients, `host:port`.
         others: Vec<String>,
     },
 }
@@ -56,17 +56,17 @@ impl FromStr for Authority {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not a host and a port, such as mq.example.com:8081");
-        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let invalid = || format!("{text:?} is not a host and a port, such as mq.example.com:8081");
+        let (host, port) = text.rsplit_once(':').ok_or_else(invalid)?;
+        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(invalid)?;
+        let ipv6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-        match bare {
+        match ipv6 {
             Some(address) if address.parse::<std::net::Ipv6Addr>().is_ok() => {
                 Ok(Self { host: address.to_owned(), port })
             }
             None if !host.is_empty() && host.bytes().all(legal) => Ok(Self { host: host.to_owned(), port }),
-            _ => Err(wrong()),
+            _ => Err(invalid()),
         }
     }
 }
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_authority_is_read_as_it_is_written() {
+    fn an_authority_round_trips_through_its_text() {
         for text in ["mq.example.com:8081", "10.0.0.1:1", "[2001:db8::1]:8081"] {
             assert_eq!(text.parse::<Authority>().map(|read| read.to_string()).as_deref(), Ok(text));
         }

@@ -1,4 +1,4 @@
-//! Dead letters that are sent again, on the wire <-> in the rules' terms.
+//! Converts requests to resend dead letters, and their results, between the wire and the processor.
 
 use rocketmq_thin_proto::thin as pb;
 use tonic::Status;
@@ -22,7 +22,7 @@ pub(super) fn resend(request: pb::ResendDeadLettersRequest) -> Result<(String, R
             ResendSelection::Next(max.ok_or_else(|| Status::invalid_argument("next must be positive"))?)
         }
         Some(Selection::Id(id)) => ResendSelection::Id { id, from: request.from.map(position) },
-        None => return Err(Status::invalid_argument("say which dead letters: the next ones, or an id")),
+        None => return Err(Status::invalid_argument("the selection is missing; expected next or id")),
     };
     Ok((request.group, selection))
 }

@@ -1,4 +1,5 @@
-//! The services besides messaging: health, reflection (v1 and v1alpha) and administration.
+//! The gRPC services besides messaging, which use generated code: health, reflection (v1 and v1alpha) and
+//! administration.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -28,13 +29,13 @@ use super::admin_log::LogAdministration;
 use super::admin_rights;
 use super::metadata;
 use crate::context::Origin;
-use crate::front::face::Face;
 use crate::front::port::Charge;
+use crate::front::served_entry::ServedEntry;
 use crate::log_level::LogControl;
 use crate::processor::{Health, Processor};
 
-/// Bytes of all messages of one request to a generated service.
-const MAX_REQUEST: usize = 4 << 20;
+/// The largest request to a generated service in bytes, with all its messages.
+const MAX_REQUEST_BYTES: usize = 4 << 20;
 
 /// The messaging service's name in health checks.
 const MESSAGING: &str = "apache.rocketmq.v2.MessagingService";
@@ -46,8 +47,8 @@ const SERVICES: [&str; 3] = [
     "grpc.reflection.v1alpha.ServerReflection",
 ];
 
-/// Reports the health of the messaging service and of each cluster (`cluster/NAME`).
-async fn report(reporter: HealthReporter, mut health: watch::Receiver<Health>) {
+/// Reports the health of the messaging service and of each cluster (`cluster/NAME`) to the health service.
+async fn report_health(reporter: HealthReporter, mut health: watch::Receiver<Health>) {
     let status = |healthy: bool| if healthy { ServingStatus::Serving } else { ServingStatus::NotServing };
     while health.changed().await.is_ok() {
         let clusters = health.borrow_and_update().clone();
@@ -61,8 +62,8 @@ async fn report(reporter: HealthReporter, mut health: watch::Receiver<Health>) {
 }
 
 pin_project! {
-    /// The body of a request to a generated service, bounded in memory.
-    struct Metered {
+    /// The body of a request to a generated service. Its bytes are charged to the budget of the connection.
+    struct ChargedBody {
         #[pin]
         body: Incoming,
         charge: Charge,
@@ -70,20 +71,23 @@ pin_project! {
     }
 }
 
-impl Metered {
+impl ChargedBody {
     fn new(body: Incoming, charge: Charge) -> Self {
         Self { body, charge, evicted: None }
     }
 }
 
-impl http_body::Body for Metered {
+impl http_body::Body for ChargedBody {
     type Data = Bytes;
     type Error = Status;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.project();
-        let exhausted =
-            |_| Status::resource_exhausted("the request takes too long, or more memory than there is");
+        let exhausted = |_| {
+            Status::resource_exhausted(
+                "the request is too large, or it arrived too slowly and its memory was needed for others",
+            )
+        };
         let Poll::Ready(frame) = this.body.poll_frame(cx) else {
             let charge = this.charge;
             let evicted = this.evicted.get_or_insert_with(|| Box::pin(charge.incomplete().cancelled_owned()));
@@ -92,7 +96,7 @@ impl http_body::Body for Metered {
         let Some(frame) = frame else { return Poll::Ready(None) };
         let frame = frame.map_err(|error| Status::cancelled(error.to_string()))?;
         let bytes = this.charge.bytes() + frame.data_ref().map_or(0, Bytes::len);
-        if bytes > MAX_REQUEST {
+        if bytes > MAX_REQUEST_BYTES {
             return Poll::Ready(Some(Err(exhausted(()))));
         }
         this.charge.set(bytes).map_err(|_| exhausted(()))?;
@@ -104,22 +108,22 @@ impl http_body::Body for Metered {
     }
 }
 
-/// Generated services behind one router.
+/// The generated services behind one router.
 #[derive(Clone)]
-pub(super) struct SideServices {
+pub(super) struct OtherServices {
     processor: Arc<Processor>,
     routes: Routes,
     services: Vec<&'static str>,
 }
 
-impl SideServices {
-    pub(super) fn new(processor: &Arc<Processor>, face: &Face, log: &Arc<LogControl>) -> Self {
-        let administration = face.administration.then_some(log);
-        // The overall status is for load balancers. It is SERVING as long as the process answers: without its brokers it
-        // still tells clients what is missing.
+impl OtherServices {
+    pub(super) fn new(processor: &Arc<Processor>, served: &ServedEntry, log: &Arc<LogControl>) -> Self {
+        let administration = served.administration.then_some(log);
+        // The overall status, which load balancers read, is SERVING as long as the process answers. A proxy without its
+        // brokers can still report to clients what is missing.
         let reporter = HealthReporter::new();
         let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
-        tokio::spawn(report(reporter, processor.health()));
+        tokio::spawn(report_health(reporter, processor.health()));
         let mut routes = Routes::new(health);
         if let Some(log) = administration {
             let log = v2::admin_server::AdminServer::new(LogAdministration(log.clone()));
@@ -133,7 +137,7 @@ impl SideServices {
         };
         match (reflection().build_v1(), reflection().build_v1alpha()) {
             (Ok(v1), Ok(v1alpha)) => routes = routes.add_service(v1).add_service(v1alpha),
-            (Err(error), _) | (_, Err(error)) => tracing::warn!(%error, "reflection is not available"),
+            (Err(error), _) | (_, Err(error)) => tracing::warn!(%error, "failed to set up reflection"),
         }
         let services = SERVICES
             .into_iter()
@@ -155,7 +159,7 @@ impl SideServices {
         }
         let administrator =
             ADMINISTRATION.contains(&service).then(|| metadata::administrator(request.headers(), origin));
-        let right = admin_rights::of(method);
+        let right = admin_rights::right_for(method);
         let refused = || {
             let administrator = administrator.as_ref()?;
             let refusal = self.processor.administer(administrator, right).err()?;
@@ -164,7 +168,7 @@ impl SideServices {
         if let Some(refused) = refused() {
             return Ok(refused);
         }
-        let mut request = request.map(|body| Body::new(Metered::new(body, charge)));
+        let mut request = request.map(|body| Body::new(ChargedBody::new(body, charge)));
         if administrator.is_some() {
             let (parts, body) = request.into_parts();
             let body = match body.collect().await {
