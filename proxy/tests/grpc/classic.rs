@@ -1,4 +1,4 @@
-//! A client of the remoting protocol, frame by frame.
+//! A client of the remoting protocol that sends and reads single frames.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -50,7 +50,7 @@ impl Classic {
         Self { stream, buffer: BytesMut::new(), pushed: VecDeque::new(), next: 0 }
     }
 
-    /// Sends a request, and returns its number.
+    /// Sends a request, and returns its `opaque`.
     pub(crate) async fn start(&mut self, mut request: Command) -> i32 {
         self.next += 1;
         request.opaque = self.next;
@@ -64,7 +64,7 @@ impl Classic {
         self.stream.write_all(&frame).await.expect("a connection");
     }
 
-    /// Sends a request, and waits for its answer. Requests of the proxy that come before are kept.
+    /// Sends a request, and waits for its answer. Requests of the proxy that arrive before it wait for [`Classic::pushed`].
     pub(crate) async fn call(&mut self, request: Command) -> Command {
         let opaque = self.start(request).await;
         loop {
@@ -86,7 +86,7 @@ impl Classic {
         }
     }
 
-    /// The next frame; `None` once the proxy has closed the connection.
+    /// The next frame. `None` if the proxy has closed the connection.
     pub(crate) async fn read(&mut self) -> Option<Command> {
         loop {
             if let Some(command) = CommandCodec.decode(&mut self.buffer).expect("a frame") {
@@ -99,20 +99,20 @@ impl Classic {
         }
     }
 
-    /// Waits until the proxy closes the connection, whatever it sends before.
+    /// Reads and ignores frames until the proxy closes the connection.
     pub(crate) async fn closed(&mut self) {
         let mut ignored = Vec::new();
-        // A connection may also be reset.
+        // The connection may also be reset.
         let _ = self.stream.read_to_end(&mut ignored).await;
     }
 
-    /// Bytes as they are.
+    /// Writes bytes that need not be a frame.
     pub(crate) async fn write_bytes(&mut self, bytes: &[u8]) {
         // The proxy may have closed the connection already.
         let _ = self.stream.write_all(bytes).await;
     }
 
-    /// Reports as a client in these groups.
+    /// Sends the heartbeat of a client in these groups.
     pub(crate) async fn heartbeat(&mut self, client: &str, producers: &[&str], consumers: &[&str]) {
         let consumers: Vec<_> = consumers.iter().map(|group| consumer(group)).collect();
         let producers: Vec<_> = producers.iter().map(|group| json!({"groupName": group})).collect();
@@ -121,7 +121,7 @@ impl Classic {
         assert_eq!(answer.code, code::SUCCESS, "{:?}", answer.remark);
     }
 
-    /// The ids of a group's members, or why there are none.
+    /// The client ids of a group's members, or the remark of the refusal.
     pub(crate) async fn members(&mut self, group: &str) -> Result<Vec<String>, String> {
         let answer = self.call(Command::request(code::CONSUMER_LIST).field("consumerGroup", group)).await;
         if answer.code != code::SUCCESS {

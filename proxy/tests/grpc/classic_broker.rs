@@ -1,4 +1,4 @@
-//! What tools and clients ask of a broker besides sending and consuming.
+//! Requests of tools and clients to a broker, except for sending and consuming.
 
 use rocketmq_thin_proxy::remoting::{Command, message, request, response};
 use serde_json::{Value, json};
@@ -59,15 +59,15 @@ async fn a_client_can_wait_for_messages_to_pop() {
     let waiting = client.start(wait).await;
     let mut sender = Classic::connect(proxy.address).await;
     put(&mut sender, &["a"]).await;
-    let told = client.read().await.expect("an answer");
-    assert_eq!((told.opaque, told.text("hasMsg")), (waiting, Some("true")));
+    let notified = client.read().await.expect("an answer");
+    assert_eq!((notified.opaque, notified.text("hasMsg")), (waiting, Some("true")));
     let start = client.offset(PUSH).await;
     let got = client.messages(PUSH, start).await;
     assert_eq!((bodies(&got), got[0].reconsume_times), (vec!["a"], 0));
 }
 
 #[tokio::test]
-async fn a_group_can_be_told_to_pop() {
+async fn the_clients_of_a_group_can_be_switched_to_pop() {
     let proxy = proxy().await;
     let mut client = Classic::consumer(&proxy, "client", PUSH).await;
     put(&mut client, &["a"]).await;
@@ -88,7 +88,7 @@ async fn a_group_can_be_told_to_pop() {
 }
 
 #[tokio::test]
-async fn tools_see_what_a_broker_is_and_who_consumes() {
+async fn tools_read_the_settings_of_a_broker_and_the_groups_of_a_topic() {
     let proxy = proxy().await;
     let mut client = Classic::consumer(&proxy, "client", PUSH).await;
     put(&mut client, &["a"]).await;
@@ -107,7 +107,7 @@ async fn tools_see_what_a_broker_is_and_who_consumes() {
 }
 
 #[tokio::test]
-async fn a_stored_message_can_be_given_to_a_consumer_at_once() {
+async fn a_consumer_can_be_made_to_consume_a_stored_message() {
     let proxy = proxy().await;
     let mut client = Classic::consumer(&proxy, "client", PUSH).await;
     let mut tool = Classic::connect(proxy.address).await;
@@ -148,13 +148,13 @@ async fn a_reset_moves_consumers_that_read_by_offset() {
     let reset = reset.field("group", "g").field("timestamp", 0).field("isForce", true);
     let answer = tool.call(reset).await;
     assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
-    let told = loop {
-        let told = client.pushed().await;
-        if told.code == request::RESET_CONSUMER_CLIENT_OFFSET {
-            break told;
+    let notified = loop {
+        let notified = client.pushed().await;
+        if notified.code == request::RESET_CONSUMER_CLIENT_OFFSET {
+            break notified;
         }
     };
-    assert_eq!((told.body.as_ref(), told.text("group")), (answer.body.as_ref(), Some("g")));
+    assert_eq!((notified.body.as_ref(), notified.text("group")), (answer.body.as_ref(), Some("g")));
     assert_eq!(client.offset(PUSH).await, 0);
 }
 
@@ -178,7 +178,7 @@ async fn a_group_that_consumes_in_order_needs_no_locks() {
     let start = first.offset(PUSH).await;
     assert_eq!(bodies(&first.messages(PUSH, start).await), ["a", "b"]);
     put(&mut first, &["c"]).await;
-    // It waits for what is before it, and so does the client.
+    // The third message is blocked until the client has committed the first two.
     assert_eq!(first.pull(PUSH, start + 2).await.code, response::PULL_NOT_FOUND);
     first.commit(PUSH, start + 2).await;
     let other = second.offset(PUSH).await;

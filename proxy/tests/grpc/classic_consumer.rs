@@ -13,7 +13,7 @@ const PUSH: Consumer<'_> =
     Consumer { group: "classic-group", topic: "classic-topic", consume_type: "CONSUME_PASSIVELY" };
 const PULL: Consumer<'_> = Consumer { consume_type: "CONSUME_ACTIVELY", ..PUSH };
 
-/// A proxy that has the topic with one queue, and sends these messages to it.
+/// A proxy whose topic has one queue with these messages.
 async fn proxy_with(ids: &[&str]) -> Proxy {
     let proxy = Proxy::configured(|config| {
         config.remoting.enabled = true;
@@ -46,7 +46,7 @@ async fn a_queue_serves_all_push_consumers_of_a_group() {
 }
 
 #[tokio::test]
-async fn commits_acknowledge_and_the_rest_goes_to_others_when_a_connection_ends() {
+async fn commits_acknowledge_and_a_closed_connection_gives_back_the_other_messages() {
     let proxy = proxy_with(&["a", "b", "c"]).await;
     let mut first = Classic::consumer(&proxy, "first", PUSH).await;
     let start = first.offset(PUSH).await;
@@ -66,7 +66,7 @@ async fn commits_acknowledge_and_the_rest_goes_to_others_when_a_connection_ends(
 }
 
 #[tokio::test]
-async fn a_pull_that_is_repeated_brings_the_messages_again() {
+async fn a_repeated_pull_returns_the_messages_again() {
     let proxy = proxy_with(&["a"]).await;
     let mut client = Classic::consumer(&proxy, "client", PUSH).await;
     let start = client.offset(PUSH).await;
@@ -76,7 +76,7 @@ async fn a_pull_that_is_repeated_brings_the_messages_again() {
 }
 
 #[tokio::test]
-async fn what_is_sent_back_comes_later_as_another_attempt() {
+async fn a_message_that_is_sent_back_is_delivered_later_as_another_attempt() {
     let proxy = proxy_with(&["a"]).await;
     let mut client = Classic::consumer(&proxy, "client", PUSH).await;
     let start = client.offset(PUSH).await;
@@ -134,7 +134,7 @@ async fn a_consumer_that_locks_its_queues_reads_them_itself() {
 }
 
 #[tokio::test]
-async fn members_know_of_each_other_unless_they_consume_concurrently() {
+async fn members_are_listed_together_unless_they_consume_concurrently() {
     let proxy = proxy_with(&["a"]).await;
     let mut first = Classic::consumer(&proxy, "first", PUSH).await;
     assert_eq!(first.pushed().await.code, request::NOTIFY_CONSUMER_IDS_CHANGED);
@@ -144,7 +144,7 @@ async fn members_know_of_each_other_unless_they_consume_concurrently() {
         let both = vec!["first".to_owned(), "second".to_owned()];
         assert_eq!(client.members(PUSH.group).await, Ok(both));
     }
-    // It has not locked the queue.
+    // The first client queries an offset without a lock.
     first.offset(PUSH).await;
     for (client, id) in [(&mut first, "first"), (&mut second, "second")] {
         assert_eq!(client.pushed().await.code, request::NOTIFY_CONSUMER_IDS_CHANGED);
@@ -153,7 +153,7 @@ async fn members_know_of_each_other_unless_they_consume_concurrently() {
 }
 
 #[tokio::test]
-async fn members_that_lock_their_queues_know_of_each_other() {
+async fn members_that_lock_their_queues_are_listed_together() {
     let proxy = proxy_with(&["a"]).await;
     let mut first = Classic::consumer(&proxy, "first", PUSH).await;
     let queue = json!({"queueId": 0, "topic": PUSH.topic});
@@ -169,7 +169,7 @@ async fn members_that_lock_their_queues_know_of_each_other() {
 }
 
 #[tokio::test]
-async fn a_member_that_gets_no_queue_is_soon_told_that_it_is_alone() {
+async fn a_member_that_gets_no_queue_is_listed_alone_at_its_second_query() {
     let proxy = proxy_with(&["a"]).await;
     let _other = Classic::consumer(&proxy, "1", PUSH).await;
     let mut client = Classic::consumer(&proxy, "2", PUSH).await;
@@ -178,7 +178,7 @@ async fn a_member_that_gets_no_queue_is_soon_told_that_it_is_alone() {
 }
 
 #[tokio::test]
-async fn the_operator_decides_for_a_group() {
+async fn a_group_can_be_configured_to_pull_by_offset() {
     let proxy = Proxy::configured(|config| {
         config.remoting.enabled = true;
         config.remoting.pull_by_offset = vec!["classic-*".to_owned()];
@@ -195,7 +195,7 @@ async fn the_operator_decides_for_a_group() {
 }
 
 #[tokio::test]
-async fn a_popped_message_is_settled_by_what_the_client_knows_of_it() {
+async fn a_popped_message_is_settled_by_its_extra_info() {
     let proxy = proxy_with(&["a"]).await;
     let mut client =
         Classic::consumer(&proxy, "client", Consumer { consume_type: "CONSUME_POP", ..PUSH }).await;
@@ -225,7 +225,7 @@ async fn a_popped_message_is_settled_by_what_the_client_knows_of_it() {
     let messages = decode_all(popped.body.clone());
     assert_eq!((bodies(&messages), messages[0].reconsume_times), (vec!["a"], 1));
 
-    // The client makes the text of a changed lease itself.
+    // The client builds the text of a changed lease itself.
     let info =
         properties::decode(&messages[0].properties).find(|(key, _)| *key == "POP_CK").expect("a handle").1;
     let change = settle(request::CHANGE_MESSAGE_INVISIBLE_TIME, info).field("invisibleTime", 60_000);

@@ -7,11 +7,11 @@ use serde_json::json;
 use crate::classic::Classic;
 use crate::support::Proxy;
 
-/// How long a pull waits for a message that is sure to come, in milliseconds.
-const PATIENCE: u64 = 20_000;
+/// How long a pull waits for a message that the test expects, in milliseconds.
+const PULL_TIMEOUT_MS: u64 = 20_000;
 
 impl Classic {
-    /// A client that consumes `topic` in `group`, as its heartbeat tells.
+    /// Connects a client, and sends its heartbeat.
     pub(crate) async fn consumer(proxy: &Proxy, client_id: &str, consumer: Consumer<'_>) -> Self {
         let mut classic = Self::connect(proxy.address).await;
         let body = json!({
@@ -30,7 +30,7 @@ impl Classic {
         classic
     }
 
-    /// Where the group is in a queue.
+    /// The offset of the group in the queue.
     pub(crate) async fn offset(&mut self, consumer: Consumer<'_>) -> i64 {
         let command = consumer.about(request::QUERY_CONSUMER_OFFSET);
         self.call(command).await.number("offset").expect("an offset")
@@ -42,11 +42,11 @@ impl Classic {
             .about(request::PULL_MESSAGE)
             .field("queueOffset", offset)
             .field("maxMsgNums", 32)
-            // Waits, and tells the filter, as clients do that pull themselves.
+            // A long poll. Pull consumers also send the filter.
             .field("sysFlag", if consumer.consume_type == "CONSUME_ACTIVELY" { 2 | 4 } else { 2 })
             .field("subscription", "*")
             .field("commitOffset", 0)
-            .field("suspendTimeoutMillis", PATIENCE)
+            .field("suspendTimeoutMillis", PULL_TIMEOUT_MS)
             .field("subVersion", 0);
         self.call(command).await
     }
@@ -62,7 +62,7 @@ impl Classic {
         messages
     }
 
-    /// Stores where the group is.
+    /// Stores an offset of the group.
     pub(crate) async fn commit(&mut self, consumer: Consumer<'_>, offset: i64) {
         let command = consumer.about(request::UPDATE_CONSUMER_OFFSET).field("commitOffset", offset);
         assert_eq!(self.call(command).await.code, response::SUCCESS);
@@ -78,7 +78,7 @@ pub(crate) struct Consumer<'a> {
 }
 
 impl Consumer<'_> {
-    /// A request about its queue.
+    /// A request about the consumer's queue.
     pub(crate) fn about(self, code: i32) -> Command {
         Command::request(code)
             .field("consumerGroup", self.group)
@@ -87,7 +87,7 @@ impl Consumer<'_> {
     }
 }
 
-/// The bodies as text.
+/// The bodies of messages as text.
 pub(crate) fn bodies(messages: &[StoredMessage]) -> Vec<&str> {
     messages.iter().map(|message| std::str::from_utf8(&message.body).expect("text")).collect()
 }

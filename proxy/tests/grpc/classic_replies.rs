@@ -61,7 +61,7 @@ impl Broker {
                         tokio::spawn(async move {
                             let (opaque, flag) = (request.opaque, 1);
                             let answer = Command { opaque, flag, ..broker.answer(&request, calls).await };
-                            // The proxy may be gone.
+                            // The proxy may have disconnected.
                             let _ = answers.send(answer);
                         });
                         continue;
@@ -143,7 +143,7 @@ async fn a_reply_reaches_a_client_of_another_proxy() {
     let connected = async |address: SocketAddr| Classic::connect(address).await;
     let (mut requester, mut replier) = (connected(here.address).await, connected(there.address).await);
     requester.heartbeat("asks", &["pg"], &[]).await;
-    // Who waits for a reply shows by its request, whatever becomes of that.
+    // The client is announced at the broker by its request, even if the request is refused.
     let asked = send("t", 0, &[("REPLY_TO_CLIENT", "asks"), ("CORRELATION_ID", "7")], "question");
     assert_eq!(requester.call(asked).await.code, code::MESSAGE_ILLEGAL);
 

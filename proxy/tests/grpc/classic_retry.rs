@@ -1,4 +1,4 @@
-//! What classic consumers do with messages that they have read by offset and could not consume.
+//! How classic consumers send back messages that they have read by offset and could not consume.
 
 use rocketmq_thin_proxy::remoting::message::{BatchEntry, StoredMessage, put_batch_entry};
 use rocketmq_thin_proxy::remoting::{Command, properties, request, response};
@@ -30,7 +30,7 @@ async fn reader(proxy: &Proxy) -> Classic {
     client
 }
 
-/// As clients do: they name the topic that the message was sent to first.
+/// The request that sends back a message. As from clients, it names the original topic.
 fn back(message: &StoredMessage, level: i32) -> Command {
     Command::request(request::CONSUMER_SEND_MSG_BACK)
         .field("group", GROUP)
@@ -45,15 +45,15 @@ fn property<'a>(message: &'a StoredMessage, name: &str) -> Option<&'a str> {
 }
 
 #[tokio::test]
-async fn what_was_read_by_offset_is_sent_back_until_it_is_a_dead_letter() {
+async fn a_message_read_by_offset_is_sent_back_until_it_is_a_dead_letter() {
     let proxy = proxy().await;
     let mut client = reader(&proxy).await;
     let read = client.messages(READER, 0).await.remove(0);
     assert_eq!(client.call(back(&read, 1)).await.code, response::SUCCESS);
     let again = client.messages(RETRY, 0).await.remove(0);
     assert_eq!((again.reconsume_times, again.flag, again.body.as_ref()), (1, 7, &b"a"[..]));
-    let told = ["RETRY_TOPIC", "ORIGIN_MESSAGE_ID", "own"].map(|name| property(&again, name));
-    assert_eq!(told, [Some("t"), Some("id"), Some("x")]);
+    let properties_again = ["RETRY_TOPIC", "ORIGIN_MESSAGE_ID", "own"].map(|name| property(&again, name));
+    assert_eq!(properties_again, [Some("t"), Some("id"), Some("x")]);
 
     let limited = back(&again, 1).field("maxReconsumeTimes", 2);
     assert_eq!(client.call(limited).await.code, response::SUCCESS);
@@ -87,7 +87,7 @@ async fn a_client_may_send_to_the_retry_topic_itself() {
 }
 
 #[tokio::test]
-async fn what_a_consumer_in_order_gives_up_is_a_dead_letter() {
+async fn a_message_that_a_consumer_in_order_gives_up_is_a_dead_letter() {
     let proxy = proxy().await;
     let mut client = reader(&proxy).await;
     let queue = json!({"queueId": 0, "topic": "t"});

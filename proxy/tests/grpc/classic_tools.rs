@@ -1,4 +1,4 @@
-//! What tools of the remoting protocol rely on.
+//! Requests of Apache's tools over the remoting protocol.
 
 use std::time::Duration;
 
@@ -79,7 +79,7 @@ async fn groups_are_created_and_their_members_shown() {
     let topics = body(&tool.call(Command::request(TOPIC_LIST)).await);
     assert_eq!(topics["topicList"], json!(["%RETRY%g"]));
 
-    // Tools look for a group's brokers in the route of its retry topic. Consumers find no queue there before it is needed.
+    // Tools look for a group's brokers in the route of its retry topic. Consumers find no queue there until it is created.
     let route = body(&tool.call(Command::request(code::ROUTE).field("topic", "%RETRY%g")).await);
     assert_eq!(
         (&route["queueDatas"][0]["perm"], route["brokerDatas"].as_array().map(Vec::len)),
@@ -96,7 +96,7 @@ async fn groups_are_created_and_their_members_shown() {
 }
 
 #[tokio::test]
-async fn clients_are_asked_where_they_are() {
+async fn the_positions_of_clients_are_queried() {
     let proxy = proxy().await;
     let (mut tool, mut member) = (connected(&proxy).await, connected(&proxy).await);
     let ask = Command::request(POSITIONS).field("topic", "t").field("group", "g");
@@ -106,22 +106,22 @@ async fn clients_are_asked_where_they_are() {
     tool.start(ask).await;
     let asked = member.pushed().await;
     assert_eq!((asked.code, asked.text("topic")), (POSITIONS_OF_CLIENT, Some("t")));
-    // As Apache's clients write it.
+    // The format of Apache's clients.
     let positions = r#"{"brokerName":"broker-a","queueId":3,"topic":"t"}:7"#;
-    let told = format!(r#"{{"consumerTable":{{}},"messageQueueTable":{{{positions}}}}}"#);
+    let reported = format!(r#"{{"consumerTable":{{}},"messageQueueTable":{{{positions}}}}}"#);
     let answer = Command { opaque: asked.opaque, flag: 1, ..Command::default() };
-    member.write(&answer.body(told)).await;
+    member.write(&answer.body(reported)).await;
     let answer = tool.read().await.expect("an answer");
     assert_eq!(answer.code, code::SUCCESS, "{:?}", answer.remark);
-    let told = format!(r#"{{"consumerTable":{{"one":{{{positions}}}}},"messageQueueTable":{{}}}}"#);
-    assert_eq!(answer.body, told);
+    let expected = format!(r#"{{"consumerTable":{{"one":{{{positions}}}}},"messageQueueTable":{{}}}}"#);
+    assert_eq!(answer.body, expected);
 
     let producers = body(&tool.call(Command::request(ALL_PRODUCERS)).await);
     assert_eq!(producers["data"]["pg"][0]["clientId"], "one");
 }
 
 #[tokio::test]
-async fn a_brokers_configuration_stays_as_it_is() {
+async fn a_brokers_configuration_can_not_be_changed() {
     let proxy = proxy().await;
     let mut tool = connected(&proxy).await;
     let change = Command::request(CHANGE_BROKER_CONFIG).body("flushDiskType=SYNC_FLUSH");
@@ -163,7 +163,7 @@ async fn messages_are_found_by_key_by_id_and_by_position() {
 }
 
 #[tokio::test]
-async fn where_administration_has_its_own_port_tools_are_refused() {
+async fn tools_are_refused_if_administration_has_its_own_port() {
     let proxy = Proxy::configured(|config| {
         config.remoting.enabled = true;
         config.admin_listen = Some("127.0.0.1:0".to_owned());
@@ -175,7 +175,7 @@ async fn where_administration_has_its_own_port_tools_are_refused() {
 }
 
 #[tokio::test]
-async fn a_change_keeps_what_it_does_not_name() {
+async fn a_change_keeps_the_settings_that_it_does_not_name() {
     let proxy = Proxy::configured(|config| {
         config.remoting.enabled = true;
         config.topics = vec![TopicSpec {

@@ -1,3 +1,5 @@
+//! A shutdown: waiting receives and streams end in order.
+
 use std::time::Duration;
 
 use rocketmq_thin_proto::v2 as pb;
@@ -6,7 +8,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::support::{Proxy, duration, receive, receive_request, request};
 
 #[tokio::test]
-async fn a_shutdown_answers_who_waits_and_ends_the_streams() {
+async fn a_shutdown_answers_waiting_receives_and_ends_streams() {
     let mut proxy = Proxy::start().await;
     let mut waiting = proxy.client().await;
     let mut also_waiting = waiting.clone();
@@ -18,7 +20,7 @@ async fn a_shutdown_answers_who_waits_and_ends_the_streams() {
     let mut stream = stream.expect("a stream").into_inner();
     let mut answered = Box::pin(receive(&mut waiting, wanted));
     assert!(futures::poll!(&mut answered).is_pending());
-    // Calls of one connection come in in order: once a later one is answered, the receive is under way.
+    // Calls of one connection arrive in order. When a later one is answered, the receive is in progress.
     let beat = pb::HeartbeatRequest::default();
     also_waiting.heartbeat(request(beat)).await.expect("an answer");
 
@@ -30,7 +32,7 @@ async fn a_shutdown_answers_who_waits_and_ends_the_streams() {
 }
 
 #[tokio::test]
-async fn a_stopped_proxy_leaves_the_directory_to_the_next() {
+async fn a_stopped_proxy_releases_its_data_directory() {
     let proxy = Proxy::start().await;
     let data = proxy.stop().await;
     let next = Proxy::in_directory(data, |_| {}).await;

@@ -1,4 +1,4 @@
-//! Entries: each network reaches the proxy its own way, and hears of no other.
+//! Entries: each has its own addresses in routes, its own protocols and its own access control.
 
 use rocketmq_thin_proto::v2 as pb;
 use rocketmq_thin_proxy::config::{EntryAccess, EntryConfig, EntryProtocol};
@@ -18,7 +18,7 @@ fn entry(text: &str) -> EntryConfig {
     toml::from_str(&format!("listen = '127.0.0.1:0'\n{text}")).expect("an entry")
 }
 
-/// The addresses that a gRPC client's route names.
+/// The addresses in a gRPC client's route.
 async fn grpc_route(address: std::net::SocketAddr) -> Vec<String> {
     let mut client = Proxy::client_at(address).await;
     let dialled = pb::Address { host: "127.0.0.1".to_owned(), port: 1 };
@@ -30,7 +30,7 @@ async fn grpc_route(address: std::net::SocketAddr) -> Vec<String> {
     addresses.iter().map(|address| format!("{}:{}", address.host, address.port)).collect()
 }
 
-/// All texts of a JSON answer that name a port.
+/// All strings in a JSON answer that contain a port.
 fn addresses(answer: &Command) -> Vec<String> {
     fn collect(value: &Value, into: &mut Vec<String>) {
         match value {
@@ -46,7 +46,7 @@ fn addresses(answer: &Command) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_route_names_the_addresses_of_the_entry_that_it_was_asked_at() {
+async fn a_route_contains_the_addresses_of_its_entry() {
     let named = ["mq.example.com:8443", "10.1.0.7:8443"];
     let proxy = Proxy::configured(|config| {
         config.remoting.addresses = vec!["192.0.2.1:8081".to_owned()];
@@ -73,7 +73,7 @@ async fn a_route_names_the_addresses_of_the_entry_that_it_was_asked_at() {
 }
 
 #[tokio::test]
-async fn an_entry_without_access_control_is_the_only_one_that_lets_strangers_in() {
+async fn only_an_entry_without_access_control_serves_anonymous_clients() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("access.toml");
     offline(&file, &["user", "add", "shop"]);
@@ -98,7 +98,7 @@ async fn an_entry_without_access_control_is_the_only_one_that_lets_strangers_in(
 }
 
 #[tokio::test]
-async fn an_entry_serves_its_protocols_and_administers_if_it_is_told_to() {
+async fn an_entry_serves_its_protocols_and_administration_if_configured() {
     let proxy = Proxy::configured(|config| {
         config.entries = vec![
             EntryConfig { protocols: vec![EntryProtocol::Remoting], ..entry("name = 'classic'") },

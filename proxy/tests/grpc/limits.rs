@@ -1,4 +1,4 @@
-//! What peers that are hostile, broken or slow can make the proxy hold, and that others are served meanwhile.
+//! Limits on what hostile, broken or slow peers can make the proxy hold. Other clients are served meanwhile.
 
 use std::io::Write;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::support::{Proxy, code, message, receive, receive_request, request, se
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-const SOON: Duration = Duration::from_millis(50);
+const SHORT_TIMEOUT: Duration = Duration::from_millis(50);
 
 fn body_of(bytes: usize) -> pb::Message {
     pb::Message { body: vec![7; bytes].into(), ..message("t", "m", "") }
@@ -26,19 +26,19 @@ async fn serves(proxy: &Proxy) {
     assert_eq!(code(sent.status), pb::Code::Ok);
 }
 
-/// Connects, writes these bytes, and returns what comes until the end.
+/// Connects, writes these bytes, and reads until the proxy closes the connection.
 async fn exchange(proxy: &Proxy, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(proxy.address).await.expect("a connection");
     stream.write_all(bytes).await.expect("written");
     let mut answer = Vec::new();
-    // A reset is an end, too.
+    // The proxy may also reset the connection.
     let _ = stream.read_to_end(&mut answer).await;
     answer
 }
 
 #[tokio::test]
-async fn connections_that_never_say_what_they_speak_are_closed() {
-    let proxy = Proxy::configured(|config| config.transport.handshake_timeout = SOON).await;
+async fn connections_without_a_recognized_protocol_are_closed() {
+    let proxy = Proxy::configured(|config| config.transport.handshake_timeout = SHORT_TIMEOUT).await;
     for beginning in
         [&b""[..], b"P", b"PRI ", b"PRI * HTTP/2.0\r\n\r\nSM\r\n", b"\x16", b"\x16\x03\x01\x02\x00"]
     {
@@ -51,15 +51,15 @@ async fn connections_that_never_say_what_they_speak_are_closed() {
 }
 
 #[tokio::test]
-async fn idle_connections_are_told_to_go() {
-    let proxy = Proxy::configured(|config| config.transport.idle_timeout = SOON).await;
+async fn idle_connections_are_closed() {
+    let proxy = Proxy::configured(|config| config.transport.idle_timeout = SHORT_TIMEOUT).await;
     let idle = Raw::connect(proxy.address, &Builder::new()).await;
     idle.ended.await.expect("no panic").expect("an orderly end");
     serves(&proxy).await;
 }
 
 #[tokio::test]
-async fn a_drain_waits_for_nobody_who_asks_nothing() {
+async fn a_drain_does_not_wait_for_incomplete_requests() {
     let proxy = Proxy::configured(|config| config.drain = Duration::from_secs(3600)).await;
     let mut silent = Vec::new();
     for beginning in [&b""[..], b"PRI ", PREFACE, &[PREFACE, &SETTINGS].concat(), b"\x16\x03"] {
@@ -70,13 +70,13 @@ async fn a_drain_waits_for_nobody_who_asks_nothing() {
     let mut stopped = Raw::connect(proxy.address, &Builder::new()).await;
     let mut call = stopped.call("SendMessage", &[]).await;
     call.request.send_data(frame(&[0; 100], false).slice(..50), false).expect("sent");
-    // Connections are accepted in order: those before it are known once this one is served.
+    // Connections are accepted in order. When this one is served, those before it are accepted.
     serves(&proxy).await;
     proxy.stop().await;
 }
 
 #[tokio::test]
-async fn requests_that_stop_in_the_middle_are_given_up_for_others() {
+async fn incomplete_requests_are_evicted_to_make_room() {
     let proxy = Proxy::configured(|config| config.transport.bytes = 1 << 20).await;
     let mut calls = Vec::new();
     for _ in 0..5 {
@@ -93,7 +93,7 @@ async fn requests_that_stop_in_the_middle_are_given_up_for_others() {
 
 #[tokio::test]
 async fn a_request_has_limited_time_to_arrive() {
-    let proxy = Proxy::configured(|config| config.transport.request_timeout = SOON).await;
+    let proxy = Proxy::configured(|config| config.transport.request_timeout = SHORT_TIMEOUT).await;
     let mut peer = Raw::connect(proxy.address, &Builder::new()).await;
     for part in [0, 3, 50] {
         let mut call = peer.call("AckMessage", &[]).await;
@@ -107,7 +107,7 @@ async fn a_request_has_limited_time_to_arrive() {
 }
 
 #[tokio::test]
-async fn requests_are_bounded_compressed_and_not() {
+async fn the_size_of_requests_is_bounded_compressed_or_not() {
     let proxy = Proxy::start().await;
     let mut peer = Raw::connect(proxy.address, &Builder::new()).await;
     let mut announced = peer.call("SendMessage", &[]).await;
@@ -126,7 +126,7 @@ async fn requests_are_bounded_compressed_and_not() {
         bomb.send(gzip(length));
         assert_eq!(bomb.status().await, None, "{method}");
     }
-    // Two bytes each, and hundreds when decoded.
+    // Each message has two bytes, and hundreds when decoded.
     let mut many = peer.call("SendMessage", &[]).await;
     many.send(frame(&[10, 0].repeat(100_000), false));
     assert_eq!(many.status().await, Some(Code::ResourceExhausted));
@@ -164,14 +164,14 @@ async fn a_new_connection_replaces_one_that_is_idle() {
 }
 
 #[tokio::test]
-async fn a_connection_too_many_is_told_why() {
+async fn a_refused_connection_is_sent_the_reason() {
     let proxy = Proxy::configured(few_connections).await;
     let mut busy = Vec::new();
     for _ in 0..2 {
         let mut peer = Raw::connect(proxy.address, &Builder::new()).await;
         let mut call = peer.call("ReceiveMessage", &[]).await;
         call.send(encoded(&receive_request("t", "g")));
-        // Calls of one connection come in in order: once a later one is answered, the receive is under way.
+        // Calls of one connection arrive in order. When a later one is answered, the receive is in progress.
         let mut later = peer.call("Heartbeat", &[]).await;
         later.send(encoded(&pb::HeartbeatRequest::default()));
         assert_eq!(later.status().await, Some(Code::Ok));
@@ -200,7 +200,7 @@ async fn calls_of_one_connection_are_bounded_and_a_thousand_receives_wait_at_onc
 }
 
 #[tokio::test]
-async fn calls_in_all_are_bounded() {
+async fn calls_of_all_connections_are_bounded() {
     let proxy = Proxy::configured(|config| config.transport.calls = 1).await;
     let mut peer = Raw::connect(proxy.address, &Builder::new()).await;
     let waiting = peer.call("SendMessage", &[]).await;
@@ -211,17 +211,17 @@ async fn calls_in_all_are_bounded() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_taken_is_given_up_and_the_rest_of_it_comes_again() {
-    let proxy = Proxy::configured(|config| config.transport.answer_timeout = SOON).await;
+async fn an_answer_that_is_not_read_is_cancelled_and_its_messages_are_given_back() {
+    let proxy = Proxy::configured(|config| config.transport.answer_timeout = SHORT_TIMEOUT).await;
     let mut client = proxy.client().await;
     send(&mut client, (0..4).map(|_| body_of(200 << 10)).collect()).await;
     let mut peer = Raw::connect(proxy.address, Builder::new().initial_window_size(0)).await;
     let mut call = peer.call("ReceiveMessage", &[]).await;
     call.send(encoded(&receive_request("t", "g")));
     let mut body = call.body().await;
-    // Nothing comes but the end: the client grants no window.
+    // The client grants no window, so the stream ends without data.
     assert!(body.data().await.expect("an end").is_err());
-    // The first one was on its way, and is leased. The others are given back one after the other.
+    // The first message was passed to the connection and stays leased. The others are given back one by one.
     let mut again = 0;
     while again < 3 {
         again += receive(&mut client, receive_request("t", "g")).await.messages.len();
@@ -230,15 +230,15 @@ async fn an_answer_that_is_not_taken_is_given_up_and_the_rest_of_it_comes_again(
 }
 
 #[tokio::test]
-async fn floods_end_the_connection_they_come_on_and_no_other() {
+async fn floods_end_their_connection_only() {
     let proxy = Proxy::start().await;
     let client = proxy.client().await;
-    // HEADERS with nothing but a name that is never finished, then CONTINUATION without an end.
+    // HEADERS with the beginning of a name, then CONTINUATION frames without an end.
     let headers = [&[0, 0, 1, 1, 0, 0, 0, 0, 1][..], &[0x40]].concat();
     let continuation = [&[0, 0, 1, 9, 0, 0, 0, 0, 1][..], &[0x40]].concat();
     let flood = [PREFACE, &SETTINGS, &headers, &continuation.repeat(10_000)].concat();
     exchange(&proxy, &flood).await;
-    // Requests that are cancelled before they are seen.
+    // Requests that are cancelled before the proxy has accepted them.
     let reset = |id: u32| [&[0, 0, 4, 3, 0][..], &id.to_be_bytes(), &[0, 0, 0, 8]].concat();
     let request = |id: u32| [&[0, 0, 3, 1, 4][..], &id.to_be_bytes(), &[0x83, 0x86, 0x84]].concat();
     let resets = (0..20_000).flat_map(|call| [request(2 * call + 1), reset(2 * call + 1)]).flatten();

@@ -1,4 +1,4 @@
-//! What Prometheus reads.
+//! The metrics that Prometheus scrapes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use crate::classic::{Classic, code as classic_code, send as classic_send};
 use crate::support::{Proxy, ack, code, handle, message, receive, receive_request, send};
 
-/// What a scrape has read: values by series, such as `name{label="value"}`.
+/// The result of a scrape: values by series, such as `name{label="value"}`.
 #[derive(Debug)]
 struct Scraped(BTreeMap<String, f64>);
 
@@ -64,7 +64,7 @@ impl Scraped {
     }
 
     fn check_histograms(&self) {
-        // The formats differ in where they put this label.
+        // The position of this label differs between the formats.
         let without = |series: &str| {
             let series = series.replace("le=\"+Inf\",", "").replace(",le=\"+Inf\"", "");
             series.replace("{le=\"+Inf\"}", "").replacen("_bucket", "_count", 1)
@@ -188,7 +188,7 @@ async fn many_topics_share_a_series() {
 }
 
 #[tokio::test]
-async fn openmetrics_are_written_for_those_who_ask() {
+async fn openmetrics_are_sent_if_the_request_accepts_them() {
     let proxy = measured(10).await;
     let address = proxy.metrics_address.expect("an address");
     let accept = "accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2";
@@ -200,7 +200,7 @@ async fn openmetrics_are_written_for_those_who_ask() {
 }
 
 #[tokio::test]
-async fn peers_that_stop_do_not_keep_others_out() {
+async fn stalled_peers_do_not_block_others() {
     let proxy = measured(10).await;
     let address = proxy.metrics_address.expect("an address");
     let mut stopped = Vec::new();
@@ -209,7 +209,7 @@ async fn peers_that_stop_do_not_keep_others_out() {
         let begun: &[u8] = match number % 3 {
             0 => b"",
             1 => b"GET /metr",
-            // It does not read the answer.
+            // The peer does not read the answer.
             _ => b"GET /metrics HTTP/1.1\r\nhost: proxy\r\n\r\n",
         };
         // The proxy may have closed it already.
@@ -227,7 +227,7 @@ fn metrics_in(query: &str) -> impl Iterator<Item = &str> {
 }
 
 #[tokio::test]
-async fn the_dashboard_asks_for_metrics_that_exist() {
+async fn the_dashboard_queries_metrics_that_exist() {
     let proxy = measured(10).await;
     let address = proxy.metrics_address.expect("an address");
     let (_, body) = http(address, "GET /metrics HTTP/1.1\r\nhost: proxy\r\n\r\n").await;
@@ -253,7 +253,7 @@ async fn the_dashboard_asks_for_metrics_that_exist() {
 }
 
 #[tokio::test]
-async fn nothing_else_is_served_there() {
+async fn the_port_serves_metrics_only() {
     let proxy = measured(10).await;
     let address = proxy.metrics_address.expect("an address");
     for (request, status) in [

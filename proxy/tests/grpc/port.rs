@@ -1,4 +1,4 @@
-//! One port, whatever a connection speaks first.
+//! One port for all protocols: TLS, PROXY headers, client certificates, health and reflection.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::access::offline;
 use crate::support::{Proxy, code, message, receive, receive_request, request, resource, system};
 use http_body_util::BodyExt;
 
-/// Takes any certificate, as Apache's clients do.
+/// Accepts any certificate, as Apache's clients do.
 #[derive(Debug)]
 struct Trusting;
 
@@ -64,7 +64,7 @@ fn connector(alpn: &[&str]) -> TlsConnector {
 /// A certificate with its chain, and its key.
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-/// The same for a client with this certificate.
+/// A connector for a client with this certificate.
 fn connector_as(alpn: &[&str], identity: Option<Identity>) -> TlsConnector {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
@@ -139,14 +139,14 @@ async fn tls_without_http2_is_closed_after_the_handshake() {
         let stream = TcpStream::connect(proxy.address).await.expect("a connection");
         let mut encrypted = connector(alpn).connect(localhost(), stream).await.expect("a handshake");
         let mut nothing = Vec::new();
-        // Whether the end is announced or not, nothing comes.
+        // The connection ends without any bytes, with or without an orderly end of TLS.
         let _ = encrypted.read_to_end(&mut nothing).await;
         assert!(nothing.is_empty());
     }
 }
 
 #[tokio::test]
-async fn the_operator_may_insist_on_tls() {
+async fn tls_can_be_required() {
     let proxy = Proxy::configured(|config| {
         config.tls.mode = rocketmq_thin_proxy::front::port::TlsMode::Required;
     })
@@ -159,7 +159,7 @@ async fn the_operator_may_insist_on_tls() {
 }
 
 #[tokio::test]
-async fn a_proxy_header_from_a_trusted_network_tells_the_clients_address() {
+async fn a_proxy_header_from_a_trusted_network_sets_the_clients_address() {
     let proxy = Proxy::configured(|config| {
         config.trusted_proxies =
             vec!["10.0.0.0/8".parse().expect("a network"), "127.0.0.0/8".parse().expect("a network")];
@@ -197,7 +197,7 @@ async fn a_proxy_header_from_anywhere_else_is_refused() {
 }
 
 #[tokio::test]
-async fn health_and_reflection_are_there() {
+async fn health_and_reflection_are_served() {
     let proxy = Proxy::start().await;
     let channel = tonic::transport::Channel::from_shared(format!("http://{}", proxy.address))
         .expect("a URI")
@@ -264,24 +264,24 @@ async fn encrypted(proxy: &Proxy, identity: Option<Identity>) -> TlsStream<TcpSt
 }
 
 #[tokio::test]
-async fn clients_show_a_certificate_of_the_configured_authority() {
+async fn clients_need_a_certificate_of_the_configured_authority() {
     let folder = tempfile::tempdir().expect("a folder");
     let (ours, theirs) = (Authority::new("ours"), Authority::new("theirs"));
     let tls = ours.required(folder.path());
     let refused = TlsConfig { mode: TlsMode::Permissive, ..tls.clone() };
-    assert!(Tls::new(&refused).is_err(), "plaintext would be a way around it");
+    assert!(Tls::new(&refused).is_err(), "clients without TLS could not send a certificate");
 
     let proxy = Proxy::configured(|config| config.tls = tls).await;
     assert_eq!(route_over(encrypted(&proxy, Some(ours.client("a"))).await).await, pb::Code::Ok);
     for identity in [Some(theirs.client("a")), None] {
         let mut answer = [0];
-        // An alert, or the end.
+        // The proxy sends an alert, or closes the connection.
         assert!(!matches!(encrypted(&proxy, identity).await.read(&mut answer).await, Ok(1..)));
     }
 }
 
 #[tokio::test]
-async fn a_certificate_tells_who_the_user_is() {
+async fn a_certificate_identifies_the_user() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("access.toml");
     offline(&file, &["user", "add", "shop", "--certificate", "shop.example.com"]);

@@ -1,4 +1,4 @@
-//! Reading by offset.
+//! PullMessage, UpdateOffset, GetOffset and QueryOffset.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use rocketmq_thin_proto::v2::pull_message_response::Content;
 
 use crate::support::{Client, Proxy, code, duration, message, request, resource, send, system};
 
-/// A queue with these messages, and what names it.
+/// Sends these messages to one queue of a topic, and returns the queue.
 async fn queue_with(client: &mut Client, ids: &[&str]) -> pb::MessageQueue {
     let messages = ids.iter().map(|id| message("t", id, "body")).collect();
     // Messages of one request go to one queue.
@@ -42,7 +42,7 @@ async fn query_end(client: &mut Client, queue: &pb::MessageQueue) -> i64 {
     answer.offset
 }
 
-/// What a pull brings: the status, the ids of the messages, and the offset to go on from.
+/// Pulls once. Returns the code, the ids of the messages, and the offset of the next pull.
 async fn pull(client: &mut Client, queue: &pb::MessageQueue, offset: i64) -> (pb::Code, Vec<String>, i64) {
     let wanted = pb::PullMessageRequest {
         group: resource("g"),
@@ -92,7 +92,7 @@ async fn a_group_keeps_its_offset() {
     assert_eq!((code(after.status), after.offset), (pb::Code::Ok, 1));
 }
 
-/// Reads a queue from its beginning to its end, as a broadcasting consumer that keeps its position itself.
+/// Reads a queue from its beginning to its end, as a broadcasting consumer that stores its own offset.
 async fn read_all(mut client: Client, queue: pb::MessageQueue, end: i64) -> Vec<String> {
     let (mut next, mut all) = (0, Vec::new());
     while next < end {
@@ -105,7 +105,7 @@ async fn read_all(mut client: Client, queue: pb::MessageQueue, end: i64) -> Vec<
 }
 
 #[tokio::test]
-async fn consumers_of_a_group_that_keep_their_positions_themselves_read_everything_each() {
+async fn consumers_that_store_their_own_offsets_each_read_all_messages() {
     let proxy = Proxy::start().await;
     let mut client = proxy.client().await;
     let sent = ["a", "b", "c", "d", "e"];

@@ -1,4 +1,4 @@
-//! A client that speaks HTTP/2 without gRPC's manners: it stops in the middle, and reads when it likes.
+//! A bare HTTP/2 client for gRPC calls. It can stop in the middle of a request, and leave an answer unread.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use prost::Message;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-/// A connection, and how it ended.
+/// A connection, and its result when it has ended.
 pub(crate) struct Raw {
     sender: SendRequest<Bytes>,
     pub(crate) ended: JoinHandle<Result<(), h2::Error>>,
@@ -34,7 +34,7 @@ impl Raw {
         self.sender.current_max_send_streams()
     }
 
-    /// Begins a call; its request is yet to be sent.
+    /// Begins a call without sending its request.
     pub(crate) async fn call(&mut self, method: &str, headers: &[(&str, &str)]) -> RawCall {
         let path = format!("http://localhost/apache.rocketmq.v2.MessagingService/{method}");
         let mut request = Request::post(path).header("content-type", "application/grpc");

@@ -1,3 +1,5 @@
+//! ReceiveMessage and QueryAssignment.
+
 use std::time::Duration;
 
 use rocketmq_thin_proto::v2 as pb;
@@ -21,7 +23,7 @@ async fn an_empty_receive_has_a_status_and_a_time() {
 }
 
 #[tokio::test]
-async fn a_refused_receive_has_a_status_and_a_time_but_for_a_missing_client_id() {
+async fn a_refused_receive_has_a_status_and_a_time_unless_the_client_id_is_missing() {
     let proxy = Proxy::start().await;
     let mut client = proxy.client().await;
     let received = receive(&mut client, receive_request("a b", "g")).await;
@@ -31,7 +33,7 @@ async fn a_refused_receive_has_a_status_and_a_time_but_for_a_missing_client_id()
 }
 
 #[tokio::test]
-async fn a_waiting_receive_gets_a_message_that_comes_later() {
+async fn a_waiting_receive_gets_a_message_that_is_sent_later() {
     let proxy = Proxy::start().await;
     let mut client = proxy.client().await;
     let mut wanted = receive_request("t", "g");
@@ -44,7 +46,7 @@ async fn a_waiting_receive_gets_a_message_that_comes_later() {
 }
 
 #[tokio::test]
-async fn the_clients_deadline_must_leave_time_to_wait() {
+async fn a_deadline_before_the_shortest_wait_is_refused() {
     let proxy = Proxy::configured(|config| config.limits.min_polling = Duration::from_secs(5)).await;
     let mut client = proxy.client().await;
     let mut hurried = request(receive_request("t", "g"));
@@ -54,14 +56,14 @@ async fn the_clients_deadline_must_leave_time_to_wait() {
 }
 
 #[tokio::test]
-async fn a_cancelled_receive_takes_nothing() {
+async fn a_cancelled_receive_takes_no_message() {
     let proxy = Proxy::start().await;
     let mut client = proxy.client().await;
     send(&mut client, vec![message("t", "first", "body")]).await;
     receive(&mut client, receive_request("t", "g")).await;
     let mut cancelled = proxy.client().await;
     let abandoned = cancelled.receive_message(request(receive_request("t", "g")));
-    // Given up before anything comes.
+    // Cancelled before a message is there.
     assert!(tokio::time::timeout(Duration::from_millis(20), abandoned).await.is_err());
     send(&mut client, vec![message("t", "second", "body")]).await;
     let received = receive(&mut client, receive_request("t", "g")).await;
@@ -70,7 +72,7 @@ async fn a_cancelled_receive_takes_nothing() {
 }
 
 #[tokio::test]
-async fn what_a_client_did_not_take_off_the_wire_is_given_back() {
+async fn messages_that_a_client_did_not_read_are_given_back() {
     let proxy = Proxy::start().await;
     let mut client = proxy.client().await;
     let body = "x".repeat(1 << 20);
@@ -82,13 +84,13 @@ async fn what_a_client_did_not_take_off_the_wire_is_given_back() {
     let mut stream = answer.into_inner();
     stream.message().await.expect("no failure").expect("a status");
     drop(stream);
-    // The leases are for a minute, and the attempt does not count.
+    // The leases would last a minute, and the attempt does not count.
     let again = receive(&mut client, receive_request("t", "g")).await;
     assert_eq!(system(&again.messages[0]).delivery_attempt, Some(1));
 }
 
 #[tokio::test]
-async fn a_lease_is_renewed_on_request_and_its_first_handle_stays_good() {
+async fn a_lease_is_renewed_on_request_and_its_first_handle_stays_valid() {
     let proxy = Proxy::configured(|config| {
         config.limits.renewed_lease = Duration::from_millis(200);
         config.limits.renew_ahead = Duration::from_millis(150);
@@ -103,7 +105,7 @@ async fn a_lease_is_renewed_on_request_and_its_first_handle_stays_good() {
     let wanted = pb::ReceiveMessageRequest { auto_renew: true, ..receive_request("t", "g") };
     let first = handle(&receive(&mut client, wanted).await.messages[0]);
 
-    // Five times the first lease: without renewal it would come again.
+    // The wait is five times the first lease: without renewal, the message would be delivered again.
     let mut wanted = receive_request("t", "g");
     wanted.long_polling_timeout = duration(Duration::from_secs(1));
     assert!(receive(&mut client, wanted).await.messages.is_empty());
@@ -115,7 +117,7 @@ async fn a_lease_is_renewed_on_request_and_its_first_handle_stays_good() {
 }
 
 #[tokio::test]
-async fn a_client_that_says_good_bye_leaves_its_renewed_leases_to_others() {
+async fn renewed_leases_end_when_their_client_terminates() {
     let proxy = Proxy::start().await;
     let mut client = proxy.client().await;
     let (commands, mut answers) = open(&mut client, "client").await;
@@ -131,7 +133,7 @@ async fn a_client_that_says_good_bye_leaves_its_renewed_leases_to_others() {
 }
 
 #[tokio::test]
-async fn a_group_that_used_up_its_deliveries_has_a_dead_letter() {
+async fn a_message_that_used_up_its_attempts_becomes_a_dead_letter() {
     let proxy = Proxy::configured(|config| {
         config.groups = vec![toml::from_str("name = 'g'\nmax_retries = 0").expect("a group")];
     })
@@ -141,7 +143,7 @@ async fn a_group_that_used_up_its_deliveries_has_a_dead_letter() {
     let mut wanted = receive_request("t", "g");
     wanted.invisible_duration = duration(Duration::from_millis(1));
     assert_eq!(receive(&mut client, wanted).await.messages.len(), 1);
-    // Either this receive moves it, or the broker has done that already.
+    // Either this receive moves the message, or the broker has already done so.
     assert!(is_empty(&mut client, "t", "g").await);
     let received = receive(&mut client, receive_request("%DLQ%g", "undertaker")).await;
     assert_eq!(system(&received.messages[0]).message_id, "m");

@@ -1,4 +1,4 @@
-//! The remoting protocol: what clients of it rely on, and what hostile ones can't do.
+//! The remoting protocol: routes, sends, groups, transactions and replies, hostile frames, shutdown.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::support::{Proxy, receive, receive_request};
 async fn proxy() -> Proxy {
     Proxy::configured(|config| {
         config.remoting.enabled = true;
-        // Its clients divide the queues among them.
+        // The clients of the group divide its queues among each other.
         config.remoting.pull_by_offset = vec!["g".to_owned()];
         let topic = |name: &str, kind| TopicSpec { name: name.to_owned(), kind, ..TopicSpec::default() };
         config.topics = vec![
@@ -81,15 +81,15 @@ async fn a_topic_takes_its_own_type_only_if_it_has_one() {
 }
 
 #[tokio::test]
-async fn members_of_a_group_are_told_of_each_other() {
+async fn members_of_a_group_are_notified_of_changes() {
     let proxy = proxy().await;
     let (mut one, mut other) = (Classic::connect(proxy.address).await, Classic::connect(proxy.address).await);
     assert!(one.members("g").await.is_err());
     one.heartbeat("one", &[], &["g"]).await;
     assert_eq!(one.pushed().await.text("consumerGroup"), Some("g"));
     other.heartbeat("other", &[], &["g"]).await;
-    let told = one.pushed().await;
-    assert_eq!((told.code, told.text("consumerGroup")), (code::CONSUMERS_CHANGED, Some("g")));
+    let notified = one.pushed().await;
+    assert_eq!((notified.code, notified.text("consumerGroup")), (code::CONSUMERS_CHANGED, Some("g")));
     assert_eq!(one.members("g").await.expect("members"), ["one", "other"]);
 
     let unregister = Command::request(code::UNREGISTER_CLIENT);
@@ -105,7 +105,7 @@ async fn members_of_a_group_are_told_of_each_other() {
 }
 
 #[tokio::test]
-async fn an_undecided_transaction_is_asked_about_and_ends_without_its_topic() {
+async fn an_undecided_transaction_is_checked_and_committed_without_its_topic() {
     let proxy = proxy().await;
     let mut producer = Classic::connect(proxy.address).await;
     producer.heartbeat("p", &["txg"], &[]).await;
@@ -121,7 +121,7 @@ async fn an_undecided_transaction_is_asked_about_and_ends_without_its_topic() {
     for property in [("PGROUP", "txg"), ("__transactionId__", transaction_id)] {
         assert!(properties::decode(&record.properties).any(|found| found == property), "{property:?}");
     }
-    // As clients before 5.0 answer.
+    // The answer of clients before 5.0.
     let end = Command::request(code::END_TRANSACTION)
         .field("producerGroup", "txg")
         .field("commitOrRollback", 8)
@@ -151,37 +151,37 @@ async fn a_reply_goes_to_the_client_that_waits_for_it() {
     let answer = replier.read().await.expect("an answer");
     assert_eq!((answer.opaque, answer.code), (replying, code::SUCCESS));
     drop(requester);
-    // Its end is noticed sooner or later.
+    // Wait until the proxy has noticed that the requester is disconnected.
     while replier.call(reply.clone()).await.code != code::SYSTEM_ERROR {}
 }
 
 #[tokio::test]
-async fn what_is_not_served_is_refused_as_at_apaches_brokers() {
+async fn an_unknown_code_is_refused_as_by_apaches_brokers() {
     let proxy = proxy().await;
     let mut client = Classic::connect(proxy.address).await;
     let answer = client.call(Command::request(9999)).await;
     assert_eq!(answer.code, code::NOT_SUPPORTED);
     assert_eq!(answer.remark.as_deref(), Some(" request type 9999 not supported"));
-    // Nobody waits for the answer to a one-way request: the next frame belongs to the next request.
+    // A one-way request gets no answer, so the next frame answers the next request.
     client.write(&Command::request(9999).one_way()).await;
     assert_eq!(client.call(route("t")).await.code, code::SUCCESS);
 }
 
-/// Waits until the proxy closes a connection that sends this.
-async fn sends_in_vain(address: SocketAddr, bytes: &[u8]) {
+/// Connects, sends these bytes, and waits until the proxy closes the connection.
+async fn is_closed_after(address: SocketAddr, bytes: &[u8]) {
     let mut client = Classic::connect(address).await;
     client.write_bytes(bytes).await;
     client.closed().await;
 }
 
 #[tokio::test]
-async fn frames_that_can_not_be_end_their_connection_and_no_other() {
+async fn invalid_frames_end_their_connection_only() {
     let proxy = proxy().await;
     let mut honest = Classic::connect(proxy.address).await;
     assert_eq!(honest.call(route("t")).await.code, code::SUCCESS);
     let stopped: Vec<_> = futures::future::join_all((0..100).map(async |cut: usize| {
         let mut stopped = Classic::connect(proxy.address).await;
-        // A frame of 15 MiB that never comes.
+        // A frame of 15 MiB that never arrives completely.
         let frame = [0, 0xF0, 0, 0, 0, 0, 0, 10, b'{'];
         stopped.write_bytes(&frame[..1 + cut % frame.len()]).await;
         stopped
@@ -199,14 +199,14 @@ async fn frames_that_can_not_be_end_their_connection_and_no_other() {
         // A binary header that ends too early.
         &[0, 0, 0, 6, 1, 0, 0, 2, 0, 1],
     ] {
-        sends_in_vain(proxy.address, bytes).await;
+        is_closed_after(proxy.address, bytes).await;
     }
     assert_eq!(honest.call(route("t")).await.code, code::SUCCESS);
     drop(stopped);
 }
 
 #[tokio::test]
-async fn a_shutdown_answers_what_is_under_way_and_closes_connections() {
+async fn a_shutdown_closes_idle_connections() {
     let mut proxy = proxy().await;
     let mut client = Classic::connect(proxy.address).await;
     assert_eq!(client.call(route("t")).await.code, code::SUCCESS);
@@ -217,7 +217,7 @@ async fn a_shutdown_answers_what_is_under_way_and_closes_connections() {
 }
 
 #[tokio::test]
-async fn a_shutdown_sends_those_away_who_can_go_and_serves_the_others() {
+async fn a_shutdown_sends_go_away_to_new_clients_and_serves_old_ones() {
     // Apache's clients 5.3.2 and 4.9.3.
     let of_version = |version, command| Command { version, ..command };
     let (newer, older) = (|command| of_version(477, command), |command| of_version(399, command));
@@ -236,7 +236,7 @@ async fn a_shutdown_sends_those_away_who_can_go_and_serves_the_others() {
         assert_eq!(answer.code, code::SUCCESS);
     }
     assert_eq!(old.call(older(send("t", 0, &[], "body"))).await.code, code::SUCCESS);
-    // What waits for messages is not answered.
+    // A pull, which would wait for messages, is not answered.
     old.start(older(Command::request(code::PULL_MESSAGE))).await;
     assert!(old.read().await.is_none() && new.read().await.is_none());
     drop((old, new));
@@ -246,5 +246,5 @@ async fn a_shutdown_sends_those_away_who_can_go_and_serves_the_others() {
 #[tokio::test]
 async fn the_protocol_can_be_switched_off() {
     let proxy = Proxy::configured(|config| config.remoting.enabled = false).await;
-    sends_in_vain(proxy.address, &[0, 0, 0, 6, 0, 0, 0, 2, b'{', b'}']).await;
+    is_closed_after(proxy.address, &[0, 0, 0, 6, 0, 0, 0, 2, b'{', b'}']).await;
 }

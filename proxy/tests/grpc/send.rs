@@ -1,3 +1,5 @@
+//! SendMessage.
+
 use rocketmq_thin_proto::v2 as pb;
 
 use crate::support::{
@@ -21,7 +23,7 @@ async fn every_message_of_a_request_gets_its_own_entry() {
 }
 
 #[tokio::test]
-async fn one_bad_message_stores_none() {
+async fn one_invalid_message_prevents_the_others_from_being_stored() {
     let proxy = Proxy::start().await;
     let mut client = proxy.client().await;
     let mut bad = message("t", "b", "body");
@@ -45,17 +47,17 @@ async fn every_message_of_a_request_must_be_of_its_topics_type() {
 }
 
 #[tokio::test]
-async fn a_time_that_is_none_is_refused_or_taken_as_now() {
-    const NO_TIME: prost_types::Timestamp = prost_types::Timestamp { seconds: 1 << 60, nanos: 0 };
+async fn an_invalid_time_is_refused_or_replaced_by_now() {
+    const INVALID_TIME: prost_types::Timestamp = prost_types::Timestamp { seconds: 1 << 60, nanos: 0 };
     let proxy = Proxy::start().await;
     let mut client = proxy.client().await;
     let mut late = message("t", "late", "body");
-    late.system_properties.get_or_insert_default().delivery_timestamp = Some(NO_TIME);
+    late.system_properties.get_or_insert_default().delivery_timestamp = Some(INVALID_TIME);
     let sent = send(&mut client, vec![late]).await;
     assert_eq!(code(sent.status), pb::Code::IllegalDeliveryTime);
 
     let mut odd = message("t", "odd", "body");
-    odd.system_properties.get_or_insert_default().born_timestamp = Some(NO_TIME);
+    odd.system_properties.get_or_insert_default().born_timestamp = Some(INVALID_TIME);
     let sent = send(&mut client, vec![odd]).await;
     assert_eq!(code(sent.status), pb::Code::Ok);
     let received = receive(&mut client, receive_request("t", "g")).await;
@@ -66,7 +68,7 @@ async fn a_time_that_is_none_is_refused_or_taken_as_now() {
 }
 
 #[tokio::test]
-async fn the_client_id_is_asked_for_before_the_fields_are_looked_at() {
+async fn a_missing_client_id_is_refused_before_invalid_fields() {
     let proxy = Proxy::start().await;
     let mut client = proxy.client().await;
     let anonymous = tonic::Request::new(pb::SendMessageRequest::default());
@@ -78,7 +80,7 @@ async fn the_client_id_is_asked_for_before_the_fields_are_looked_at() {
 }
 
 #[tokio::test]
-async fn unknown_topics_are_made_only_where_the_operator_wants_it() {
+async fn unknown_topics_are_created_only_if_configured() {
     let strict = Proxy::configured(|config| config.backend.embedded.auto_create_topics = false).await;
     let mut client = strict.client().await;
     let sent = send(&mut client, vec![message("t", "a", "body")]).await;
@@ -95,7 +97,7 @@ async fn unknown_topics_are_made_only_where_the_operator_wants_it() {
 }
 
 #[tokio::test]
-async fn what_is_delivered_is_what_was_sent() {
+async fn a_message_is_delivered_as_it_was_sent() {
     let proxy = Proxy::start().await;
     let mut client = proxy.client().await;
     let mut sent = message("t", "id", "hello");

@@ -1,3 +1,5 @@
+//! AckMessage, ChangeInvisibleDuration and ForwardMessageToDeadLetterQueue.
+
 use std::time::Duration;
 
 use rocketmq_thin_proto::v2 as pb;
@@ -24,7 +26,7 @@ async fn one_received(client: &mut Client) -> pb::Message {
 }
 
 #[tokio::test]
-async fn an_acknowledged_message_is_gone_also_after_a_restart() {
+async fn an_acknowledged_message_is_not_delivered_again_even_after_a_restart() {
     let proxy = Proxy::start().await;
     let mut client = proxy.client().await;
     send(&mut client, vec![message("t", "m", "body")]).await;
@@ -36,12 +38,12 @@ async fn an_acknowledged_message_is_gone_also_after_a_restart() {
     let proxy = Proxy::in_directory(data, |_| {}).await;
     let mut client = proxy.client().await;
     assert!(is_empty(&mut client, "t", "g").await);
-    // The new process opens handles of the old one: the key is in the data directory.
+    // The new process can open the old handles, because the key is in the data directory.
     assert_eq!(code(ack(&mut client, ["t", "g"], &[&handle]).await.status), pb::Code::Ok);
 }
 
 #[tokio::test]
-async fn a_lapsed_lease_comes_back_with_another_attempt_and_its_handle_is_void() {
+async fn an_expired_lease_is_delivered_again_and_its_handle_is_invalid() {
     let proxy = Proxy::start().await;
     let mut client = proxy.client().await;
     send(&mut client, vec![message("t", "m", "body")]).await;
@@ -66,14 +68,14 @@ async fn a_changed_lease_has_a_new_handle() {
     let changed = change(&mut client, &first, Duration::from_secs(600)).await;
     assert_eq!(code(changed.status), pb::Code::Ok);
     assert_ne!(changed.receipt_handle, first);
-    // Given back: a client that never sent settings may do so too.
+    // A client that never sent settings may also give back a message.
     let changed = change(&mut client, &changed.receipt_handle, Duration::ZERO).await;
     assert_eq!(code(changed.status), pb::Code::Ok);
     assert_eq!(system(&one_received(&mut client).await).delivery_attempt, Some(2));
 }
 
 #[tokio::test]
-async fn a_made_up_handle_settles_nothing() {
+async fn a_forged_handle_settles_nothing() {
     let proxy = Proxy::start().await;
     let mut client = proxy.client().await;
     send(&mut client, vec![message("t", "m", "body")]).await;

@@ -1,4 +1,4 @@
-//! A proxy on a free port, with a client.
+//! Starts a proxy on a free port, and sends and receives messages through it.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use tonic::transport::Channel;
 
 pub(crate) type Client = MessagingServiceClient<Channel>;
 
-/// A running proxy; it stops when dropped.
+/// A running proxy. Dropping it stops it.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     pub(crate) admin_address: Option<SocketAddr>,
@@ -42,7 +42,7 @@ impl Proxy {
     pub(crate) async fn in_directory(data: TempDir, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config { listen: "127.0.0.1:0".to_owned(), ..Config::default() };
         config.backend.embedded.data_dir = data.path().to_owned();
-        // Lets tests ask for short leases.
+        // Allows tests to use short leases.
         config.limits.min_invisible = Duration::from_millis(1);
         config.limits.min_polling = Duration::from_millis(1);
         change(&mut config);
@@ -74,13 +74,13 @@ impl Proxy {
         Self::client_at(self.address).await
     }
 
-    /// A client of one of its entries.
+    /// A client of the entry with this address.
     pub(crate) async fn client_at(address: SocketAddr) -> Client {
         let url = format!("http://{address}");
         Client::connect(url).await.expect("a connection").max_decoding_message_size(1 << 27)
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Stops the proxy, and waits until it has ended. Returns its data directory.
     pub(crate) async fn stop(mut self) -> TempDir {
         self.ask_to_stop();
         let Self { running, data, .. } = self;
@@ -134,7 +134,7 @@ pub(crate) fn duration(duration: Duration) -> Option<prost_types::Duration> {
     prost_types::Duration::try_from(duration).ok()
 }
 
-/// A receive of up to 32 messages, leased for a minute, that waits long enough for what is sure to come.
+/// A receive of up to 32 messages, leased for a minute. It waits long enough for messages that the test expects.
 pub(crate) fn receive_request(topic: &str, group: &str) -> pb::ReceiveMessageRequest {
     pb::ReceiveMessageRequest {
         group: resource(group),
@@ -153,7 +153,7 @@ pub(crate) async fn is_empty(client: &mut Client, topic: &str, group: &str) -> b
     receive(client, wanted).await.messages.is_empty()
 }
 
-/// Everything the stream of a receive brought.
+/// The answers in the stream of a receive.
 #[derive(Debug)]
 pub(crate) struct ReceivedStream {
     pub(crate) parts: Vec<&'static str>,
@@ -196,7 +196,7 @@ pub(crate) fn handle(message: &pb::Message) -> String {
     system(message).receipt_handle.clone().expect("a handle")
 }
 
-/// Acknowledges under this topic and group.
+/// Acknowledges deliveries of this topic and group.
 pub(crate) async fn ack(
     client: &mut Client,
     [topic, group]: [&str; 2],

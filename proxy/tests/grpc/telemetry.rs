@@ -1,3 +1,5 @@
+//! Telemetry, Heartbeat and NotifyClientTermination.
+
 use rocketmq_thin_proto::v2 as pb;
 use rocketmq_thin_proto::v2::settings::PubSub;
 use rocketmq_thin_proto::v2::telemetry_command::Command;
@@ -50,7 +52,7 @@ async fn heartbeat(client: &mut Client, group: &str) -> pb::Code {
 }
 
 #[tokio::test]
-async fn settings_come_back_with_the_servers_values() {
+async fn settings_are_returned_with_the_servers_values() {
     let proxy = Proxy::configured(|config| {
         config.groups = vec![toml::from_str("name = 'g'\nfifo = true\nmax_retries = 3").expect("a group")];
     })
@@ -66,7 +68,7 @@ async fn settings_come_back_with_the_servers_values() {
     assert_eq!(subscription.fifo, Some(true));
     assert_eq!(subscription.receive_batch_size, Some(32));
 
-    // The same stream, another role.
+    // The client changes its role on the same stream.
     commands.send(producer("t")).await.expect("sent");
     let answer = answers.message().await.expect("no failure").expect("an answer");
     let Some(Command::Settings(settings)) = answer.command else { panic!("settings") };
@@ -114,7 +116,7 @@ async fn a_client_that_closes_its_side_gets_an_orderly_end() {
 }
 
 #[tokio::test]
-async fn bad_settings_end_the_stream_and_leave_the_good_ones_in_force() {
+async fn invalid_settings_end_the_stream_and_the_previous_ones_stay_in_force() {
     let proxy = Proxy::start().await;
     let mut client = proxy.client().await;
     let (commands, mut answers) = open(&mut client, "client").await;
@@ -127,7 +129,7 @@ async fn bad_settings_end_the_stream_and_leave_the_good_ones_in_force() {
 }
 
 #[tokio::test]
-async fn a_stream_without_a_client_id_is_told_so_and_ended() {
+async fn a_stream_without_a_client_id_ends_with_the_reason() {
     let proxy = Proxy::start().await;
     let mut client = proxy.client().await;
     let requests = tokio_stream::once(producer("t"));
@@ -138,7 +140,7 @@ async fn a_stream_without_a_client_id_is_told_so_and_ended() {
 }
 
 #[tokio::test]
-async fn a_heartbeat_needs_settings_until_the_client_says_good_bye() {
+async fn a_heartbeat_needs_settings_that_are_forgotten_when_the_client_terminates() {
     let proxy = Proxy::start().await;
     let mut client = proxy.client().await;
     assert_eq!(heartbeat(&mut client, "g").await, pb::Code::UnrecognizedClientType);
@@ -154,7 +156,7 @@ async fn a_heartbeat_needs_settings_until_the_client_says_good_bye() {
 }
 
 #[tokio::test]
-async fn a_consumer_of_a_group_that_is_not_there_cannot_start() {
+async fn a_consumer_of_a_missing_group_can_not_start() {
     let proxy = Proxy::configured(|config| config.backend.embedded.auto_create_groups = false).await;
     let mut client = proxy.client().await;
     let (commands, mut answers) = open(&mut client, "client").await;
