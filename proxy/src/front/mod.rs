@@ -3,6 +3,7 @@
 pub mod grpc;
 #[cfg(feature = "http")]
 pub mod http;
+mod json_values;
 pub mod metrics;
 pub mod port;
 pub mod remoting;

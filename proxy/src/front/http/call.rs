@@ -18,8 +18,8 @@ use serde::de::DeserializeOwned;
 use super::problem::Problem;
 use super::{Shared, credentials, origin};
 use crate::context::{Context, WireProtocol};
-use crate::front::grpc;
 use crate::front::port::{Charge, WebPeer};
+use crate::front::{grpc, json_values};
 use crate::processor::is_blank;
 
 const CLIENT_ID: HeaderName = HeaderName::from_static("x-rocketmq-client-id");
@@ -166,27 +166,12 @@ pub(super) fn media_type(content_type: &str) -> String {
 /// Parses JSON. Checks the number of values first, which bounds the size in memory.
 pub(super) fn parse<'a, T: Deserialize<'a>>(json: &'a [u8], shared: &Shared) -> Result<T, Problem> {
     let max = shared.transport.request_fields;
-    if count_values(json) > max {
+    if json_values::count(json) > max {
         let detail = format!("the body has more than {max} values (transport.request_fields)");
         return Err(Problem::http(StatusCode::PAYLOAD_TOO_LARGE, detail));
     }
     serde_json::from_slice(json)
         .map_err(|error| Problem::bad_request(format!("the body is not valid: {error}")))
-}
-
-/// The approximate number of values in a JSON text, at all levels.
-fn count_values(json: &[u8]) -> usize {
-    let (mut count, mut in_text, mut escaped) = (0, false, false);
-    for byte in json {
-        match (in_text, byte) {
-            (true, _) if escaped => escaped = false,
-            (true, b'\\') => escaped = true,
-            (_, b'"') => in_text = !in_text,
-            (false, b',' | b'[' | b'{') => count += 1,
-            _ => {}
-        }
-    }
-    count
 }
 
 /// Reads a body within the limits of size, memory and time.
@@ -227,18 +212,4 @@ async fn read_body(
     }
     info.charge.lock().completed()?;
     Ok(read.freeze())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_are_counted_outside_of_strings() {
-        for (json, expected) in
-            [(r#"{"a": 1, "b": [2, 3]}"#, 4), (r#"{"a": ",[{\",,"}"#, 1), (r#""\\","#, 1), ("", 0)]
-        {
-            assert_eq!(count_values(json.as_bytes()), expected, "{json}");
-        }
-    }
 }

@@ -25,6 +25,10 @@ use crate::remoting::{Command, CommandCodec, FrameError};
 /// How long a peer may take to close a connection after the last answer. Until then, the proxy reads and discards what
 /// the peer sends: closing earlier could destroy answers that the peer has not read yet.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(1);
+/// The number of header fields that a request is not charged for, and what each further field takes in memory, about.
+/// The bytes of its frame are charged in any case, but a field of a few bytes takes many times as much.
+const USUAL_FIELDS: usize = 64;
+const FIELD_BYTES: usize = 128;
 
 /// A connection that is being served.
 pub(super) struct ServedConnection {
@@ -245,6 +249,7 @@ impl RequestReader<'_> {
         self.connection.touch();
         let calls = self.connection.calls();
         let max_calls = usize::try_from(self.transport.streams_per_connection).unwrap_or(usize::MAX);
+        let length = length + FIELD_BYTES * command.fields.len().saturating_sub(USUAL_FIELDS);
         let charge = match incomplete {
             _ if calls.len() >= max_calls => {
                 Err("too many requests of this connection are in flight (transport.streams_per_connection)")
@@ -265,7 +270,8 @@ impl RequestReader<'_> {
             }
         };
         let (shared, session) = (self.shared.clone(), self.session.clone());
-        let request = Request::new(shared, session, command, RequestCharge::new(charge));
+        let held = (RequestCharge::new(charge), self.transport.request_fields);
+        let request = Request::new(shared, session, command, held);
         let closed = self.session.closed().clone();
         calls.spawn(async move {
             closed.run_until_cancelled(dispatch::serve(request)).await;

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::admin_stats::{message_at, queue_key};
 use super::request::{Answered, Refusal, Request, success};
+use crate::front::json_values;
 use crate::processor::is_blank;
 use crate::remoting::{Command, lenient, request, response};
 
@@ -67,15 +68,18 @@ pub(super) async fn positions(request: Request) -> Answered {
     let mut answers = answers.buffer_unordered(MAX_CONCURRENT_QUERIES);
     let mut clients = Vec::new();
     while let Some((client_id, answer)) = answers.next().await {
-        let Some(positions) = answer.ok().and_then(|answer| positions_of(&answer)) else { continue };
+        let Some(positions) = answer.ok().and_then(|answer| positions_of(&answer, request.max_fields)) else {
+            continue;
+        };
         clients.push(format!("{}:{{{}}}", json!(*client_id), positions.join(",")));
     }
     let table = clients.join(",");
     Ok(success().body(format!("{{\"consumerTable\":{{{table}}},\"messageQueueTable\":{{}}}}")))
 }
 
-/// The entries of a table of positions, in the format of tools. `None` if the client's answer can't be read.
-fn positions_of(answer: &Command) -> Option<Vec<String>> {
+/// The entries of a table of positions, in the format of tools. `None` if the client's answer can't be read, or has
+/// more than `max_values` values.
+fn positions_of(answer: &Command, max_values: usize) -> Option<Vec<String>> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Body {
@@ -88,6 +92,9 @@ fn positions_of(answer: &Command) -> Option<Vec<String>> {
         topic: String,
         broker_name: String,
         queue_id: i32,
+    }
+    if json_values::count(&answer.body) > max_values {
+        return None;
     }
     let body: Body = lenient::from_slice(&answer.body).ok()?;
     let entries = body.message_queue_table.into_iter().map(|(queue, position)| {

@@ -13,9 +13,14 @@ use super::request_charge::RequestCharge;
 use super::session::Session;
 use super::status;
 use crate::context::{Context, Credentials, Signed, WireProtocol};
+use crate::front::json_values;
 use crate::layer::{Names, Operation, OperationKind, Right, Size};
 use crate::processor;
 use crate::remoting::{Command, Fields, lenient, response};
+
+/// What a value of a JSON body takes in memory when it is decoded, about: an element of a list is a struct with some
+/// texts.
+const VALUE_BYTES: usize = 128;
 
 /// A request, with its connection and the state of the front end.
 pub(super) struct Request {
@@ -25,6 +30,8 @@ pub(super) struct Request {
     pub(super) command: Command,
     /// The memory that it holds.
     pub(super) charge: RequestCharge,
+    /// The most fields that it may have, in its body, too (`transport.request_fields`).
+    pub(super) max_fields: usize,
     /// The sender's credentials. The signature covers the request as it arrived.
     credentials: Option<Box<Credentials>>,
     /// Whether a command of it was counted. Some requests need several commands.
@@ -73,10 +80,10 @@ impl Request {
         shared: Arc<Shared>,
         session: Arc<Session>,
         command: Command,
-        charge: RequestCharge,
+        (charge, max_fields): (RequestCharge, usize),
     ) -> Self {
         let credentials = credentials(&command);
-        Self { shared, session, command, charge, credentials, counted: AtomicBool::new(false) }
+        Self { shared, session, command, charge, max_fields, credentials, counted: AtomicBool::new(false) }
     }
 
     /// A required field.
@@ -95,6 +102,14 @@ impl Request {
         self.command.number(key).ok_or_else(|| missing(key))
     }
 
+    /// An optional number.
+    ///
+    /// # Errors
+    /// `SYSTEM_ERROR` if it is unreadable, as at Apache's brokers.
+    pub(super) fn optional_number<T: FromStr>(&self, key: &str) -> Result<Option<T>, Refusal> {
+        self.command.text(key).map(|_| self.number(key)).transpose()
+    }
+
     /// An optional boolean field. False if it is absent.
     pub(super) fn flag(&self, key: &str) -> bool {
         self.command.text(key).is_some_and(|text| text.eq_ignore_ascii_case("true"))
@@ -103,8 +118,14 @@ impl Request {
     /// Decodes the body as JSON. Numbers as keys may be without quotes.
     ///
     /// # Errors
-    /// `SYSTEM_ERROR` if it can't be read.
+    /// `SYSTEM_ERROR` if it can't be read or has too many values, `SYSTEM_BUSY` if there is no memory for them.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Refusal> {
+        let (values, max_fields) = (json_values::count(&self.command.body), self.max_fields);
+        if values > max_fields {
+            let text = format!("the body has more than {max_fields} values (transport.request_fields)");
+            return Err(Refusal::new(response::SYSTEM_ERROR, text));
+        }
+        self.charge.grow(values.saturating_mul(VALUE_BYTES))?;
         lenient::from_slice(&self.command.body)
             .map_err(|error| Refusal::new(response::SYSTEM_ERROR, format!("the body is not valid: {error}")))
     }
