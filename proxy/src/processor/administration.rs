@@ -1,13 +1,16 @@
 //! Requests of administrators about stored messages, the progress of groups, and connected clients.
 
+use std::time::Instant;
+
 use tokio::sync::Semaphore;
 
 use super::Processor;
 use super::environment::Environment;
+use super::pull::{QueueName, check_queue, query_offset};
 use crate::error::{Error, ErrorKind};
 use crate::service::{
-    DiskStats, GroupStats, LiteTopicPage, QueueReset, ReadPage, ReadQueue, ResetGroup, ServiceErrorKind,
-    Services, StoreStats, TopicStats,
+    DiskStats, GroupStats, LiteTopicPage, QueueRef, QueueReset, ReadPage, ReadQueue, ResetGroup,
+    ServiceErrorKind, Services, StoreStats, TopicStats, Whence,
 };
 
 /// The most requests that are carried out concurrently, because each may read much. Further ones wait.
@@ -137,6 +140,18 @@ impl Processor {
         let _permit = self.environment.administration.acquire().await;
         read.max = read.max.min(MAX_READ);
         Ok(self.services_of(&read.topic).administration.read(read).await?)
+    }
+
+    /// Returns an offset of a queue.
+    ///
+    /// # Errors
+    /// As [`QueryOffsetCommand`](super::QueryOffsetCommand).
+    pub async fn queue_offset(&self, queue: &QueueName, whence: Whence) -> Result<i64, Error> {
+        check_queue(queue)?;
+        let _permit = self.environment.administration.acquire().await;
+        let deadline = Instant::now() + self.environment.limits.call;
+        let of = QueueRef { topic: &queue.topic, broker: &queue.broker, id: queue.id, deadline };
+        query_offset(self.services_of(&queue.topic), of, whence).await
     }
 
     /// Moves a group to another position in a topic.

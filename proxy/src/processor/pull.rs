@@ -8,7 +8,7 @@ use super::{Expression, filter, group, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::layer::{Names, OperationKind, RequestTrace, Size};
-use crate::service::{Pull, PullOutcome, Pulled, QueueRef, Whence};
+use crate::service::{Pull, PullOutcome, Pulled, QueueRef, Services, Whence};
 
 /// A queue as a client names it.
 #[derive(Clone, Debug)]
@@ -199,17 +199,24 @@ impl Command for QueryOffsetCommand {
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<i64, Error> {
-        let queue = &self.queue;
-        check_queue(queue)?;
-        let whence = match self.whence {
-            // For a time in the future, the offset is always that after the last message.
-            Whence::Time(time) if time > SystemTime::now() => Whence::End,
-            other => other,
-        };
-        let offsets = &environment.services(context, &queue.topic).offsets;
-        let offset = offsets.offset(queue_of(environment, context, queue), whence).await;
-        offset.map_err(|error| Error::on_topic(error, &queue.topic))
+        check_queue(&self.queue)?;
+        let services = environment.services(context, &self.queue.topic);
+        query_offset(services, queue_of(environment, context, &self.queue), self.whence).await
     }
+}
+
+pub(super) async fn query_offset(
+    services: &Services,
+    queue: QueueRef<'_>,
+    whence: Whence,
+) -> Result<i64, Error> {
+    let whence = match whence {
+        // For a time in the future, the offset is always that after the last message.
+        Whence::Time(time) if time > SystemTime::now() => Whence::End,
+        other => other,
+    };
+    let offset = services.offsets.offset(queue, whence).await;
+    offset.map_err(|error| Error::on_topic(error, queue.topic))
 }
 
 fn queue_of<'a>(environment: &Environment, context: &Context, queue: &'a QueueName) -> QueueRef<'a> {

@@ -159,6 +159,41 @@ async fn a_reset_moves_consumers_that_read_by_offset() {
 }
 
 #[tokio::test]
+async fn a_reset_of_one_queue_leaves_the_others() {
+    let proxy = Proxy::configured(|config| {
+        config.remoting.enabled = true;
+        config.remoting.pull_by_offset = vec!["g".to_owned()];
+        config.backend.embedded.default_queues = 2;
+    })
+    .await;
+    let mut client = Classic::consumer(&proxy, "client", PULL).await;
+    for queue in [0, 1] {
+        assert_eq!(client.call(send("t", queue, &[], "a")).await.code, response::SUCCESS);
+        let commit = PULL.about(request::UPDATE_CONSUMER_OFFSET).field("queueId", queue);
+        assert_eq!(client.call(commit.field("commitOffset", 1)).await.code, response::SUCCESS);
+    }
+    let reset = |queue: &str, offset: &str| {
+        Command::request(request::INVOKE_BROKER_TO_RESET_OFFSET)
+            .field("topic", "t")
+            .field("group", "g")
+            .field("timestamp", 0)
+            .field("isForce", true)
+            .field("queueId", queue)
+            .field("offset", offset)
+    };
+    for (queue, offset) in [("x1", "-1"), ("1", "x"), ("", "0")] {
+        assert_eq!(client.call(reset(queue, offset)).await.code, response::SYSTEM_ERROR, "{queue} {offset}");
+    }
+    let answer = client.call(reset("1", "-1")).await;
+    assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
+    assert_eq!(answer.body, r#"{"offsetTable":{{"brokerName":"broker-a","queueId":1,"topic":"t"}:0}}"#);
+    for (queue, offset) in [(0, 1), (1, 0)] {
+        let query = PULL.about(request::QUERY_CONSUMER_OFFSET).field("queueId", queue);
+        assert_eq!(client.call(query).await.number("offset"), Some(offset));
+    }
+}
+
+#[tokio::test]
 async fn a_group_that_consumes_in_order_needs_no_locks() {
     let proxy = Proxy::configured(|config| {
         config.remoting.enabled = true;

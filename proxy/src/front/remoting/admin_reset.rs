@@ -3,10 +3,11 @@
 use std::fmt::Write;
 
 use super::admin_stats::queue_key;
-use super::consume;
+use super::consume::{self, GroupTopic};
 use super::request::{Answered, Refusal, Request, success};
+use crate::processor::QueueName;
 use crate::remoting::{Command, request};
-use crate::service::{ResetGroup, ResetTarget, time};
+use crate::service::{ResetGroup, ResetTarget, Whence, time};
 
 /// Values of `timestamp` that mean the beginning and the end of a queue.
 const EARLIEST: i64 = 0;
@@ -15,34 +16,55 @@ const LATEST: i64 = -1;
 /// INVOKE_BROKER_TO_RESET_OFFSET: moves a group to another position in a topic. Answers with the new offsets.
 pub(super) async fn reset(request: Request) -> Answered {
     let (topic, group) = (request.text("topic")?.to_owned(), request.text("group")?.to_owned());
-    let queue: i32 = request.command.number("queueId").unwrap_or(-1);
-    let offset: Option<i64> = request.command.number("offset");
+    // As at Apache's brokers, -1 stands for an absent number, and an offset without a queue is ignored.
+    let queue: Option<i32> = request.optional_number("queueId")?.filter(|queue| *queue >= 0);
+    let offset: Option<i64> = request.optional_number("offset")?.filter(|offset| *offset != -1);
     let target = match (queue, offset) {
-        (queue, Some(offset)) if queue >= 0 => {
+        (Some(queue), Some(offset)) => {
             ResetTarget::Offset { broker: request.broker().map(str::to_owned), queue, offset }
         }
-        _ => match request.number("timestamp")? {
-            EARLIEST => ResetTarget::Earliest,
-            LATEST => ResetTarget::Latest,
-            at => ResetTarget::Time(time(at)),
+        (Some(queue), None) => queue_by_time(&request, &topic, queue).await?,
+        (None, _) => match whence(&request)? {
+            Whence::Beginning => ResetTarget::Earliest,
+            Whence::End => ResetTarget::Latest,
+            Whence::Time(at) => ResetTarget::Time(at),
         },
     };
-    let reset = ResetGroup { group: group.clone(), topic: topic.clone(), target };
+    let at = GroupTopic { group, topic };
+    let reset = ResetGroup { group: at.group.clone(), topic: at.topic.clone(), target };
     let queues = request.shared.processor.reset_group(reset).await.map_err(Refusal::from)?;
     let mut table = String::new();
     for queue in &queues {
         let separator = if table.is_empty() { "" } else { "," };
-        let key = queue_key(&topic, &queue.broker, queue.queue);
+        let key = queue_key(&at.topic, &queue.broker, queue.queue);
         let _ = write!(table, "{separator}{key}:{}", queue.offset);
     }
     let body = format!("{{\"offsetTable\":{{{table}}}}}");
-    notify_readers(&request, (&group, &topic), &body);
+    notify_readers(&request, &at, &body);
     Ok(success().body(body))
+}
+
+/// Where `timestamp` is in a queue.
+fn whence(request: &Request) -> Result<Whence, Refusal> {
+    Ok(match request.number("timestamp")? {
+        EARLIEST => Whence::Beginning,
+        LATEST => Whence::End,
+        at => Whence::Time(time(at)),
+    })
+}
+
+/// One queue, at `timestamp`.
+async fn queue_by_time(request: &Request, topic: &str, id: i32) -> Result<ResetTarget, Refusal> {
+    let whence = whence(request)?;
+    let broker = consume::broker_of(request, topic).await?;
+    let queue = QueueName { topic: topic.to_owned(), broker, id };
+    let offset = request.shared.processor.queue_offset(&queue, whence).await?;
+    Ok(ResetTarget::Offset { broker: Some(queue.broker), queue: id, offset })
 }
 
 /// Sends the new offsets to the members of the group that read by offset. Otherwise they would overwrite them with
 /// their own.
-fn notify_readers(request: &Request, (group, topic): (&str, &str), offsets: &str) {
+fn notify_readers(request: &Request, GroupTopic { group, topic }: &GroupTopic, offsets: &str) {
     for member in request.shared.members.of(group) {
         let subscribes = member.consumer.subscriptions.contains_key(topic);
         if subscribes && !consume::pull_is_pop(&request.shared, &member.session, group) {

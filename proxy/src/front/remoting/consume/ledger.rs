@@ -37,9 +37,9 @@ const ABANDONED_AFTER: Duration = Duration::from_secs(40);
 
 /// A group and a topic from which it consumes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct GroupTopic {
-    pub(super) group: String,
-    pub(super) topic: String,
+pub(in super::super) struct GroupTopic {
+    pub(in super::super) group: String,
+    pub(in super::super) topic: String,
 }
 
 /// A queue, as the client names it. The broker is empty for older clients.

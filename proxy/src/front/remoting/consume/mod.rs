@@ -38,6 +38,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 pub(super) use assignment::{RequestModes, set_request_mode};
+pub(super) use ledger::GroupTopic;
+pub(super) use offsets::broker_of;
 
 use super::heartbeat::{ConsumeType, MessageModel};
 use super::request::{Answered, Request};

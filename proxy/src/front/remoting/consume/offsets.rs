@@ -104,7 +104,7 @@ async fn stored_offset(request: &Request, group: &str, queue: &QueueName) -> Res
 }
 
 /// The broker of a queue. Older clients don't name it, so their topics must be on a single broker.
-pub(super) async fn broker_of(request: &Request, topic: &str) -> Result<String, Refusal> {
+pub(in super::super) async fn broker_of(request: &Request, topic: &str) -> Result<String, Refusal> {
     if let Some(named) = request.broker() {
         return Ok(named.to_owned());
     }
