@@ -195,6 +195,11 @@ impl Processor {
         receive::give_back(&self.environment, undelivered).await;
     }
 
+    /// Stops renewing the lease of a delivery that nobody will settle: it expires.
+    pub async fn stop_renewing(&self, handle: &str) {
+        self.environment.leases.take(handle).await.settled();
+    }
+
     /// Records the end of a client's telemetry stream. The client's session continues, because the client may open another
     /// stream, to this or another proxy. The session ends by a [`TerminateCommand`], or expires.
     pub fn stream_ended(&self, context: &Context, stream: &PushStream) {

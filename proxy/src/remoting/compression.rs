@@ -2,23 +2,130 @@
 
 use std::io::Read;
 
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+
 use super::message::flags;
 
 /// The most bytes that decompressing uses in addition to its result.
 pub const WORKING_BYTES: usize = 8 << 20;
+/// How many bytes [`Inflating::step`] decompresses, about.
+const STEP: usize = 64 << 10;
+
+/// A body that is decompressed step by step, so that an async task can yield in between.
+pub struct Inflating<'a> {
+    decoder: Decoder<'a>,
+    limit: usize,
+    inflated: Vec<u8>,
+}
+
+enum Decoder<'a> {
+    Stream(Box<dyn Read + Send + 'a>),
+    /// Its reader would decode a whole window before it returned the first byte.
+    Zstd(Box<FrameDecoder>, &'a [u8]),
+}
+
+/// Why a body is not decompressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InflateError {
+    /// It is not compressed in this way, or needs more memory than [`WORKING_BYTES`].
+    Malformed,
+    /// It is longer than the limit.
+    TooLong,
+}
+
+impl<'a> Inflating<'a> {
+    /// Begins with a body that is compressed as the flags of its message say. It may have `limit` bytes when it is
+    /// decompressed.
+    ///
+    /// # Errors
+    /// `Malformed`.
+    pub fn new(system_flags: i32, body: &'a [u8], limit: usize) -> Result<Self, InflateError> {
+        let decoder = match system_flags >> flags::COMPRESSION_SHIFT & 0x7 {
+            1 => Decoder::Stream(Box::new(lz4_flex::frame::FrameDecoder::new(body))),
+            2 => {
+                let small = zstd_window(body).filter(|window| *window <= WORKING_BYTES as u64);
+                small.ok_or(InflateError::Malformed)?;
+                let (mut decoder, mut source) = (FrameDecoder::new(), body);
+                decoder.init(&mut source).map_err(|_| InflateError::Malformed)?;
+                Decoder::Zstd(Box::new(decoder), source)
+            }
+            _ => Decoder::Stream(Box::new(flate2::read::ZlibDecoder::new(body))),
+        };
+        Ok(Self { decoder, limit, inflated: Vec::new() })
+    }
+
+    /// Begins with a body that a client of `apache.rocketmq.v2` compressed. It may have `limit` bytes when it is
+    /// decompressed.
+    #[must_use]
+    pub fn gzip(body: &'a [u8], limit: usize) -> Self {
+        let decoder = Decoder::Stream(Box::new(flate2::read::GzDecoder::new(body)));
+        Self { decoder, limit, inflated: Vec::new() }
+    }
+
+    /// Decompresses the next bytes, about 64 KiB. Returns the body once it is complete.
+    ///
+    /// # Errors
+    /// [`InflateError`].
+    pub fn step(&mut self) -> Result<Option<Vec<u8>>, InflateError> {
+        let malformed = |_| InflateError::Malformed;
+        let room = self.reserve();
+        let finished = match &mut self.decoder {
+            Decoder::Stream(reader) => {
+                reader.take(room as u64).read_to_end(&mut self.inflated).map_err(malformed)? < room
+            }
+            Decoder::Zstd(decoder, source) => {
+                if decoder.can_collect() == 0 && !decoder.is_finished() {
+                    let block = BlockDecodingStrategy::UptoBlocks(1);
+                    decoder.decode_blocks(&mut *source, block).map_err(|_| InflateError::Malformed)?;
+                }
+                decoder.by_ref().take(room as u64).read_to_end(&mut self.inflated).map_err(malformed)?;
+                decoder.is_finished() && decoder.can_collect() == 0
+            }
+        };
+        if self.inflated.len() > self.limit {
+            return Err(InflateError::TooLong);
+        }
+        Ok(finished.then(|| std::mem::take(&mut self.inflated)))
+    }
+
+    /// How many bytes the body takes during the next step, at most one more than its limit.
+    #[must_use]
+    pub fn next_capacity(&self) -> usize {
+        let length = self.inflated.len();
+        match self.inflated.capacity() > length {
+            true => self.inflated.capacity(),
+            false => (2 * length).max(STEP).min(self.limit.saturating_add(1)),
+        }
+    }
+
+    /// Makes room for the next step. Returns how many bytes it may decompress.
+    fn reserve(&mut self) -> usize {
+        let (length, capacity) = (self.inflated.len(), self.next_capacity());
+        self.inflated.reserve_exact(capacity - length);
+        (capacity - length).min(STEP)
+    }
+}
 
 /// Decompresses a body with the method in its message's flags. `None` if the body is malformed, becomes longer than `limit`
 /// bytes, or needs more than [`WORKING_BYTES`] to decompress.
 #[must_use]
 pub fn inflate(system_flags: i32, body: &[u8], limit: u64) -> Option<Vec<u8>> {
-    match system_flags >> flags::COMPRESSION_SHIFT & 0x7 {
-        1 => read(lz4_flex::frame::FrameDecoder::new(body), limit),
-        2 => {
-            zstd_window(body).filter(|window| *window <= WORKING_BYTES as u64)?;
-            ruzstd::decoding::StreamingDecoder::new(body).ok().and_then(|decoder| read(decoder, limit))
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut inflating = Inflating::new(system_flags, body, limit).ok()?;
+    loop {
+        if let Some(inflated) = inflating.step().ok()? {
+            return Some(inflated);
         }
-        _ => read(flate2::read::ZlibDecoder::new(body), limit),
     }
+}
+
+/// Whether a body begins as zlib data does (RFC 1950, 2.2), which is what clients expect of a compressed body by
+/// default.
+#[must_use]
+pub fn is_zlib(body: &[u8]) -> bool {
+    const DEFLATE: u8 = 8;
+    body.first_chunk::<2>()
+        .is_some_and(|header| header[0] & 0xF == DEFLATE && u16::from_be_bytes(*header).is_multiple_of(31))
 }
 
 /// The window size in the header of a zstd frame (RFC 8878, 3.1.1.1). A decoder keeps this many bytes, and decodes them
@@ -48,21 +155,10 @@ fn zstd_window(frame: &[u8]) -> Option<u64> {
     }
 }
 
-/// Decompresses a gzip body, as clients of `apache.rocketmq.v2` send them. `None` if the body is malformed, or becomes longer
-/// than `limit` bytes.
-#[must_use]
-pub fn gunzip(body: &[u8], limit: u64) -> Option<Vec<u8>> {
-    read(flate2::read::GzDecoder::new(body), limit)
-}
-
-fn read(reader: impl Read, limit: u64) -> Option<Vec<u8>> {
-    let mut inflated = Vec::new();
-    let length = reader.take(limit + 1).read_to_end(&mut inflated).ok()?;
-    (length as u64 <= limit).then_some(inflated)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[test]
@@ -81,5 +177,46 @@ mod tests {
         assert_eq!(inflate(zstd, &repeated, 1 << 20).map(|body| body.len()), Some(128 << 10));
         let wide = [&MAGIC[..], &[0x00, 16 << 3], &[0x03, 0x00, 0x10], b"x"].concat();
         assert_eq!(inflate(zstd, &wide, 1 << 20), None);
+    }
+
+    /// Ten blocks of 128 KiB, in a window of 1 MiB.
+    fn zstd() -> Vec<u8> {
+        let block = |last: u8| [0x02 | last, 0x00, 0x10, b'x'];
+        let blocks = (1..=10).flat_map(|number| block(u8::from(number == 10)));
+        [0x28, 0xB5, 0x2F, 0xFD, 0x00, 10 << 3].into_iter().chain(blocks).collect()
+    }
+
+    #[test]
+    fn a_body_is_decompressed_in_small_steps_up_to_its_limit() {
+        let plain = vec![b'x'; 10 * (128 << 10)];
+        let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        zlib.write_all(&plain).expect("memory");
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&plain).expect("memory");
+        let (zlib, gzip, zstd) = (zlib.finish().expect("memory"), gzip.finish().expect("memory"), zstd());
+        check_steps(&plain, |limit| Inflating::new(0, &zlib, limit).expect("zlib"));
+        check_steps(&plain, |limit| Inflating::gzip(&gzip, limit));
+        let flags = 2 << flags::COMPRESSION_SHIFT;
+        check_steps(&plain, |limit| Inflating::new(flags, &zstd, limit).expect("zstd"));
+        assert_eq!(Inflating::gzip(b"junk", 9).step(), Err(InflateError::Malformed));
+        assert!(is_zlib(&zlib) && !is_zlib(&gzip) && !is_zlib(&zstd) && !is_zlib(b"junk"));
+    }
+
+    fn check_steps<'a>(plain: &[u8], begin: impl Fn(usize) -> Inflating<'a>) {
+        let mut inflating = begin(plain.len());
+        let mut steps = 0;
+        let inflated = loop {
+            let before = inflating.inflated.len();
+            match inflating.step().expect("a body") {
+                Some(inflated) => break inflated,
+                None => assert!(inflating.inflated.len() - before <= STEP),
+            }
+            steps += 1;
+        };
+        assert!(inflated == plain && steps >= 19, "{steps} steps");
+        let mut inflating = begin(plain.len() - 1);
+        let failed = std::iter::repeat_with(|| inflating.step()).find_map(Result::err);
+        assert_eq!(failed, Some(InflateError::TooLong));
+        assert!(inflating.inflated.capacity() <= plain.len());
     }
 }

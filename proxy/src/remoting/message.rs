@@ -222,25 +222,22 @@ pub struct BatchEntry {
     pub body: Bytes,
 }
 
-/// Decodes the body of SEND_BATCH_MESSAGE.
-///
-/// # Errors
-/// An entry is unreadable.
-pub fn read_batch(mut batch: Bytes) -> Result<Vec<BatchEntry>, RecordError> {
-    let mut entries = Vec::new();
-    while !batch.is_empty() {
-        let mut entry = next_record(&mut batch)?;
-        entry.try_get_u32()?; // size
-        entry.try_get_u32()?; // magic
-        entry.try_get_u32()?; // checksum
-        let flag = entry.try_get_i32()?;
-        let body_length = entry.try_get_i32()?;
-        let body = take(&mut entry, body_length)?;
-        let properties_length = entry.try_get_u16()?;
-        let properties = text(take(&mut entry, properties_length.into())?);
-        entries.push(BatchEntry { flag, properties, body });
-    }
-    Ok(entries)
+/// Decodes the entries in the body of SEND_BATCH_MESSAGE. An entry may have only a few bytes, so the caller bounds
+/// their number.
+pub fn read_batch(mut batch: Bytes) -> impl Iterator<Item = Result<BatchEntry, RecordError>> {
+    std::iter::from_fn(move || (!batch.is_empty()).then(|| next_record(&mut batch).and_then(batch_entry)))
+}
+
+fn batch_entry(mut entry: Bytes) -> Result<BatchEntry, RecordError> {
+    entry.try_get_u32()?; // size
+    entry.try_get_u32()?; // magic
+    entry.try_get_u32()?; // checksum
+    let flag = entry.try_get_i32()?;
+    let body_length = entry.try_get_i32()?;
+    let body = take(&mut entry, body_length)?;
+    let properties_length = entry.try_get_u16()?;
+    let properties = text(take(&mut entry, properties_length.into())?);
+    Ok(BatchEntry { flag, properties, body })
 }
 
 /// Appends a message to the body of SEND_BATCH_MESSAGE. Its `properties` must not have more than 32,767 bytes.

@@ -19,6 +19,12 @@ pub fn encode<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String
     text
 }
 
+/// At most how many pairs a text has.
+#[must_use]
+pub fn count(text: &str) -> usize {
+    text.matches(END_OF_PAIR).count() + 1
+}
+
 /// Decodes properties. Skips malformed parts.
 pub fn decode(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.split(END_OF_PAIR)

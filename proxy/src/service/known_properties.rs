@@ -37,6 +37,7 @@ impl KnownProperties {
             names::TAGS => self.tag = text(),
             names::KEYS => self.keys = value.split(' ').map(str::to_owned).collect(),
             names::SHARDING_KEY => self.group = text(),
+            // Unreadable numbers count as absent, as at Apache's brokers.
             names::PRIORITY => self.priority = value.parse().ok(),
             names::LITE_TOPIC => self.lite_topic = text(),
             names::TRANSACTION_PREPARED => self.half = value.eq_ignore_ascii_case("true"),

@@ -7,6 +7,8 @@ mod check_config;
 mod classic;
 mod classic_broker;
 mod classic_consumer;
+mod classic_disk_full;
+mod classic_hostile;
 mod classic_queue;
 mod classic_replies;
 mod classic_retry;

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use bytes::{Bytes, BytesMut};
 use serde_json::json;
 
+use super::answer_bodies::{AnswerBodies, Fit};
 use super::log_position::{self, LogPosition};
 use super::message::{self, StoreLocation};
 use super::request::{Answered, Refusal, Request, success};
@@ -109,11 +110,14 @@ pub(super) async fn message_at(request: &Request, at: i64) -> Result<Bytes, Refu
     for range in &route.queues {
         let read = ReadQueue { max: 1, ..read_from(&topic, &range.broker, queue_id, offset) };
         let Ok(page) = request.shared.processor.read(read).await else { continue };
-        let found = page.messages.iter().find(|message| message.delivery.queue_offset == offset);
-        if let Some(ReadMessage { delivery, .. }) = found {
-            let location = StoreLocation::of(delivery, request.session.local(), &range.cluster);
-            return Ok(message::record(delivery, location).encode());
+        let found = page.messages.into_iter().find(|message| message.delivery.queue_offset == offset);
+        let Some(ReadMessage { mut delivery, .. }) = found else { continue };
+        if AnswerBodies::new(&request.charge).add(&mut delivery.message).await? != Fit::Fits {
+            let text = format!("message {} is too long for the remoting protocol", delivery.message.id);
+            return Err(Refusal::new(response::SYSTEM_ERROR, text));
         }
+        let location = StoreLocation::of(&delivery, request.session.local(), &range.cluster);
+        return Ok(message::record(&delivery, location).encode());
     }
     Err(not_found())
 }
@@ -130,7 +134,8 @@ pub(super) async fn query(request: Request) -> Answered {
     let route = request.run(BrokersCommand { topic: topic.clone() }).await?;
     let mut found = BytesMut::new();
     let (mut number, max) = (0, max.min(MAX_FOUND));
-    for range in &route.queues {
+    let mut bodies = AnswerBodies::new(&request.charge);
+    'search: for range in &route.queues {
         for queue_id in 0..range.read_queues {
             let mut read = ReadQueue {
                 from: Some(time(begin)),
@@ -140,12 +145,20 @@ pub(super) async fn query(request: Request) -> Answered {
             };
             for _ in 0..MAX_PAGES {
                 let page = request.shared.processor.read(read.clone()).await.map_err(Refusal::from)?;
-                for ReadMessage { delivery, .. } in page.messages.iter().take(max - number) {
-                    let location = StoreLocation::of(delivery, request.session.local(), &range.cluster);
-                    found.extend_from_slice(&message::record(delivery, location).encode());
+                for ReadMessage { mut delivery, .. } in page.messages {
+                    if number >= max {
+                        break 'search;
+                    }
+                    match bodies.add(&mut delivery.message).await? {
+                        Fit::Fits => {}
+                        Fit::Later => break 'search,
+                        Fit::Never => continue,
+                    }
+                    let location = StoreLocation::of(&delivery, request.session.local(), &range.cluster);
+                    found.extend_from_slice(&message::record(&delivery, location).encode());
                     number += 1;
                 }
-                if page.finished || number >= max {
+                if page.finished {
                     break;
                 }
                 read.offset = page.next_offset;

@@ -91,7 +91,7 @@ impl ServedConnection {
         let Self { shared, session, connection, budget, queue, pushed } = self;
         let (mut read, write) = tokio::io::split(stream);
         let mut writing = std::pin::pin!(queue.write_to(write, transport.answer_timeout));
-        let mut pushing = std::pin::pin!(pushes::forward(&session, pushed));
+        let mut pushing = std::pin::pin!(pushes::forward(&session, &budget, pushed));
         let requests = RequestReader {
             shared: &shared,
             session: &session,

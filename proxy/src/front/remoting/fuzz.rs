@@ -7,7 +7,7 @@ use super::frames;
 use super::heartbeat::{Consumer, Heartbeat};
 use super::message::{self, Header};
 use crate::remoting::message::{BatchEntry, read_batch};
-use crate::remoting::{Command, CommandCodec, lenient};
+use crate::remoting::{Command, CommandCodec, compression, lenient};
 
 /// Decodes bytes as the frames of a connection, and each body both as a heartbeat and as a send.
 pub fn decode_frames(bytes: &[u8]) {
@@ -30,7 +30,7 @@ fn heartbeat(body: &[u8]) {
 }
 
 fn send(command: &Command) {
-    const MAX_BODY: usize = 1 << 20;
+    const MAX_BODY: u64 = 1 << 20;
     let header = Header {
         topic: command.text("b").unwrap_or_default().to_owned(),
         producer_group: command.text("a").unwrap_or_default().to_owned(),
@@ -40,9 +40,15 @@ fn send(command: &Command) {
         flag: 0,
         sent_back: None,
     };
-    let draft = |properties: &str, body: Bytes| drop(message::draft(&header, properties, body, MAX_BODY));
+    let draft = |properties: &str, body: Bytes| {
+        let body = match header.is_compressed() {
+            true => compression::inflate(header.system_flags, &body, MAX_BODY).unwrap_or_default().into(),
+            false => body,
+        };
+        drop(message::draft(&header, properties, body));
+    };
     draft(command.text("i").unwrap_or_default(), command.body.clone());
-    for BatchEntry { properties, body, .. } in read_batch(command.body.clone()).unwrap_or_default() {
+    for BatchEntry { properties, body, .. } in read_batch(command.body.clone()).map_while(Result::ok) {
         draft(&properties, body);
     }
 }

@@ -1,9 +1,11 @@
 //! Converts between the messages of classic clients and the processor's messages.
 
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use thiserror::Error;
 
 use super::log_position;
 use crate::processor::{Draft, PropertyRules, TopicName};
@@ -37,26 +39,31 @@ impl Header {
     }
 }
 
-/// The error if a body can't be decompressed, or is longer than allowed.
-#[derive(Debug)]
-pub(super) struct UnreadableBody;
+/// What a draft and each of its properties take in memory besides their texts and the body, about.
+const DRAFT_BYTES: usize = 1 << 10;
+const PROPERTY_BYTES: usize = 128;
 
-/// Converts a message that a producer sent. Its body is decompressed, so that consumers of all protocols can read it.
+/// The error if a property that delays the message is not a number. Apache's brokers refuse the message, too.
+#[derive(Debug, Error)]
+#[error("the property {key} is not a number: {value:.100}")]
+pub(super) struct UnreadableDelay {
+    key: &'static str,
+    value: String,
+}
+
+/// Approximately how many bytes a draft takes in memory, without its body.
+pub(super) fn draft_bytes(header: &Header, properties: &str) -> usize {
+    let broker = header.queue.as_ref().and_then(|queue| queue.broker.as_ref()).map_or(0, String::len);
+    let texts = header.topic.len() + header.producer_group.len() + broker + properties.len();
+    DRAFT_BYTES + texts + PROPERTY_BYTES * properties::count(properties)
+}
+
+/// Converts a message that a producer sent. The body must be decompressed, so that consumers of all protocols can
+/// read it.
 ///
 /// # Errors
-/// [`UnreadableBody`], also if the body has more than `max_body` bytes.
-pub(super) fn draft(
-    header: &Header,
-    properties: &str,
-    body: Bytes,
-    max_body: usize,
-) -> Result<Draft, UnreadableBody> {
-    let body = match header.is_compressed() {
-        false => body,
-        true => {
-            compression::inflate(header.system_flags, &body, max_body as u64).ok_or(UnreadableBody)?.into()
-        }
-    };
+/// [`UnreadableDelay`].
+pub(super) fn draft(header: &Header, properties: &str, body: Bytes) -> Result<Draft, UnreadableDelay> {
     let mut draft = Draft {
         topic: TopicName { namespace: String::new(), name: header.topic.clone() },
         property_rules: PropertyRules::Broker,
@@ -70,16 +77,14 @@ pub(super) fn draft(
     };
     let now = millis(SystemTime::now());
     let mut known = KnownProperties::default();
-    let mut level = None;
+    let mut delays = Delays::default();
     for (key, value) in properties::decode(properties) {
-        let after =
-            |unit: i64| value.parse().ok().map(|delay: i64| now.saturating_add(delay.saturating_mul(unit)));
         match key {
             _ if known.take(key, value) => {}
-            names::DELAY_LEVEL => level = Some(value),
-            names::TIMER_DELIVER_MS => draft.deliver_at_ms = value.parse().ok(),
-            names::TIMER_DELAY_SEC => draft.deliver_at_ms = after(1000),
-            names::TIMER_DELAY_MS => draft.deliver_at_ms = after(1),
+            names::DELAY_LEVEL => delays.level = Some(value),
+            names::TIMER_DELAY_SEC => delays.seconds = Some(value),
+            names::TIMER_DELAY_MS => delays.millis = Some(value),
+            names::TIMER_DELIVER_MS => delays.deliver_at = Some(value),
             // Only brokers set these.
             names::POP_CHECK_POINT | names::BORN_HOST | names::BORN_TIMESTAMP => {}
             _ if names::is_reserved(key) => draft.system_properties.push((key.to_owned(), value.to_owned())),
@@ -98,25 +103,56 @@ pub(super) fn draft(
         trace_context: known.trace_context,
         ..draft
     };
-    let delay = level.and_then(|level| Some((level, delay_level::duration(level.parse().ok()?)?)));
-    if let Some((level, delay)) = delay {
-        if !draft.transaction {
-            // Consumers read the level.
-            draft.system_properties.push((names::DELAY_LEVEL.to_owned(), level.to_owned()));
-        }
-        draft.deliver_at_ms = Some(now.saturating_add(delay.as_millis().try_into().unwrap_or(i64::MAX)));
-    }
     if draft.transaction {
         // Brokers, too, ignore the delay of a half message.
-        draft.deliver_at_ms = None;
         if !draft.system_properties.iter().any(|(key, _)| key == names::PRODUCER_GROUP) {
             draft.system_properties.push((names::PRODUCER_GROUP.to_owned(), header.producer_group.clone()));
         }
+    } else {
+        let (level, deliver_at_ms) = delays.read(now)?;
+        draft.deliver_at_ms = deliver_at_ms;
+        // Consumers read the level.
+        draft.system_properties.extend(level.map(|level| (names::DELAY_LEVEL.to_owned(), level.to_owned())));
     }
     if draft.id.is_empty() {
         draft.id = new_id();
     }
     Ok(draft)
+}
+
+/// The properties that delay a message, as the sender wrote them.
+#[derive(Default)]
+struct Delays<'a> {
+    level: Option<&'a str>,
+    seconds: Option<&'a str>,
+    millis: Option<&'a str>,
+    deliver_at: Option<&'a str>,
+}
+
+impl<'a> Delays<'a> {
+    /// Returns the level, if it delays the message, and when to deliver the message, in milliseconds since 1970. Of
+    /// several properties, one counts, in the order of Apache's brokers.
+    fn read(self, now: i64) -> Result<(Option<&'a str>, Option<i64>), UnreadableDelay> {
+        let after = |delay: i64| Some(now.saturating_add(delay));
+        if let Some(level) = self.level
+            && let Some(delay) = delay_level::duration(number(names::DELAY_LEVEL, level)?)
+        {
+            return Ok((Some(level), after(delay.as_millis().try_into().unwrap_or(i64::MAX))));
+        }
+        let deliver_at = match self {
+            Self { seconds: Some(seconds), .. } => {
+                after(number::<i64>(names::TIMER_DELAY_SEC, seconds)?.saturating_mul(1000))
+            }
+            Self { millis: Some(millis), .. } => after(number(names::TIMER_DELAY_MS, millis)?),
+            Self { deliver_at: Some(at), .. } => Some(number(names::TIMER_DELIVER_MS, at)?),
+            _ => None,
+        };
+        Ok((None, deliver_at))
+    }
+}
+
+fn number<T: FromStr>(key: &'static str, value: &str) -> Result<T, UnreadableDelay> {
+    value.parse().map_err(|_| UnreadableDelay { key, value: value.to_owned() })
 }
 
 /// A random id for a message without one.
@@ -145,11 +181,10 @@ impl<'a> StoreLocation<'a> {
     }
 }
 
-/// Converts a delivery to the record that a broker would return.
+/// Converts a delivery to the record that a broker would return. The body must be decompressed: see `answer_bodies`.
 pub(super) fn record(delivery: &Delivery, location: StoreLocation<'_>) -> StoredMessage {
     let Delivery { message, .. } = delivery;
     let born_host = message.born_host.parse().unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let (body, compressed) = plain_body(message);
     let v6 = |host: SocketAddr, flag| if host.is_ipv6() { flag } else { 0 };
     StoredMessage {
         topic: delivery.topic.clone(),
@@ -157,7 +192,7 @@ pub(super) fn record(delivery: &Delivery, location: StoreLocation<'_>) -> Stored
         queue_offset: location.queue_offset,
         commit_log_offset: log_position::of(delivery),
         flag: message.flag,
-        system_flags: compressed
+        system_flags: compressed_flag(message)
             | v6(born_host, flags::BORN_HOST_V6)
             | v6(location.store_host, flags::STORE_HOST_V6),
         born_at: message.born_at.map(millis).unwrap_or_default(),
@@ -166,7 +201,7 @@ pub(super) fn record(delivery: &Delivery, location: StoreLocation<'_>) -> Stored
         store_host: location.store_host,
         reconsume_times: delivery.attempt.saturating_sub(1).max(0),
         properties: properties_of(message, location.cluster),
-        body,
+        body: message.body.clone(),
     }
 }
 
@@ -191,17 +226,11 @@ fn properties_of(message: &Message, cluster: &str) -> String {
     properties::encode(sent.chain(known).chain(until).chain(region).chain([(names::CLUSTER, cluster)]))
 }
 
-/// The body without gzip compression, which classic clients can't decompress, and 0. If it can't be decompressed,
-/// returns it unchanged, with the flag of a compressed body.
-fn plain_body(message: &Message) -> (Bytes, i32) {
-    const MAX_BODY: u64 = 16 << 20;
-    match message.body_encoding {
-        BodyEncoding::Identity => (message.body.clone(), 0),
-        BodyEncoding::Gzip => match compression::gunzip(&message.body, MAX_BODY) {
-            Some(body) => (body.into(), 0),
-            None => (message.body.clone(), flags::COMPRESSED),
-        },
-    }
+/// The flag of a compressed body, if it still is compressed, and clients can decompress it. Java clients drop a body
+/// that they can't decompress, and the messages behind it, without an error: they get it without the flag.
+fn compressed_flag(message: &Message) -> i32 {
+    let is_compressed = message.body_encoding == BodyEncoding::Gzip && compression::is_zlib(&message.body);
+    if is_compressed { flags::COMPRESSED } else { 0 }
 }
 
 #[cfg(test)]
@@ -221,7 +250,11 @@ mod tests {
     }
 
     fn drafted(pairs: &[(&str, &str)]) -> Draft {
-        draft(&header(), &properties::encode(pairs.iter().copied()), "b".into(), 100).expect("a body")
+        try_draft(pairs).expect("a draft")
+    }
+
+    fn try_draft(pairs: &[(&str, &str)]) -> Result<Draft, UnreadableDelay> {
+        draft(&header(), &properties::encode(pairs.iter().copied()), "b".into())
     }
 
     #[test]
@@ -253,14 +286,17 @@ mod tests {
     }
 
     #[test]
-    fn a_compressed_body_is_decompressed() {
-        use std::io::Write;
-        let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
-        zlib.write_all(&[7; 50]).expect("memory");
-        let body = Bytes::from(zlib.finish().expect("memory"));
-        let header = Header { system_flags: flags::COMPRESSED, ..header() };
-        assert_eq!(draft(&header, "", body.clone(), 50).expect("a body").body.as_ref(), [7; 50]);
-        assert!(draft(&header, "", body, 49).is_err());
-        assert!(draft(&header, "", "junk".into(), 100).is_err());
+    fn a_delay_that_is_not_a_number_is_refused_unless_another_one_counts() {
+        for key in ["DELAY", "TIMER_DELAY_SEC", "TIMER_DELAY_MS", "TIMER_DELIVER_MS"] {
+            for value in ["x", "1.5", "99999999999999999999"] {
+                let refused = try_draft(&[(key, value)]).expect_err("refused").to_string();
+                assert!(refused.contains(key) && refused.contains(value), "{refused}");
+            }
+        }
+        assert!(drafted(&[("DELAY", "3"), ("TIMER_DELAY_SEC", "x")]).deliver_at_ms.is_some());
+        assert!(drafted(&[("DELAY", "x"), ("TRAN_MSG", "true")]).deliver_at_ms.is_none());
+        // The order of the properties does not matter.
+        let late = drafted(&[("TIMER_DELIVER_MS", "7"), ("TIMER_DELAY_SEC", "900"), ("TIMER_DELAY_MS", "x")]);
+        assert!(late.deliver_at_ms.is_some_and(|at| at > millis(SystemTime::now())));
     }
 }

@@ -1,15 +1,26 @@
 //! Forwards the processor's requests (orphan checks, replies) to the client of a connection.
 
+use std::sync::Arc;
+
+use super::answer_bodies::{AnswerBodies, Fit};
+use super::request::Refusal;
+use super::request_charge::RequestCharge;
 use super::session::Session;
 use super::{reply, transaction};
+use crate::front::port::{Charge, ConnectionBudget};
 use crate::processor::{Push, PushReceiver};
+use crate::service::Message;
 
 /// Forwards the processor's requests to the client, until the connection is closed.
-pub(super) async fn forward(session: &Session, mut pushed: PushReceiver) {
+pub(super) async fn forward(session: &Session, budget: &Arc<ConnectionBudget>, mut pushed: PushReceiver) {
     while let Some(push) = pushed.recv().await {
         match push {
-            Push::RecoverTransaction { delivery, transaction_id } => {
-                session.notify(transaction::check(session, &delivery, &transaction_id));
+            Push::RecoverTransaction { mut delivery, transaction_id } => {
+                match decompress(budget, &mut delivery.message).await {
+                    Ok(Fit::Fits) => session.notify(transaction::check(session, &delivery, &transaction_id)),
+                    // The broker asks again later.
+                    failed => tracing::debug!(peer = %session.peer(), ?failed, "an orphan check is not sent"),
+                }
             }
             Push::Reply(reply) => session.notify(reply::push(session, &reply)),
             // Classic clients can't subscribe to lite topics.
@@ -17,4 +28,9 @@ pub(super) async fn forward(session: &Session, mut pushed: PushReceiver) {
         }
     }
     session.closed().cancelled().await;
+}
+
+async fn decompress(budget: &Arc<ConnectionBudget>, message: &mut Message) -> Result<Fit, Refusal> {
+    let charge = RequestCharge::new(Charge::new(budget)?);
+    AnswerBodies::new(&charge).add(message).await
 }

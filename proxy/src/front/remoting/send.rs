@@ -3,13 +3,16 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use tokio::task::coop::consume_budget;
 
+use super::inflate::inflate;
 use super::message::{self, Header};
 use super::request::{Answered, Refusal, Request, success};
 use super::{log_position, reply, status, transaction};
 use crate::processor::{Draft, RecallCommand, SendCommand, Stored};
+use crate::remoting::compression::{Inflating, WORKING_BYTES};
 use crate::remoting::message::{BatchEntry, message_id, read_batch};
-use crate::remoting::{Command, compression, request, response};
+use crate::remoting::{Command, request, response};
 use crate::service::names::RETRY_PREFIX;
 use crate::service::names::properties as names;
 use crate::service::{ChosenQueue, SentBack};
@@ -38,9 +41,9 @@ pub(super) async fn send(mut request: Request) -> Answered {
     }
     let body = std::mem::take(&mut request.command.body);
     let messages = if is_batch {
-        batch(&request, &header, body)?
+        batch(&request, header.clone(), body).await?
     } else {
-        vec![draft(&request, &header, properties(&request), body)?]
+        vec![draft(&request, &header, properties(&request), body).await?]
     };
     let stored = request.run(SendCommand { messages, types_unknown: true }).await?;
     let stored = stored.into_iter().collect::<Result<Vec<_>, _>>().map_err(Refusal::from)?;
@@ -68,19 +71,19 @@ pub(super) fn header(request: &Request) -> Result<Header, Refusal> {
     let queue_id: i32 = request.number(name(field::QUEUE_ID))?;
     let broker = request.broker().map(str::to_owned);
     let topic = request.text(name(field::TOPIC))?;
-    let sent_back = || SentBack {
-        deliveries: request.command.number(name(field::RECONSUMED)).unwrap_or_default(),
-        max_retries: request.command.number(name(field::MAX_RECONSUMED)),
+    let sent_back = SentBack {
+        deliveries: request.optional_number(name(field::RECONSUMED))?.unwrap_or_default(),
+        max_retries: request.optional_number(name(field::MAX_RECONSUMED))?,
     };
     Ok(Header {
         topic: topic.to_owned(),
         producer_group: request.text(name(field::PRODUCER_GROUP))?.to_owned(),
-        system_flags: request.command.number(name(field::FLAGS)).unwrap_or_default(),
+        system_flags: request.number(name(field::FLAGS))?,
         born_at: request.number(name(field::BORN_AT))?,
         // A negative queue id leaves the choice to the broker.
         queue: (queue_id >= 0).then_some(ChosenQueue { broker, id: queue_id }),
-        flag: request.command.number(name(field::FLAG)).unwrap_or_default(),
-        sent_back: topic.starts_with(RETRY_PREFIX).then(sent_back),
+        flag: request.optional_number(name(field::FLAG))?.unwrap_or_default(),
+        sent_back: topic.starts_with(RETRY_PREFIX).then_some(sent_back),
     })
 }
 
@@ -95,26 +98,44 @@ pub(super) fn reply_answer(command: Command, local: SocketAddr) -> Command {
     command.field(names::REGION, names::DEFAULT_REGION).field(names::TRACE_ON, true)
 }
 
-fn batch(request: &Request, header: &Header, body: Bytes) -> Result<Vec<Draft>, Refusal> {
-    let entries =
-        read_batch(body).map_err(|error| Refusal::new(response::MESSAGE_ILLEGAL, error.to_string()))?;
-    let drafts = entries.into_iter();
-    let draft = |BatchEntry { flag, properties, body }| {
-        draft(request, &Header { flag, ..header.clone() }, &properties, body)
-    };
-    drafts.map(draft).collect()
+async fn batch(request: &Request, mut header: Header, body: Bytes) -> Result<Vec<Draft>, Refusal> {
+    let max_messages = request.max_fields;
+    let mut drafts = Vec::new();
+    for entry in read_batch(body) {
+        let BatchEntry { flag, properties, body } = entry.map_err(|error| illegal(error.to_string()))?;
+        if drafts.len() >= max_messages {
+            let text = format!("the batch has more than {max_messages} messages (transport.request_fields)");
+            return Err(illegal(text));
+        }
+        header.flag = flag;
+        drafts.push(draft(request, &header, &properties, body).await?);
+        consume_budget().await;
+    }
+    Ok(drafts)
 }
 
-fn draft(request: &Request, header: &Header, properties: &str, body: Bytes) -> Result<Draft, Refusal> {
+async fn draft(request: &Request, header: &Header, properties: &str, body: Bytes) -> Result<Draft, Refusal> {
+    request.charge.grow(message::draft_bytes(header, properties))?;
+    let body = match header.is_compressed() {
+        true => inflated(request, header.system_flags, &body).await?,
+        false => body,
+    };
+    message::draft(header, properties, body).map_err(|error| illegal(error.to_string()))
+}
+
+async fn inflated(request: &Request, system_flags: i32, body: &[u8]) -> Result<Bytes, Refusal> {
     let max_body = request.shared.processor.limits().body_bytes;
-    let working_bytes = if header.is_compressed() { max_body + compression::WORKING_BYTES } else { 0 };
-    request.charge.grow(working_bytes)?;
-    let draft = message::draft(header, properties, body, max_body).map_err(|_| {
-        let text = format!("the body can't be decompressed, or it is longer than {max_body} bytes");
-        Refusal::new(response::MESSAGE_ILLEGAL, text)
-    })?;
-    request.charge.shrink(working_bytes.saturating_sub(draft.body.len()));
-    Ok(draft)
+    let unreadable =
+        |_| illegal(format!("the body can't be decompressed, or it is longer than {max_body} bytes"));
+    request.charge.grow(WORKING_BYTES)?;
+    let inflating = Inflating::new(system_flags, body, max_body).map_err(unreadable)?;
+    let inflated = inflate(inflating, &request.charge).await?.map_err(unreadable)?;
+    request.charge.shrink(WORKING_BYTES);
+    Ok(inflated)
+}
+
+fn illegal(text: String) -> Refusal {
+    Refusal::new(response::MESSAGE_ILLEGAL, text)
 }
 
 /// The answer to a send. Clients need the region in it.

@@ -9,8 +9,6 @@
 /// The number of fields before the sealed handle.
 const FIELDS: usize = 8;
 
-/// The property of a message that contains this text.
-pub(super) const PROPERTY: &str = "POP_CK";
 /// The id of the queue in which a broker would store the lease.
 pub(super) const REVIVE_QUEUE: i32 = 0;
 /// The same for a pop in order.

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use super::ledger::GroupTopic;
 use crate::front::port::{Charge, ConnectionBudget};
 
 /// The most handles of one connection.
@@ -13,8 +14,7 @@ const HANDLE_OVERHEAD: usize = 256;
 /// Identifies a lease by what clients know of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct LeaseKey {
-    pub(super) group: String,
-    pub(super) topic: String,
+    pub(super) at: GroupTopic,
     pub(super) queue_id: i32,
     pub(super) offset: i64,
     pub(super) popped_at: i64,
@@ -31,10 +31,11 @@ pub(super) struct HandleCache {
     charge: Option<Charge>,
 }
 
-struct CachedHandle {
-    handle: String,
+/// The sealed handle of a lease.
+pub(super) struct CachedHandle {
+    pub(super) handle: String,
     /// When the lease expires, in milliseconds since 1970.
-    expires_at: i64,
+    pub(super) expires_at: i64,
 }
 
 impl HandleCache {
@@ -42,8 +43,8 @@ impl HandleCache {
         Self { handles: HashMap::new(), by_age: VecDeque::new(), bytes: 0, budget, charge: None }
     }
 
-    /// Stores a handle until its lease expires. Times are in milliseconds since 1970.
-    pub(super) fn insert(&mut self, key: LeaseKey, handle: String, (now, expires_at): (i64, i64)) {
+    /// Stores a handle until its lease expires. `now` is in milliseconds since 1970.
+    pub(super) fn insert(&mut self, key: LeaseKey, cached: CachedHandle, now: i64) {
         self.remove(&key);
         while let Some(oldest) = self.by_age.front()
             && self.handles.get(oldest).is_none_or(|cached| cached.expires_at <= now)
@@ -53,9 +54,9 @@ impl HandleCache {
         if self.by_age.len() >= MAX_HANDLES {
             self.evict_oldest();
         }
-        self.bytes += bytes(&key, &handle);
+        self.bytes += bytes(&key, &cached.handle);
         self.by_age.push_back(key.clone());
-        self.handles.insert(key, CachedHandle { handle, expires_at });
+        self.handles.insert(key, cached);
         while !self.try_charge() && self.evict_oldest() {}
     }
 
@@ -86,7 +87,7 @@ impl HandleCache {
 }
 
 fn bytes(key: &LeaseKey, handle: &str) -> usize {
-    HANDLE_OVERHEAD + handle.len() + 2 * (key.group.len() + key.topic.len())
+    HANDLE_OVERHEAD + handle.len() + 2 * (key.at.group.len() + key.at.topic.len())
 }
 
 #[cfg(test)]
@@ -100,28 +101,32 @@ mod tests {
     }
 
     fn key(offset: i64) -> LeaseKey {
-        let (group, topic) = ("g".to_owned(), "t".to_owned());
-        LeaseKey { group, topic, queue_id: 0, offset, popped_at: 1 }
+        let at = GroupTopic { group: "g".to_owned(), topic: "t".to_owned() };
+        LeaseKey { at, queue_id: 0, offset, popped_at: 1 }
+    }
+
+    fn handle(handle: impl ToString, expires_at: i64) -> CachedHandle {
+        CachedHandle { handle: handle.to_string(), expires_at }
     }
 
     #[test]
     fn the_newest_handles_are_stored() {
         let mut cache = cache(128 << 20);
         for offset in 0..=MAX_HANDLES as i64 {
-            cache.insert(key(offset), offset.to_string(), (0, 9));
+            cache.insert(key(offset), handle(offset, 9), 0);
         }
         assert_eq!((cache.get(&key(0)), cache.get(&key(1))), (None, Some("1")));
-        cache.insert(key(2), "again".to_owned(), (0, 9));
+        cache.insert(key(2), handle("again", 9), 0);
         assert_eq!(cache.get(&key(2)), Some("again"));
     }
 
     #[test]
     fn settled_and_expired_handles_are_removed() {
         let mut cache = cache(128 << 20);
-        cache.insert(key(0), "h".to_owned(), (0, 5));
-        cache.insert(key(1), "h".to_owned(), (0, 9));
+        cache.insert(key(0), handle("h", 5), 0);
+        cache.insert(key(1), handle("h", 9), 0);
         cache.remove(&key(1));
-        cache.insert(key(2), "h".to_owned(), (5, 9));
+        cache.insert(key(2), handle("h", 9), 5);
         assert_eq!((cache.handles.len(), cache.by_age.len(), cache.bytes), (1, 1, bytes(&key(2), "h")));
     }
 
@@ -129,7 +134,7 @@ mod tests {
     fn handles_are_charged_to_the_budget_of_the_connection() {
         let mut cache = cache(3 * bytes(&key(0), "h"));
         for offset in 0..5 {
-            cache.insert(key(offset), "h".to_owned(), (0, 9));
+            cache.insert(key(offset), handle("h", 9), 0);
         }
         let found = (0..5).map(|offset| cache.get(&key(offset)).is_some());
         assert_eq!(found.collect::<Vec<_>>(), [false, false, true, true, true]);

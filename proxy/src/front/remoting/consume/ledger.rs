@@ -69,6 +69,8 @@ struct TopicLedger {
     window: usize,
     /// Messages that pulls in progress may return.
     reserved: usize,
+    /// Messages that the client holds no more, but that could not be settled so far.
+    unsettled: FreedMessages,
     /// Unsettled messages, and the bytes of their bodies.
     held: usize,
     bytes: usize,
@@ -102,6 +104,7 @@ impl Default for TopicLedger {
         Self {
             window: INITIAL_WINDOW,
             reserved: 0,
+            unsettled: FreedMessages::default(),
             held: 0,
             bytes: 0,
             full_pulls: 0,
@@ -131,7 +134,7 @@ impl TopicLedger {
     }
 
     fn clear(&mut self) -> FreedMessages {
-        let mut freed = FreedMessages::default();
+        let mut freed = std::mem::take(&mut self.unsettled);
         for (_, mut queue) in self.queues.drain() {
             freed.extend(queue.clear());
         }
@@ -227,26 +230,47 @@ impl Ledgers {
         before
     }
 
+    /// Takes messages back that could not be settled. They count as held until the next attempt, which a commit, a
+    /// sweep or the end of the group brings.
+    pub(super) fn put_back(&mut self, at: GroupTopic, messages: FreedMessages) {
+        let topic = self.topics.entry(at).or_default();
+        topic.held += messages.iter().count();
+        topic.bytes += messages.iter().map(|held| held.bytes).sum::<usize>();
+        topic.unsettled.extend(messages);
+    }
+
+    /// Takes out all messages that were put back.
+    pub(super) fn take_unsettled(&mut self) -> Vec<HeldMessage> {
+        let mut all = FreedMessages::default();
+        for topic in self.topics.values_mut() {
+            let unsettled = std::mem::take(&mut topic.unsettled);
+            topic.subtract(unsettled.iter());
+            all.extend(unsettled);
+        }
+        all.into_messages().collect()
+    }
+
     /// Settles the messages before this position, which the client has consumed. Returns those to acknowledge.
     pub(super) fn commit(&mut self, queue: &ClientQueue, before: i64, now: Instant) -> Vec<HeldMessage> {
         let ClientQueue { at, queue } = queue;
         let Some(topic) = self.topics.get_mut(at) else { return Vec::new() };
         let Some(ledger) = topic.queues.get_mut(queue) else { return Vec::new() };
-        let consumed = ledger.commit(before, now);
+        let mut consumed = ledger.commit(before, now);
         if !consumed.is_empty() {
             topic.rate.add(consumed.len(), now);
             let limit = (topic.rate.per_second() / WINDOWS_PER_SECOND).clamp(SLOW_CLIENT_WINDOW, MAX_WINDOW);
             topic.window = (topic.window + consumed.len()).min(limit);
             topic.full_pulls = 0;
-            topic.subtract(&consumed);
         }
+        consumed.append(&mut topic.unsettled.consumed);
+        topic.subtract(&consumed);
         consumed
     }
 
-    /// Whether the client holds messages of this queue.
+    /// Whether messages of this queue, or of any queue of the topic whose acknowledgement failed, are unsettled.
     pub(super) fn holds(&self, queue: &ClientQueue) -> bool {
-        let ledger = self.topics.get(&queue.at).and_then(|topic| topic.queues.get(&queue.queue));
-        ledger.is_some_and(|ledger| ledger.holds_any())
+        let Some(topic) = self.topics.get(&queue.at) else { return false };
+        !topic.unsettled.is_empty() || topic.queues.get(&queue.queue).is_some_and(QueueLedger::holds_any)
     }
 
     /// Finds a message that the client holds in a group, in any topic.
@@ -277,11 +301,12 @@ impl Ledgers {
         Some(held)
     }
 
-    /// Frees the messages that a stuck client has not begun to consume, and removes abandoned queues.
+    /// Frees the messages that a stuck client has not begun to consume, and those that could not be settled so far.
+    /// Removes abandoned queues.
     pub(super) fn sweep(&mut self, now: Instant) -> Vec<(GroupTopic, FreedMessages)> {
         let mut all = Vec::new();
         for (at, topic) in &mut self.topics {
-            let mut freed = FreedMessages::default();
+            let mut freed = std::mem::take(&mut topic.unsettled);
             let gone = topic.queues.extract_if(|_, queue| queue.is_abandoned(ABANDONED_AFTER, now));
             let gone: Vec<_> = gone.collect();
             gone.into_iter().for_each(|(_, mut queue)| freed.extend(queue.clear()));

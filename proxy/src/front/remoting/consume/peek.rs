@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use super::super::answer_bodies::{AnswerBodies, Fit};
 use super::super::request::{Answered, Refusal, Request, success};
 use super::offsets::{broker_of, committed_or_first, queue_name};
 use super::{pop, records};
@@ -20,10 +21,11 @@ pub(super) async fn peek(request: Request) -> Answered {
         _ => 0..read_queues(&request, topic, &broker).await?,
     };
     let mut found: Vec<Delivery> = Vec::new();
-    let mut remaining = 0;
+    let mut bodies = AnswerBodies::new(&request.charge);
+    let (mut remaining, mut is_full) = (0, false);
     for id in queues {
         let left = max.saturating_sub(i32::try_from(found.len()).unwrap_or(i32::MAX));
-        if left <= 0 {
+        if left <= 0 || is_full {
             break;
         }
         let queue = queue_name(topic, broker.clone(), id);
@@ -37,11 +39,19 @@ pub(super) async fn peek(request: Request) -> Answered {
         };
         let pulled = request.run(pull).await?;
         remaining += (pulled.range.end - pulled.next_offset).max(0);
-        if let PullOutcome::Messages(deliveries) = pulled.outcome {
-            found.extend(deliveries);
+        let PullOutcome::Messages(deliveries) = pulled.outcome else { continue };
+        for mut delivery in deliveries {
+            let fit = if is_full { Fit::Later } else { bodies.add(&mut delivery.message).await? };
+            match fit {
+                Fit::Fits => found.push(delivery),
+                Fit::Later => {
+                    is_full = true;
+                    remaining += 1;
+                }
+                Fit::Never => {}
+            }
         }
     }
-    found.truncate(records::count_fitting(found.iter()));
     let now = millis(SystemTime::now());
     let answer = |code, remark: &str| {
         let answer = Command { remark: Some(remark.to_owned()), ..Command::response(code) };

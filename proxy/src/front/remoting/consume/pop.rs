@@ -5,13 +5,15 @@ use std::time::{Duration, SystemTime};
 
 use super::super::heartbeat::expression;
 use super::super::request::{Answered, Refusal, Request, success};
-use super::extra_info::{ExtraInfo, PROPERTY, REVIVE_QUEUE, REVIVE_QUEUE_IN_ORDER};
+use super::extra_info::{ExtraInfo, REVIVE_QUEUE, REVIVE_QUEUE_IN_ORDER};
 use super::give_back::truncate_to_answer;
-use super::handle_cache::LeaseKey;
+use super::handle_cache::{CachedHandle, LeaseKey};
+use super::ledger::GroupTopic;
 use super::{offsets, records};
 use crate::processor::{HasMessageCommand, LeasedDelivery, ReceiveCommand, Received};
 use crate::remoting::{Command, properties, response};
 use crate::service::millis;
+use crate::service::names::properties as names;
 
 /// The most messages of one pop.
 const MAX_MESSAGES: i32 = 32;
@@ -21,30 +23,33 @@ const SHORT_POLL_TIMEOUT: Duration = Duration::from_millis(500);
 /// POP_MESSAGE. A pop of one queue returns messages of any queue of the topic.
 pub(super) async fn pop(request: Request) -> Answered {
     let (group, topic) = (request.text("consumerGroup")?.to_owned(), request.text("topic")?.to_owned());
+    let at = GroupTopic { group, topic };
     let max: i32 = request.number("maxMsgNums")?;
     check_batch(max)?;
     let polling_ms: i64 = request.number("pollTime")?;
     let receive = receive(&request, max, request.number("invisibleTime")?)?;
-    let broker = offsets::broker_of(&request, &topic).await?;
-    let cluster = records::cluster_of(&request, &topic).await;
+    let broker = offsets::broker_of(&request, &at.topic).await?;
+    let cluster = records::cluster_of(&request, &at.topic).await;
     let received = tokio::select! {
         biased;
         received = request.run(receive) => received?,
         () = poll_timeout(&request, polling_ms) => Received::Nothing,
     };
-    let Received::Messages(mut leased) = received else {
-        return Ok(answer(response::POLLING_TIMEOUT, "NO_MESSAGE_IN_QUEUE", None, &request));
-    };
-    truncate_to_answer(&request, (&group, &topic), &mut leased);
+    let nothing = || answer(response::POLLING_TIMEOUT, "NO_MESSAGE_IN_QUEUE", None, &request);
+    let Received::Messages(leased) = received else { return Ok(nothing()) };
+    let leased = truncate_to_answer(&request, &at, leased).await?;
+    if leased.is_empty() {
+        return Ok(nothing());
+    }
     let in_order = request.flag("order");
     let infos: Vec<_> = leased.iter().map(|leased| info(leased, &broker, in_order)).collect();
-    store_handles(&request, &group, &topic, &infos);
+    store_handles(&request, &at, &infos);
     let mut texts = infos.iter();
     let deliveries = leased.iter().map(|leased| &leased.delivery);
     let body = records::encode(&request, &cluster, deliveries, |record| {
         let Some(info) = texts.next() else { return };
         let text = info.encode();
-        record.properties.push_str(&properties::encode([(PROPERTY, text.as_str())]));
+        record.properties.push_str(&properties::encode([(names::POP_CHECK_POINT, text.as_str())]));
     });
     Ok(answer(response::SUCCESS, "FOUND", infos.first(), &request).body(body))
 }
@@ -110,19 +115,13 @@ fn info(leased: &LeasedDelivery, broker: &str, in_order: bool) -> ExtraInfo {
 }
 
 /// Stores the sealed handles, because a BATCH_ACK_MESSAGE does not contain them.
-fn store_handles(request: &Request, group: &str, topic: &str, infos: &[ExtraInfo]) {
+fn store_handles(request: &Request, at: &GroupTopic, infos: &[ExtraInfo]) {
     let mut handles = request.session.consumer_state.handles.lock();
     let now = millis(SystemTime::now());
     for ExtraInfo { queue_id, offset, popped_at, invisible, handle, .. } in infos {
-        let key = LeaseKey {
-            group: group.to_owned(),
-            topic: topic.to_owned(),
-            queue_id: *queue_id,
-            offset: *offset,
-            popped_at: *popped_at,
-        };
+        let key = LeaseKey { at: at.clone(), queue_id: *queue_id, offset: *offset, popped_at: *popped_at };
         let expires_at = popped_at.saturating_add(*invisible);
-        handles.insert(key, handle.clone().unwrap_or_default(), (now, expires_at));
+        handles.insert(key, CachedHandle { handle: handle.clone().unwrap_or_default(), expires_at }, now);
     }
 }
 

@@ -1,7 +1,7 @@
 //! ACK_MESSAGE, BATCH_ACK_MESSAGE and CHANGE_MESSAGE_INVISIBLETIME, by which clients settle the messages that they have
 //! popped.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
 use base64::Engine;
@@ -10,7 +10,8 @@ use serde::Deserialize;
 
 use super::super::request::{Answered, Refusal, Request, success};
 use super::extra_info::ExtraInfo;
-use super::handle_cache::LeaseKey;
+use super::handle_cache::{CachedHandle, LeaseKey};
+use super::ledger::GroupTopic;
 use crate::error::{Error, ErrorKind};
 use crate::processor::{AckCommand, AckEntry, ChangeCommand};
 use crate::remoting::response;
@@ -19,12 +20,15 @@ use crate::service::millis;
 /// The most acknowledgements in one BATCH_ACK_MESSAGE, over all its parts. Without it, a small body that names the same
 /// messages in many parts could expand without bound.
 const MAX_ACKS: usize = 4096;
+/// The longest name of a group or topic in a batch, in bytes. Each acknowledgement has a copy.
+const MAX_NAME: usize = 255;
 
 /// ACK_MESSAGE.
 pub(super) async fn acknowledge(request: Request) -> Answered {
-    let (group, topic) = (request.text("consumerGroup")?.to_owned(), request.text("topic")?.to_owned());
-    let (entry, info) = ack_entry(&request, &group, &topic)?;
-    let key = lease_key(&group, &topic, &info);
+    let at = group_topic(&request)?;
+    let (entry, info) = ack_entry(&request, &at)?;
+    let key = lease_key(at.clone(), &info);
+    let GroupTopic { group, topic } = at;
     let results = request.run(AckCommand { topic, group, entries: vec![entry] }).await?;
     if let Some(Err(error)) = results.into_iter().next() {
         return Err(invalid_handle_is_no_message(error));
@@ -36,12 +40,12 @@ pub(super) async fn acknowledge(request: Request) -> Answered {
 /// CHANGE_MESSAGE_INVISIBLETIME. The client builds the new `extraInfo` itself from the numbers in the answer, so the
 /// new handle is stored here under them.
 pub(super) async fn change(request: Request) -> Answered {
-    let (group, topic) = (request.text("consumerGroup")?.to_owned(), request.text("topic")?.to_owned());
+    let at = group_topic(&request)?;
     let invisible_ms: i64 = request.number("invisibleTime")?;
-    let (entry, info) = ack_entry(&request, &group, &topic)?;
+    let (entry, info) = ack_entry(&request, &at)?;
     let change = ChangeCommand {
-        topic: topic.clone(),
-        group: group.clone(),
+        topic: at.topic.clone(),
+        group: at.group.clone(),
         entry,
         invisible_ms,
         suspend: request.flag("suspend"),
@@ -49,13 +53,14 @@ pub(super) async fn change(request: Request) -> Answered {
     let changed = request.shared.processor.run(&request.context(), change).await;
     let handle = changed.map_err(invalid_handle_is_no_message)?;
     let popped_at = millis(SystemTime::now());
-    let old_key = lease_key(&group, &topic, &info);
+    let old_key = lease_key(at, &info);
     let revive_queue = info.revive_queue;
     let key = LeaseKey { popped_at, ..old_key.clone() };
     {
         let mut handles = request.session.consumer_state.handles.lock();
         handles.remove(&old_key);
-        handles.insert(key, handle, (popped_at, popped_at.saturating_add(invisible_ms)));
+        let expires_at = popped_at.saturating_add(invisible_ms);
+        handles.insert(key, CachedHandle { handle, expires_at }, popped_at);
     }
     Ok(success()
         .field("popTime", popped_at)
@@ -64,7 +69,7 @@ pub(super) async fn change(request: Request) -> Answered {
 }
 
 /// Finds the handle that a request's `extraInfo` stands for: in the text itself, or among the stored handles.
-fn ack_entry(request: &Request, group: &str, topic: &str) -> Result<(AckEntry, ExtraInfo), Refusal> {
+fn ack_entry(request: &Request, at: &GroupTopic) -> Result<(AckEntry, ExtraInfo), Refusal> {
     let text = request.text("extraInfo")?;
     let info = ExtraInfo::decode(text).ok_or_else(|| {
         Refusal::new(response::INVALID_PARAMETER, format!("invalid extraInfo: {text:.200}"))
@@ -73,20 +78,19 @@ fn ack_entry(request: &Request, group: &str, topic: &str) -> Result<(AckEntry, E
         Some(handle) => handle.clone(),
         None => {
             let handles = request.session.consumer_state.handles.lock();
-            handles.get(&lease_key(group, topic, &info)).map(str::to_owned).ok_or_else(unknown_lease)?
+            handles.get(&lease_key(at.clone(), &info)).map(str::to_owned).ok_or_else(unknown_lease)?
         }
     };
     Ok((AckEntry { handle, message_id: String::new(), lite_topic: None }, info))
 }
 
-fn lease_key(group: &str, topic: &str, info: &ExtraInfo) -> LeaseKey {
-    LeaseKey {
-        group: group.to_owned(),
-        topic: topic.to_owned(),
-        queue_id: info.queue_id,
-        offset: info.offset,
-        popped_at: info.popped_at,
-    }
+fn group_topic(request: &Request) -> Result<GroupTopic, Refusal> {
+    let (group, topic) = (request.text("consumerGroup")?.to_owned(), request.text("topic")?.to_owned());
+    Ok(GroupTopic { group, topic })
+}
+
+fn lease_key(at: GroupTopic, info: &ExtraInfo) -> LeaseKey {
+    LeaseKey { at, queue_id: info.queue_id, offset: info.offset, popped_at: info.popped_at }
 }
 
 /// The body of BATCH_ACK_MESSAGE.
@@ -123,6 +127,9 @@ impl Batch {
         let refuse = |text: String| Refusal::new(response::INVALID_PARAMETER, text);
         let mut leases = Vec::new();
         for ack in &self.acks {
+            if ack.group.len().max(ack.topic.len()) > MAX_NAME {
+                return Err(refuse("the name of a group or topic is too long".to_owned()));
+            }
             let keys = ack.leases().ok_or_else(|| refuse("the bitSet can't be decoded".to_owned()))?;
             leases.extend(keys.take(MAX_ACKS + 1 - leases.len()));
             if leases.len() > MAX_ACKS {
@@ -139,8 +146,7 @@ impl BatchAck {
         let bits = STANDARD.decode(&self.bit_set).ok()?;
         let set = (0..bits.len() * 8).filter(move |bit| bits[bit / 8] >> (bit % 8) & 1 == 1);
         Some(set.map(|bit| LeaseKey {
-            group: self.group.clone(),
-            topic: self.topic.clone(),
+            at: GroupTopic { group: self.group.clone(), topic: self.topic.clone() },
             queue_id: self.queue_id,
             offset: self.start_offset.saturating_add(bit as i64),
             popped_at: self.popped_at,
@@ -148,28 +154,43 @@ impl BatchAck {
     }
 }
 
-/// BATCH_ACK_MESSAGE. As with Apache's brokers, the answer has no result per message.
+/// BATCH_ACK_MESSAGE. As with Apache's brokers, the answer has no result per message, and leases that have expired
+/// are passed over. If an acknowledgement fails, the answer is an error, so that the client can repeat the batch.
+/// Apache's brokers answer SUCCESS even then.
 pub(super) async fn acknowledge_batch(request: Request) -> Answered {
     let batch: Batch = request.json()?;
     if batch.acks.is_empty() {
         return Err(Refusal::new(response::NO_MESSAGE, "the batch is empty"));
     }
-    let leases = batch.leases()?;
-    let mut by_topic: HashMap<(String, String), Vec<AckEntry>> = HashMap::new();
+    // A batch may name a lease several times.
+    let leases: HashSet<_> = batch.leases()?.into_iter().collect();
+    let mut by_topic: HashMap<GroupTopic, Vec<(LeaseKey, AckEntry)>> = HashMap::new();
     {
-        let mut handles = request.session.consumer_state.handles.lock();
+        let handles = request.session.consumer_state.handles.lock();
         for key in leases {
             let Some(handle) = handles.get(&key).map(str::to_owned) else { continue };
-            // Removed even if the acknowledgement fails: the message is delivered again when its lease ends.
-            handles.remove(&key);
             let entry = AckEntry { handle, message_id: String::new(), lite_topic: None };
-            by_topic.entry((key.group, key.topic)).or_default().push(entry);
+            by_topic.entry(key.at.clone()).or_default().push((key, entry));
         }
     }
-    for ((group, topic), entries) in by_topic {
-        request.run(AckCommand { topic, group, entries }).await?;
+    let mut failed = None;
+    for (GroupTopic { group, topic }, acks) in by_topic {
+        let (keys, entries): (Vec<_>, _) = acks.into_iter().unzip();
+        match request.run(AckCommand { topic, group, entries }).await {
+            Ok(results) => {
+                let mut handles = request.session.consumer_state.handles.lock();
+                for (key, result) in keys.iter().zip(results) {
+                    match result {
+                        // The client will find a failed message by its handle when it repeats the batch.
+                        Err(error) if error.kind != ErrorKind::InvalidHandle => failed = Some(error.into()),
+                        _ => handles.remove(key),
+                    }
+                }
+            }
+            Err(refusal) => failed = Some(refusal),
+        }
     }
-    Ok(success())
+    failed.map_or_else(|| Ok(success()), Err)
 }
 
 /// An invalid handle means that the client no longer holds the message: NO_MESSAGE.
@@ -215,5 +236,8 @@ mod tests {
         };
         assert_eq!(leases(&[&part]), Ok(MAX_ACKS));
         assert_eq!(leases(&[&part, &part]), Err(response::INVALID_PARAMETER));
+        let named = |group: &str| part.replace("\"g\"", &format!("\"{group}\""));
+        assert_eq!(leases(&[&named(&"g".repeat(MAX_NAME))]), Ok(MAX_ACKS));
+        assert_eq!(leases(&[&named(&"g".repeat(MAX_NAME + 1))]), Err(response::INVALID_PARAMETER));
     }
 }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use super::super::answer_bodies::{AnswerBodies, Fit};
 use super::super::heartbeat::expression;
 use super::super::request::{Answered, Refusal, Request};
 use super::queue_ledger::is_position;
 use super::{offsets, pull_as_pop, records};
 use crate::processor::{Expression, PullCommand, QueryOffsetCommand, QueueName, UpdateOffsetCommand};
 use crate::remoting::{Command, response};
-use crate::service::{PullOutcome, Pulled, Whence};
+use crate::service::{Delivery, PullOutcome, Pulled, Whence};
 
 /// Bits of a pull's `sysFlag` (Apache's `PullSysFlag`).
 const HAS_COMMIT_OFFSET: i32 = 0x1;
@@ -123,18 +124,40 @@ async fn by_offset(request: Request, pull_request: PullRequest) -> Answered {
         PullOutcome::OffsetIllegal => {
             answer(response::PULL_OFFSET_MOVED, next_offset, range.start, range.end)
         }
-        PullOutcome::Messages(mut deliveries) if !deliveries.is_empty() => {
+        PullOutcome::Messages(deliveries) => {
+            let (deliveries, next) = fit_into_answer(&request, deliveries).await?;
+            let next_offset = next.unwrap_or(next_offset);
+            if deliveries.is_empty() {
+                return Ok(answer(response::PULL_RETRY_IMMEDIATELY, next_offset, range.start, range.end));
+            }
             let cluster = records::cluster_of(&request, &topic).await;
-            let fitting = records::count_fitting(deliveries.iter());
-            let next_offset = deliveries.get(fitting).map_or(next_offset, |next| next.queue_offset);
-            deliveries.truncate(fitting);
             let body = records::encode(&request, &cluster, deliveries.iter(), |_| ());
             answer(response::SUCCESS, next_offset, range.start, range.end).body(body)
         }
-        PullOutcome::Messages(_) => {
-            answer(response::PULL_RETRY_IMMEDIATELY, next_offset, range.start, range.end)
-        }
     })
+}
+
+/// Returns the messages that fit into one answer, with decompressed bodies, and the offset of the first other one.
+/// Messages that are too long for any answer are skipped.
+async fn fit_into_answer(
+    request: &Request,
+    deliveries: Vec<Delivery>,
+) -> Result<(Vec<Delivery>, Option<i64>), Refusal> {
+    let mut bodies = AnswerBodies::new(&request.charge);
+    let mut fitting = Vec::with_capacity(deliveries.len());
+    for mut delivery in deliveries {
+        match bodies.add(&mut delivery.message).await? {
+            Fit::Fits => fitting.push(delivery),
+            Fit::Later => return Ok((fitting, Some(delivery.queue_offset))),
+            Fit::Never => tracing::warn!(
+                topic = delivery.topic,
+                queue_id = delivery.queue_id,
+                offset = delivery.queue_offset,
+                "a message is too long for classic clients: it is skipped"
+            ),
+        }
+    }
+    Ok((fitting, None))
 }
 
 /// The answer to a pull from a negative offset: the client shall continue at the first message of the queue.

@@ -148,22 +148,25 @@ impl PullGuard<'_> {
             () = self.request.session.closing().cancelled() => return Ok(nothing()),
         };
         drop(receive_lock);
-        let mut leased = match received {
+        let leased = match received {
             Received::Messages(leased) => leased,
             Received::NoMatch => {
                 return Ok(answer(response::PULL_RETRY_IMMEDIATELY, from, FIRST_POSITION, from));
             }
             Received::Nothing => return Ok(nothing()),
         };
-        let GroupTopic { group, topic } = &self.pull.queue.at;
-        truncate_to_answer(self.request, (group, topic), &mut leased);
+        let at = &self.pull.queue.at;
+        let leased = truncate_to_answer(self.request, at, leased).await?;
+        if leased.is_empty() {
+            return Ok(nothing());
+        }
         let held = leased.iter().map(held).collect();
         let first = {
             let mut ledgers = self.request.session.consumer_state.ledgers.lock();
             ledgers.hand_out(&self.pull, held, Instant::now())
         };
         let Some(first) = first else {
-            give_back_undelivered(self.request, (group, topic), leased);
+            give_back_undelivered(self.request, at, leased);
             return Ok(nothing());
         };
         let mut position = first;

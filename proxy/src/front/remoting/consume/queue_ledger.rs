@@ -30,9 +30,11 @@ pub(super) struct HeldMessage {
     pub(super) pull: u64,
 }
 
-/// Messages that are taken from a client, to be given back to the broker.
+/// Messages that are taken from a client, to be acknowledged or given back to the broker.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct FreedMessages {
+    /// Messages that the client has consumed, whose acknowledgement failed before.
+    pub(super) consumed: Vec<HeldMessage>,
     /// Messages that the client may have begun to consume.
     pub(super) maybe_begun: Vec<HeldMessage>,
     /// Messages that the client has not begun to consume.
@@ -65,14 +67,19 @@ pub(super) fn is_position(offset: i64) -> bool {
 
 impl FreedMessages {
     pub(super) fn is_empty(&self) -> bool {
-        self.maybe_begun.is_empty() && self.untouched.is_empty()
+        self.iter().next().is_none()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &HeldMessage> {
-        self.maybe_begun.iter().chain(&self.untouched)
+        self.consumed.iter().chain(&self.maybe_begun).chain(&self.untouched)
+    }
+
+    pub(super) fn into_messages(self) -> impl Iterator<Item = HeldMessage> {
+        self.consumed.into_iter().chain(self.maybe_begun).chain(self.untouched)
     }
 
     pub(super) fn extend(&mut self, other: Self) {
+        self.consumed.extend(other.consumed);
         self.maybe_begun.extend(other.maybe_begun);
         self.untouched.extend(other.untouched);
     }
@@ -123,7 +130,7 @@ impl QueueLedger {
             self.next = at;
             let untouched: Vec<_> = lost.into_iter().flatten().collect();
             self.held -= untouched.len();
-            FreedMessages { maybe_begun: Vec::new(), untouched }
+            FreedMessages { untouched, ..FreedMessages::default() }
         }
     }
 
@@ -216,7 +223,7 @@ impl QueueLedger {
         self.held = 0;
         let mut maybe_begun: Vec<_> = self.open.drain(..).flatten().collect();
         let untouched = maybe_begun.split_off(MAYBE_BEGUN.min(maybe_begun.len()));
-        FreedMessages { maybe_begun, untouched }
+        FreedMessages { maybe_begun, untouched, ..FreedMessages::default() }
     }
 
     /// The position of the first message in `open`.

@@ -8,19 +8,6 @@ use crate::processor::BrokersCommand;
 use crate::remoting::message::StoredMessage;
 use crate::service::Delivery;
 
-/// The body bytes of all messages in one answer. A single message may exceed them.
-const MAX_BYTES: usize = 12 << 20;
-
-/// How many of these messages fit into one answer. At least one.
-pub(super) fn count_fitting<'a>(deliveries: impl Iterator<Item = &'a Delivery>) -> usize {
-    let mut bytes = 0;
-    let fits = |delivery: &&Delivery| {
-        bytes += delivery.message.body.len();
-        bytes <= MAX_BYTES
-    };
-    deliveries.take_while(fits).count().max(1)
-}
-
 /// The cluster of a topic, to which clients send replies. Empty if it can't be found.
 pub(super) async fn cluster_of(request: &Request, topic: &str) -> String {
     let route = request.run_uncounted(BrokersCommand { topic: topic.to_owned() }).await;
@@ -32,10 +19,12 @@ pub(super) async fn cluster_of(request: &Request, topic: &str) -> String {
 pub(super) fn encode<'a>(
     request: &Request,
     cluster: &str,
-    deliveries: impl Iterator<Item = &'a Delivery>,
+    deliveries: impl Iterator<Item = &'a Delivery> + Clone,
     mut change: impl FnMut(&mut StoredMessage),
 ) -> Bytes {
-    let mut body = BytesMut::new();
+    const BESIDE_A_BODY: usize = 512;
+    let bytes = deliveries.clone().map(|delivery| delivery.message.body.len() + BESIDE_A_BODY).sum();
+    let mut body = BytesMut::with_capacity(bytes);
     for delivery in deliveries {
         let location = StoreLocation::of(delivery, request.session.local(), cluster);
         let mut record = message::record(delivery, location);

@@ -20,11 +20,12 @@ pub(super) async fn send_back(request: Request) -> Answered {
     let matches =
         |held: &HeldMessage| held.log_position == log_position && id.is_none_or(|id| id == held.message_id);
     let ledgers = &request.session.consumer_state.ledgers;
-    let max = request.command.number::<i32>("maxReconsumeTimes").filter(|max| *max >= 0);
+    let max = request.optional_number::<i32>("maxReconsumeTimes")?.filter(|max| *max >= 0);
     let found = ledgers.lock().find(group, matches);
     let Some((at, held)) = found else {
-        let command =
-            send_back_command(&request, (group, id.unwrap_or_default()), log_position, (level, max)).await?;
+        let returned =
+            ReturnedMessage { group, id: id.unwrap_or_default(), log_position, level, max_retries: max };
+        let command = send_back_command(&request, returned).await?;
         return send_back_unleased(&request, command).await;
     };
     let retried = held.attempt - 1;
@@ -52,13 +53,22 @@ pub(super) async fn send_back(request: Request) -> Answered {
     Ok(success())
 }
 
+/// What a client says of a message that it returns.
+struct ReturnedMessage<'a> {
+    group: &'a str,
+    /// Empty if the client does not say it.
+    id: &'a str,
+    log_position: i64,
+    level: i32,
+    max_retries: Option<i32>,
+}
+
 /// The command to send back a message that the client has read by offset.
 async fn send_back_command(
     request: &Request,
-    (group, message_id): (&str, &str),
-    log_position: i64,
-    (level, max_retries): (i32, Option<i32>),
+    returned: ReturnedMessage<'_>,
 ) -> Result<SendBackCommand, Refusal> {
+    let ReturnedMessage { group, id, log_position, level, max_retries } = returned;
     let position = log_position::decode(log_position);
     let topic = match position.in_retry_topic {
         true => retry_topic(group),
@@ -69,7 +79,7 @@ async fn send_back_command(
         queue: offsets::queue_name(&topic, broker, position.queue_id),
         group: group.to_owned(),
         offset: position.offset,
-        message_id: message_id.to_owned(),
+        message_id: id.to_owned(),
         level,
         max_retries,
     })

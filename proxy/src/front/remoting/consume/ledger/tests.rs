@@ -220,3 +220,29 @@ fn one_connection_has_a_limited_number_of_queues() {
     assert!(ledgers.begin_pull(&queue("g", -1), FIRST_POSITION, now).is_none());
     assert!(ledgers.begin_pull(&queue("g", 0), FIRST_POSITION, now).is_some());
 }
+
+#[test]
+fn messages_that_could_not_be_settled_count_as_held_and_are_tried_again() {
+    let (mut ledgers, queue, now) = (Ledgers::default(), queue("g", 0), Instant::now());
+    let count = pull(&mut ledgers, &queue, FIRST_POSITION, 4);
+    let unsettled = |ledgers: &Ledgers| ledgers.topics[&at("g")].held;
+    let consumed = ledgers.commit(&queue, FIRST_POSITION + 1, now);
+    assert_eq!((consumed.len(), unsettled(&ledgers)), (1, count - 1));
+    let failed = |consumed| FreedMessages { consumed, ..FreedMessages::default() };
+    ledgers.put_back(at("g"), failed(consumed));
+    assert_eq!(unsettled(&ledgers), count);
+    let again = ledgers.commit(&queue, FIRST_POSITION + 1, now);
+    assert_eq!(again.len(), 1);
+    assert!(ledgers.commit(&queue, FIRST_POSITION + 1, now).is_empty());
+
+    ledgers.put_back(at("g"), failed(again));
+    let swept = ledgers.sweep(now).remove(0).1;
+    assert_eq!((swept.consumed.len(), swept.iter().count()), (1, 1));
+    ledgers.put_back(at("g"), swept);
+    let left = ledgers.free_group(Some("g")).remove(0).1;
+    assert_eq!((left.consumed.len(), left.maybe_begun.len()), (1, count - 1));
+    // The group is gone, and what fails now is still tried again.
+    ledgers.put_back(at("g"), left);
+    assert_eq!(ledgers.sweep(now).remove(0).1.iter().count(), count);
+    assert!(ledgers.topics.is_empty());
+}
