@@ -60,7 +60,7 @@ Examples:
         /// The group
         group: String,
         #[command(flatten)]
-        wanted: SearchArgs,
+        search: SearchArgs,
         #[command(flatten)]
         server: Server,
     },
@@ -105,9 +105,9 @@ pub(super) async fn run(command: DlqCommand) -> Result<(), AdminError> {
             let start = if newest { PeekFrom::Newest } else { PeekFrom::Oldest };
             Ok(show(&reader.peek(start, count).await?, server.json)?)
         }
-        DlqCommand::Find { group, wanted, server } => {
+        DlqCommand::Find { group, search, server } => {
             let mut reader = open_reader(&group, &server).await?;
-            Ok(show(&reader.find(&wanted).await?, server.json)?)
+            Ok(show(&reader.find(&search).await?, server.json)?)
         }
         DlqCommand::Resend { group, id, all: _, count, server } => {
             let mut admin = server.connect().await?;

@@ -106,7 +106,7 @@ pub(super) struct FindArgs {
     #[command(flatten)]
     topic: TopicArgs,
     #[command(flatten)]
-    wanted: SearchArgs,
+    search: SearchArgs,
 }
 
 #[derive(ClapArgs)]
@@ -146,10 +146,10 @@ pub(super) async fn run(command: MessageCommand) -> Result<(), AdminError> {
             };
             Ok(show(&reader.peek(start, count).await?, json)?)
         }
-        MessageCommand::Find(FindArgs { topic, wanted }) => {
+        MessageCommand::Find(FindArgs { topic, search }) => {
             let json = topic.server.json;
             let mut reader = TopicReader::open(topic).await?;
-            Ok(show(&reader.find(&wanted).await?, json)?)
+            Ok(show(&reader.find(&search).await?, json)?)
         }
         MessageCommand::Trace(trace) => message_trace::run(trace).await,
         MessageCommand::Show { topic, queue, offset, id } => {

@@ -143,7 +143,7 @@ impl AccessControl {
         let changed = tokio::spawn(async move {
             let unsupported = match &this.source {
                 UserSource::Catalog(catalog) => {
-                    return catalog.change(change, |rules| this.put(Some(rules), Vec::new())).await;
+                    return catalog.change(change, |rules| this.put_in_force(Some(rules), Vec::new())).await;
                 }
                 UserSource::File(..) => {
                     "the users of this proxy are in a file (access.file): change it on its machine with `user` and `acl`, without --server"

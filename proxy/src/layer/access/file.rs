@@ -85,12 +85,12 @@ impl AccessFile {
     /// The file at this path. By default, the path of its key is the same with `.key` appended.
     #[must_use]
     pub fn new(path: &Path, key_path: Option<&Path>) -> Self {
-        let beside = || {
+        let default = || {
             let mut name = path.as_os_str().to_owned();
             name.push(".key");
             PathBuf::from(name)
         };
-        Self { path: path.to_owned(), key_path: key_path.map_or_else(beside, Path::to_owned) }
+        Self { path: path.to_owned(), key_path: key_path.map_or_else(default, Path::to_owned) }
     }
 
     /// Whether the file exists.

@@ -188,7 +188,7 @@ impl AccessControl {
         let changes = lasts.then(|| self.in_force.subscribe());
         let in_force = self.in_force.borrow().clone();
         let (name, proof) = self.authenticate(&in_force, context)?;
-        let from = address(context);
+        let from = client_address(context);
         let needs = RequiredRights::of(operation);
         in_force.rules.check(&name, &needs, from)?;
         let grant = changes.map(|changes| {
@@ -206,9 +206,11 @@ impl AccessControl {
         let in_force = self.in_force.borrow().clone();
         let (name, _) = self.authenticate(&in_force, context)?;
         match right {
-            Right::Cluster(actions) => {
-                in_force.rules.check(&name, &RequiredRights::of_administration(actions), address(context))
-            }
+            Right::Cluster(actions) => in_force.rules.check(
+                &name,
+                &RequiredRights::of_administration(actions),
+                client_address(context),
+            ),
             Right::SuperUser => in_force.rules.check_super(&name),
         }
     }
@@ -267,7 +269,7 @@ impl AccessControl {
         };
         let keys = Self::fetch_keys(this.clone());
         if let UserSource::Brokers(brokers) = &self.source {
-            tokio::join!(files, keys, self.follow(&**brokers));
+            tokio::join!(files, keys, self.poll_brokers(&**brokers));
         } else {
             // Held only while it reloads: the embedded broker closes when its last reference is dropped.
             drop(self);
@@ -280,14 +282,14 @@ impl AccessControl {
         let Some(issuers) = this.upgrade().map(|this| this.in_force.borrow().issuers.clone()) else { return };
         let put = |changed| {
             if let Some(this) = this.upgrade() {
-                this.put(None, vec![changed]);
+                this.put_in_force(None, vec![changed]);
             }
         };
         issuers.fetch(put).await;
     }
 
     /// Polls brokers for their users and policies, and puts changes in force.
-    async fn follow(&self, brokers: &dyn Administration) {
+    async fn poll_brokers(&self, brokers: &dyn Administration) {
         let (mut known, mut failing) = (None, false);
         loop {
             match brokers.rights().await {
@@ -296,7 +298,7 @@ impl AccessControl {
                     if known.as_ref() != Some(&rights) {
                         let rules = brokers::rules(&rights);
                         tracing::info!(users = rules.users(), "the brokers' users and policies have changed");
-                        self.put(Some(rules), Vec::new());
+                        self.put_in_force(Some(rules), Vec::new());
                         known = Some(rights);
                     }
                 }
@@ -319,11 +321,11 @@ impl AccessControl {
         };
         // Not borrowed while files are read, which would block changes.
         let issuers = self.in_force.borrow().issuers.clone();
-        self.put(rules, issuers.reload());
+        self.put_in_force(rules, issuers.reload());
     }
 
     /// Puts new rules and changed issuers in force.
-    fn put(&self, rules: Option<Rules>, issuers: Vec<ChangedIssuer>) {
+    fn put_in_force(&self, rules: Option<Rules>, issuers: Vec<ChangedIssuer>) {
         if rules.is_none() && issuers.is_empty() {
             return;
         }
@@ -359,7 +361,7 @@ fn reload_file(file: &AccessFile, seen: &mut FileVersion) -> Option<Rules> {
 }
 
 /// The client's IP address. `None` if its host is not an IP address.
-fn address(context: &Context) -> Option<IpAddr> {
+fn client_address(context: &Context) -> Option<IpAddr> {
     match context.host() {
         Host::Ip(address) => Some(address),
         Host::Other(_) => None,

@@ -408,7 +408,7 @@ async fn a_grant_ends_when_brokers_remove_its_user() {
         assert_eq!(granted.revoked().await.message, "User:alice is not found.");
     };
     tokio::select! {
-        () = control.follow(&*brokers) => {}
+        () = control.poll_brokers(&*brokers) => {}
         () = changes_of_brokers => {}
     }
 }

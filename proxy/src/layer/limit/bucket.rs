@@ -181,9 +181,9 @@ impl Bucket {
     }
 
     /// Removes the shares of inactive clients.
-    pub(super) fn forget_clients(&mut self, now: Instant) {
+    pub(super) fn remove_inactive_clients(&mut self, now: Instant) {
         if let Some(shares) = &mut self.shares {
-            shares.forget(now);
+            shares.remove_inactive(now);
         }
     }
 
@@ -192,19 +192,20 @@ impl Bucket {
         self.shares.as_ref().map_or(0, |shares| shares.by_client.len())
     }
 
-    /// Records a request of a client, and returns the key of its share. New clients get the common share if there is no `room`
+    /// Records a request of a client, and returns the key of its share. New clients get the common share if there is no room
     /// for another one. In a bucket without shares, returns `client`.
-    pub(super) fn register(&mut self, client: u64, room: bool, now: Instant) -> u64 {
+    pub(super) fn register(&mut self, client: u64, has_room: bool, now: Instant) -> u64 {
         self.fill(now);
         let Some(shares) = &mut self.shares else { return client };
         if now.saturating_duration_since(shares.swept) >= FORGET_INTERVAL {
-            shares.forget(now);
+            shares.remove_inactive(now);
         }
-        let (part, credit) = (part(shares.by_client.len()), self.allowance.credit(shares.by_client.len()));
-        let client = if room || shares.by_client.contains_key(&client) { client } else { COMMON_SHARE };
+        let (fraction, credit) =
+            (client_fraction(shares.by_client.len()), self.allowance.credit(shares.by_client.len()));
+        let client = if has_room || shares.by_client.contains_key(&client) { client } else { COMMON_SHARE };
         let new = Share { tokens: credit, filled: now, last_request: now, in_flight: [0; GAUGES] };
         let share = shares.by_client.entry(client).or_insert(new);
-        share.fill(&self.allowance, (part, &credit), now);
+        share.fill(&self.allowance, (fraction, &credit), now);
         share.last_request = share.last_request.max(now);
         client
     }
@@ -244,14 +245,16 @@ impl Bucket {
         } else {
             refill.time_for(above_reserve - tokens, 1.0)
         };
-        let (part, credit) = (part(shares.by_client.len()), refill.credit(shares.by_client.len()));
+        let (fraction, credit) =
+            (client_fraction(shares.by_client.len()), refill.credit(shares.by_client.len()));
         let Some(share) = shares.by_client.get(&client) else { return until_above_reserve };
-        let own = refill.time_for(floor + amount.min(credit) - share.tokens[index], part);
+        let own = refill.time_for(floor + amount.min(credit) - share.tokens[index], fraction);
         let reserved = refill.time_for(floor + amount.min(refill.reserve) - tokens, 1.0);
         until_above_reserve.min(own.max(reserved))
     }
 
-    /// Whether a client has as many requests in flight as it may.
+    /// Whether a client may have no further request in flight. In a shared bucket, the last tenth of the limit is reserved for
+    /// clients that have less than an equal share in flight.
     fn is_at_limit(&self, limit: u32, gauge: Gauge, client: u64) -> bool {
         let all = self.in_flight[gauge as usize];
         let Some(shares) = &self.shares else { return all >= limit };
@@ -259,9 +262,9 @@ impl Bucket {
         if all < limit.saturating_sub(reserve) {
             return false;
         }
-        let part = (limit / u32::try_from(shares.by_client.len()).unwrap_or(u32::MAX).max(1)).max(1);
+        let equal_share = (limit / u32::try_from(shares.by_client.len()).unwrap_or(u32::MAX).max(1)).max(1);
         let own = shares.by_client.get(&client).map_or(0, |share| share.in_flight[gauge as usize]);
-        all >= limit || own >= part
+        all >= limit || own >= equal_share
     }
 
     /// Takes the tokens of a request or an answer, even if that leaves a debt.
@@ -270,7 +273,7 @@ impl Bucket {
         let clients = self.clients();
         let mut share = self.shares.as_mut().and_then(|shares| shares.by_client.get_mut(&client));
         if let Some(share) = &mut share {
-            share.fill(&self.allowance, (part(clients), &self.allowance.credit(clients)), now);
+            share.fill(&self.allowance, (client_fraction(clients), &self.allowance.credit(clients)), now);
         }
         for (index, _, refill) in self.allowance.rates() {
             let amount = amounts[index];
@@ -316,7 +319,7 @@ impl Bucket {
 }
 
 impl ClientShares {
-    fn forget(&mut self, now: Instant) {
+    fn remove_inactive(&mut self, now: Instant) {
         self.swept = now;
         self.by_client.retain(|_, share| {
             share.in_flight != [0; GAUGES]
@@ -326,11 +329,12 @@ impl ClientShares {
 }
 
 impl Share {
-    fn fill(&mut self, allowance: &Allowance, (part, credit): (f64, &Amounts), now: Instant) {
+    fn fill(&mut self, allowance: &Allowance, (fraction, credit): (f64, &Amounts), now: Instant) {
         let seconds = now.saturating_duration_since(self.filled).as_secs_f64();
         self.filled = self.filled.max(now);
         for (index, _, refill) in allowance.rates() {
-            self.tokens[index] = credit[index].min(self.tokens[index] + seconds * refill.per_second * part);
+            self.tokens[index] =
+                credit[index].min(self.tokens[index] + seconds * refill.per_second * fraction);
         }
     }
 }
@@ -345,6 +349,6 @@ fn gauge_limit(limit: u32, priority: Priority) -> u32 {
 }
 
 /// The fraction of the limit that each of `clients` has.
-fn part(clients: usize) -> f64 {
+fn client_fraction(clients: usize) -> f64 {
     1.0 / clients.max(1) as f64
 }

@@ -48,10 +48,10 @@ impl Buckets {
             self.sweep(now);
         }
         let name = name.filter(|name| self.named.contains_key(name) || self.add(*name, now));
-        let room = self.shares < MAX_SHARES;
+        let has_room = self.shares < MAX_SHARES;
         let bucket = self.get(name);
         let before = bucket.clients();
-        let client = bucket.register(client, room, now);
+        let client = bucket.register(client, has_room, now);
         let after = bucket.clients();
         self.shares = (self.shares + after).saturating_sub(before);
         (name, client)
@@ -75,10 +75,10 @@ impl Buckets {
     fn sweep(&mut self, now: Instant) {
         self.swept = now;
         self.named.retain(|_, bucket| {
-            bucket.forget_clients(now);
+            bucket.remove_inactive_clients(now);
             !bucket.is_idle(now)
         });
-        self.common.forget_clients(now);
+        self.common.remove_inactive_clients(now);
         self.shares = self.named.values().map(Bucket::clients).sum::<usize>() + self.common.clients();
     }
 }
