@@ -103,9 +103,10 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// The server's refusal, such as `TopicNotFound` or `Unauthenticated`; `Timeout` if the server does not answer
-    /// within [`ClientOptions::startup_timeout`].
+    /// `InvalidOptions` if a limit is zero; the server's refusal, such as `TopicNotFound` or `Unauthenticated`;
+    /// `Timeout` if the server does not answer within [`ClientOptions::startup_timeout`].
     pub async fn producer(&self, options: ProducerOptions) -> Result<Producer> {
+        check("producer", options.flaw())?;
         let role = Role::Producer { topics: options.topics.clone() };
         let session = self.start_session("producer", role, &options.topics).await?;
         let producer = Producer::new(session, self.0.routes.clone(), &options);
@@ -134,8 +135,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// `InvalidOptions` without a group or a topic, or if a limit is zero; otherwise as for
-    /// [`producer`](Self::producer).
+    /// `InvalidOptions` without a group or a topic, if a limit is zero, or if the invisible duration is less than a
+    /// second; otherwise as for [`producer`](Self::producer).
     pub async fn push_consumer(&self, options: PushConsumerOptions) -> Result<PushConsumer> {
         const OPERATION: &str = "push_consumer";
         let kind = if options.bind_topic.is_some() { ConsumerKind::LitePush } else { ConsumerKind::Push };

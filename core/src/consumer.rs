@@ -146,7 +146,7 @@ impl SimpleConsumer {
     /// `InvalidArgument` if there is no subscription.
     pub async fn receive(&self, options: ReceiveOptions) -> Result<Vec<Delivery>> {
         if options.max_messages == 0 {
-            return Err(Error::new(ErrorKind::InvalidOptions, "receive", "max_messages is 0"));
+            return Err(Error::new(ErrorKind::InvalidOptions, "receive", "the maximum of messages is 0"));
         }
         self.0.polls.receive(&options).await.map_err(|error| error.during("receive"))
     }
@@ -168,8 +168,11 @@ impl SimpleConsumer {
     ///
     /// # Errors
     ///
-    /// `Closed`.
+    /// `Closed`; `InvalidOptions` if a limit is zero.
     pub fn messages(&self, options: StreamOptions) -> Result<Messages> {
+        if let Some(flaw) = options.flaw() {
+            return Err(Error::new(ErrorKind::InvalidOptions, "messages", flaw));
+        }
         let Inner { member, subscriptions, prefetched, .. } = &*self.0;
         member.begin("messages")?;
         let feed = Feed::start(subscriptions.clone(), prefetched.clone(), options);

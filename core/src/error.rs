@@ -1,6 +1,6 @@
 //! The error type of the client.
 
-use std::{error, fmt, sync::Arc};
+use std::{any::Any, error, fmt, sync::Arc};
 
 pub use rocketmq_thin_proto::ErrorKind;
 
@@ -102,6 +102,13 @@ impl Error {
         Self::new(ErrorKind::Closed, operation, "the client, producer or consumer is closed")
     }
 
+    /// A panic of the client's own code.
+    pub(crate) fn panicked(operation: &'static str, panic: &(dyn Any + Send)) -> Self {
+        let message = format!("the client panicked, please report this: {}", panic_text(panic));
+        tracing::error!(operation, message);
+        Self::new(ErrorKind::Internal, operation, message).with_maybe_delivered()
+    }
+
     pub(crate) fn with_code(mut self, code: i32) -> Self {
         self.0.code = Some(code);
         self
@@ -195,6 +202,12 @@ impl error::Error for Error {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         self.0.source.as_deref().map(|source| source as _)
     }
+}
+
+/// The text of a panic, if it has one.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
 }
 
 #[cfg(test)]

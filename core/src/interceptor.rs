@@ -109,10 +109,16 @@ impl<'a> SettleInfo<'a> {
 pub enum Settlement {
     /// The delivery is acknowledged.
     Ack,
-    /// The delivery stays hidden from other consumers for this long from now. Zero gives it back.
+    /// The delivery has failed, and is delivered again after this time.
+    Retry(Duration),
+    /// The application changes how long the delivery stays hidden from other consumers, counted from now.
     ChangeInvisible(Duration),
     /// The message moves to the dead-letter topic.
     DeadLetter,
+    /// The client extends the lease to this long from now. The delivery is not settled.
+    Renewal(Duration),
+    /// The client returns the delivery, which the application has not seen. It is delivered again after this time.
+    GiveBack(Duration),
 }
 
 /// All interceptors of a client.

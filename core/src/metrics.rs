@@ -21,7 +21,7 @@ pub(crate) use recorder::{CachedMessage, ConsumeSeries, Recorder, SendSeries};
 /// | `rocketmq_consumer_cached_messages` | gauge | `topic`, `consumer_group` | messages that wait for a handler or run in one (push consumers) |
 /// | `rocketmq_consumer_cached_bytes` | gauge | `topic`, `consumer_group` | the size of their bodies |
 /// | `rocketmq_client_received_messages` | counter | `topic`, `consumer_group` | messages received |
-/// | `rocketmq_client_settled_messages` | counter | `topic`, `consumer_group`, `operation`, `invocation_status` | acks, changes of the invisible time, dead letters |
+/// | `rocketmq_client_settled_messages` | counter | `topic`, `consumer_group`, `operation`, `invocation_status` | acks, retries (`nack`), changes of the invisible time, dead letters |
 /// | `rocketmq_client_errors` | counter | `operation`, `error_kind` | operations that failed after all retries; for receives, each failed request |
 /// | `rocketmq_client_retries` | counter | `operation` | requests that were sent again |
 /// | `rocketmq_client_in_flight` | gauge | | sends, acks and changes of the invisible time without a result yet |

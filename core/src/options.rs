@@ -106,9 +106,10 @@ pub enum Language {
 pub struct ProducerOptions {
     /// Topics that must exist when the producer is created. It can also send to other topics. Default: none.
     pub topics: Vec<String>,
-    /// The maximum number of messages in flight; further sends wait. Default: 4096.
+    /// The maximum number of messages in flight, at least 1; further sends wait. Default: 4096.
     pub max_in_flight_messages: usize,
-    /// The maximum total size of the bodies in flight, in bytes; further sends wait. Default: 64 MiB.
+    /// The maximum total size of the bodies in flight, in bytes, at least 1; further sends wait. A larger body is sent
+    /// alone. Default: 64 MiB. More than 4 GiB counts as 4 GiB.
     pub max_in_flight_bytes: usize,
     /// Bodies larger than this, in bytes, are compressed with gzip if that makes them smaller. Clients decompress them
     /// on receipt. Default: `None`, which means that nothing is compressed.
@@ -148,6 +149,17 @@ impl ProducerOptions {
     pub fn compress_above(mut self, bytes: usize) -> Self {
         self.compress_above = Some(bytes);
         self
+    }
+
+    /// Why the limits can't be used, if they can't.
+    pub(crate) fn flaw(&self) -> Option<&'static str> {
+        if self.max_in_flight_messages == 0 {
+            Some("the limit of messages in flight is 0")
+        } else if self.max_in_flight_bytes == 0 {
+            Some("the limit of bytes in flight is 0")
+        } else {
+            None
+        }
     }
 }
 

@@ -138,7 +138,12 @@ impl Feed {
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
         self.session.spawn(async move {
-            stop.run_until_cancelled(work).await;
+            tokio::select! {
+                // First: polls that are stopped may have messages.
+                biased;
+                () = work => {}
+                () = stop.cancelled() => {}
+            }
         });
     }
 
@@ -163,7 +168,11 @@ impl Feed {
 
     /// Polls all brokers of a topic until its subscription ends.
     async fn poll_topic(self: Arc<Self>, subscribed: Arc<Subscribed>) {
-        subscribed.stop.run_until_cancelled(self.poll_all(&subscribed)).await;
+        tokio::select! {
+            biased;
+            () = self.poll_all(&subscribed) => {}
+            () = subscribed.stop.cancelled() => {}
+        }
         // Deliveries may have arrived before the poll was cancelled.
         self.prefetched.give_back_topic(&subscribed.source.topic).await;
     }
@@ -184,7 +193,7 @@ impl Feed {
                             let name = slot.key();
                             let broker = idle.remove(name).unwrap_or_else(|| self.broker(subscribed, name));
                             slot.insert(PollShare::new(&self.state));
-                            polls.push(Box::pin(self.poll(broker)));
+                            polls.push(Box::pin(self.poll(broker, &subscribed.stop)));
                         }
                     }
                 }
@@ -219,7 +228,7 @@ impl Feed {
     }
 
     /// Polls once, as soon as the budget allows.
-    async fn poll(&self, mut broker: BrokerPoller) -> BrokerPoller {
+    async fn poll(&self, mut broker: BrokerPoller, unsubscribed: &CancellationToken) -> BrokerPoller {
         self.prefetched.wait_until_active().await;
         let polls = self.state.lock().polls.max(self.subscriptions.current().len());
         let share = (self.budget.max_messages() / polls.max(1)).max(1);
@@ -229,7 +238,13 @@ impl Feed {
         let wait = if polls > self.budget.max_messages() { SHORTEST_POLL } else { LONGEST_POLL };
         let max_messages = u32::try_from(reservation.messages()).unwrap_or(u32::MAX);
         let poll = wire::Poll { max_messages, invisible: self.invisible, wait };
-        match broker.poller.poll(poll, |_| {}).await {
+        let stopped = async {
+            tokio::select! {
+                () = unsubscribed.cancelled() => {}
+                () = self.stop.cancelled() => {}
+            }
+        };
+        match broker.poller.poll(poll, |_| {}, stopped).await {
             Ok(deliveries) => {
                 broker.adapt(&deliveries, share);
                 if !deliveries.is_empty() {

@@ -174,8 +174,12 @@ impl Polls {
         let (polls, subscribed) = (self.clone(), subscribed.clone());
         let (broker, own) = (broker.clone(), running.clone());
         self.session.spawn(async move {
-            let polling = polls.poll(&broker.poller, &own);
-            let result = stop.run_until_cancelled(polling).await.unwrap_or_else(|| Ok(Vec::new()));
+            let result = tokio::select! {
+                // First: when it is stopped, it may have messages.
+                biased;
+                result = polls.poll(&broker.poller, &own) => result,
+                () = stop.cancelled() => Ok(Vec::new()),
+            };
             match result {
                 Ok(deliveries) => {
                     polls.prefetched.add_received(deliveries);
@@ -195,7 +199,8 @@ impl Polls {
     async fn poll(&self, poller: &Poller, running: &RunningPoll) -> Result<Vec<Delivery>> {
         let give_up = running.deadline.max(Instant::now() + running.poll.wait);
         loop {
-            let error = match poller.poll(running.poll, |error| running.set_error(error)).await {
+            let report = |error| running.set_error(error);
+            let error = match poller.poll(running.poll, report, running.stop.cancelled()).await {
                 Ok(deliveries) => return Ok(deliveries),
                 Err(error) => error,
             };

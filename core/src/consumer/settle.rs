@@ -203,8 +203,17 @@ impl Change {
 
     /// Like [`run`](Self::run), with retries until `deadline`.
     pub(crate) async fn run_until(self, deadline: Instant) -> Result<()> {
-        let settlement = Settlement::ChangeInvisible(self.invisible);
-        self.session.settle(self.lease.message(), settlement, self.send_until(deadline)).await
+        self.session.settle(self.lease.message(), self.settlement(), self.send_until(deadline)).await
+    }
+
+    /// What interceptors and metrics see.
+    fn settlement(&self) -> Settlement {
+        match self.purpose {
+            Purpose::Change => Settlement::ChangeInvisible(self.invisible),
+            Purpose::Renewal => Settlement::Renewal(self.invisible),
+            Purpose::Nack => Settlement::Retry(self.invisible),
+            Purpose::GiveBack => Settlement::GiveBack(self.invisible),
+        }
     }
 
     async fn send_until(&self, deadline: Instant) -> Result<()> {

@@ -34,11 +34,11 @@ impl Message {
         }
         let types = [
             (in_transaction, "is in a transaction", MessageType::Transaction),
-            (self.message_group.is_some(), "has a message_group", MessageType::Fifo),
-            (self.deliver_at.is_some(), "has a deliver_at", MessageType::Delay),
+            (self.message_group.is_some(), "has a message group", MessageType::Fifo),
+            (self.deliver_at.is_some(), "has a time of delivery", MessageType::Delay),
             (self.delay.is_some(), "has a delay", MessageType::Delay),
             (self.priority.is_some(), "has a priority", MessageType::Priority),
-            (self.lite_topic.is_some(), "has a lite_topic", MessageType::Lite),
+            (self.lite_topic.is_some(), "has a lite topic", MessageType::Lite),
         ];
         let mut set = types.into_iter().filter(|(is_set, ..)| *is_set);
         let Some((_, first, message_type)) = set.next() else { return Ok(MessageType::Normal) };
@@ -47,10 +47,10 @@ impl Message {
         }
         let blank = |text: &Option<String>| text.as_ref().is_some_and(|text| text.trim().is_empty());
         if blank(&self.message_group) {
-            return invalid("the message_group is empty");
+            return invalid("the message group is empty");
         }
         if blank(&self.lite_topic) {
-            return invalid("the lite_topic is empty");
+            return invalid("the lite topic is empty");
         }
         if let Some(priority) = self.priority.filter(|priority| *priority < 0) {
             return invalid(format!("the priority is {priority}; it must not be negative"));
@@ -100,14 +100,14 @@ mod tests {
             (message().priority(0), false, Ok(Priority)),
             (message().priority(i32::MAX), false, Ok(Priority)),
             (message().lite_topic("l"), false, Ok(Lite)),
-            (message().message_group("g"), true, Err("is in a transaction and has a message_group")),
+            (message().message_group("g"), true, Err("is in a transaction and has a message group")),
             (message().priority(1), true, Err("is in a transaction and has a priority")),
-            (message().message_group("g").delay(second), false, Err("has a message_group and has a delay")),
-            (message().deliver_at(now).delay(second), false, Err("has a deliver_at and has a delay")),
-            (message().lite_topic("l").message_group("g"), false, Err("message_group and has a lite_topic")),
-            (message().priority(1).lite_topic("l"), false, Err("has a priority and has a lite_topic")),
-            (message().message_group(" "), false, Err("the message_group is empty")),
-            (message().lite_topic(""), false, Err("the lite_topic is empty")),
+            (message().message_group("g").delay(second), false, Err("has a message group and has a delay")),
+            (message().deliver_at(now).delay(second), false, Err("has a time of delivery and has a delay")),
+            (message().lite_topic("l").message_group("g"), false, Err("message group and has a lite topic")),
+            (message().priority(1).lite_topic("l"), false, Err("has a priority and has a lite topic")),
+            (message().message_group(" "), false, Err("the message group is empty")),
+            (message().lite_topic(""), false, Err("the lite topic is empty")),
             (message().priority(-1), false, Err("the priority is -1")),
             (message().property("a", ""), false, Err("the property \"a\" has the value \"\"")),
             (message().property("", "a"), false, Err("the property \"\" has")),

@@ -63,7 +63,7 @@ pub(crate) struct ConsumeSeries {
 }
 
 /// The names of the operations in the field `settled` of [`ConsumeSeries`].
-const OPERATIONS: [&str; 3] = ["ack", "change_invisible", "dead_letter"];
+const OPERATIONS: [&str; 4] = ["ack", "nack", "change_invisible", "dead_letter"];
 
 impl SendSeries {
     fn new() -> Self {
@@ -97,12 +97,14 @@ impl ConsumeSeries {
         }
     }
 
-    /// Counts the result of settling a delivery.
+    /// Counts the result of settling a delivery, if the application settled it.
     pub(crate) fn count_settled(&self, settlement: Settlement, success: bool) {
         let operation = match settlement {
             Settlement::Ack => 0,
-            Settlement::ChangeInvisible(_) => 1,
-            Settlement::DeadLetter => 2,
+            Settlement::Retry(_) => 1,
+            Settlement::ChangeInvisible(_) => 2,
+            Settlement::DeadLetter => 3,
+            Settlement::Renewal(_) | Settlement::GiveBack(_) => return,
         };
         self.settled[operation][usize::from(!success)].fetch_add(1, Ordering::Relaxed);
     }

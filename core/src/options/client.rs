@@ -147,11 +147,13 @@ impl ClientOptions {
     /// Why the options can't be used; `None` if they can.
     pub(crate) fn flaw(&self) -> Option<&'static str> {
         if self.request_timeout.is_zero() {
-            Some("request_timeout is 0")
+            Some("the request timeout is 0")
         } else if self.operation_timeout.is_zero() {
-            Some("operation_timeout is 0")
+            Some("the operation timeout is 0")
         } else if self.startup_timeout.is_zero() && self.startup != Startup::Lazy {
-            Some("startup_timeout is 0; to start without servers, choose a lazy startup")
+            Some("the startup timeout is 0; to start without servers, choose a lazy startup")
+        } else if self.retry.max_attempts == 0 {
+            Some("the number of attempts is 0; 1 means no retries")
         } else {
             None
         }

@@ -227,7 +227,7 @@ pub struct StreamOptions {
     /// The maximum number of messages that wait for the application or are requested. Default: 128. At least 1.
     pub max_messages: usize,
     /// The total size of waiting bodies, in bytes, from which on no more messages are requested. Requests in flight may
-    /// exceed it. Default: 64 MiB.
+    /// exceed it. Default: 64 MiB. At least 1.
     pub max_bytes: usize,
     /// How long the deliveries are hidden from other consumers. Default: 30 s. Servers allow 10 s to 12 h. When a
     /// delivery is handed out, at least half of it is left.
@@ -254,6 +254,17 @@ impl StreamOptions {
     pub fn invisible_duration(mut self, duration: Duration) -> Self {
         self.invisible_duration = duration;
         self
+    }
+
+    /// Why the limits can't be used, if they can't.
+    pub(crate) fn flaw(&self) -> Option<&'static str> {
+        if self.max_messages == 0 {
+            Some("the limit of messages is 0")
+        } else if self.max_bytes == 0 {
+            Some("the limit of bytes is 0")
+        } else {
+            None
+        }
     }
 }
 

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use super::{DecodeOptions, Filter, Subscription};
 
+/// The shortest lease. Leases are renewed when half of them has passed, so shorter ones would cause many renewals. They
+/// are most likely a mistake in the unit.
+const SHORTEST_LEASE: Duration = Duration::from_secs(1);
+
 /// The options of a [`PushConsumer`](crate::PushConsumer).
 ///
 /// ```
@@ -30,8 +34,9 @@ pub struct PushConsumerOptions {
     /// The maximum total size of the bodies of cached messages, in bytes. Default: 64 MiB. No messages are received
     /// while it is reached. One receive can exceed it, if its messages are larger than earlier ones.
     pub max_cached_bytes: usize,
-    /// The length of a lease. Default: 60 s. Servers allow 10 s to 12 h. While a message waits or is handled, its lease
-    /// is renewed when half of it has passed. If the process dies, its messages are delivered again after this time.
+    /// The length of a lease, at least 1 s. Default: 60 s. Servers allow 10 s to 12 h. While a message waits or is
+    /// handled, its lease is renewed when half of it has passed. If the process dies, its messages are delivered again
+    /// after this time.
     pub invisible_duration: Duration,
     /// How many messages are handled per second at most. Default: `None`, which means no limit.
     pub max_rate: Option<f64>,
@@ -122,13 +127,15 @@ impl PushConsumerOptions {
         if self.bind_topic.is_some() && !self.subscriptions.is_empty() {
             Some("a lite consumer subscribes to lite topics only")
         } else if self.concurrency == 0 {
-            Some("concurrency is 0")
+            Some("the concurrency is 0")
         } else if self.max_cached_messages == 0 {
-            Some("max_cached_messages is 0")
+            Some("the limit of cached messages is 0")
         } else if self.max_cached_bytes == 0 {
-            Some("max_cached_bytes is 0")
+            Some("the limit of cached bytes is 0")
         } else if self.max_rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
-            Some("max_rate is not a positive number")
+            Some("the maximum rate is not a positive number")
+        } else if self.invisible_duration < SHORTEST_LEASE {
+            Some("the invisible duration is less than a second; servers take 10 seconds to 12 hours")
         } else {
             None
         }

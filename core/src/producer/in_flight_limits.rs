@@ -24,8 +24,8 @@ pub(super) type InFlightPermits = [OwnedSemaphorePermit; 2];
 
 impl InFlightLimits {
     pub(super) fn new(options: &ProducerOptions) -> Self {
-        let max_bytes = u32::try_from(options.max_in_flight_bytes).unwrap_or(u32::MAX).max(1);
-        let max_messages = options.max_in_flight_messages.clamp(1, Semaphore::MAX_PERMITS);
+        let max_bytes = u32::try_from(options.max_in_flight_bytes).unwrap_or(u32::MAX);
+        let max_messages = options.max_in_flight_messages.min(Semaphore::MAX_PERMITS);
         Self {
             order: Mutex::new(()),
             messages: Arc::new(Semaphore::new(max_messages)),

@@ -35,7 +35,12 @@ impl Inner {
             let source = Arc::new(Source { group, topic: topic.into(), filter, max_body_size });
             let (inner, stop) = (self.clone(), self.stop_polling.clone());
             self.session().spawn(async move {
-                stop.run_until_cancelled(inner.receive_topic(source)).await;
+                tokio::select! {
+                    // First: polls that are stopped may have messages.
+                    biased;
+                    () = inner.receive_topic(source) => {}
+                    () = stop.cancelled() => {}
+                }
             });
         }
     }
@@ -113,7 +118,8 @@ impl BrokerPoller {
             invisible: inner.options.invisible_duration,
             wait: settings.long_polling_timeout.clamp(SHORTEST_POLL, LONGEST_POLL),
         };
-        match self.poller.poll(poll, |error| self.log_delay(error)).await {
+        let stopped = inner.stop_polling.cancelled();
+        match self.poller.poll(poll, |error| self.log_delay(error), stopped).await {
             Ok(deliveries) => {
                 self.record_success();
                 inner.insert_received(reservation, &self.name, deliveries);

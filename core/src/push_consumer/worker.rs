@@ -3,7 +3,7 @@
 //! A worker is started when a message is ready and no other worker is about to take it. It ends when no message is ready.
 //! There is one worker for each message that is being handled.
 
-use std::{any::Any, panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc};
 
 use futures::FutureExt;
 
@@ -12,7 +12,7 @@ use super::{
     inner::{Inner, SpawnWorker},
     task::Task,
 };
-use crate::message::Delivery;
+use crate::{error::panic_text, message::Delivery};
 
 /// How many messages a worker handles before it yields to other tasks.
 const MESSAGES_PER_YIELD: usize = 16;
@@ -46,10 +46,4 @@ where
             tokio::task::yield_now().await;
         }
     }
-}
-
-/// The message of a panic.
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
 }

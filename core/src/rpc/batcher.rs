@@ -11,6 +11,7 @@ mod answer;
 use std::{
     collections::VecDeque,
     mem,
+    panic::AssertUnwindSafe,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,17 +19,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{StreamExt, stream::FuturesUnordered};
+use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
 use parking_lot::Mutex;
 use rocketmq_thin_proto::v2;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use self::answer::queued_too_long;
 pub(crate) use self::answer::{Answer, wait_all};
 use super::{
     in_flight::InFlightGuard,
-    retry::{ReplaySettings, Retry, Verdict, verdict},
+    retry::{ReplaySettings, Retry, Verdict, queued_too_long, verdict},
 };
 use crate::{
     error::{Error, ErrorKind},
@@ -291,7 +291,9 @@ impl<C: BatchCall> Batcher<C> {
             }
         }
         let limit = latest.saturating_duration_since(Instant::now()).min(limit);
-        match self.call.execute(&items, limit).await {
+        // A panic must not take the worker's place with it.
+        let executed = AssertUnwindSafe(self.call.execute(&items, limit)).catch_unwind().await;
+        match executed.unwrap_or_else(|panic| Err(Error::panicked(C::OPERATION, &*panic))) {
             Ok(results) => {
                 for (pending, result) in items.into_iter().zip(results) {
                     match result {

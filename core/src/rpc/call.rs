@@ -1,6 +1,7 @@
 //! Sends one request over a connection: metadata, deadline, tracing span, and the error if it fails.
 
 use std::{
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -183,14 +184,15 @@ impl Rpc {
 
     /// Sends a long poll, and collects its messages.
     ///
-    /// Returns the messages that arrived even if the stream breaks or times out. They are leased to this consumer, so
-    /// dropping them would only delay them.
+    /// Returns the messages that arrived even if the stream breaks or times out, or `stopped` is ready. They are leased to
+    /// this consumer, so dropping them would only delay them. Returns `None` if it is stopped before the first message.
     pub(crate) async fn receive(
         &self,
         link: &Link,
         body: v2::ReceiveMessageRequest,
-        limit: Duration,
-    ) -> Result<(Origin, Received), Error> {
+        end: ReceiveEnd<'_, impl Future<Output = ()> + Send>,
+    ) -> Result<Option<(Origin, Received)>, Error> {
+        let ReceiveEnd { limit, stopped } = end;
         let deadline = crate::options::deadline(Instant::now(), limit);
         self.wait_for_credentials("receive", deadline).await?;
         let slot = link.for_poll(deadline).await.map_err(|error| error.during("receive"))?;
@@ -207,7 +209,11 @@ impl Rpc {
             let mut stream = stub.receive_message(request).await?.into_inner();
             gather(&mut stream, connection, &mut received).await
         };
-        let result = timeout_at(deadline.into(), gather.instrument(span)).await;
+        let result = tokio::select! {
+            biased;
+            result = timeout_at(deadline.into(), gather.instrument(span)) => result,
+            () = stopped => return Ok((!received.messages.is_empty()).then_some((origin, received))),
+        };
         let error = match result {
             Ok(Ok(())) => None,
             Ok(Err(status)) => Some(self.retry_with_new_credentials(over.failure(&origin, status), version)),
@@ -218,11 +224,11 @@ impl Rpc {
         };
         match error {
             Some(error) if received.messages.is_empty() => Err(error),
-            Some(_) => Ok((origin, received)),
+            Some(_) => Ok(Some((origin, received))),
             None => {
                 link.record_success();
                 self.check_credentials(&origin, received.status.as_ref(), version)?;
-                Ok((origin, received))
+                Ok(Some((origin, received)))
             }
         }
     }
@@ -310,6 +316,14 @@ impl Rpc {
         *request.metadata_mut() = metadata;
         (Origin { operation, endpoint: link.name().clone(), request_id }, request, version)
     }
+}
+
+/// When a receive returns what has arrived.
+pub(crate) struct ReceiveEnd<'a, F> {
+    /// At most after this time.
+    pub(crate) limit: Duration,
+    /// At the latest when this is ready.
+    pub(crate) stopped: Pin<&'a mut F>,
 }
 
 /// Reads a receive stream to its end.

@@ -29,7 +29,7 @@ mod transport;
 mod write_buffer;
 
 pub(crate) use batcher::{Answer, BatchCall, Batcher, PendingItem, wait_all};
-pub(crate) use call::{Received, Rpc, new_id};
+pub(crate) use call::{ReceiveEnd, Received, Rpc, new_id};
 pub(crate) use connections::PollSlot;
 pub(crate) use credentials::CurrentCredentials;
 pub(crate) use failure::{Origin, Outcome};

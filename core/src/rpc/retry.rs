@@ -192,15 +192,19 @@ impl Retry {
     where
         F: Future<Output = Result<T, Error>>,
     {
+        let mut last: Option<Error> = None;
         loop {
             let limit = self.deadline.saturating_duration_since(Instant::now()).min(self.request_timeout);
             if limit.is_zero() {
-                return Err(Error::new(ErrorKind::Timeout, self.operation, "deadline expired while queued"));
+                // Replaying the settings may have taken the rest of the time.
+                let error = last.unwrap_or_else(|| queued_too_long(self.operation));
+                return Err(if self.maybe_delivered { error.with_maybe_delivered() } else { error });
             }
             let error = match attempt(limit).await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
+            last = Some(error.clone());
             self.pause(error, settings).await?;
         }
     }
@@ -241,6 +245,11 @@ impl Retry {
         }
         Ok((verdict, pause))
     }
+}
+
+/// The error of what was not sent before its deadline.
+pub(super) fn queued_too_long(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Timeout, operation, "deadline expired while queued").with_retryable(true)
 }
 
 #[cfg(test)]
@@ -360,7 +369,27 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_attempted_after_the_deadline() {
         let result = retry(16, Instant::now()).run(&NoSettings, async |_| Ok(()));
-        assert_eq!(result.await.unwrap_err().kind(), ErrorKind::Timeout);
+        let error = result.await.unwrap_err();
+        assert_eq!((error.kind(), error.retryable()), (ErrorKind::Timeout, true));
+    }
+
+    /// Takes all the time there is.
+    struct SlowReplay;
+
+    impl ReplaySettings for SlowReplay {
+        async fn replay_settings(&self, _: &Error, deadline: Instant) -> Result<(), Error> {
+            tokio::time::sleep_until(deadline.into()).await;
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_replay_that_takes_the_rest_of_the_time_does_not_hide_the_cause() {
+        let deadline = Instant::now() + Duration::from_millis(50);
+        let result = retry(16, deadline)
+            .run(&SlowReplay, async |_| Err::<(), _>(refused(40015, "who?").with_maybe_delivered()));
+        let error = result.await.unwrap_err();
+        assert_eq!((error.code(), error.maybe_delivered()), (Some(40015), true));
     }
 
     proptest! {

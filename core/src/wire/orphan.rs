@@ -10,7 +10,7 @@ use crate::{
 use super::body;
 
 /// Returns the half message that the server at `endpoints` asks about; `None` if the command lacks the message or the
-/// transaction id.
+/// transaction id, or if the body can't be decoded, because a checker must not decide on a body that was not sent.
 pub(crate) fn process_orphan(
     command: v2::RecoverOrphanedTransactionCommand,
     endpoints: Endpoints,
@@ -19,10 +19,14 @@ pub(crate) fn process_orphan(
     let system = half.system_properties.unwrap_or_default();
     let mut properties: Vec<_> = half.user_properties.into_iter().collect();
     properties.sort_unstable();
-    let plain = body::decode(&half.body, &system, DecodeOptions::default().max_body_size);
+    let Some(body) = body::decode(&half.body, &system, DecodeOptions::default().max_body_size) else {
+        let transaction_id = &*command.transaction_id;
+        tracing::warn!(transaction_id, "a check is not answered: the body of its message can't be decoded");
+        return None;
+    };
     let message = Message {
         topic: half.topic.map(|topic| topic.name).unwrap_or_default(),
-        body: plain.unwrap_or(half.body),
+        body,
         tag: system.tag,
         keys: system.keys,
         properties,
@@ -51,5 +55,8 @@ mod tests {
         assert_eq!((check.transaction_id.as_str(), check.message), ("7", Message::new("t", "x")));
         assert!(process_orphan(command("", Some(half)), endpoints()).is_none());
         assert!(process_orphan(command("7", None), endpoints()).is_none());
+        let gzip = v2::SystemProperties { body_encoding: v2::Encoding::Gzip.into(), ..Default::default() };
+        let corrupt = v2::Message { system_properties: Some(gzip), body: "x".into(), ..Default::default() };
+        assert!(process_orphan(command("7", Some(corrupt)), endpoints()).is_none());
     }
 }

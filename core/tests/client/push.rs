@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use rocketmq_thin::{ConsumeResult, ErrorKind, PushConsumer, PushConsumerOptions, Status};
+use rocketmq_thin::{
+    ConsumeResult, ErrorKind, ProducerOptions, PushConsumer, PushConsumerOptions, SimpleConsumerOptions,
+    Status, StreamOptions,
+};
 use rocketmq_thin_proto::v2::{self, Code, settings::PubSub, telemetry_command::Command};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -255,7 +258,7 @@ async fn a_poll_requests_only_what_fits_and_continues_when_there_is_room() {
 #[tokio::test]
 async fn the_lease_of_a_message_is_renewed_while_its_handler_runs() {
     let server = TestServer::start(with_messages(vec![message("1", "x")]));
-    let options = options().invisible_duration(Duration::from_millis(600));
+    let options = options().invisible_duration(Duration::from_secs(1));
     let consumer = consumer(&server, options).await;
     let release = Arc::new(Semaphore::new(0));
     let held = release.clone();
@@ -279,7 +282,7 @@ async fn the_lease_of_a_message_is_renewed_while_its_handler_runs() {
 async fn a_result_that_comes_after_the_lease_is_lost_is_dropped() {
     let script = Script { change: Code::InvalidReceiptHandle, ..with_messages(vec![message("1", "x")]) };
     let server = TestServer::start(script);
-    let consumer = consumer(&server, options().invisible_duration(Duration::from_millis(400))).await;
+    let consumer = consumer(&server, options().invisible_duration(Duration::from_secs(1))).await;
     let task = consumer.next_tasks(1).await.unwrap().remove(0);
     while !task.delivery.is_lease_lost() {
         tokio::task::yield_now().await;
@@ -488,10 +491,23 @@ async fn invalid_options_are_refused() {
         options().concurrency(0),
         options().max_cached_messages(0),
         options().max_cached_bytes(0),
+        options().invisible_duration(Duration::from_millis(60)),
         options().max_rate(0.0),
         options().max_rate(f64::NAN),
     ] {
         let error = client.push_consumer(options).await.unwrap_err();
         assert_eq!((error.kind(), error.operation()), (ErrorKind::InvalidOptions, "push_consumer"));
+    }
+    for options in [
+        ProducerOptions::default().max_in_flight_messages(0),
+        ProducerOptions::default().max_in_flight_bytes(0),
+    ] {
+        let error = client.producer(options).await.unwrap_err();
+        assert_eq!((error.kind(), error.operation()), (ErrorKind::InvalidOptions, "producer"));
+    }
+    let consumer = client.simple_consumer(SimpleConsumerOptions::new("g", ["t"])).await.unwrap();
+    for options in [StreamOptions::default().max_messages(0), StreamOptions::default().max_bytes(0)] {
+        let error = consumer.messages(options).unwrap_err();
+        assert_eq!((error.kind(), error.operation()), (ErrorKind::InvalidOptions, "messages"));
     }
 }

@@ -56,6 +56,8 @@ pub(crate) struct Script {
     pub(crate) change: Code,
     /// Whether a long poll finds no message and never ends.
     pub(crate) hang: Box<dyn Fn(&v2::ReceiveMessageRequest) -> bool + Send + Sync>,
+    /// Whether the answer to a long poll does not end after its messages.
+    pub(crate) unfinished: fn(&v2::ReceiveMessageRequest) -> bool,
     /// How many streams a connection may have.
     pub(crate) max_streams: Option<u32>,
     /// The gateway in front of the server; `None` for no gateway.
@@ -88,6 +90,7 @@ impl Default for Script {
             queues: 1,
             change: Code::Ok,
             hang: Box::new(|_| false),
+            unfinished: |_| false,
             max_streams: None,
             gateway: None,
             broker: None,
@@ -344,11 +347,20 @@ impl MessagingService for Scripted {
         } else {
             (self.script.receive)(&request, before)
         };
+        let unfinished =
+            (self.script.unfinished)(&request).then(|| CountedEnd(self.seen.clone(), "given out"));
         self.seen.received.lock().unwrap().push(request);
         let mut contents: Vec<_> = status(code, text).map(Content::Status).into_iter().collect();
         contents.extend(messages.into_iter().map(Content::Message));
         let responses = contents.into_iter().map(|it| Ok(v2::ReceiveMessageResponse { content: Some(it) }));
-        Ok(Response::new(Box::pin(tokio_stream::iter(responses))))
+        let responses = tokio_stream::iter(responses);
+        Ok(Response::new(match unfinished {
+            Some(count) => {
+                let rest = tokio_stream::once(count).filter_map(|_| None).chain(tokio_stream::pending());
+                Box::pin(responses.chain(rest))
+            }
+            None => Box::pin(responses),
+        }))
     }
 
     async fn ack_message(

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use rocketmq_thin::{
-    Client, ClientOptions, ErrorKind, Message, ProducerOptions, ReceiveOptions, SimpleConsumerOptions,
-    Startup, Status, Tls,
+    Client, ClientOptions, ErrorKind, Message, ProducerOptions, ReceiveOptions, RetryOptions,
+    SimpleConsumerOptions, Startup, Status, Tls,
 };
 use tokio::net::TcpListener;
 
@@ -140,9 +140,10 @@ async fn a_start_that_is_cancelled_leaves_no_connection() {
 async fn timeouts_of_zero_are_refused() {
     let options = || ClientOptions::new("127.0.0.1:1");
     for (options, named) in [
-        (options().request_timeout(Duration::ZERO), "request_timeout is 0"),
-        (options().operation_timeout(Duration::ZERO), "operation_timeout is 0"),
-        (options().startup_timeout(Duration::ZERO), "startup_timeout is 0"),
+        (options().request_timeout(Duration::ZERO), "request timeout is 0"),
+        (options().operation_timeout(Duration::ZERO), "operation timeout is 0"),
+        (options().startup_timeout(Duration::ZERO), "startup timeout is 0"),
+        (options().retry(RetryOptions::default().max_attempts(0)), "number of attempts is 0"),
     ] {
         let error = Client::connect(options).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidOptions);

@@ -95,6 +95,21 @@ async fn polls_of_an_unsubscribed_topic_end_and_waiting_deliveries_are_given_bac
 }
 
 #[tokio::test]
+async fn what_a_poll_has_brought_when_it_is_stopped_is_given_back() {
+    let script = Script { unfinished: |request| topic(request) == "slow", ..all_but_silent() };
+    let server = TestServer::start(script);
+    let consumer = consumer(&server, &["slow"]).await;
+    let waiting = consumer.clone();
+    let receive = tokio::spawn(async move { waiting.receive(ReceiveOptions::default()).await });
+    server.seen.wait("given out", 1).await;
+    consumer.unsubscribe("slow").await.unwrap();
+    server.seen.wait("change_invisible", 1).await;
+    let given_back = server.seen.changed.lock().unwrap().remove(0);
+    assert_eq!((given_back.message_id.as_str(), given_back.suspend), ("of slow", Some(true)));
+    receive.abort();
+}
+
+#[tokio::test]
 async fn a_new_filter_replaces_the_old_one() {
     let server = TestServer::start(all_but_silent());
     let consumer = consumer(&server, &["a"]).await;

@@ -1,6 +1,7 @@
 //! Sends the long polls for one topic to one broker, and spaces them out when they fail or return early.
 
 use std::{
+    pin::{Pin, pin},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,7 +13,7 @@ use crate::{
     interceptor::ReceiveInfo,
     message::Delivery,
     route::Routes,
-    rpc::{Backoff, Link, Verdict, new_id, verdict},
+    rpc::{Backoff, Link, ReceiveEnd, Verdict, new_id, verdict},
     session::Session,
     wire::{Attempt, Poll, Source, build_receive, process_receive},
 };
@@ -59,6 +60,13 @@ impl Pace {
     }
 }
 
+/// What one poll requests, and when it stops.
+struct PollRequest<'a, F> {
+    poll: Poll,
+    id: &'a str,
+    stopped: Pin<&'a mut F>,
+}
+
 /// The id of an attempt. Dropping it leaves the id to a later attempt, unless the server has answered.
 struct AttemptId<'a> {
     poller: &'a Poller,
@@ -87,13 +95,26 @@ impl Poller {
     ///
     /// Calls `report` with each error that delays the poll, and with `None` when the server is ready. Returns an empty
     /// list if the broker is no longer in the route.
-    pub(crate) async fn poll(&self, poll: Poll, report: impl Fn(Option<Error>)) -> Result<Vec<Delivery>> {
+    ///
+    /// Once `stopped` is ready, returns the messages that have arrived. If there are none, it never returns: the caller
+    /// polls this future first, then sees that it is stopped itself, and drops it.
+    pub(crate) async fn poll(
+        &self,
+        poll: Poll,
+        report: impl Fn(Option<Error>),
+        stopped: impl Future<Output = ()> + Send,
+    ) -> Result<Vec<Delivery>> {
         let attempt = self.open_attempt();
         if let Some(time) = self.next_start(|state| &mut state.early_answers) {
             tokio::time::sleep_until(time.into()).await;
         }
         let start = Instant::now();
-        let result = self.attempt(poll, &attempt.id, report).await;
+        let request = PollRequest { poll, id: &attempt.id, stopped: pin!(stopped) };
+        let result = match self.attempt(request, report).await {
+            Ok(Some(deliveries)) => Ok(deliveries),
+            Ok(None) => std::future::pending().await,
+            Err(error) => Err(error),
+        };
         match &result {
             Ok(deliveries) => {
                 attempt.discard();
@@ -116,7 +137,12 @@ impl Poller {
         next.map_or(Duration::ZERO, |next| next.saturating_duration_since(Instant::now()))
     }
 
-    async fn attempt(&self, poll: Poll, id: &str, report: impl Fn(Option<Error>)) -> Result<Vec<Delivery>> {
+    async fn attempt(
+        &self,
+        request: PollRequest<'_, impl Future<Output = ()> + Send>,
+        report: impl Fn(Option<Error>),
+    ) -> Result<Option<Vec<Delivery>>> {
+        let PollRequest { poll, id, mut stopped } = request;
         let session = &self.session;
         let paced_until = self.next_start(|state| &mut state.failures);
         if let Some(time) = paced_until {
@@ -125,17 +151,19 @@ impl Poller {
         let limit = poll.wait.saturating_add(session.options().request_timeout);
         let deadline = crate::options::deadline(Instant::now(), limit);
         let route = self.routes.get(&self.source.topic, deadline).await?;
-        let Some(queue) = route.readable_at(&self.broker, self.next_queue()) else { return Ok(Vec::new()) };
+        let Some(queue) = route.readable_at(&self.broker, self.next_queue()) else {
+            return Ok(Some(Vec::new()));
+        };
         let link = session.ready_reporting(&queue.endpoints, deadline, |error| report(Some(error))).await?;
         report(None);
         let attempt = Attempt { id, poll, source: &self.source, queue };
-        let result = self.receive(&link, &attempt).await;
+        let result = self.receive(&link, &attempt, stopped.as_mut()).await;
         match &result {
             Err(error) if verdict(error) == Verdict::Replay => {
                 let replayed = session.replay(&link, deadline).await.is_ok();
                 // Retries at once, unless the previous attempt failed as well.
                 if replayed && paced_until.is_none() {
-                    return self.receive(&link, &attempt).await;
+                    return self.receive(&link, &attempt, stopped).await;
                 }
             }
             _ => {}
@@ -143,7 +171,12 @@ impl Poller {
         result
     }
 
-    async fn receive(&self, link: &Link, attempt: &Attempt<'_>) -> Result<Vec<Delivery>> {
+    async fn receive(
+        &self,
+        link: &Link,
+        attempt: &Attempt<'_>,
+        stopped: Pin<&mut (impl Future<Output = ()> + Send)>,
+    ) -> Result<Option<Vec<Delivery>>> {
         let rpc = self.session.rpc();
         let (group, topic) = (rpc.resource(&*self.source.group.name), rpc.resource(&*self.source.topic));
         let request = build_receive(group, topic, attempt);
@@ -151,11 +184,15 @@ impl Poller {
         let Source { group, topic, .. } = &*self.source;
         let info = ReceiveInfo { group: &group.name, topic, max_messages: attempt.poll.max_messages };
         self.session.interceptors().before_receive(&info);
-        let answer = rpc.receive(link, request, limit).await;
+        let answer = match rpc.receive(link, request, ReceiveEnd { limit, stopped }).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(answer)) => Ok(answer),
+            Err(error) => Err(error),
+        };
         let delivered_at = answer.as_ref().ok().and_then(|(_, received)| received.delivered_at);
         let result = answer.and_then(|(origin, received)| process_receive(&origin, received, attempt));
         self.session.record_receive(&info, delivered_at, result.as_deref());
-        result
+        result.map(Some)
     }
 
     fn open_attempt(&self) -> AttemptId<'_> {

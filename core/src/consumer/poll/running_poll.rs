@@ -17,7 +17,7 @@ pub(super) struct RunningPoll {
     /// How long the receive that started the poll waits.
     pub(super) deadline: Instant,
     started: Instant,
-    stop: CancellationToken,
+    pub(super) stop: CancellationToken,
     progress: Mutex<Progress>,
 }
 

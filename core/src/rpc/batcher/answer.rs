@@ -10,7 +10,10 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::error::{Error, ErrorKind};
+use crate::{
+    error::{Error, ErrorKind},
+    rpc::retry::queued_too_long,
+};
 
 /// How long after its deadline a caller stops waiting. A request that reaches the deadline fails before that, with an
 /// error that is more specific.
@@ -59,8 +62,4 @@ pub(crate) async fn wait_all<T>(answers: Vec<Result<Answer<T>, Error>>) -> Vec<R
     }
     results.reverse();
     results
-}
-
-pub(super) fn queued_too_long(operation: &'static str) -> Error {
-    Error::new(ErrorKind::Timeout, operation, "deadline expired while queued").with_retryable(true)
 }

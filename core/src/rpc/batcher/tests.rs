@@ -157,6 +157,20 @@ async fn a_final_error_is_not_retried() {
 }
 
 #[tokio::test]
+async fn a_panic_is_an_error_and_does_not_stop_the_next_requests() {
+    let batcher = batcher(|numbers, before| {
+        assert!(before >= 2 * MAX_WORKERS, "it panics on purpose");
+        all(numbers)
+    });
+    for _ in 0..2 * MAX_WORKERS {
+        let error = send(&batcher, &[1]).await.remove(0).unwrap_err();
+        assert_eq!((error.kind(), error.retryable()), (ErrorKind::Internal, false));
+        assert!(error.message().ends_with("it panics on purpose"), "{error}");
+    }
+    assert!(send(&batcher, &[1]).await[0].is_ok());
+}
+
+#[tokio::test]
 async fn attempts_are_counted() {
     let batcher = batcher(|_, _| Err(error(ErrorKind::Unavailable, true).with_maybe_delivered()));
     let results = send(&batcher, &[1, 2]).await;
