@@ -5,6 +5,7 @@
 mod broker;
 mod classic;
 mod clients;
+mod earlier;
 mod echo;
 mod footprint;
 mod load;
@@ -49,6 +50,9 @@ struct Arguments {
     /// Measure the embedded broker instead, beside Apache's local mode if `--cluster` is given, and NATS.
     #[arg(long)]
     broker: bool,
+    /// Measure this proxy beside an earlier build of it instead.
+    #[arg(long, value_name = "PROXY")]
+    earlier: Option<PathBuf>,
     /// Measure what Apache's classic client costs servers instead; its class path, and the program on it. Needs `--cluster`.
     #[arg(long, num_args = 2, value_names = ["CLASS_PATH", "PROGRAM"], requires = "cluster")]
     classic: Option<Vec<String>>,
@@ -99,6 +103,9 @@ fn main() -> Result<(), Failure> {
 async fn measure(arguments: &Arguments) -> Result<(), Failure> {
     let proxy = arguments.proxy.as_ref().ok_or("--proxy PATH says which proxy to measure")?;
     let messages = arguments.messages;
+    if let Some(earlier) = &arguments.earlier {
+        return earlier::measure(proxy, earlier, messages).await;
+    }
     if arguments.broker {
         let (apache, nats) = (arguments.cluster.as_deref(), arguments.nats.as_deref());
         return broker::measure(&broker::Subjects { proxy, apache, nats, messages }).await;

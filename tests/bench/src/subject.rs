@@ -47,6 +47,36 @@ impl Targets {
     }
 }
 
+/// A load whose cost per message is measured.
+#[derive(Clone, Copy)]
+pub(crate) enum Workload {
+    /// Sends with this many messages in a request, and this many requests at once.
+    Send { per_request: usize, in_flight: usize },
+    /// Receives and acknowledges up to this many messages at a time, by 16 consumers.
+    Consume { batch: usize },
+}
+
+impl Workload {
+    /// The sends, one by one and many in a request, with their names.
+    pub(crate) const SENDS: [(&str, Self); 2] = [
+        ("send, 64 in flight", Self::Send { per_request: 1, in_flight: 64 }),
+        ("send, 32 in a request", Self::Send { per_request: 32, in_flight: 8 }),
+    ];
+    /// What consumes their messages.
+    pub(crate) const CONSUMES: [(&str, Self); 2] = [
+        ("receive + ack one by one", Self::Consume { batch: 1 }),
+        ("receive + ack, 32 in one", Self::Consume { batch: 32 }),
+    ];
+
+    /// Puts `messages` through `load`.
+    pub(crate) async fn run(self, load: &Load, messages: usize) -> Result<(), Failure> {
+        match self {
+            Self::Send { per_request, in_flight } => load.send(messages, per_request, in_flight).await,
+            Self::Consume { batch } => load.consume(messages, batch, 16).await,
+        }
+    }
+}
+
 impl Subject {
     /// Prints the start time and the memory after the start.
     pub(crate) fn started(&self, table: &Table, after: Duration) -> Result<(), Failure> {
@@ -70,12 +100,10 @@ impl Subject {
     /// Sends one by one and in requests of 32.
     pub(crate) async fn sends(&self, table: &Table, messages: usize) -> Result<(), Failure> {
         let load = self.connect().await?;
-        for (label, per_request, in_flight, target) in [
-            ("send, 64 in flight", 1, 64, self.targets.send),
-            ("send, 32 in a request", 32, 8, self.targets.send_batch),
-        ] {
-            load.send(self.warm_up, per_request, in_flight).await?;
-            let spent = self.spent(messages, load.send(messages, per_request, in_flight)).await?;
+        let targets = [self.targets.send, self.targets.send_batch];
+        for ((label, workload), target) in Workload::SENDS.into_iter().zip(targets) {
+            workload.run(&load, self.warm_up).await?;
+            let spent = self.spent(messages, workload.run(&load, messages)).await?;
             table.work(&format!("{}: {label}", self.name), &spent, target);
         }
         Ok(())
@@ -92,14 +120,12 @@ impl Subject {
     async fn consumes(&self, table: &Table, messages: usize) -> Result<(), Failure> {
         let load = self.connect().await?;
         let _registered = load.register().await?;
-        for (label, batch, target) in [
-            ("receive + ack one by one", 1, self.targets.consume),
-            ("receive + ack, 32 in one", 32, self.targets.consume_batch),
-        ] {
-            load.consume(self.warm_up, batch, 16).await?;
+        let targets = [self.targets.consume, self.targets.consume_batch];
+        for ((label, workload), target) in Workload::CONSUMES.into_iter().zip(targets) {
+            workload.run(&load, self.warm_up).await?;
             // A few messages are left, so that no consumer waits for the last ones.
             let messages = messages * 9 / 10;
-            let spent = self.spent(messages, load.consume(messages, batch, 16)).await?;
+            let spent = self.spent(messages, workload.run(&load, messages)).await?;
             table.work(&format!("{}: {label}", self.name), &spent, target);
         }
         Ok(())
@@ -117,12 +143,12 @@ impl Subject {
         Ok(())
     }
 
-    async fn connect(&self) -> Result<Load, Failure> {
+    pub(crate) async fn connect(&self) -> Result<Load, Failure> {
         Load::connect(&self.address, &self.names).await
     }
 
     /// Runs a workload and reads the server's usage for it.
-    async fn spent(
+    pub(crate) async fn spent(
         &self,
         messages: usize,
         work: impl Future<Output = Result<(), Failure>>,

@@ -1,6 +1,7 @@
 //! `cargo x bench`: CPU per message of the release build.
 
 mod apache;
+mod earlier;
 mod footprint;
 mod nats;
 
@@ -83,6 +84,18 @@ pub(crate) fn classic(workspace: &Workspace) -> Result<()> {
     bench.arg("--cluster").arg(workspace.cache("cluster")?).args(["--classic", class_path.trim()]);
     bench.arg(workspace.root().join(SOURCES).join("apache/Classic.java"));
     step::heading("What a message of Apache's classic client costs servers");
+    ensure!(bench.status()?.success(), "the benchmark failed");
+    Ok(())
+}
+
+/// Measures the proxy beside that of an earlier revision.
+pub(crate) fn since(workspace: &Workspace, revision: &str) -> Result<()> {
+    step::heading("Getting ready");
+    let earlier = earlier::proxy(workspace, revision)?;
+    let artefacts = Artefacts::build(workspace, Profile::Release)?;
+    let mut bench = Command::new(artefacts.program("bench"));
+    bench.arg("--proxy").arg(artefacts.program("rocketmq-thin-proxy")).arg("--earlier").arg(earlier);
+    step::heading(&format!("The proxy beside that of {revision}"));
     ensure!(bench.status()?.success(), "the benchmark failed");
     Ok(())
 }

@@ -65,6 +65,11 @@ enum Measured {
     /// What a message of Apache's classic Java client costs the proxy, merged and separated, beside Apache's broker and
     /// Apache's proxy
     Classic,
+    /// The proxy beside the proxy of an earlier revision, in turn. The first time builds that revision
+    Since {
+        /// Anything that git takes for a commit
+        revision: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -208,6 +213,7 @@ fn run(arguments: Arguments) -> Result<bool> {
         Verb::Soak { minutes } => soak::run(workspace, minutes),
         Verb::Bench { only: Some(Measured::Broker), .. } => bench::broker(workspace),
         Verb::Bench { only: Some(Measured::Classic), .. } => bench::classic(workspace),
+        Verb::Bench { only: Some(Measured::Since { revision }), .. } => bench::since(workspace, &revision),
         Verb::Bench { only: None, languages } => bench::run(workspace, &languages.resolve()?),
         Verb::Package { languages, release: false, .. } => package::run(workspace, &languages.resolve()?),
         Verb::Package { languages, choice, .. } => publish::run(workspace, &languages.resolve()?, &choice),
