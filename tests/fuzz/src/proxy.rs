@@ -30,8 +30,8 @@ const KEY: &str = "key";
 const MAC_BYTES: usize = 12;
 const SCOPE_BYTES: usize = 6;
 
-/// The calls of the contract that the embedded broker serves, and two that it does not.
-const METHODS: [&str; 12] = [
+/// The calls of the contract. New ones come last, so that the corpus keeps its meaning.
+const METHODS: [&str; 17] = [
     "QueryRoute",
     "QueryAssignment",
     "SendMessage",
@@ -44,6 +44,11 @@ const METHODS: [&str; 12] = [
     "Telemetry",
     "EndTransaction",
     "PullMessage",
+    "RecallMessage",
+    "SyncLiteSubscription",
+    "UpdateOffset",
+    "GetOffset",
+    "QueryOffset",
 ];
 
 static PROXY: LazyLock<Mutex<Proxy>> = LazyLock::new(|| Mutex::new(Proxy::start()));

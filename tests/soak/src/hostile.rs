@@ -1,5 +1,7 @@
 //! The hostile peers. Each goes on until it is stopped, whatever the proxy answers.
 
+mod other_protocols;
+
 use std::fmt;
 use std::io::Write;
 use std::sync::Arc;
@@ -27,7 +29,7 @@ pub enum Scale {
 }
 
 /// What a peer does once with a connection or several.
-const ATTACKS: [(&str, Attack); 11] = [
+const ATTACKS: [(&str, Attack); 14] = [
     ("probes", Attack::Probe),
     ("half-open connections", Attack::HalfOpen),
     ("stopped requests", Attack::Stop),
@@ -39,6 +41,9 @@ const ATTACKS: [(&str, Attack); 11] = [
     ("slow readers", Attack::SlowRead),
     ("resets", Attack::Reset),
     ("large settings", Attack::Settings),
+    ("streams that hold memory", Attack::IdleStreams),
+    ("classic requests", Attack::Classic),
+    ("HTTP requests", Attack::Http),
 ];
 /// A pause between two attacks of one kind: this machine has to serve both sides.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -56,6 +61,9 @@ enum Attack {
     SlowRead,
     Reset,
     Settings,
+    IdleStreams,
+    Classic,
+    Http,
 }
 
 /// All hostile peers.
@@ -144,11 +152,7 @@ impl Run<'_> {
             Attack::Probe => self.probe().await,
             Attack::HalfOpen => self.half_open().await,
             Attack::Stop => self.stop().await,
-            Attack::Bomb => {
-                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-                encoder.write_all(&vec![0; self.scale.of(64 << 20)])?;
-                self.ask("SendMessage", &encoder.finish()?, true).await
-            }
+            Attack::Bomb => self.ask("SendMessage", &gzip(&vec![0; self.scale.of(64 << 20)])?, true).await,
             Attack::Giant => {
                 let body = vec![7; self.scale.of(5 << 20)].into();
                 let messages =
@@ -161,6 +165,9 @@ impl Run<'_> {
             Attack::SlowRead => self.slow_read().await,
             Attack::Reset => self.reset().await,
             Attack::Settings => self.settings().await,
+            Attack::IdleStreams => self.idle_streams().await,
+            Attack::Classic => self.classic().await,
+            Attack::Http => self.http().await,
         }
     }
 
@@ -274,6 +281,27 @@ impl Run<'_> {
         let command = Some(pb::telemetry_command::Command::Settings(settings));
         self.ask("Telemetry", &pb::TelemetryCommand { status: None, command }.encode_to_vec(), false).await
     }
+
+    /// Telemetry streams that say nothing after a large message.
+    async fn idle_streams(&self) -> Result<()> {
+        let status = Some(pb::Status { code: 0, message: "x".repeat(self.scale.of(3 << 20)) });
+        let message = gzip(&pb::TelemetryCommand { status, command: None }.encode_to_vec())?;
+        let mut peer = Peer::connect(self.address).await?;
+        let mut calls = Vec::new();
+        for _ in 0..self.scale.of(40) {
+            let mut call = peer.call("Telemetry", true).await?;
+            call.send_first(&message, true)?;
+            calls.push(call);
+        }
+        sleep(self.scale.patience()).await;
+        Ok(())
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes)?;
+    Ok(encoder.finish()?)
 }
 
 fn resource(name: &str) -> Option<pb::Resource> {

@@ -49,10 +49,14 @@ impl Peer {
 }
 
 impl Call {
+    /// Sends the only message.
     pub(crate) fn send(&mut self, message: &[u8], compressed: bool) -> Result<()> {
-        let length = u32::try_from(message.len())?.to_be_bytes();
-        let framed = [&[u8::from(compressed)][..], &length, message].concat();
-        Ok(self.request.send_data(framed.into(), true)?)
+        Ok(self.request.send_data(framed(message, compressed)?, true)?)
+    }
+
+    /// Sends a message after which there may be more.
+    pub(crate) fn send_first(&mut self, message: &[u8], compressed: bool) -> Result<()> {
+        Ok(self.request.send_data(framed(message, compressed)?, false)?)
     }
 
     /// Sends a part of a request that is announced to be longer.
@@ -72,6 +76,11 @@ impl Call {
         }
         Ok(())
     }
+}
+
+fn framed(message: &[u8], compressed: bool) -> Result<Bytes> {
+    let length = u32::try_from(message.len())?.to_be_bytes();
+    Ok([&[u8::from(compressed)][..], &length, message].concat().into())
 }
 
 impl Drop for Peer {

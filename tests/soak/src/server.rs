@@ -36,7 +36,7 @@ impl Server {
     pub async fn start(program: &Path) -> Result<Self> {
         let data = tempfile::tempdir()?;
         let mut command = Command::new(program);
-        command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(data.path());
+        command.args(["--listen", "127.0.0.1:0", "--http", "true", "--data-dir"]).arg(data.path());
         let mut process =
             command.stdout(Stdio::piped()).kill_on_drop(true).spawn().context("starting the proxy")?;
         let output = process.stdout.take().context("no output")?;
