@@ -25,7 +25,16 @@ pub(super) fn read_or_create(data_dir: &Path) -> io::Result<HandleKey> {
     let path = data_dir.join(HANDLE_KEY_FILE);
     match std::fs::read(&path) {
         Ok(key) if key.len() == HANDLE_KEY_BYTES => return Ok(HandleKey::new(&key)),
-        Ok(_) => {}
+        // A new key would make all handles invalid.
+        Ok(key) => {
+            let problem = format!(
+                "{} has {} bytes instead of {HANDLE_KEY_BYTES}: restore it, or delete it, which makes all receipt \
+                 handles invalid",
+                path.display(),
+                key.len()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, problem));
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
@@ -33,4 +42,23 @@ pub(super) fn read_or_create(data_dir: &Path) -> io::Result<HandleKey> {
     // Written durably: without the key, all receipt handles would become invalid.
     durable_file::replace(&path, &key)?;
     Ok(HandleKey::new(&key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_kept_and_a_damaged_one_is_not_replaced() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        read_or_create(directory.path()).expect("a new key");
+        let path = directory.path().join(HANDLE_KEY_FILE);
+        let key = std::fs::read(&path).expect("a file");
+        read_or_create(directory.path()).expect("the same key");
+        assert_eq!(std::fs::read(&path).expect("a file"), key);
+        std::fs::write(&path, &key[..31]).expect("damaged");
+        let error = read_or_create(directory.path()).err().expect("refused");
+        assert!(error.to_string().contains("31 bytes instead of 32"), "{error}");
+        assert_eq!(std::fs::read(&path).expect("a file"), key[..31]);
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::administration::AdministrationPermits;
+use super::byte_budget::ByteBudget;
 use super::clients::Clients;
 use super::cluster_router::ClusterRouter;
 use super::dead_letter_resend::InitializedTopics;
@@ -24,6 +25,8 @@ pub struct Environment {
     pub(super) handles: Handles,
     pub(super) clients: Clients,
     pub(super) leases: RenewedLeases,
+    /// Memory of the filters of waiting requests.
+    pub(super) filters: Arc<ByteBudget>,
     pub(super) transactions: Arc<RecentTransactions>,
     pub(super) administration: AdministrationPermits,
     pub(super) resend_topics: InitializedTopics,

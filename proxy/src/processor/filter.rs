@@ -1,5 +1,9 @@
 //! Parses the filter expressions of clients.
 
+use std::sync::Arc;
+
+use super::byte_budget::{ByteBudget, TakenBytes};
+use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::service::Filter;
 
@@ -14,6 +18,32 @@ pub enum Expression {
 
 /// The most bytes of an expression. Expressions are kept while receives wait, and are evaluated for each message.
 const MAX_LENGTH: usize = 64 << 10;
+
+/// The most bytes of memory that the filters of waiting requests take. The embedded broker has room for more, so that
+/// clients with long filters do not fill it.
+const MAX_WAITING: usize = 48 << 20;
+
+/// The budget for the filters of waiting requests.
+pub(super) fn budget() -> Arc<ByteBudget> {
+    ByteBudget::new(MAX_WAITING)
+}
+
+/// Takes the memory of a filter from the budget until the request ends.
+///
+/// # Errors
+/// `Busy` if the host of the client has used up its share, or all clients together the budget.
+pub(super) fn hold(
+    budget: &Arc<ByteBudget>,
+    context: &Context,
+    filter: &Filter,
+) -> Result<Option<TakenBytes>, Error> {
+    if matches!(filter, Filter::All) {
+        return Ok(None);
+    }
+    let taken = budget.take(context.host(), filter.memory());
+    let busy = || Error::new(ErrorKind::Busy, "the filters of waiting requests take too much memory");
+    taken.map(Some).ok_or_else(busy)
+}
 
 /// Converts an expression to a filter. SQL is parsed by the backend.
 ///

@@ -30,7 +30,8 @@ impl Command for HasMessageCommand {
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<bool, Error> {
-        let CheckedReceive { cluster, request, .. } = self.receive.check(environment, context).await?;
+        let CheckedReceive { cluster, request, filter_memory: _held, .. } =
+            self.receive.check(environment, context).await?;
         let topic = request.topic.clone();
         let found = tokio::select! {
             biased;

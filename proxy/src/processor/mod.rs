@@ -123,6 +123,7 @@ impl Processor {
             handles: Handles::new(&rules.handle_key),
             clients: Clients::default(),
             leases: RenewedLeases::default(),
+            filters: filter::budget(),
             transactions: Arc::default(),
             administration: AdministrationPermits::default(),
             resend_topics: InitializedTopics::default(),

@@ -116,6 +116,7 @@ impl Command for PullCommand {
         })?;
         check_offset(self.offset)?;
         let filter = filter::parse(self.expression)?;
+        let _held = filter::hold(&environment.filters, context, &filter)?;
         let wait = Duration::from_millis(u64::try_from(self.polling_ms).unwrap_or_default());
         let QueueName { topic, broker, id } = self.queue;
         let services = environment.services(context, &topic);

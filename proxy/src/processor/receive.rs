@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::byte_budget::TakenBytes;
 use super::cluster_router::Cluster;
 use super::command::Command;
 use super::environment::Environment;
@@ -106,13 +107,15 @@ impl Command for ReceiveCommand {
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<Received, Error> {
         let auto_renew = self.auto_renew;
-        let CheckedReceive { cluster, group, request } = self.check(environment, context).await?;
+        let CheckedReceive { cluster, group, request, filter_memory } =
+            self.check(environment, context).await?;
         let (topic, name) = (request.topic.clone(), request.group.clone());
         let deliveries = match wait_for(environment, &cluster.services, request).await? {
             Delivered::Messages(deliveries) => deliveries,
             Delivered::AllFiltered => return Ok(Received::NoMatch),
             Delivered::Nothing => return Ok(Received::Nothing),
         };
+        drop(filter_memory);
         let source = DeliverySource { cluster, scope: environment.handles.scope(&topic, &name) };
         let leased = source.seal(environment, deliveries, &group).await;
         if leased.is_empty() {
@@ -130,6 +133,8 @@ pub(super) struct CheckedReceive<'a> {
     pub(super) cluster: &'a Cluster,
     group: GroupConfig,
     pub(super) request: Receive,
+    /// The memory of its filter, which is taken while it waits.
+    pub(super) filter_memory: Option<TakenBytes>,
 }
 
 impl ReceiveCommand {
@@ -154,6 +159,7 @@ impl ReceiveCommand {
             invisible_time(self.invisible_ms, limits.min_invisible, limits)?
         };
         let filter = filter::parse(self.expression)?;
+        let filter_memory = filter::hold(&environment.filters, context, &filter)?;
         let Ok(batch_size) = usize::try_from(self.batch_size) else {
             let message = format!("the batch size must not be negative: {}", self.batch_size);
             return Err(Error::new(ErrorKind::BadRequest, message));
@@ -173,7 +179,7 @@ impl ReceiveCommand {
             attempt_id: self.attempt_id,
             lite_client: group.lite_bind_topic.is_some().then(|| context.client_id.clone()),
         };
-        Ok(CheckedReceive { cluster, group, request })
+        Ok(CheckedReceive { cluster, group, request, filter_memory })
     }
 }
 

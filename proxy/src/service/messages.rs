@@ -156,6 +156,22 @@ pub enum Filter {
     Sql(String),
 }
 
+impl Filter {
+    /// The approximate memory of the filter once it is compiled, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        /// The memory of a tag, in addition to its bytes.
+        const TAG_OVERHEAD: usize = 48;
+        /// The memory of an expression, as a multiple of the bytes of its text.
+        const EXPRESSION_FACTOR: usize = 16;
+        match self {
+            Self::All => 0,
+            Self::Tags(tags) => tags.iter().map(|tag| tag.len() + TAG_OVERHEAD).sum(),
+            Self::Sql(text) => text.len() * EXPRESSION_FACTOR,
+        }
+    }
+}
+
 /// A receive.
 #[derive(Clone, Debug)]
 pub struct Receive {

@@ -22,7 +22,7 @@ use crate::service::{DeadLetter, Forward, ServiceError, Settle};
 /// Messages whose attempts are exhausted and that wait to be moved to their dead-letter topic.
 #[derive(Default)]
 pub(super) struct LastAttempts {
-    waiting: Mutex<VecDeque<ExhaustedMessage>>,
+    waiting: Mutex<VecDeque<Waiting>>,
     added: Notify,
     watcher: Mutex<Option<mpsc::Sender<DeadLetter>>>,
 }
@@ -33,7 +33,13 @@ struct ExhaustedMessage {
     at: Coordinates,
 }
 
-/// The most messages of a group in a topic that are found at once.
+enum Waiting {
+    Message(ExhaustedMessage),
+    /// The progress may have more such messages than were found at once.
+    More(Arc<Progress>),
+}
+
+/// The most messages of a group in a topic that are found at once. More are looked for once these are moved.
 const MAX_FOUND: usize = 1024;
 /// How many records of lite topics are read at once.
 const RECORDS_PER_READ: usize = 512;
@@ -52,7 +58,7 @@ impl LastAttempts {
             return;
         }
         let from = state.examined_until;
-        let mut found = Vec::new();
+        let (mut found, mut is_cut) = (Vec::new(), false);
         // Further leases may expire within the current millisecond.
         let mut until = now.saturating_sub(1);
         for (queue, leases) in (0..).zip(state.queues().iter().map(|queue| queue.leases())) {
@@ -61,14 +67,18 @@ impl LastAttempts {
             {
                 if found.len() >= MAX_FOUND {
                     until = until.min(lease.visible_at.saturating_sub(1));
+                    is_cut = true;
                     break;
                 }
                 let topic = Some(progress.topic());
                 let at = Coordinates { queue, offset, token: lease.token, topic };
-                found.push(ExhaustedMessage { progress: progress.clone(), at });
+                found.push(Waiting::Message(ExhaustedMessage { progress: progress.clone(), at }));
             }
         }
         state.examined_until = until.max(from);
+        if is_cut {
+            found.push(Waiting::More(progress.clone()));
+        }
         if !found.is_empty() {
             self.waiting.lock().extend(found);
             self.added.notify_one();
@@ -89,7 +99,7 @@ impl LastAttempts {
         }
     }
 
-    async fn next(&self) -> ExhaustedMessage {
+    async fn next(&self) -> Waiting {
         loop {
             let added = self.added.notified();
             if let Some(next) = self.waiting.lock().pop_front() {
@@ -111,12 +121,18 @@ pub(super) async fn run(broker: Arc<Broker>, stop: CancellationToken) {
             );
         }
         loop {
-            let exhausted = broker.expiry.last_attempts.next().await;
+            let exhausted = match broker.expiry.last_attempts.next().await {
+                Waiting::Message(exhausted) => exhausted,
+                Waiting::More(progress) => {
+                    broker.expiry.handle_expired(&progress);
+                    continue;
+                }
+            };
             if let Err(error) = make_dead_letter(&broker, &exhausted).await {
                 if broker.store.failure().is_none() {
                     tracing::warn!(%error, "failed to move a message to the dead-letter topic");
                 }
-                broker.expiry.last_attempts.waiting.lock().push_back(exhausted);
+                broker.expiry.last_attempts.waiting.lock().push_back(Waiting::Message(exhausted));
                 tokio::time::sleep(RETRY_DELAY).await;
             }
         }
@@ -273,6 +289,37 @@ mod tests {
         let stop = CancellationToken::new();
         let tasks = broker.start_tasks(&stop);
         assert_eq!(dead_letter(&broker).await.message.id, "a");
+        stop.cancel();
+        futures::future::join_all(tasks).await;
+    }
+
+    #[tokio::test]
+    async fn more_messages_than_are_found_at_once_become_dead_letters() {
+        const MESSAGES: usize = MAX_FOUND + 100;
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let stopped = broker(&directory).await;
+        take_once(&stopped).await;
+        let names: Vec<String> = (1..MESSAGES).map(|number| number.to_string()).collect();
+        for names in names.chunks(50) {
+            send(&stopped, names.iter().map(String::as_str)).await;
+        }
+        let mut taken = BTreeSet::from(["a".to_owned()]);
+        while taken.len() < MESSAGES {
+            // Long enough for some receives: what has expired comes before the others.
+            let batch = Receive { invisible: Duration::from_secs(2), ..request(50) };
+            taken.extend(deliver(&stopped, batch).await.into_iter().map(|delivery| delivery.message.id));
+        }
+        stopped.writer.stop();
+        drop(stopped);
+
+        let broker = broker(&directory).await;
+        let mut letters = broker.expiry.last_attempts.watch();
+        let stop = CancellationToken::new();
+        let tasks = broker.start_tasks(&stop);
+        let mut moved = BTreeSet::new();
+        while moved.len() < MESSAGES {
+            moved.insert(letters.recv().await.expect("a dead letter").message.id);
+        }
         stop.cancel();
         futures::future::join_all(tasks).await;
     }

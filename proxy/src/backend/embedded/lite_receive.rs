@@ -15,6 +15,7 @@ use super::lite_settle::LiteCoordinates;
 use super::lite_subscriptions::{MemberKey, ReceivingMember};
 use super::progress::Progress;
 use super::receive::{InMemoryResult, MAX_ATTEMPT_ID, Request};
+use super::take::MAX_BYTES;
 use super::topic::Topic;
 use super::waiting_limits::{self, Woken};
 use crate::service::{Delivered, Delivery, Receive, ServiceError, ServiceErrorKind};
@@ -111,8 +112,9 @@ impl LiteReceive<'_> {
                 return Ok(None);
             }
             self.load(&mut ready).await;
-            let (mut batches, mut left) = (Vec::new(), max);
+            let (mut batches, mut left, mut bytes) = (Vec::new(), max, 0);
             while left > 0
+                && bytes < MAX_BYTES
                 && let Some(name) = ready.names.front().cloned()
             {
                 // Messages that were found are not delayed by reads of the disk.
@@ -123,6 +125,7 @@ impl LiteReceive<'_> {
                 match found {
                     Ok(InMemoryResult::Found(batch)) => {
                         left = left.saturating_sub(batch.deliveries.len());
+                        bytes += batch.deliveries.iter().map(|it| it.message.body.len()).sum::<usize>();
                         batches.push((name, batch));
                     }
                     Ok(InMemoryResult::Nothing) => {}

@@ -18,7 +18,6 @@ use super::receive::READ_AHEAD;
 use super::store::{corrupt, unavailable};
 use super::take::{MAX_BYTES, MAX_SCANNED};
 use super::topic::Topic;
-use super::waiting_limits;
 use crate::service::{
     Delivery, Offsets, Pull, PullOutcome, Pulled, QueueLock, QueueRef, SendBack, ServiceError,
     ServiceErrorKind, TopicQueue, Whence, millis, time,
@@ -33,7 +32,7 @@ struct ReadableQueue {
 #[async_trait]
 impl Offsets for Broker {
     async fn pull(&self, mut pull: Pull) -> Result<Pulled, ServiceError> {
-        let bytes = pull.topic.len() + pull.group.len() + waiting_limits::bytes_of_filter(&pull.filter);
+        let bytes = pull.topic.len() + pull.group.len() + pull.filter.memory();
         let filter = Matcher::new(std::mem::take(&mut pull.filter))?;
         let source = self.source(&pull.topic, &pull.broker, pull.queue_id).await?;
         let mut waiting = None;

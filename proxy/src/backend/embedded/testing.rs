@@ -30,10 +30,11 @@ pub(super) fn uncached(directory: &TempDir) -> EmbeddedConfig {
 }
 
 /// Sends messages with these ids together.
-pub(super) async fn send<const N: usize>(broker: &Broker, ids: [&str; N]) {
-    let messages = ids.map(|id| Message { id: id.to_owned(), ..Message::default() });
+pub(super) async fn send<'a>(broker: &Broker, ids: impl IntoIterator<Item = &'a str>) {
+    let message = |id: &str| Message { id: id.to_owned(), ..Message::default() };
+    let messages = ids.into_iter().map(message).collect();
     let deadline = Instant::now() + Duration::from_secs(30);
-    broker.store_messages("topic", messages.into(), deadline).await.expect("a send");
+    broker.store_messages("topic", messages, deadline).await.expect("a send");
 }
 
 /// Receives messages under a long lease. Returns their ids.

@@ -2,14 +2,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::service::{Filter, Receive, ServiceError, ServiceErrorKind};
+use crate::service::{Receive, ServiceError, ServiceErrorKind};
 
 /// The most bytes that the requests of waiting receives may take, both of one group in a topic and in total.
 const MAX_BYTES: usize = 64 << 20;
-/// The bytes of memory that a tag in a filter takes in addition to its text.
-const TAG_OVERHEAD: usize = 48;
-/// The memory of a compiled expression, as a multiple of the length of its text.
-const EXPRESSION_FACTOR: usize = 16;
 
 /// Counts waiting receives, either of one group in a topic or all of them.
 #[derive(Default)]
@@ -86,19 +82,9 @@ impl<W: Fn()> Drop for Woken<W> {
 
 /// The approximate bytes of memory that the names and the filter of a receive take.
 pub(super) fn bytes_of(request: &Receive) -> usize {
-    let filter = bytes_of_filter(&request.filter);
     let attempt_id = request.attempt_id.as_ref().map_or(0, String::len);
     let lite_client = request.lite_client.as_ref().map_or(0, String::len);
-    request.topic.len() + request.group.len() + filter + attempt_id + lite_client
-}
-
-/// The approximate bytes of memory that a compiled filter takes.
-pub(super) fn bytes_of_filter(filter: &Filter) -> usize {
-    match filter {
-        Filter::All => 0,
-        Filter::Tags(tags) => tags.iter().map(|tag| tag.len() + TAG_OVERHEAD).sum(),
-        Filter::Sql(text) => text.len() * EXPRESSION_FACTOR,
-    }
+    request.topic.len() + request.group.len() + request.filter.memory() + attempt_id + lite_client
 }
 
 #[cfg(test)]

@@ -261,7 +261,11 @@ impl IncomingCall {
 
     async fn pull(mut self) -> Result<Response<Body>, h2::Error> {
         match self.reader.only().await {
-            Ok(request) => Ok(pull::pull(&self.shared, self.context(), request).await),
+            Ok(request) => {
+                let context = self.context();
+                let charge = self.reader.into_charge();
+                Ok(pull::pull(&self.shared, context, request, charge).await)
+            }
             Err(refusal) => wire::refuse(refusal),
         }
     }

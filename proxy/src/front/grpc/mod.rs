@@ -130,7 +130,7 @@ impl Server {
         (transport, budget): (TransportConfig, Arc<Budget>),
         log: &Arc<LogControl>,
     ) -> Self {
-        let other_services = OtherServices::new(&processor, served, log);
+        let other_services = OtherServices::new(&processor, served, log, transport.request_timeout);
         let limits = RequestLimits {
             bytes: transport.request_bytes,
             fields: transport.request_fields,

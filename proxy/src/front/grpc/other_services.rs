@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -15,6 +16,7 @@ use pin_project_lite::pin_project;
 use rocketmq_thin_proto::thin::admin_server::AdminServer;
 use rocketmq_thin_proto::{DESCRIPTORS, v2};
 use tokio::sync::watch;
+use tokio::time::Sleep;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
 use tonic::body::Body;
@@ -62,18 +64,20 @@ async fn report_health(reporter: HealthReporter, mut health: watch::Receiver<Hea
 }
 
 pin_project! {
-    /// The body of a request to a generated service. Its bytes are charged to the budget of the connection.
+    /// The body of a request to a generated service. Its bytes are charged to the budget of the connection, and its time
+    /// is limited.
     struct ChargedBody {
         #[pin]
         body: Incoming,
         charge: Charge,
         evicted: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+        timeout: Pin<Box<Sleep>>,
     }
 }
 
 impl ChargedBody {
-    fn new(body: Incoming, charge: Charge) -> Self {
-        Self { body, charge, evicted: None }
+    fn new(body: Incoming, charge: Charge, timeout: Duration) -> Self {
+        Self { body, charge, evicted: None, timeout: Box::pin(tokio::time::sleep(timeout)) }
     }
 }
 
@@ -91,7 +95,11 @@ impl http_body::Body for ChargedBody {
         let Poll::Ready(frame) = this.body.poll_frame(cx) else {
             let charge = this.charge;
             let evicted = this.evicted.get_or_insert_with(|| Box::pin(charge.incomplete().cancelled_owned()));
-            return evicted.as_mut().poll(cx).map(|()| Some(Err(exhausted(()))));
+            let late = || Status::deadline_exceeded("the request did not arrive in time");
+            let ended = evicted.as_mut().poll(cx).map(|()| exhausted(()));
+            let ended =
+                if ended.is_ready() { ended } else { this.timeout.as_mut().poll(cx).map(|()| late()) };
+            return ended.map(|status| Some(Err(status)));
         };
         let Some(frame) = frame else { return Poll::Ready(None) };
         let frame = frame.map_err(|error| Status::cancelled(error.to_string()))?;
@@ -114,10 +122,17 @@ pub(super) struct OtherServices {
     processor: Arc<Processor>,
     routes: Routes,
     services: Vec<&'static str>,
+    /// The time that the body of a request may take to arrive.
+    timeout: Duration,
 }
 
 impl OtherServices {
-    pub(super) fn new(processor: &Arc<Processor>, served: &ServedEntry, log: &Arc<LogControl>) -> Self {
+    pub(super) fn new(
+        processor: &Arc<Processor>,
+        served: &ServedEntry,
+        log: &Arc<LogControl>,
+        timeout: Duration,
+    ) -> Self {
         let administration = served.administration.then_some(log);
         // The overall status, which load balancers read, is SERVING as long as the process answers. A proxy without its
         // brokers can still report to clients what is missing.
@@ -142,7 +157,7 @@ impl OtherServices {
         let services = SERVICES
             .into_iter()
             .chain(administration.map_or([].as_slice(), |_| &ADMINISTRATION).iter().copied());
-        Self { processor: processor.clone(), routes: routes.prepare(), services: services.collect() }
+        Self { processor: processor.clone(), routes: routes.prepare(), services: services.collect(), timeout }
     }
 
     /// Answers a call to one of these services. Returns the path as the error if it belongs to another service.
@@ -168,7 +183,7 @@ impl OtherServices {
         if let Some(refused) = refused() {
             return Ok(refused);
         }
-        let mut request = request.map(|body| Body::new(ChargedBody::new(body, charge)));
+        let mut request = request.map(|body| Body::new(ChargedBody::new(body, charge, self.timeout)));
         if administrator.is_some() {
             let (parts, body) = request.into_parts();
             let body = match body.collect().await {

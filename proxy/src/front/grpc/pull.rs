@@ -13,7 +13,8 @@ use super::message::BodyDigest;
 use super::wire::{self, Body, Packer};
 use super::{Shared, convert, message, status};
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
+use crate::front::port::Charge;
 use crate::processor::{GetOffsetCommand, PullCommand, QueryOffsetCommand, QueueName, UpdateOffsetCommand};
 use crate::service::{PullOutcome, Pulled, Whence, time};
 
@@ -21,6 +22,7 @@ pub(super) async fn pull(
     shared: &Shared,
     context: Result<Context, Error>,
     request: pb::PullMessageRequest,
+    mut charge: Charge,
 ) -> Response<Body> {
     let pulled = match context {
         Ok(context) => shared.processor.run(&context, command(request)).await,
@@ -28,7 +30,7 @@ pub(super) async fn pull(
     };
     let Pulled { outcome, next_offset, .. } = match pulled {
         Ok(pulled) => pulled,
-        Err(error) => return frames(std::iter::once(Content::Status(status::of(&error)))),
+        Err(error) => return frames(std::iter::once(Content::Status(status::of(&error))), charge),
     };
     let (status, messages) = match outcome {
         PullOutcome::Messages(messages) if !messages.is_empty() => (status::ok(), messages),
@@ -39,16 +41,23 @@ pub(super) async fn pull(
             (status_of(pb::Code::IllegalOffset, "the offset is not in the queue"), Vec::new())
         }
     };
+    let bytes = messages.iter().map(|delivery| message::size_hint(&delivery.message)).sum();
+    if let Err(exhausted) = charge.set(bytes) {
+        let error = Error::new(ErrorKind::Busy, exhausted.reason());
+        return frames(std::iter::once(Content::Status(status::of(&error))), charge);
+    }
     let message = |delivery| message::delivered(delivery, None, BodyDigest::Md5);
     let messages = messages.into_iter().map(move |delivery| Content::Message(message(delivery)));
     let parts = std::iter::once(Content::Status(status)).chain(messages);
-    frames(parts.chain([Content::NextOffset(next_offset)]))
+    frames(parts.chain([Content::NextOffset(next_offset)]), charge)
 }
 
-/// An answer of these parts. They are packed into frames when the connection can send them.
-fn frames(parts: impl Iterator<Item = Content> + Send + 'static) -> Response<Body> {
+/// An answer of these parts. They are packed into frames when the connection can send them. Until then, `charge` counts
+/// their memory.
+fn frames(parts: impl Iterator<Item = Content> + Send + 'static, charge: Charge) -> Response<Body> {
     let mut parts = Some(parts.peekable());
     wire::streaming(stream::iter(std::iter::from_fn(move || {
+        let _held = &charge;
         let remaining = parts.as_mut()?;
         if remaining.peek().is_none() {
             parts = None;
@@ -117,12 +126,14 @@ pub(super) async fn query_offset(
     context: &Context,
     request: pb::QueryOffsetRequest,
 ) -> Result<pb::QueryOffsetResponse, Error> {
+    let invalid = || Error::new(ErrorKind::BadRequest, "the timestamp is missing or out of range");
     let whence = match request.query_offset_policy() {
         pb::QueryOffsetPolicy::Beginning => Whence::Beginning,
         pb::QueryOffsetPolicy::End => Whence::End,
-        pb::QueryOffsetPolicy::Timestamp => Whence::Time(time(
-            convert::timestamp_millis(request.timestamp.unwrap_or_default()).unwrap_or_default(),
-        )),
+        pb::QueryOffsetPolicy::Timestamp => {
+            let millis = request.timestamp.and_then(convert::timestamp_millis);
+            Whence::Time(time(millis.ok_or_else(invalid)?))
+        }
     };
     let command = QueryOffsetCommand { queue: queue(request.message_queue), whence };
     let offset = shared.processor.run(context, command).await?;

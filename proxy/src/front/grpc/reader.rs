@@ -76,6 +76,8 @@ where
     /// The next message of a stream. `None` if the client has ended the stream. The time limit applies from the first
     /// byte of the message on. Cancel safe: a part of a message that has arrived stays in the buffer.
     pub(super) async fn next<M: WireRequest>(&mut self) -> Result<Option<M>, Refusal> {
+        // The previous message has been processed. A stream may be idle for days, and must not be charged for it.
+        self.charge.set(self.buffered.len())?;
         match self.next_bytes(Awaited::Later).await? {
             None => Ok(None),
             Some(bytes) => self.decode(bytes).map(Some),
@@ -101,16 +103,22 @@ where
         }
         self.deadline = None;
         self.charge.completed()?;
-        let length = announced_length(&self.buffered);
-        let mut message = self.buffered.split_to(PREFIX + length);
-        let compressed = message[0];
-        let message = message.split_off(PREFIX);
-        self.charge.set(message.len() + self.buffered.len())?;
-        match (compressed, self.compression) {
-            (0, _) => Ok(Some(message)),
-            (1, Compression::Gzip) => self.inflate(&message).await.map(Some),
-            _ => Err(Refusal::status(Code::Internal, "the compression flag of the message is invalid")),
-        }
+        self.charge.set(self.buffered.len())?;
+        let end = PREFIX + announced_length(&self.buffered);
+        let message = self.buffered.slice(PREFIX..end);
+        let message = match (self.buffered[0], self.compression) {
+            (0, _) => message,
+            // The message stays in the buffer until then, because the future may be dropped there.
+            (1, Compression::Gzip) => self.inflate(&message).await?,
+            _ => {
+                return Err(Refusal::status(
+                    Code::Internal,
+                    "the compression flag of the message is invalid",
+                ));
+            }
+        };
+        self.buffered = self.buffered.split_off(end);
+        Ok(Some(message))
     }
 
     // While the next frame is awaited, all bytes must be in `buffered`, because the future may be dropped there.
@@ -184,7 +192,7 @@ where
     }
 
     async fn inflate(&mut self, message: &[u8]) -> Result<Bytes, Refusal> {
-        let compressed = self.charge.bytes();
+        let compressed = self.buffered.len();
         let mut decoder = flate2::read::GzDecoder::new(message);
         let mut out = Vec::new();
         loop {
@@ -317,6 +325,33 @@ mod tests {
         drop(client);
         let end = reader.next::<pb::TelemetryCommand>().now_or_never().expect("no wait").expect("no refusal");
         assert_eq!(end, None);
+    }
+
+    #[tokio::test]
+    async fn a_read_that_is_cancelled_while_it_decompresses_loses_nothing() {
+        let (client, mut reader) = reader(Compression::Gzip, &connection(1 << 20));
+        let message = "a text ".repeat(INFLATE_CHUNK / 4);
+        let sent = pb::TelemetryCommand { status: Some(pb::Status { code: 1, message }), command: None };
+        feed(&client, &gzip(&prost::Message::encode_to_vec(&sent)));
+        let mut cancelled = Box::pin(reader.next::<pb::TelemetryCommand>());
+        assert!(futures::poll!(&mut cancelled).is_pending());
+        drop(cancelled);
+        assert_eq!(reader.next().await.expect("no refusal"), Some(sent));
+    }
+
+    #[tokio::test]
+    async fn a_stream_between_two_messages_holds_no_memory() {
+        let connection = connection(1 << 20);
+        let (client, mut reader) = reader(Compression::Gzip, &connection);
+        let message = "x".repeat(500_000);
+        let sent = pb::TelemetryCommand { status: Some(pb::Status { code: 1, message }), command: None };
+        feed(&client, &gzip(&prost::Message::encode_to_vec(&sent)));
+        reader.next::<pb::TelemetryCommand>().await.expect("no refusal");
+        assert!(reader.charge.bytes() > 500_000);
+        let mut idle = Box::pin(reader.next::<pb::TelemetryCommand>());
+        assert!(futures::poll!(&mut idle).is_pending());
+        drop(idle);
+        assert_eq!(reader.charge.bytes(), 0);
     }
 
     #[test]

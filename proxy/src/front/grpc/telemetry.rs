@@ -12,6 +12,7 @@ use rocketmq_thin_proto::v2 as pb;
 use rocketmq_thin_proto::v2::retry_policy::Strategy;
 use rocketmq_thin_proto::v2::settings::PubSub;
 use rocketmq_thin_proto::v2::telemetry_command::Command;
+use tokio::time::Instant;
 use tonic::Code;
 
 use super::message::BodyDigest;
@@ -35,6 +36,8 @@ struct Telemetry {
     stream: PushStream,
     pushed: PushReceiver,
     granted: AccessGrant,
+    /// When the client must have sent its settings. `None` once it has.
+    settings_due: Option<Instant>,
     state: StreamState,
 }
 
@@ -48,6 +51,7 @@ enum StreamState {
 /// The answer stream. The connection polls it, so it needs no task of its own.
 pub(super) fn serve(shared: Arc<Shared>, context: Result<Context, Error>, reader: Reader) -> Response<Body> {
     let (stream, pushed) = PushStream::open();
+    let settings_due = Some(Instant::now() + shared.limits.timeout);
     let telemetry = Telemetry {
         shared,
         context,
@@ -55,6 +59,7 @@ pub(super) fn serve(shared: Arc<Shared>, context: Result<Context, Error>, reader
         stream,
         pushed,
         granted: AccessGrant::default(),
+        settings_due,
         state: StreamState::Open,
     };
     wire::streaming(futures::stream::unfold(telemetry, async |mut telemetry| {
@@ -73,6 +78,11 @@ impl Telemetry {
                     None => continue,
                 },
                 () = draining.cancelled() => Ok(None),
+                () = settings_missing(self.settings_due) => {
+                    let message = "the settings of the client did not arrive in time".to_owned();
+                    self.state = StreamState::Ending(Code::DeadlineExceeded, message);
+                    continue;
+                }
                 revoked = self.granted.revoked() => {
                     return Some(Frame::data(wire::encode(&self.end_with(&revoked))));
                 }
@@ -106,6 +116,7 @@ impl Telemetry {
         match self.shared.processor.begin(context, command).await {
             Ok((policy, granted)) => {
                 self.granted = granted;
+                self.settings_due = None;
                 let settings = overwrite(settings, policy, self.shared.processor.limits());
                 Some(pb::TelemetryCommand {
                     status: Some(status::ok()),
@@ -136,6 +147,14 @@ impl Telemetry {
     fn end_with(&mut self, error: &Error) -> pb::TelemetryCommand {
         self.state = StreamState::Ending(Code::Ok, String::new());
         pb::TelemetryCommand { status: Some(status::of(error)), command: None }
+    }
+}
+
+/// A stream without settings serves nobody, and strangers could open as many as there may be calls.
+async fn settings_missing(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 
