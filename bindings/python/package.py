@@ -49,7 +49,7 @@ def wheel(library, out, platform=None, licenses=None):
     files[f"{info}/WHEEL"] = description.encode()
     files[f"{info}/RECORD"] = record(files, f"{info}/RECORD").encode()
 
-    path = folder(out) / f"rocketmq_thin-{version()}-{PYTHON}-{ABI}-{platform}.whl"
+    path = make_folder(out) / f"rocketmq_thin-{version()}-{PYTHON}-{ABI}-{platform}.whl"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in sorted(files.items()):
             entry = zipfile.ZipInfo(name)
@@ -72,10 +72,10 @@ def sdist(out):
     files[".cargo/config.toml"] = (ROOT / ".cargo/config.toml").read_bytes()
     project = (HERE / "pyproject.toml").read_text()
     files["pyproject.toml"] = project.replace('backend-path = ["."]', 'backend-path = ["bindings/python"]').encode()
-    manifest = workspace((ROOT / "Cargo.toml").read_text()).encode()
-    files["Cargo.toml"], files["Cargo.lock"] = manifest, lock(files, manifest)
+    manifest = reduce_manifest((ROOT / "Cargo.toml").read_text()).encode()
+    files["Cargo.toml"], files["Cargo.lock"] = manifest, reduce_lock_file(files, manifest)
 
-    path = folder(out) / f"{top}.tar.gz"
+    path = make_folder(out) / f"{top}.tar.gz"
     with open(path, "wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as compressed:
         with tarfile.open(fileobj=compressed, mode="w", format=tarfile.PAX_FORMAT) as archive:
             for name, content in sorted(files.items()):
@@ -85,7 +85,7 @@ def sdist(out):
     return path
 
 
-def workspace(manifest):
+def reduce_manifest(manifest):
     """Returns the workspace's manifest without the crates that the source distribution does not contain."""
     members = ", ".join(f'"{crate}"' for crate in CRATES)
     manifest = re.sub(r"^members = .*$", f"members = [{members}]", manifest, flags=re.MULTILINE)
@@ -97,7 +97,7 @@ def workspace(manifest):
     return re.sub(section, "", manifest, flags=re.MULTILINE)
 
 
-def lock(files, manifest):
+def reduce_lock_file(files, manifest):
     """Returns the checkout's lock file, reduced by cargo to the packages that the source distribution needs. Versions do
     not change."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -132,7 +132,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
 
 def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
     """A hook of PEP 517. Without it, pip would build the wheel to read its metadata."""
-    info = folder(Path(metadata_directory, f"rocketmq_thin-{version()}.dist-info"))
+    info = make_folder(Path(metadata_directory, f"rocketmq_thin-{version()}.dist-info"))
     Path(info, "METADATA").write_bytes(metadata([ROOT / "LICENSE"]).encode())
     return info.name
 
@@ -157,7 +157,8 @@ def version():
     return re.search(r'^version = "(.+)"$', (ROOT / "Cargo.toml").read_text(), re.MULTILINE).group(1)
 
 
-def folder(path):
+def make_folder(path):
+    """Creates the folder if it does not exist. Returns its path."""
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
     return path

@@ -8,7 +8,7 @@ use tokio::task::AbortHandle;
 
 use crate::operation::Operation;
 use crate::outcome::Outcome;
-use crate::process::{Process, stopped};
+use crate::process::{Process, stopped_error};
 
 /// A running operation that a thread waits for. Dropping the call cancels the operation, or drops its outcome
 /// if it has one that was not fetched.
@@ -41,7 +41,7 @@ impl Call {
         match self.outcome.recv_timeout(timeout) {
             Ok(outcome) => Some(outcome),
             Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => Some(Outcome::Failed(stopped(self.name))),
+            Err(RecvTimeoutError::Disconnected) => Some(Outcome::Failed(stopped_error(self.name))),
         }
     }
 }

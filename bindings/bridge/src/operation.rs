@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use rocketmq_thin::{Error, ErrorKind};
 
 use crate::outcome::Outcome;
-use crate::process::{Process, forked};
+use crate::process::{Process, forked_error};
 
 type Work = BoxFuture<'static, Result<Outcome, Error>>;
 
@@ -53,9 +53,9 @@ impl Operation {
     ) -> Result<impl Future<Output = Outcome> + Send + 'static, Error> {
         let name = self.name;
         if !std::ptr::eq(self.process, process) {
-            return Err(forked(name));
+            return Err(forked_error(name));
         }
-        let work = mem::take(&mut *self.work).ok_or_else(|| forked(name))?;
+        let work = mem::take(&mut *self.work).ok_or_else(|| forked_error(name))?;
         Ok(async move { catch_panic(name, work).await.unwrap_or_else(Outcome::Failed) })
     }
 }

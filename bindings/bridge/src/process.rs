@@ -98,12 +98,12 @@ pub fn shutdown(deadline: Duration) {
 }
 
 /// The error of operations on objects that were created before a fork.
-pub(crate) fn forked(operation: &'static str) -> Error {
+pub(crate) fn forked_error(operation: &'static str) -> Error {
     let message = "created before this process was forked: connect a new client in the child";
     Error::new(ErrorKind::Closed, operation, message)
 }
 
 /// The error of operations after [`shutdown`].
-pub(crate) fn stopped(operation: &'static str) -> Error {
+pub(crate) fn stopped_error(operation: &'static str) -> Error {
     Error::new(ErrorKind::Closed, operation, "the client's runtime has stopped")
 }

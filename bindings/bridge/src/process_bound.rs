@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 
 use crate::operation::Operation;
 use crate::outcome::Outcome;
-use crate::process::{Process, forked};
+use crate::process::{Process, forked_error};
 
 /// A connected client. See [`rocketmq_thin::Client`].
 pub type Client = ProcessBound<rocketmq_thin::Client>;
@@ -68,7 +68,7 @@ impl<T> ProcessBound<T> {
     ///
     /// `Closed` in a forked child of the process that created the object.
     pub(crate) fn call<R>(&self, name: &'static str, call: impl FnOnce(&T) -> R) -> Result<R, Error> {
-        let value = self.get().ok_or_else(|| forked(name))?;
+        let value = self.get().ok_or_else(|| forked_error(name))?;
         let _runtime = self.process.handle().enter();
         Ok(call(value))
     }
@@ -91,7 +91,7 @@ impl<T> ProcessBound<T> {
     {
         match self.value.clone() {
             Some(value) => Operation::new(name, self.process, call(value)),
-            None => Operation::new(name, self.process, async move { Err(forked(name)) }),
+            None => Operation::new(name, self.process, async move { Err(forked_error(name)) }),
         }
     }
 }

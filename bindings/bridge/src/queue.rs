@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 
 use crate::operation::Operation;
 use crate::outcome::Outcome;
-use crate::process::{Process, forked, stopped};
+use crate::process::{Process, forked_error, stopped_error};
 
 /// Running operations, and outcomes that were not fetched yet. A language has one queue per event loop,
 /// isolate or process.
@@ -60,7 +60,7 @@ impl Queue {
         let name = operation.name();
         // Checked before any lock is taken: a thread of the parent may have held the lock during the fork.
         if !self.process.is_current() {
-            return Err(forked(name));
+            return Err(forked_error(name));
         }
         let work = operation.into_work(self.process)?;
         Ok(self.spawn(name, work))
@@ -223,7 +223,7 @@ impl Completion {
 impl Drop for Completion {
     fn drop(&mut self) {
         if let Some(queue) = self.queue.upgrade() {
-            let outcome = self.outcome.take().unwrap_or_else(|| Outcome::Failed(stopped(self.name)));
+            let outcome = self.outcome.take().unwrap_or_else(|| Outcome::Failed(stopped_error(self.name)));
             queue.complete(self.id, outcome);
         }
     }

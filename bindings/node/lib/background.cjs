@@ -5,7 +5,7 @@
 
 const { run } = require('./operations.cjs');
 const { credentials, isObject, milliseconds, oneOf, record, refuse } = require('./arguments.cjs');
-const { deliveriesOf, pairs } = require('./delivery.cjs');
+const { deliveriesOf, fromPairs } = require('./delivery.cjs');
 
 // The maximum number of messages that are fetched at once.
 const MAX_TASKS = 64;
@@ -76,7 +76,7 @@ async function answerChecks(checks, checker, observers) {
     const { messageId, transactionId, properties, ...message } = orphaned;
     let decided = 'unknown';
     try {
-      const orphanCheck = { message: { ...message, properties: pairs(properties) }, messageId, transactionId };
+      const orphanCheck = { message: { ...message, properties: fromPairs(properties) }, messageId, transactionId };
       decided = decision(await checker(orphanCheck), 'the result of the checker');
     } catch (error) {
       observers.log('error', `the checker failed on message ${messageId}; the server asks again`, error);

@@ -18,7 +18,7 @@ class Delivery {
     this.body = fields.body;
     this.tag = fields.tag;
     this.keys = fields.keys;
-    this.properties = pairs(fields.properties);
+    this.properties = fromPairs(fields.properties);
     this.messageGroup = fields.messageGroup;
     this.deliverAt = date(fields.deliverAt);
     this.priority = fields.priority;
@@ -49,7 +49,7 @@ class Delivery {
 }
 
 /** Converts alternating names and values to an object. */
-function pairs(flat) {
+function fromPairs(flat) {
   const object = {};
   for (let i = 0; i < flat.length; i += 2) {
     // Defined instead of assigned, because assigning `__proto__` would set the prototype.
@@ -76,4 +76,4 @@ function deliveriesOf(list) {
 const deliveries = listOf((delivery, path) => leaseOf(delivery, path) && delivery, 'an iterable of deliveries');
 
 // Everything except `Delivery` is internal.
-module.exports = { Delivery, deliveries, deliveriesOf, leaseOf, pairs };
+module.exports = { Delivery, deliveries, deliveriesOf, leaseOf, fromPairs };

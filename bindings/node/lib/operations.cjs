@@ -67,7 +67,7 @@ function newLogs(level) {
  * the process running.
  */
 async function run(submit, signal, background = false) {
-  const value = await (signal ? untilAborted(submit, signal, background) : outcome(submit, background));
+  const value = await (signal ? untilAborted(submit, signal, background) : untilDone(submit, background));
   // The error is created after the `await`, so that its stack contains the callers.
   if (!(value instanceof Failure)) return value;
   throw value.fields instanceof Error ? value.fields : new RocketMQError(value.fields);
@@ -88,7 +88,7 @@ async function* iterate(next, signal, convert) {
   }
 }
 
-function outcome(submit, background) {
+function untilDone(submit, background) {
   return new Promise((resolve) => remember(submit(), resolve, background));
 }
 

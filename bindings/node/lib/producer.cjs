@@ -2,7 +2,7 @@
 
 // Producers and transactions.
 
-const { unwrap, run } = require('./operations.cjs');
+const { run, unwrap } = require('./operations.cjs');
 const { closeOptions, isObject, listOf, message, messages, refuse, signalOf, string } = require('./arguments.cjs');
 const { toSettledResults } = require('./all-settled.cjs');
 const { asyncDispose } = require('./async-dispose.cjs');

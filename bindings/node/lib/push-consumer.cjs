@@ -2,7 +2,7 @@
 
 // Push consumers.
 
-const { unwrap, run } = require('./operations.cjs');
+const { run, unwrap } = require('./operations.cjs');
 const { closeOptions } = require('./arguments.cjs');
 const { handleTasks, start } = require('./background.cjs');
 const { asyncDispose } = require('./async-dispose.cjs');

@@ -2,7 +2,7 @@
 
 // Simple consumers.
 
-const { unwrap, run } = require('./operations.cjs');
+const { run, unwrap } = require('./operations.cjs');
 const { toSettledResults } = require('./all-settled.cjs');
 const { deliveries, deliveriesOf, leaseOf } = require('./delivery.cjs');
 const {

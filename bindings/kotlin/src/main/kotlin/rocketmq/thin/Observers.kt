@@ -19,7 +19,7 @@ internal class Observers(val logger: System.Logger?, private val interceptors: L
 
     /** Sends [message] with [send], after adding the active trace context and the changes of interceptors. */
     suspend inline fun sending(message: Message, send: (Message) -> Receipt): Receipt {
-        val sent = outgoing(message)
+        val sent = prepare(message)
         return observe({ send(sent) }) { receipt, error -> afterSend(sent, receipt, error) }
     }
 
@@ -28,7 +28,7 @@ internal class Observers(val logger: System.Logger?, private val interceptors: L
         messages: List<Message>,
         send: (List<Message>) -> List<Result<Receipt>>,
     ): List<Result<Receipt>> {
-        val sent = messages.map { outgoing(it) }
+        val sent = messages.map { prepare(it) }
         val results = send(sent)
         results.forEachIndexed { index, result ->
             after { afterSend(sent[index], result.getOrNull(), result.exceptionOrNull()) }
@@ -78,7 +78,7 @@ internal class Observers(val logger: System.Logger?, private val interceptors: L
         } ?: EmptyCoroutineContext
     }
 
-    private fun outgoing(message: Message): Message {
+    private fun prepare(message: Message): Message {
         val traced = if (tracing == null) message else withTrace(tracing, message)
         return interceptors.fold(traced) { changed, interceptor ->
             logFailure(INTERCEPTOR_FAILED) { interceptor.beforeSend(changed) } ?: changed
