@@ -47,7 +47,7 @@ pub enum Outcome {
     Failed(Error),
 }
 
-/// Returns the text of an error's cause, the text of that cause's own cause, and so on.
+/// Returns the texts of an error's chain of causes, outermost first.
 pub fn causes(error: &Error) -> impl Iterator<Item = String> {
     std::iter::successors(error.source(), |&cause| cause.source()).map(ToString::to_string)
 }

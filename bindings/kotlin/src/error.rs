@@ -40,7 +40,7 @@ pub(crate) struct Failure {
     summary: String,
     endpoint: Option<String>,
     request_id: Option<String>,
-    /// The cause, the cause of the cause, and so on.
+    /// The texts of the chain of causes, outermost first.
     causes: Vec<String>,
 }
 

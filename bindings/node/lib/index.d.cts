@@ -328,7 +328,7 @@ export class Producer implements AsyncDisposable {
   recall(receipt: Pick<Receipt, 'topic' | 'recallHandle'>, call?: CallOptions): Promise<string>;
   /** Begins a transaction. Nothing is sent yet. */
   begin(): Transaction;
-  /** Accepts no more sends, and waits for outstanding sends. Transactions that are not decided by then cannot be any more. */
+  /** Accepts no more sends, and waits for outstanding sends. Transactions that are still undecided can no longer be decided. */
   close(options?: CloseOptions): Promise<CloseReport>;
   [Symbol.asyncDispose](): Promise<void>;
 }

@@ -7,7 +7,7 @@ import { Delivery, Message, Receipt } from './index.cjs';
 export interface Logger {
   /** Gets events inside the client, such as renewed credentials. `details` are an `Error`, or an object of named values. */
   debug?(message: string, ...details: unknown[]): void;
-  /** Gets the other changes of a client's status. */
+  /** Gets status changes other than `degraded` and `lost`. */
   info?(message: string, ...details: unknown[]): void;
   /** Gets `degraded` and `lost` statuses, failures that the client recovers from, and failures of interceptors. */
   warn?(message: string, ...details: unknown[]): void;

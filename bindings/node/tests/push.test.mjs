@@ -58,7 +58,7 @@ test('an unknown result does not acknowledge', async () => {
     error: [new RangeError('returned'), RangeError, /^returned$/],
     response: [{ acknowledged: true }, TypeError, /has no field acknowledged/],
     boolean: [false, TypeError, /must be undefined, 'ack', 'retry', 'deadLetter' or \{ retryAfterMs \}, not the boolean false$/],
-    // What was returned without a call, or without a loop, has not run.
+    // A function that was not called, and a generator that was not iterated: neither has run.
     uncalled: [async () => {}, TypeError, /not a function$/],
     unlooped: [(async function* () {})(), TypeError, /not an object of class/],
   };

@@ -23,7 +23,7 @@ class _Completions:
         self.native = _native.Completions()
         # By id: the future, and a function that gets the operation's value if the future is cancelled.
         self.waiting: dict[int, tuple[asyncio.Future[Any], Optional[Callable[[Any], None]]]] = {}
-        # Callbacks for the end of the loop, each with the task that it is about; see `until_loop_ends`.
+        # Callbacks for the end of the loop, each with its task; see `until_loop_ends`.
         self.on_loop_end: dict[Callable[[], None], Optional[asyncio.Task[Any]]] = {}
         loop.add_reader(self.native.fileno(), _Reader(self))
 

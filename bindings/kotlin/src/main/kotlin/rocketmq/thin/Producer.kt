@@ -119,8 +119,8 @@ internal constructor(
     }
 
     /**
-     * Accepts no more sends, and waits up to [deadline] for outstanding sends. Default: 20 s. Transactions that are not
-     * decided by then cannot be any more.
+     * Accepts no more sends, and waits up to [deadline] for outstanding sends. Default: 20 s. Transactions that are
+     * undecided after the close can no longer be decided.
      */
     suspend fun close(deadline: Duration? = null): CloseReport {
         val native = deadline.toJava("deadline")

@@ -148,7 +148,7 @@ sealed class RocketMQException(
     class Internal internal constructor(failure: Failure) : RocketMQException(ErrorKind.Internal, failure)
 }
 
-/** Each cause is the reason of the one before it. */
+/** An exception for the first cause, whose cause is the second, and so on. */
 private fun Failure.cause() = causes.foldRight(null as Throwable?) { reason, cause -> Exception(reason, cause) }
 
 internal fun Failure.toException(): RocketMQException =

@@ -20,7 +20,7 @@ class ValuesTest {
     }
 
     @Test
-    fun `each cause is the reason of the one before it`() {
+    fun `an exception has the chain of causes`() {
         val exception = failure(NativeKind.TLS, listOf("outer", "inner")).toException()
         assertEquals(listOf("why", "outer", "inner"), generateSequence<Throwable>(exception) { it.cause }.map { it.message }.toList())
     }
