@@ -122,7 +122,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_message_above_the_limit_gets_all_of_it() {
-        let limits = limits(0, 0);
+        let limits = limits(1, 1);
         let (_permits, _order) = limits.acquire(100, later()).await.unwrap();
     }
 

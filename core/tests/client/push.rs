@@ -9,10 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rocketmq_thin::{
-    ConsumeResult, ErrorKind, ProducerOptions, PushConsumer, PushConsumerOptions, SimpleConsumerOptions,
-    Status, StreamOptions,
-};
+use rocketmq_thin::{ConsumeResult, ErrorKind, PushConsumer, PushConsumerOptions, Status};
 use rocketmq_thin_proto::v2::{self, Code, settings::PubSub, telemetry_command::Command};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -497,17 +494,5 @@ async fn invalid_options_are_refused() {
     ] {
         let error = client.push_consumer(options).await.unwrap_err();
         assert_eq!((error.kind(), error.operation()), (ErrorKind::InvalidOptions, "push_consumer"));
-    }
-    for options in [
-        ProducerOptions::default().max_in_flight_messages(0),
-        ProducerOptions::default().max_in_flight_bytes(0),
-    ] {
-        let error = client.producer(options).await.unwrap_err();
-        assert_eq!((error.kind(), error.operation()), (ErrorKind::InvalidOptions, "producer"));
-    }
-    let consumer = client.simple_consumer(SimpleConsumerOptions::new("g", ["t"])).await.unwrap();
-    for options in [StreamOptions::default().max_messages(0), StreamOptions::default().max_bytes(0)] {
-        let error = consumer.messages(options).unwrap_err();
-        assert_eq!((error.kind(), error.operation()), (ErrorKind::InvalidOptions, "messages"));
     }
 }

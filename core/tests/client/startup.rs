@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use rocketmq_thin::{
     Client, ClientOptions, ErrorKind, Message, ProducerOptions, ReceiveOptions, RetryOptions,
-    SimpleConsumerOptions, Startup, Status, Tls,
+    SimpleConsumerOptions, Startup, Status, StreamOptions, Tls,
 };
 use tokio::net::TcpListener;
 
 use crate::{
+    client,
     server::{Script, TestServer},
     unused_address,
 };
@@ -148,5 +149,23 @@ async fn timeouts_of_zero_are_refused() {
         let error = Client::connect(options).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidOptions);
         assert!(error.message().contains(named), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn limits_of_zero_are_refused() {
+    let server = TestServer::start(Script::default());
+    let client = client(&server).await;
+    for options in [
+        ProducerOptions::default().max_in_flight_messages(0),
+        ProducerOptions::default().max_in_flight_bytes(0),
+    ] {
+        let error = client.producer(options).await.unwrap_err();
+        assert_eq!((error.kind(), error.operation()), (ErrorKind::InvalidOptions, "producer"));
+    }
+    let consumer = client.simple_consumer(SimpleConsumerOptions::new("g", ["t"])).await.unwrap();
+    for options in [StreamOptions::default().max_messages(0), StreamOptions::default().max_bytes(0)] {
+        let error = consumer.messages(options).unwrap_err();
+        assert_eq!((error.kind(), error.operation()), (ErrorKind::InvalidOptions, "messages"));
     }
 }
