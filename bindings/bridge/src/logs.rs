@@ -1,4 +1,4 @@
-//! Log records of the clients, for the logging of a language.
+//! Passes the log records of clients to a binding, which hands them to the logging library of its language.
 //!
 //! The core logs with `tracing`. This library links its own copy of `tracing`, so its subscriber sees only
 //! the events of the core, and does not affect other libraries in the process. It is installed with the first
@@ -34,7 +34,7 @@ const MAX_TEXT_BYTES: usize = 2048;
 /// The severity of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
-    /// Data or a function of the client is lost.
+    /// The client has lost data, or a part of it no longer works.
     Error,
     /// A failure that the client recovers from, or a problem that the application should know of.
     Warn,
@@ -113,8 +113,8 @@ impl Logs {
         Ok(Self(ProcessBound::new(records, process)))
     }
 
-    /// Waits until there are records: [`Outcome::Done`]; [`Outcome::End`] once the logs are closed and all
-    /// records are taken.
+    /// Waits for records. Completes with [`Outcome::Done`] when there are some, and with [`Outcome::End`] once the
+    /// logs are closed and all records are taken.
     pub fn wait(&self) -> Operation {
         self.0.operation("logs", |records| async move {
             loop {

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use super::TopicKind;
 use super::names::properties::PRODUCER_GROUP;
 
-/// The body of a message, as the sender encoded it.
+/// The body of a message, encoded as its [`BodyEncoding`] says.
 pub type Body = Bytes;
 
-/// The encoding of a body. The proxy passes bodies on and never decodes them.
+/// How a body is compressed. The proxy passes bodies on as they are, with two exceptions: it removes the compression of
+/// classic clients, and decompresses gzip bodies for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BodyEncoding {
     /// Not compressed.

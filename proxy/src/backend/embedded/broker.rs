@@ -9,6 +9,7 @@ use super::blocking::blocking;
 use super::catalog::{Catalog, Group, IfExists, group_not_found};
 use super::config::EmbeddedConfig;
 use super::directory::{DataDirectory, OpenError};
+use super::disk_recovery;
 use super::idle;
 use super::last_attempts;
 use super::lease_expiry::LeaseExpiry;
@@ -19,7 +20,6 @@ use super::progress::Progress;
 use super::progress_writer::ProgressWriter;
 use super::queue_locks::QueueLocks;
 use super::read_cache::ReadCache;
-use super::reopening;
 use super::retention::Retention;
 use super::store::Store;
 use super::topic::{Topic, not_found};
@@ -82,7 +82,7 @@ impl Broker {
             tokio::spawn(retention.run(stop.clone())),
             tokio::spawn(last_attempts::run(self.clone(), stop.clone())),
             tokio::spawn(idle::run(catalog.clone(), stop.clone())),
-            tokio::spawn(reopening::run(store, catalog, stop.clone())),
+            tokio::spawn(disk_recovery::run(store, catalog, stop.clone())),
         ]
     }
 

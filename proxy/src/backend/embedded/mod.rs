@@ -31,6 +31,7 @@ mod damage;
 mod dead_letter;
 mod decisions;
 mod directory;
+mod disk_recovery;
 mod disk_usage;
 #[cfg(test)]
 mod fifo_model;
@@ -70,7 +71,6 @@ mod read_cache;
 mod recall;
 mod receive;
 mod reclaim;
-mod reopening;
 mod reset;
 mod retention;
 mod retention_bytes;

@@ -34,7 +34,7 @@
 //! - fjall syncs a blob file, but not its folder. ext4, XFS, Btrfs and F2FS keep the directory entry of a synced file. On
 //!   other file systems, a power failure may leave a database that can't be opened.
 //! - After a failed write (a full disk, for example) a database refuses all writes until it is opened again
-//!   ([`super::reopening`]), so that the answers to clients and the content of the disk can't differ. Until then
+//!   ([`super::disk_recovery`]), so that the answers to clients and the content of the disk can't differ. Until then
 //!   requests fail with `Unavailable`.
 //! - Ids of topics and groups begin with 1 and are never reused, so records left by a deleted topic can't be mistaken for
 //!   those of a later one.

@@ -76,7 +76,7 @@ struct ConnectionState {
 struct Liveness {
     /// When something was last read; `None` if nothing was.
     last_read: Option<Instant>,
-    /// The start of the first call since then that timed out.
+    /// When the first call began that timed out after `last_read`; `None` if none has.
     silent_since: Option<Instant>,
 }
 

@@ -20,8 +20,8 @@ use crate::service::{
 
 /// The queue id that stands for any queue of the broker.
 const ANY_QUEUE: i32 = -1;
-/// The `initMode` with which a new group starts at the end of the queues. Brokers start young topics at the beginning all
-/// the same.
+/// The `initMode` with which a new group starts at the end of the queues. Brokers start at the beginning
+/// all the same if no message of the topic has been removed yet.
 const START_AT_END: i32 = 1;
 
 impl Cluster {

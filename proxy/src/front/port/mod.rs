@@ -6,12 +6,12 @@
 //! The parts in brackets are optional, and detected by their first bytes, so one port serves all clients.
 
 mod acceptor;
-mod budget;
 mod certificate;
 mod config;
 mod connections;
 mod counts;
 mod log_limit;
+mod memory_budget;
 mod prefixed;
 mod protocol;
 mod proxy_protocol;
@@ -29,12 +29,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use acceptor::Acceptor;
-pub use budget::{Budget, Charge, ConnectionBudget, Exhausted};
 pub use config::TransportConfig;
 pub use connections::{Connection, wait_until_drained};
 use connections::{ConnectionLimit, Connections};
 pub use counts::PortCounts;
 use log_limit::LogLimit;
+pub use memory_budget::{Budget, Charge, ConnectionBudget, Exhausted};
 pub use prefixed::Prefixed;
 pub use protocol::{ByteStream, ConnectionStart, Protocol, Recognition, Refused, Stream};
 pub use tls::{Tls, TlsConfig, TlsError, TlsMode};

@@ -111,7 +111,7 @@ pub(in super::super) async fn broker_of(request: &Request, topic: &str) -> Resul
     let brokers = BrokersCommand { topic: topic.to_owned() };
     let route = match request.run_uncounted(brokers.clone()).await {
         Ok(route) => route,
-        // The request fails here, so this command is the one that is counted.
+        // Again, and counted this time: the request ends here, so its main command does not run and is not counted.
         Err(_) => request.run(brokers).await?,
     };
     let mut brokers: Vec<_> = route.queues.into_iter().map(|range| range.broker).collect();

@@ -1,4 +1,5 @@
-//! PULL_MESSAGE. A pull from a position becomes a pop ([`super::pull_as_pop`]), a pull from an offset reads the queue.
+//! PULL_MESSAGE. A pull from an offset reads the queue. A pull from a position, which is a number from 2^60 on that this
+//! proxy has made up ([`super::queue_ledger`]), becomes a pop ([`super::pull_as_pop`]).
 
 use std::time::Duration;
 
@@ -137,7 +138,7 @@ async fn by_offset(request: Request, pull_request: PullRequest) -> Answered {
     })
 }
 
-/// Returns the messages that fit into one answer, with decompressed bodies, and the offset of the first other one.
+/// Returns the messages that fit into one answer, with decompressed bodies, and the offset of the first message that did not fit.
 /// Messages that are too long for any answer are skipped.
 async fn fit_into_answer(
     request: &Request,

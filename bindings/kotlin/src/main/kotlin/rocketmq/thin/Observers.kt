@@ -64,7 +64,8 @@ internal class Observers(val logger: System.Logger?, private val interceptors: L
     }
 
     /**
-     * Calls `beforeSettle` for a message of a push consumer. There is no `afterSettle`: it settles in the background.
+     * Calls `beforeSettle` for a message of a push consumer. `afterSettle` is not called, because a
+     * push consumer settles in the background.
      */
     fun handled(group: String, delivery: Delivery, settlement: Settlement) =
         before { beforeSettle(group, delivery, settlement) }
