@@ -106,7 +106,7 @@ impl Error {
     pub(crate) fn panicked(operation: &'static str, panic: &(dyn Any + Send)) -> Self {
         let message = format!("the client panicked, please report this: {}", panic_text(panic));
         tracing::error!(operation, message);
-        Self::new(ErrorKind::Internal, operation, message).with_maybe_delivered()
+        Self::new(ErrorKind::Internal, operation, message)
     }
 
     pub(crate) fn with_code(mut self, code: i32) -> Self {

@@ -90,7 +90,10 @@ impl Feed {
             state: Mutex::default(),
             runtime: Handle::current(),
         });
-        feed.spawn(feed.clone().follow_subscriptions());
+        let (following, stop) = (feed.clone().follow_subscriptions(), feed.stop.clone());
+        feed.session.spawn(async move {
+            stop.run_until_cancelled(following).await;
+        });
         feed
     }
 
@@ -134,19 +137,6 @@ impl Feed {
         });
     }
 
-    /// Spawns `work`, which is dropped when the stream ends.
-    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.stop.clone();
-        self.session.spawn(async move {
-            tokio::select! {
-                // First: polls that are stopped may have messages.
-                biased;
-                () = work => {}
-                () = stop.cancelled() => {}
-            }
-        });
-    }
-
     /// Starts a task for each subscription, including those that are added later.
     async fn follow_subscriptions(self: Arc<Self>) {
         let mut subscriptions = self.subscriptions.watch();
@@ -157,7 +147,7 @@ impl Feed {
             for subscribed in current.iter() {
                 if !known.contains(&subscribed.id) {
                     known.push(subscribed.id);
-                    self.spawn(self.clone().poll_topic(subscribed.clone()));
+                    self.session.spawn(self.clone().poll_topic(subscribed.clone()));
                 }
             }
             if subscriptions.changed().await.is_err() {
@@ -168,22 +158,40 @@ impl Feed {
 
     /// Polls all brokers of a topic until its subscription ends.
     async fn poll_topic(self: Arc<Self>, subscribed: Arc<Subscribed>) {
+        let mut polls = FuturesUnordered::new();
         tokio::select! {
             biased;
-            () = self.poll_all(&subscribed) => {}
-            () = subscribed.stop.cancelled() => {}
+            () = self.stopped(&subscribed.stop) => {}
+            () = self.poll_brokers(&subscribed, &mut polls) => {}
         }
-        // Deliveries may have arrived before the poll was cancelled.
-        self.prefetched.give_back_topic(&subscribed.source.topic).await;
+        // They are stopped, too, and keep what has arrived.
+        while polls.next().await.is_some() {}
+        if subscribed.stop.is_cancelled() {
+            self.prefetched.give_back_topic(&subscribed.source.topic).await;
+        } else {
+            self.prefetched.give_back_ended().await;
+        }
     }
 
-    async fn poll_all(&self, subscribed: &Subscribed) {
+    /// Ready when the subscription or the stream ends.
+    async fn stopped(&self, unsubscribed: &CancellationToken) {
+        tokio::select! {
+            () = unsubscribed.cancelled() => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+
+    async fn poll_brokers<'a>(
+        &'a self,
+        subscribed: &'a Subscribed,
+        polls: &mut FuturesUnordered<BoxFuture<'a, BrokerPoller>>,
+    ) {
         let mut backoff = Backoff::for_receiving();
         let mut refused = false;
         let mut idle: HashMap<Arc<str>, BrokerPoller> = HashMap::new();
         let mut running: HashMap<Arc<str>, PollShare<'_>> = HashMap::new();
-        let mut polls: FuturesUnordered<BoxFuture<'_, BrokerPoller>> = FuturesUnordered::new();
-        loop {
+        // A poll that begins after the stop ends at once.
+        while !(self.stop.is_cancelled() || subscribed.stop.is_cancelled()) {
             match self.brokers(subscribed).await {
                 Ok(brokers) => {
                     refused = false;
@@ -227,8 +235,19 @@ impl Feed {
         BrokerPoller { name: name.clone(), poller, wanted: None, size: INITIAL_BODY_SIZE, refused: false }
     }
 
-    /// Polls once, as soon as the budget allows.
+    /// Polls once. Ends when the subscription or the stream does.
     async fn poll(&self, mut broker: BrokerPoller, unsubscribed: &CancellationToken) -> BrokerPoller {
+        tokio::select! {
+            // First: a poll that is stopped may have messages.
+            biased;
+            () = self.poll_once(&mut broker, unsubscribed) => {}
+            () = self.stopped(unsubscribed) => {}
+        }
+        broker
+    }
+
+    /// Polls as soon as the budget allows.
+    async fn poll_once(&self, broker: &mut BrokerPoller, unsubscribed: &CancellationToken) {
         self.prefetched.wait_until_active().await;
         let polls = self.state.lock().polls.max(self.subscriptions.current().len());
         let share = (self.budget.max_messages() / polls.max(1)).max(1);
@@ -238,13 +257,7 @@ impl Feed {
         let wait = if polls > self.budget.max_messages() { SHORTEST_POLL } else { LONGEST_POLL };
         let max_messages = u32::try_from(reservation.messages()).unwrap_or(u32::MAX);
         let poll = wire::Poll { max_messages, invisible: self.invisible, wait };
-        let stopped = async {
-            tokio::select! {
-                () = unsubscribed.cancelled() => {}
-                () = self.stop.cancelled() => {}
-            }
-        };
-        match broker.poller.poll(poll, |_| {}, stopped).await {
+        match broker.poller.poll(poll, |_| {}, self.stopped(unsubscribed)).await {
             Ok(deliveries) => {
                 broker.adapt(&deliveries, share);
                 if !deliveries.is_empty() {
@@ -258,7 +271,6 @@ impl Feed {
                 }
             }
         }
-        broker
     }
 
     fn report(&self, error: Error) {

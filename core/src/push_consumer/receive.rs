@@ -2,7 +2,11 @@
 
 use std::{collections::HashSet, sync::Arc, time::Instant};
 
-use futures::{StreamExt, stream::FuturesUnordered};
+use futures::{
+    StreamExt,
+    future::{BoxFuture, FutureExt},
+    stream::FuturesUnordered,
+};
 
 use super::inner::Inner;
 use crate::{
@@ -33,32 +37,42 @@ impl Inner {
         for Subscription { topic, filter } in self.options.sources() {
             let (group, max_body_size) = (self.group.clone(), self.options.decode.max_body_size);
             let source = Arc::new(Source { group, topic: topic.into(), filter, max_body_size });
-            let (inner, stop) = (self.clone(), self.stop_polling.clone());
-            self.session().spawn(async move {
-                tokio::select! {
-                    // First: polls that are stopped may have messages.
-                    biased;
-                    () = inner.receive_topic(source) => {}
-                    () = stop.cancelled() => {}
-                }
-            });
+            self.session().spawn(self.clone().receive_topic(source));
         }
     }
 
-    /// Polls every broker of a topic, including brokers that are added to its route later.
+    /// Receives from a topic until the polls are stopped.
     async fn receive_topic(self: Arc<Self>, source: Arc<Source>) {
+        let mut polls = FuturesUnordered::new();
+        tokio::select! {
+            biased;
+            () = self.stop_polling.cancelled() => {}
+            () = self.poll_brokers(&source, &mut polls) => {}
+        }
+        // They are stopped, too, and return what has arrived.
+        while polls.next().await.is_some() {}
+    }
+
+    /// Polls every broker of a topic, including brokers that are added to its route later.
+    async fn poll_brokers(
+        self: &Arc<Self>,
+        source: &Arc<Source>,
+        polls: &mut FuturesUnordered<BoxFuture<'static, BrokerPoller>>,
+    ) {
         let mut known: Option<Arc<TopicRoute>> = None;
         let (mut wanted, mut polled) = (HashSet::new(), HashSet::new());
-        let mut polls = FuturesUnordered::new();
         let mut backoff = Backoff::for_receiving();
-        loop {
-            match self.new_route(&source, known.as_ref()).await {
+        // A poll that begins after the stop ends at once.
+        while !self.stop_polling.is_cancelled() {
+            match self.new_route(source, known.as_ref()).await {
                 Ok(None) => {}
                 Ok(Some((route, brokers))) => {
                     wanted = brokers;
                     known = Some(route);
                     let added = wanted.iter().filter(|name| polled.insert(Arc::clone(name)));
-                    polls.extend(added.map(|name| BrokerPoller::new(&self, &source, name.clone()).poll()));
+                    polls.extend(
+                        added.map(|name| BrokerPoller::new(self, source, name.clone()).poll().boxed()),
+                    );
                     backoff = Backoff::for_receiving();
                 }
                 Err(error) => {
@@ -69,7 +83,7 @@ impl Inner {
                 }
             }
             match polls.next().await {
-                Some(broker) if wanted.contains(&broker.name) => polls.push(broker.poll()),
+                Some(broker) if wanted.contains(&broker.name) => polls.push(broker.poll().boxed()),
                 // A later route may contain the broker again.
                 Some(broker) => drop(polled.remove(&broker.name)),
                 None => tokio::time::sleep(backoff.next()).await,
@@ -107,8 +121,20 @@ impl BrokerPoller {
         }
     }
 
-    /// Polls once, as soon as there is room for a message.
+    /// Polls once. Ends when the polls are stopped.
     async fn poll(mut self) -> Self {
+        let stop = self.inner.stop_polling.clone();
+        tokio::select! {
+            // First: a poll that is stopped may have messages.
+            biased;
+            () = self.poll_once() => {}
+            () = stop.cancelled() => {}
+        }
+        self
+    }
+
+    /// Polls as soon as there is room for a message.
+    async fn poll_once(&mut self) {
         let inner = self.inner.clone();
         let settings = inner.session().consumer_settings();
         let batch = usize::try_from(settings.receive_batch_size).unwrap_or(usize::MAX);
@@ -126,7 +152,6 @@ impl BrokerPoller {
             }
             Err(error) => self.record_failure(&error),
         }
-        self
     }
 
     fn log_delay(&self, error: Option<Error>) {

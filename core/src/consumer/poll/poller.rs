@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::FutureExt;
 use parking_lot::Mutex;
 
 use crate::{
@@ -108,8 +109,12 @@ impl Poller {
         if let Some(time) = self.next_start(|state| &mut state.early_answers) {
             tokio::time::sleep_until(time.into()).await;
         }
+        let mut stopped = pin!(stopped);
+        if (&mut stopped).now_or_never().is_some() {
+            return std::future::pending().await;
+        }
         let start = Instant::now();
-        let request = PollRequest { poll, id: &attempt.id, stopped: pin!(stopped) };
+        let request = PollRequest { poll, id: &attempt.id, stopped };
         let result = match self.attempt(request, report).await {
             Ok(Some(deliveries)) => Ok(deliveries),
             Ok(None) => std::future::pending().await,
