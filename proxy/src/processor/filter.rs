@@ -23,6 +23,10 @@ const MAX_LENGTH: usize = 64 << 10;
 /// clients with long filters do not fill it.
 const MAX_WAITING: usize = 48 << 20;
 
+/// The most bytes of memory of a filter that is not counted. There may be as many waiting receives with short filters as
+/// [`super::Limits`] and the backend allow.
+const SHORT: usize = 4 << 10;
+
 /// The budget for the filters of waiting requests.
 pub(super) fn budget() -> Arc<ByteBudget> {
     ByteBudget::new(MAX_WAITING)
@@ -37,11 +41,12 @@ pub(super) fn hold(
     context: &Context,
     filter: &Filter,
 ) -> Result<Option<TakenBytes>, Error> {
-    if matches!(filter, Filter::All) {
+    let bytes = filter.memory();
+    if bytes <= SHORT {
         return Ok(None);
     }
-    let taken = budget.take(context.host(), filter.memory());
-    let busy = || Error::new(ErrorKind::Busy, "the filters of waiting requests take too much memory");
+    let taken = budget.take(context.host(), bytes);
+    let busy = || Error::new(ErrorKind::Busy, "the long filters of waiting requests take too much memory");
     taken.map(Some).ok_or_else(busy)
 }
 

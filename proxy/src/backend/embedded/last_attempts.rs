@@ -54,7 +54,7 @@ impl LastAttempts {
     /// Finds messages whose last lease has expired since the previous call for this progress.
     pub(super) fn find(&self, progress: &Arc<Progress>, state: &mut ProgressState, now: u64) {
         let max = progress.max_attempts();
-        if max == u32::MAX {
+        if max == u32::MAX || progress.is_deleted() {
             return;
         }
         let from = state.examined_until;
@@ -76,7 +76,13 @@ impl LastAttempts {
             }
         }
         state.examined_until = until.max(from);
-        if is_cut {
+        let leases: usize = state.queues().iter().map(|queue| queue.leases().len()).sum();
+        if !is_cut {
+            state.leases_when_cut = 0;
+        } else if state.leases_when_cut == 0 || leases < state.leases_when_cut {
+            // Only while leases disappear: some messages can't be moved, because retention has removed them, and would be
+            // found again and again.
+            state.leases_when_cut = leases;
             found.push(Waiting::More(progress.clone()));
         }
         if !found.is_empty() {
@@ -124,6 +130,7 @@ pub(super) async fn run(broker: Arc<Broker>, stop: CancellationToken) {
             let exhausted = match broker.expiry.last_attempts.next().await {
                 Waiting::Message(exhausted) => exhausted,
                 Waiting::More(progress) => {
+                    tokio::task::yield_now().await;
                     broker.expiry.handle_expired(&progress);
                     continue;
                 }
@@ -296,6 +303,7 @@ mod tests {
     #[tokio::test]
     async fn more_messages_than_are_found_at_once_become_dead_letters() {
         const MESSAGES: usize = MAX_FOUND + 100;
+        const LEASE: Duration = Duration::from_secs(5);
         let directory = tempfile::tempdir().expect("a temporary directory");
         let stopped = broker(&directory).await;
         take_once(&stopped).await;
@@ -305,10 +313,12 @@ mod tests {
         }
         let mut taken = BTreeSet::from(["a".to_owned()]);
         while taken.len() < MESSAGES {
-            // Long enough for some receives: what has expired comes before the others.
-            let batch = Receive { invisible: Duration::from_secs(2), ..request(50) };
+            // Long enough for all receives: what has expired comes before the others.
+            let batch = Receive { invisible: LEASE, ..request(50) };
             taken.extend(deliver(&stopped, batch).await.into_iter().map(|delivery| delivery.message.id));
         }
+        // All leases have expired when the broker starts again.
+        tokio::time::sleep(LEASE).await;
         stopped.writer.stop();
         drop(stopped);
 

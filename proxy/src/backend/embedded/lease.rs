@@ -264,6 +264,11 @@ impl Leases {
         self.by_offset.iter().map(|(offset, lease)| (*offset, lease))
     }
 
+    /// The number of leases.
+    pub(super) fn len(&self) -> usize {
+        self.by_offset.len()
+    }
+
     /// Whether there are no leases.
     pub(super) fn is_empty(&self) -> bool {
         self.by_offset.is_empty()

@@ -82,6 +82,8 @@ pub(super) struct ProgressState {
     pub(super) scheduled: Option<u64>,
     /// The time up to which [`super::last_attempts`] has examined expired leases, in ms of `clock::monotonic`.
     pub(super) examined_until: u64,
+    /// The number of leases when the latest such examination was cut short; 0 if it was complete.
+    pub(super) leases_when_cut: usize,
 }
 
 /// A change of a group's progress. Others see it once this is dropped. It is undone unless it was committed.

@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::front::port::Charge;
 use crate::processor::{GetOffsetCommand, PullCommand, QueryOffsetCommand, QueueName, UpdateOffsetCommand};
-use crate::service::{PullOutcome, Pulled, Whence, time};
+use crate::service::{Delivery, PullOutcome, Pulled, Whence, time};
 
 pub(super) async fn pull(
     shared: &Shared,
@@ -41,15 +41,24 @@ pub(super) async fn pull(
             (status_of(pb::Code::IllegalOffset, "the offset is not in the queue"), Vec::new())
         }
     };
-    let bytes = messages.iter().map(|delivery| message::size_hint(&delivery.message)).sum();
-    if let Err(exhausted) = charge.set(bytes) {
-        let error = Error::new(ErrorKind::Busy, exhausted.reason());
-        return frames(std::iter::once(Content::Status(status::of(&error))), charge);
-    }
+    let (messages, next_offset) = fitting(messages, next_offset, &mut charge);
     let message = |delivery| message::delivered(delivery, None, BodyDigest::Md5);
     let messages = messages.into_iter().map(move |delivery| Content::Message(message(delivery)));
     let parts = std::iter::once(Content::Status(status)).chain(messages);
     frames(parts.chain([Content::NextOffset(next_offset)]), charge)
+}
+
+/// As many of these messages as the connection may hold, at least one, and the offset of the first message after them.
+fn fitting(mut messages: Vec<Delivery>, next_offset: i64, charge: &mut Charge) -> (Vec<Delivery>, i64) {
+    let mut bytes = charge.bytes();
+    let fits = |delivery: &Delivery| {
+        bytes += message::size_hint(&delivery.message);
+        charge.set(bytes).is_ok()
+    };
+    let count = messages.iter().map(fits).take_while(|fits| *fits).count().max(1);
+    let left_out = messages.get(count).map(|delivery| delivery.queue_offset);
+    messages.truncate(count);
+    (messages, left_out.unwrap_or(next_offset))
 }
 
 /// An answer of these parts. They are packed into frames when the connection can send them. Until then, `charge` counts
