@@ -50,7 +50,7 @@ struct Arguments {
     #[arg(long)]
     list: bool,
     /// Combinations of case, language and server that run at the same time
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 8)]
     jobs: usize,
 }
 

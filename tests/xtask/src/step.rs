@@ -3,6 +3,8 @@
 
 use std::{
     cell::Cell,
+    env,
+    ffi::OsString,
     fs::{self, File},
     io::{IsTerminal, Write, stdout},
     panic::resume_unwind,
@@ -91,10 +93,23 @@ struct Running {
     child: Child,
 }
 
+/// Where the system looks for libraries first. Cargo puts its own folders there for programs that it runs.
+const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
+
+/// The library path without cargo's output folders: a JVM would load the libraries of another profile from there.
+fn library_path(workspace: &Workspace) -> Option<OsString> {
+    let path = env::var_os(LIBRARY_PATH)?;
+    let others = env::split_paths(&path).filter(|folder| !folder.starts_with(workspace.target()));
+    env::join_paths(others).ok()
+}
+
 impl Running {
     fn start(workspace: &Workspace, name: &str, command: &mut Command) -> Result<Self> {
         let log = workspace.cache("log")?.join(format!("{}.log", file_name(name)));
         let file = File::create(&log).with_context(|| format!("making {}", log.display()))?;
+        if let Some(path) = library_path(workspace) {
+            command.env(LIBRARY_PATH, path);
+        }
         let child = command
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)

@@ -27,6 +27,9 @@ pub(crate) const UNIT_TESTS: &[&str] =
     &["test", "--no-fail-fast", "--profile", "tested", "--workspace", "--exclude", "xtask"];
 const OWN_UNIT_TESTS: &[&str] = &["test", "--package", "xtask"];
 
+/// Unit tests that run at the same time. Most of the longest ones wait, so more than there are processors.
+const UNIT_TEST_THREADS: &str = "6";
+
 /// Runs all tests in the chosen languages and closes with one line: `N passed, N failed`. Whether all passed.
 pub(crate) fn run(workspace: &Workspace, languages: &[Language], without_go: bool) -> Result<bool> {
     let guests = Guest::of(languages, without_go);
@@ -61,7 +64,10 @@ fn source(workspace: &Workspace, languages: &[Language], tally: &mut Tally) -> R
     for (name, tests) in [("unit tests of cargo x", OWN_UNIT_TESTS), ("unit tests", UNIT_TESTS)] {
         let mut unit = Command::new(cargo());
         // More steps than where the build is not optimised.
-        unit.current_dir(workspace.root()).args(tests).env("MODEL_STEPS", "100000");
+        unit.current_dir(workspace.root())
+            .args(tests)
+            .env("MODEL_STEPS", "100000")
+            .env("RUST_TEST_THREADS", UNIT_TEST_THREADS);
         tally.count(&step::attempt(workspace, name, &mut unit)?)?;
     }
     if languages.contains(&Language::Kotlin) {
