@@ -23,8 +23,8 @@ use crate::{
     message::CloseReport,
     metrics::Metrics,
     options::{
-        Access, ClientOptions, Credentials, ProducerOptions, PushConsumerOptions, SimpleConsumerOptions,
-        Startup, Subscription,
+        self, Access, ClientOptions, Credentials, ProducerOptions, PushConsumerOptions,
+        SimpleConsumerOptions, Startup, Subscription,
     },
     producer::Producer,
     push_consumer::PushConsumer,
@@ -59,7 +59,7 @@ impl Client {
     ///   [`ClientOptions::startup_timeout`] (see [`Startup`]).
     /// - `Unauthenticated` if the credentials provider failed.
     pub async fn connect(options: ClientOptions) -> Result<Self> {
-        check("connect", options.flaw())?;
+        options::check("connect", options.flaw())?;
         let mut options = options.bounded();
         let Access { endpoints: access, https } = Access::parse(&options.endpoints)?;
         let tls = if https { options.tls.clone().for_https() } else { options.tls.clone() };
@@ -106,7 +106,7 @@ impl Client {
     /// `InvalidOptions` if a limit is zero; the server's refusal, such as `TopicNotFound` or `Unauthenticated`;
     /// `Timeout` if the server does not answer within [`ClientOptions::startup_timeout`].
     pub async fn producer(&self, options: ProducerOptions) -> Result<Producer> {
-        check("producer", options.flaw())?;
+        options::check("producer", options.flaw())?;
         let role = Role::Producer { topics: options.topics.clone() };
         let session = self.start_session("producer", role, &options.topics).await?;
         let producer = Producer::new(session, self.0.routes.clone(), &options);
@@ -123,7 +123,7 @@ impl Client {
     pub async fn simple_consumer(&self, options: SimpleConsumerOptions) -> Result<SimpleConsumer> {
         const OPERATION: &str = "simple_consumer";
         let kind = if options.bind_topic.is_some() { ConsumerKind::LiteSimple } else { ConsumerKind::Simple };
-        check(OPERATION, options.flaw())?;
+        options::check(OPERATION, options.flaw())?;
         let session = self.start_consumer(OPERATION, kind, (&options.group, options.sources())).await?;
         let consumer = SimpleConsumer::new(session, self.0.routes.clone(), options);
         self.register(OPERATION, consumer.as_member())?;
@@ -140,7 +140,7 @@ impl Client {
     pub async fn push_consumer(&self, options: PushConsumerOptions) -> Result<PushConsumer> {
         const OPERATION: &str = "push_consumer";
         let kind = if options.bind_topic.is_some() { ConsumerKind::LitePush } else { ConsumerKind::Push };
-        check(OPERATION, options.flaw())?;
+        options::check(OPERATION, options.flaw())?;
         let session = self.start_consumer(OPERATION, kind, (&options.group, options.sources())).await?;
         let consumer = PushConsumer::new(session, self.0.routes.clone(), options);
         self.register(OPERATION, consumer.as_member())?;
@@ -162,7 +162,7 @@ impl Client {
         let open = members.iter().filter_map(Weak::upgrade).filter(|member| !member.is_closed());
         let reports = join_all(open.map(|member| member.close(deadline))).await;
         self.0.routes.stop();
-        self.0.servers.end_export(crate::options::deadline(start, deadline)).await;
+        self.0.servers.end_export(options::deadline(start, deadline)).await;
         self.0.servers.credentials.close();
         self.0.servers.pool.clear();
         self.0.servers.monitor.close();
@@ -192,7 +192,7 @@ impl Client {
         if closed.load(Ordering::SeqCst) {
             return Err(Error::closed(operation));
         }
-        let deadline = crate::options::deadline(Instant::now(), servers.options.startup_timeout);
+        let deadline = options::deadline(Instant::now(), servers.options.startup_timeout);
         let session = Session::new(servers.rpc()?, servers.clone(), role);
         if servers.options.startup == Startup::Lazy {
             session.connect_in_background()?;
@@ -231,10 +231,6 @@ impl Drop for Inner {
 }
 
 /// Turns the flaw of some options, if there is one, into an error of kind `InvalidOptions`.
-fn check(operation: &'static str, flaw: Option<&'static str>) -> Result<()> {
-    flaw.map_or(Ok(()), |flaw| Err(Error::new(ErrorKind::InvalidOptions, operation, flaw)))
-}
-
 fn check_consumer(operation: &'static str, group: &str, subscriptions: &[Subscription]) -> Result<()> {
     let invalid = |message: String| Err(Error::new(ErrorKind::InvalidOptions, operation, message));
     if group.is_empty() {

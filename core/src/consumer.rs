@@ -32,7 +32,7 @@ use crate::{
     lite::LiteTopics,
     member::{Closable, Member},
     message::{CloseReport, Delivery, Group},
-    options::{ReceiveOptions, SimpleConsumerOptions, StreamOptions, Subscription},
+    options::{self, ReceiveOptions, SimpleConsumerOptions, StreamOptions, Subscription},
     route::Routes,
     rpc::{Answer, wait_all},
     session::Session,
@@ -145,9 +145,7 @@ impl SimpleConsumer {
     /// The refusal of a server, at once. A temporary failure only if it lasts as long as the wait.
     /// `InvalidArgument` if there is no subscription.
     pub async fn receive(&self, options: ReceiveOptions) -> Result<Vec<Delivery>> {
-        if options.max_messages == 0 {
-            return Err(Error::new(ErrorKind::InvalidOptions, "receive", "the maximum of messages is 0"));
-        }
+        options::check("receive", options.flaw())?;
         self.0.polls.receive(&options).await.map_err(|error| error.during("receive"))
     }
 
@@ -170,9 +168,7 @@ impl SimpleConsumer {
     ///
     /// `Closed`; `InvalidOptions` if a limit is zero.
     pub fn messages(&self, options: StreamOptions) -> Result<Messages> {
-        if let Some(flaw) = options.flaw() {
-            return Err(Error::new(ErrorKind::InvalidOptions, "messages", flaw));
-        }
+        options::check("messages", options.flaw())?;
         let Inner { member, subscriptions, prefetched, .. } = &*self.0;
         member.begin("messages")?;
         let feed = Feed::start(subscriptions.clone(), prefetched.clone(), options);
@@ -279,7 +275,7 @@ impl SimpleConsumer {
             let message = "the lease of the delivery has ended";
             return Err(Error::new(ErrorKind::InvalidReceipt, OPERATION, message));
         }
-        self.0.leases.keep(&delivery.lease, crate::options::deadline(Instant::now(), max));
+        self.0.leases.keep(&delivery.lease, options::deadline(Instant::now(), max));
         Ok(())
     }
 

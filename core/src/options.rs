@@ -19,6 +19,8 @@ pub use push_consumer::PushConsumerOptions;
 pub use tls::Tls;
 pub(crate) use tls::{ClientCertificate, Roots};
 
+use crate::error::{Error, ErrorKind, Result};
+
 /// The default deadline of a close: 20 seconds.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -31,6 +33,15 @@ pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The end of a wait that begins at `start`, with `wait` limited to [`LONGEST_WAIT`].
 pub(crate) fn deadline(start: Instant, wait: Duration) -> Instant {
     start + wait.min(LONGEST_WAIT)
+}
+
+/// Refuses options that have a flaw.
+///
+/// # Errors
+///
+/// `InvalidOptions` with the flaw as its message.
+pub(crate) fn check(operation: &'static str, flaw: Option<&'static str>) -> Result<()> {
+    flaw.map_or(Ok(()), |flaw| Err(Error::new(ErrorKind::InvalidOptions, operation, flaw)))
 }
 
 /// How failed requests are retried within [`ClientOptions::operation_timeout`].

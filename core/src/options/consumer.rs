@@ -205,6 +205,11 @@ impl ReceiveOptions {
         self.await_duration = duration;
         self
     }
+
+    /// Why the options can't be used, if they can't.
+    pub(crate) fn flaw(&self) -> Option<&'static str> {
+        (self.max_messages == 0).then_some("the maximum of messages is 0")
+    }
 }
 
 impl Default for ReceiveOptions {

@@ -110,6 +110,7 @@ impl Poller {
             tokio::time::sleep_until(time.into()).await;
         }
         let mut stopped = pin!(stopped);
+        // No request is sent for a poll that is stopped already.
         if (&mut stopped).now_or_never().is_some() {
             return std::future::pending().await;
         }
