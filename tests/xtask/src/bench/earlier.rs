@@ -18,18 +18,23 @@ pub(super) fn proxy(workspace: &Workspace, revision: &str) -> Result<PathBuf> {
         return Ok(program);
     }
     let (checkout, target) = (folder.join("source"), folder.join("target"));
-    let mut git = Command::new("git");
-    git.current_dir(workspace.root());
+    let worktree = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        git.current_dir(workspace.root()).arg("worktree").args(arguments).arg(&checkout);
+        git
+    };
     if checkout.exists() {
-        git.arg("-C").arg(&checkout).args(["checkout", "--detach", &commit]);
-    } else {
-        git.args(["worktree", "add", "--force", "--detach"]).arg(&checkout).arg(&commit);
+        // An earlier build has failed.
+        step::run(workspace, "remove the earlier checkout", &mut worktree(&["remove", "--force"]))?;
     }
-    step::run(workspace, &format!("check {revision} out"), &mut git)?;
+    let mut add = worktree(&["add", "--force", "--detach"]);
+    step::run(workspace, &format!("check {revision} out"), add.arg(&commit))?;
     let mut build = Command::new(cargo());
     build.current_dir(&checkout).env("CARGO_TARGET_DIR", &target);
     build.args(["build", "--release", "--locked", "--package", "rocketmq-thin-proxy"]);
     step::run(workspace, &format!("build the proxy of {revision}"), &mut build)?;
+    // Otherwise it would stay in the list of the repository's worktrees.
+    step::run(workspace, "remove the checkout", &mut worktree(&["remove", "--force"]))?;
     let built = target.join("release").join(format!("rocketmq-thin-proxy{EXE_SUFFIX}"));
     fs::copy(&built, &program).with_context(|| format!("copying {}", built.display()))?;
     Ok(program)
