@@ -16,8 +16,8 @@ pub(super) struct UnsentDeliveries {
 }
 
 impl UnsentDeliveries {
-    /// Takes as many of these deliveries as the connection may hold in memory, and gives back the others. The first one
-    /// is always taken, so that a consumer makes progress.
+    /// Takes as many of these deliveries as the connection may hold in memory, at least one, and gives back the
+    /// others.
     pub(super) fn new(
         processor: &Arc<Processor>,
         undelivered: Undelivered,
@@ -25,14 +25,9 @@ impl UnsentDeliveries {
         size_hint: impl Fn(&Message) -> usize,
     ) -> Self {
         let Undelivered { topic, group, deliveries } = undelivered;
-        let mut bytes = charge.bytes();
-        let fits = |leased: &LeasedDelivery| {
-            bytes += size_hint(&leased.delivery.message);
-            charge.set(bytes).is_ok()
-        };
-        let count = deliveries.iter().map(fits).take_while(|fits| *fits).count();
+        let count = charge.add_fitting(deliveries.iter().map(|leased| size_hint(&leased.delivery.message)));
         let mut outgoing = Self { processor: processor.clone(), topic, group, deliveries: deliveries.into() };
-        let excess = outgoing.deliveries.split_off(count.max(1).min(outgoing.deliveries.len()));
+        let excess = outgoing.deliveries.split_off(count);
         outgoing.give_back(excess);
         outgoing
     }

@@ -33,6 +33,7 @@ struct ExhaustedMessage {
     at: Coordinates,
 }
 
+/// What [`run`] handles next, in this order.
 enum Waiting {
     Message(ExhaustedMessage),
     /// The progress may have more such messages than were found at once.
@@ -76,14 +77,16 @@ impl LastAttempts {
             }
         }
         state.examined_until = until.max(from);
-        let leases: usize = state.queues().iter().map(|queue| queue.leases().len()).sum();
-        if !is_cut {
-            state.leases_when_cut = 0;
-        } else if state.leases_when_cut == 0 || leases < state.leases_when_cut {
-            // Only while leases disappear: some messages can't be moved, because retention has removed them, and would be
+        if is_cut {
+            let leases = state.queues().iter().map(|queue| queue.leases().len()).sum();
+            // Only while leases disappear: messages that can't be moved, because retention has removed them, would be
             // found again and again.
-            state.leases_when_cut = leases;
-            found.push(Waiting::More(progress.clone()));
+            if state.leases_when_cut == 0 || leases < state.leases_when_cut {
+                state.leases_when_cut = leases;
+                found.push(Waiting::More(progress.clone()));
+            }
+        } else {
+            state.leases_when_cut = 0;
         }
         if !found.is_empty() {
             self.waiting.lock().extend(found);

@@ -95,11 +95,11 @@ impl http_body::Body for ChargedBody {
         let Poll::Ready(frame) = this.body.poll_frame(cx) else {
             let charge = this.charge;
             let evicted = this.evicted.get_or_insert_with(|| Box::pin(charge.incomplete().cancelled_owned()));
+            if evicted.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Some(Err(exhausted(()))));
+            }
             let late = || Status::deadline_exceeded("the request did not arrive in time");
-            let ended = evicted.as_mut().poll(cx).map(|()| exhausted(()));
-            let ended =
-                if ended.is_ready() { ended } else { this.timeout.as_mut().poll(cx).map(|()| late()) };
-            return ended.map(|status| Some(Err(status)));
+            return this.timeout.as_mut().poll(cx).map(|()| Some(Err(late())));
         };
         let Some(frame) = frame else { return Poll::Ready(None) };
         let frame = frame.map_err(|error| Status::cancelled(error.to_string()))?;

@@ -50,12 +50,7 @@ pub(super) async fn pull(
 
 /// As many of these messages as the connection may hold, at least one, and the offset of the first message after them.
 fn fitting(mut messages: Vec<Delivery>, next_offset: i64, charge: &mut Charge) -> (Vec<Delivery>, i64) {
-    let mut bytes = charge.bytes();
-    let fits = |delivery: &Delivery| {
-        bytes += message::size_hint(&delivery.message);
-        charge.set(bytes).is_ok()
-    };
-    let count = messages.iter().map(fits).take_while(|fits| *fits).count().max(1);
+    let count = charge.add_fitting(messages.iter().map(|delivery| message::size_hint(&delivery.message)));
     let left_out = messages.get(count).map(|delivery| delivery.queue_offset);
     messages.truncate(count);
     (messages, left_out.unwrap_or(next_offset))

@@ -76,8 +76,11 @@ where
     /// The next message of a stream. `None` if the client has ended the stream. The time limit applies from the first
     /// byte of the message on. Cancel safe: a part of a message that has arrived stays in the buffer.
     pub(super) async fn next<M: WireRequest>(&mut self) -> Result<Option<M>, Refusal> {
-        // The previous message has been processed. A stream may be idle for days, and must not be charged for it.
-        self.charge.set(self.buffered.len())?;
+        // The previous message has been processed. A stream may be idle for days, and must not be charged for it. A message
+        // that is being received remains charged for the whole buffer.
+        if self.deadline.is_none() {
+            self.charge.set(self.buffered.len())?;
+        }
         match self.next_bytes(Awaited::Later).await? {
             None => Ok(None),
             Some(bytes) => self.decode(bytes).map(Some),

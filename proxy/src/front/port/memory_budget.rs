@@ -215,6 +215,19 @@ impl Charge {
         Ok(())
     }
 
+    /// Adds items of these sizes as long as there is room, and returns how many were added. The first one always counts,
+    /// so that a consumer makes progress.
+    pub fn add_fitting(&mut self, sizes: impl IntoIterator<Item = usize>) -> usize {
+        let mut count = 0;
+        for size in sizes {
+            if self.set(self.bytes + size).is_err() {
+                return count.max(1);
+            }
+            count += 1;
+        }
+        count
+    }
+
     /// The bytes that the call holds.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -309,6 +322,17 @@ mod tests {
         drop(first);
         assert_eq!(budget.usage.lock().bytes, 0);
         assert!(Charge::new(&connection).is_ok());
+    }
+
+    #[test]
+    fn items_are_added_while_there_is_room_and_the_first_one_always() {
+        let budget = budget(100, 100);
+        let connection = budget.connection();
+        let mut charge = call(&connection);
+        assert_eq!(charge.add_fitting([40, 40, 40, 1]), 2);
+        assert_eq!(charge.bytes(), 80);
+        assert_eq!((charge.add_fitting([40, 1]), charge.add_fitting([])), (1, 0));
+        assert_eq!(charge.bytes(), 80);
     }
 
     #[test]

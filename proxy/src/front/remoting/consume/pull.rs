@@ -138,8 +138,8 @@ async fn by_offset(request: Request, pull_request: PullRequest) -> Answered {
     })
 }
 
-/// Returns the messages that fit into one answer, with decompressed bodies, and the offset of the first message that did not fit.
-/// Messages that are too long for any answer are skipped.
+/// Returns the messages that fit into one answer, with decompressed bodies, and the offset of the first message that did
+/// not fit. Messages that are too long for any answer are skipped.
 async fn fit_into_answer(
     request: &Request,
     deliveries: Vec<Delivery>,
