@@ -16,7 +16,6 @@ use parking_lot::Mutex;
 
 pub use self::status_changes::StatusChanges;
 use crate::{
-    consumer::SimpleConsumer,
     error::{Error, ErrorKind, Result},
     health::{Health, Monitor},
     member::Closable,
@@ -31,6 +30,7 @@ use crate::{
     route::Routes,
     rpc::{CurrentCredentials, Pool, Servers},
     session::Session,
+    simple_consumer::SimpleConsumer,
     wire::{ConsumerKind, Role},
 };
 

@@ -97,6 +97,7 @@ mod push_consumer;
 mod route;
 mod rpc;
 mod session;
+mod simple_consumer;
 mod trace;
 mod wire;
 
@@ -107,7 +108,6 @@ mod wire;
 struct Readme;
 
 pub use client::{Client, StatusChanges};
-pub use consumer::{Messages, SimpleConsumer};
 pub use error::{Error, ErrorKind, Result};
 pub use health::{EndpointHealth, Health, Status};
 pub use interceptor::{Interceptor, ReceiveInfo, SettleInfo, Settlement};
@@ -121,3 +121,4 @@ pub use options::{
 };
 pub use producer::{Decision, OrphanCheck, OrphanChecks, Producer, Transaction};
 pub use push_consumer::{ConsumeResult, PushConsumer, Task};
+pub use simple_consumer::{Messages, SimpleConsumer};

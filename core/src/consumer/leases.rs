@@ -143,7 +143,7 @@ impl Leases {
     }
 
     /// Gives back one delivery in the background, with a single attempt. Works after the session has ended.
-    pub(super) fn give_back_detached(&self, lease: Arc<Lease>) {
+    pub(crate) fn give_back_detached(&self, lease: Arc<Lease>) {
         let change = Change::give_back(self.session.clone(), lease);
         self.runtime.spawn(async move { change.run_once().await.inspect_err(log_not_given_back) });
     }

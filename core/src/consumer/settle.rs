@@ -178,7 +178,7 @@ impl Change {
     }
 
     /// Renews a lease for `invisible` from now, unless the delivery is settled first.
-    pub(super) fn renewal(session: Arc<Session>, lease: Arc<Lease>, invisible: Duration) -> Self {
+    pub(crate) fn renewal(session: Arc<Session>, lease: Arc<Lease>, invisible: Duration) -> Self {
         Self { session, lease, invisible, purpose: Purpose::Renewal }
     }
 

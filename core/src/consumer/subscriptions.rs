@@ -21,18 +21,18 @@ use crate::{
 };
 
 /// One subscription of a consumer.
-pub(super) struct Subscribed {
+pub(crate) struct Subscribed {
     /// Unique within the consumer. A new subscription of the same topic gets a new id.
-    pub(super) id: u64,
-    pub(super) source: Arc<Source>,
+    pub(crate) id: u64,
+    pub(crate) source: Arc<Source>,
     /// Cancelled when the subscription or the consumer ends.
-    pub(super) stop: CancellationToken,
+    pub(crate) stop: CancellationToken,
 }
 
 /// The subscriptions of a consumer.
-pub(super) struct Subscriptions {
-    pub(super) session: Arc<Session>,
-    pub(super) routes: Arc<Routes>,
+pub(crate) struct Subscriptions {
+    pub(crate) session: Arc<Session>,
+    pub(crate) routes: Arc<Routes>,
     group: Arc<Group>,
     max_body_size: usize,
     ids: AtomicU64,
@@ -43,7 +43,7 @@ pub(super) struct Subscriptions {
 }
 
 impl Subscriptions {
-    pub(super) fn new(
+    pub(crate) fn new(
         session: Arc<Session>,
         routes: Arc<Routes>,
         group: Arc<Group>,
@@ -66,21 +66,21 @@ impl Subscriptions {
     }
 
     /// A receiver of the current subscriptions.
-    pub(super) fn watch(&self) -> watch::Receiver<Arc<[Arc<Subscribed>]>> {
+    pub(crate) fn watch(&self) -> watch::Receiver<Arc<[Arc<Subscribed>]>> {
         self.current.subscribe()
     }
 
-    pub(super) fn current(&self) -> Arc<[Arc<Subscribed>]> {
+    pub(crate) fn current(&self) -> Arc<[Arc<Subscribed>]> {
         self.current.borrow().clone()
     }
 
     /// Cancels all polls.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.stop.cancel();
     }
 
     /// The token that is cancelled when the consumer ends.
-    pub(super) fn stop(&self) -> &CancellationToken {
+    pub(crate) fn stop(&self) -> &CancellationToken {
         &self.stop
     }
 
@@ -89,7 +89,7 @@ impl Subscriptions {
     /// # Errors
     ///
     /// A missing topic, or the refusal of a server. The subscriptions do not change then.
-    pub(super) async fn subscribe(&self, subscription: Subscription) -> Result<bool> {
+    pub(crate) async fn subscribe(&self, subscription: Subscription) -> Result<bool> {
         if let Some(flaw) = subscription.flaw() {
             return Err(Error::new(ErrorKind::InvalidArgument, "subscribe", flaw));
         }
@@ -118,7 +118,7 @@ impl Subscriptions {
     /// # Errors
     ///
     /// The refusal of a server. The subscriptions do not change then.
-    pub(super) async fn unsubscribe(&self, topic: &str) -> Result<bool> {
+    pub(crate) async fn unsubscribe(&self, topic: &str) -> Result<bool> {
         let _guard = self.change.lock().await;
         if !self.current.borrow().iter().any(|it| *it.source.topic == *topic) {
             return Ok(false);

@@ -13,7 +13,7 @@ struct Rule {
 }
 
 /// `main -> app -> { front, processor, backend }; front -> processor -> { layer, service } <- backend`, and
-/// `client, producer, consumer -> { route, session, rpc } -> proto` with `options, error, message` as leaves.
+/// `client, producer, simple_consumer, push_consumer -> consumer -> { route, session, rpc } -> proto` with `options, error, message` as leaves.
 const RULES: &[Rule] = &[
     Rule { folder: "proxy/src/", module: "front", never: &["app", "cli", "config", "backend"] },
     Rule { folder: "proxy/src/", module: "layer", never: PROXY_ABOVE_LAYER },
@@ -26,6 +26,7 @@ const RULES: &[Rule] = &[
     Rule { folder: "core/src/", module: "options", never: CORE_ABOVE_LEAVES },
     Rule { folder: "core/src/", module: "error", never: CORE_ABOVE_LEAVES },
     Rule { folder: "core/src/", module: "message", never: CORE_ABOVE_LEAVES },
+    Rule { folder: "core/src/", module: "consumer", never: CORE_ABOVE_CONSUMER },
     Rule { folder: "core/src/", module: "rpc", never: CORE_FACE },
     Rule { folder: "core/src/", module: "route", never: CORE_FACE },
     Rule { folder: "core/src/", module: "session", never: CORE_FACE },
@@ -43,12 +44,16 @@ const PROXY_BESIDE_BACKEND: &[&str] = &["app", "cli", "config", "front", "layer"
 const PROXY_BESIDE_REMOTING: &[&str] =
     &["app", "cli", "config", "backend", "front", "layer", "processor", "service"];
 
-const CORE_FACE: &[&str] = &["client", "producer", "consumer", "push_consumer", "transaction"];
+const CORE_ABOVE_CONSUMER: &[&str] = &["client", "producer", "simple_consumer", "push_consumer"];
+
+const CORE_FACE: &[&str] =
+    &["client", "producer", "consumer", "simple_consumer", "push_consumer", "transaction"];
 
 const CORE_ABOVE_LEAVES: &[&str] = &[
     "client",
     "producer",
     "consumer",
+    "simple_consumer",
     "push_consumer",
     "transaction",
     "event",

@@ -1,15 +1,11 @@
 //! The simple consumer: receives messages, and settles their deliveries.
 
 mod budget;
-mod dead_letter;
 mod feed;
-mod leases;
 mod lite;
 mod messages;
 mod poll;
 mod prefetched;
-mod settle;
-mod subscriptions;
 
 use std::{
     fmt,
@@ -20,14 +16,9 @@ use std::{
 use futures::future::{BoxFuture, FutureExt};
 
 pub use self::messages::Messages;
-pub(crate) use self::{
-    dead_letter::DeadLetter,
-    leases::Leases,
-    poll::{LONGEST_POLL, Poller, SHORTEST_POLL},
-    settle::{AckBatcher, Change, Destination, ack_with_callback, batcher_for, submit_ack},
-};
-use self::{feed::Feed, poll::Polls, prefetched::Prefetched, subscriptions::Subscriptions};
+use self::{feed::Feed, poll::Polls, prefetched::Prefetched};
 use crate::{
+    consumer::{AckBatcher, Change, DeadLetter, Destination, Leases, Subscriptions, batcher_for, submit_ack},
     error::{Error, ErrorKind, Result},
     lite::LiteTopics,
     member::{Closable, Member},

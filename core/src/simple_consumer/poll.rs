@@ -4,25 +4,17 @@
 //! the deliveries of the poll go to a stream or to the next receive, which takes over the running poll. A receive that
 //! waits longer than a server holds a poll starts further polls.
 
-pub(crate) mod poller;
 mod running_poll;
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use futures::future::try_join_all;
 use parking_lot::Mutex;
 
-pub(crate) use self::poller::Poller;
 use self::running_poll::{IdlePolls, RunningPoll};
-use super::{
-    prefetched::Prefetched,
-    subscriptions::{Subscribed, Subscriptions},
-};
+use super::prefetched::Prefetched;
 use crate::{
+    consumer::{LONGEST_POLL, Poller, SHORTEST_POLL, Subscribed, Subscriptions},
     error::{Error, ErrorKind, Result},
     message::Delivery,
     options::ReceiveOptions,
@@ -31,10 +23,6 @@ use crate::{
     session::Session,
     wire::Poll,
 };
-
-/// Servers clamp the duration of a poll to this range.
-pub(crate) const SHORTEST_POLL: Duration = Duration::from_secs(5);
-pub(crate) const LONGEST_POLL: Duration = Duration::from_secs(20);
 
 /// The id of a subscription, and a broker's name.
 type BrokerKey = (u64, Arc<str>);

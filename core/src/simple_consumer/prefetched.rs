@@ -13,8 +13,9 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{budget::Reservation, leases::Leases, settle::Change};
+use super::budget::Reservation;
 use crate::{
+    consumer::{Change, Leases},
     error::{ErrorKind, Result},
     message::{Delivery, Lease},
     options::LONGEST_WAIT,

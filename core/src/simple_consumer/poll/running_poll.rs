@@ -5,8 +5,7 @@ use std::{sync::Arc, time::Instant};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::SHORTEST_POLL;
-use crate::{error::Error, wire::Poll};
+use crate::{consumer::SHORTEST_POLL, error::Error, wire::Poll};
 
 /// How many polls of one broker may run without a receive that waits for them. Beyond that, the oldest is cancelled.
 const MAX_IDLE: usize = 16;

@@ -19,6 +19,10 @@ use crate::{
     wire::{Attempt, Poll, Source, build_receive, process_receive},
 };
 
+/// Servers clamp the duration of a poll to this range.
+pub(crate) const SHORTEST_POLL: Duration = Duration::from_secs(5);
+pub(crate) const LONGEST_POLL: Duration = Duration::from_secs(20);
+
 /// A server that returns no message within less than this time did not wait for one.
 const EARLY_ANSWER: Duration = Duration::from_secs(1);
 

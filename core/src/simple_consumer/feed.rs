@@ -12,14 +12,9 @@ use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    SimpleConsumer,
-    budget::Budget,
-    poll::{LONGEST_POLL, SHORTEST_POLL, poller::Poller},
-    prefetched::Prefetched,
-    subscriptions::{Subscribed, Subscriptions},
-};
+use super::{SimpleConsumer, budget::Budget, prefetched::Prefetched};
 use crate::{
+    consumer::{LONGEST_POLL, Poller, SHORTEST_POLL, Subscribed, Subscriptions},
     error::{Error, Result},
     message::Delivery,
     options::StreamOptions,

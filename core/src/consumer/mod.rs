@@ -1,0 +1,15 @@
+//! What simple and push consumers share: polls, subscriptions, leases, and the requests that settle deliveries.
+
+mod dead_letter;
+mod leases;
+mod poller;
+mod settle;
+mod subscriptions;
+
+pub(crate) use self::{
+    dead_letter::DeadLetter,
+    leases::Leases,
+    poller::{LONGEST_POLL, Poller, SHORTEST_POLL},
+    settle::{AckBatcher, Change, Destination, ack_with_callback, batcher_for, submit_ack},
+    subscriptions::{Subscribed, Subscriptions},
+};
