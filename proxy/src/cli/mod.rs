@@ -10,7 +10,6 @@ mod check_config;
 mod commands;
 mod dead_letters;
 mod logging;
-mod memory;
 mod message_reports;
 mod message_trace;
 mod messages;
@@ -89,7 +88,6 @@ fn serve(args: Args) -> Outcome {
             file.display()
         ));
     }
-    memory::return_freed_memory();
     Ok(runtime(&config)?.block_on(app::serve(config, log))?)
 }
 

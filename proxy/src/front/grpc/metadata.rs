@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use h2::Reason;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Method, StatusCode};
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 use rocketmq_thin_proto::BODY_DIGEST;
 use tonic::Code;
 
@@ -15,15 +15,15 @@ use crate::context::{Context, Credentials, Origin, Signed, WireProtocol};
 use crate::error::{Error, ErrorKind};
 use crate::processor::is_blank;
 
-const CLIENT_ID: &str = "x-mq-client-id";
-const CLIENT_VERSION: &str = "x-mq-client-version";
-const CLIENT_LANGUAGE: &str = "x-mq-language";
-const NAMESPACE: &str = "x-mq-namespace";
-pub(super) const AUTHORIZATION: &str = "authorization";
-pub(super) const DATE_TIME: &str = "x-mq-date-time";
-const SESSION_TOKEN: &str = "x-mq-session-token";
-const TIMEOUT: &str = "grpc-timeout";
-const ENCODING: &str = "grpc-encoding";
+const CLIENT_ID: HeaderName = HeaderName::from_static("x-mq-client-id");
+const CLIENT_VERSION: HeaderName = HeaderName::from_static("x-mq-client-version");
+const CLIENT_LANGUAGE: HeaderName = HeaderName::from_static("x-mq-language");
+const NAMESPACE: HeaderName = HeaderName::from_static("x-mq-namespace");
+pub(super) const DATE_TIME: HeaderName = HeaderName::from_static("x-mq-date-time");
+const SESSION_TOKEN: HeaderName = HeaderName::from_static("x-mq-session-token");
+const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+const DIGEST: HeaderName = HeaderName::from_static(BODY_DIGEST);
 /// The beginning of the content type of a gRPC call.
 const GRPC: &str = "application/grpc";
 
@@ -37,7 +37,7 @@ pub(super) struct Call {
 
 /// Whether a request is a gRPC call.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
-    text(headers, CONTENT_TYPE.as_str()).starts_with(GRPC)
+    text(headers, &CONTENT_TYPE).starts_with(GRPC)
 }
 
 /// Reads the headers that gRPC defines.
@@ -49,7 +49,7 @@ pub(super) fn call(method: &Method, headers: &HeaderMap) -> Result<Call, Refusal
         let message = format!("Method '{method}' is not supported");
         return Err(Refusal::Http(StatusCode::METHOD_NOT_ALLOWED, message));
     }
-    let content_type = text(headers, CONTENT_TYPE.as_str());
+    let content_type = text(headers, &CONTENT_TYPE);
     if !content_type.starts_with(GRPC) {
         let message = if content_type.is_empty() {
             "Content-Type is missing from the request".to_owned()
@@ -70,7 +70,7 @@ pub(super) fn call(method: &Method, headers: &HeaderMap) -> Result<Call, Refusal
             received.checked_add(timeout)
         }
     };
-    let compression = match text(headers, ENCODING) {
+    let compression = match text(headers, &ENCODING) {
         "" | "identity" => Compression::Identity,
         "gzip" => Compression::Gzip,
         other => {
@@ -86,16 +86,16 @@ pub(super) fn call(method: &Method, headers: &HeaderMap) -> Result<Call, Refusal
 /// # Errors
 /// `ClientIdRequired`.
 pub(super) fn context(headers: &HeaderMap, call: &Call, origin: &Origin) -> Result<Context, Error> {
-    let client_id = text(headers, CLIENT_ID);
+    let client_id = text(headers, &CLIENT_ID);
     if is_blank(client_id) {
         return Err(Error::new(ErrorKind::ClientIdRequired, "client id cannot be empty"));
     }
     Ok(Context {
         protocol: WireProtocol::Grpc,
         client_id: client_id.to_owned(),
-        client_version: text(headers, CLIENT_VERSION).to_owned(),
-        client_language: text(headers, CLIENT_LANGUAGE).to_owned(),
-        namespace: text(headers, NAMESPACE).to_owned(),
+        client_version: text(headers, &CLIENT_VERSION).to_owned(),
+        client_language: text(headers, &CLIENT_LANGUAGE).to_owned(),
+        namespace: text(headers, &NAMESPACE).to_owned(),
         credentials: credentials(headers).map(Box::new),
         certificate: origin.certificate.clone(),
         is_admitted: false,
@@ -115,7 +115,7 @@ pub(super) fn administrator(headers: &HeaderMap, origin: &Origin) -> Context {
         is_admitted: false,
         entry: Some(origin.entry.clone()),
         certificate: origin.certificate.clone(),
-        ..Context::of_connection(WireProtocol::Grpc, text(headers, CLIENT_ID), &origin.peer)
+        ..Context::of_connection(WireProtocol::Grpc, text(headers, &CLIENT_ID), &origin.peer)
     }
 }
 
@@ -125,21 +125,21 @@ fn credentials(headers: &HeaderMap) -> Option<Credentials> {
         return None;
     }
     Some(Credentials {
-        authorization: text(headers, AUTHORIZATION).to_owned(),
-        signed: Signed::Time(text(headers, DATE_TIME).to_owned()),
-        session_token: text(headers, SESSION_TOKEN).to_owned(),
+        authorization: text(headers, &AUTHORIZATION).to_owned(),
+        signed: Signed::Time(text(headers, &DATE_TIME).to_owned()),
+        session_token: text(headers, &SESSION_TOKEN).to_owned(),
     })
 }
 
 /// The kind of digest that the client requests.
 pub(super) fn body_digest(headers: &HeaderMap) -> BodyDigest {
-    match text(headers, BODY_DIGEST) {
+    match text(headers, &DIGEST) {
         "CRC32" => BodyDigest::Crc32,
         _ => BodyDigest::Md5,
     }
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 

@@ -3,11 +3,13 @@
 use std::time::SystemTime;
 
 use hmac::{Hmac, KeyInit, Mac};
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
 use sha1::Sha1;
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
 
-use super::metadata::{AUTHORIZATION, DATE_TIME};
+use super::metadata::DATE_TIME;
 
 /// Signs calls on behalf of a user, if there is one.
 #[derive(Clone)]
@@ -31,9 +33,9 @@ impl Interceptor for Signer {
         let signature = hex::encode(mac.chain_update(&time).finalize().into_bytes());
         let authorization =
             format!("MQv2-HMAC-SHA1 Credential={user}, SignedHeaders=x-mq-date-time, Signature={signature}");
-        let headers = request.metadata_mut();
-        headers.insert(AUTHORIZATION, authorization.parse().map_err(invalid)?);
-        headers.insert(DATE_TIME, time.parse().map_err(invalid)?);
+        let headers = request.metadata_mut().as_mut();
+        headers.insert(AUTHORIZATION, HeaderValue::try_from(authorization).map_err(invalid)?);
+        headers.insert(DATE_TIME, HeaderValue::try_from(time).map_err(invalid)?);
         Ok(request)
     }
 }
