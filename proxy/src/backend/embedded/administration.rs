@@ -1,7 +1,7 @@
 //! Implements the administration service: statistics, stored messages, resets and users.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
@@ -17,7 +17,8 @@ use super::meter::Meter;
 use super::progress::{Progress, ProgressState};
 use super::queue::Queue;
 use super::queue_progress::QueueProgress;
-use super::store::{OpenDatabase, Store, corrupt, unavailable};
+use super::queue_stats::{ends, stats_of_queue, stored_at};
+use super::store::{OpenDatabase, corrupt, unavailable};
 use super::topic::Topic;
 use crate::service::{
     Administration, DiskStats, GroupQueueStats, GroupStats, GroupTopicStats, LiteTopicPage, LiteTopicStats,
@@ -242,29 +243,6 @@ fn queue_stats(state: &ProgressState, queues: &[Arc<Queue>]) -> Vec<GroupQueueSt
     stats.collect()
 }
 
-/// The statistics of a group's progress in a queue with this range.
-pub(super) fn stats_of_queue(
-    progress: &QueueProgress,
-    (start, end): (u64, u64),
-    now: u64,
-) -> GroupQueueStats {
-    // Messages that retention has removed are not delivered any more.
-    let next = progress.cursor().clamp(start, end);
-    let leases = progress.leases();
-    let over = leases.iter().filter(|(_, lease)| lease.has_expired(now) && !lease.is_passed_over()).count();
-    let unsettled = leases.delivered() + leases.passed_over();
-    GroupQueueStats {
-        settled: progress.first_unsettled().clamp(start, end) as i64,
-        next: next as i64,
-        end: end as i64,
-        lag: (end - next) as i64 + unsettled as i64,
-        in_flight: Some((leases.delivered() - over) as i64),
-        retry: Some(over as i64),
-        blocked: Some(leases.passed_over() as i64),
-        ..GroupQueueStats::default()
-    }
-}
-
 /// Filters the topics from which a group has received. Reads the disk once per topic.
 fn filter_with_progress(
     state: &OpenDatabase,
@@ -306,25 +284,4 @@ fn topics_with_progress(
         from = next;
     }
     Ok((found, true))
-}
-
-/// Returns when the first and the last message of a queue were stored. Reads the disk.
-fn ends(queue: &Queue, store: &Store) -> Result<(Option<SystemTime>, Option<SystemTime>), ServiceError> {
-    let (first, next) = queue.range();
-    let at = |offset| -> Result<Option<SystemTime>, ServiceError> {
-        Ok(stored_at(queue, store, offset)?.map(|at| time(at as i64)))
-    };
-    Ok((at(first)?, next.checked_sub(1).map_or(Ok(None), at)?))
-}
-
-/// Returns when the message at this offset, or else the next stored message, was stored, in ms since 1970. `None` if
-/// there is none. Reads the disk.
-pub(super) fn stored_at(queue: &Queue, store: &Store, offset: u64) -> Result<Option<u64>, ServiceError> {
-    if offset >= queue.end() {
-        return Ok(None);
-    }
-    if let Some(chunk) = queue.recent(offset) {
-        return Ok(Some(chunk.stored_at()));
-    }
-    Ok(queue.read(store, offset, 1)?.first().map(super::chunk::Chunk::stored_at))
 }

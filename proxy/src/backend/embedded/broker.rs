@@ -2,25 +2,18 @@
 
 use std::sync::Arc;
 
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
-
 use super::blocking::blocking;
 use super::catalog::{Catalog, Group, IfExists, group_not_found};
+use super::check_schedule::CheckSchedule;
 use super::config::EmbeddedConfig;
 use super::directory::{DataDirectory, OpenError};
-use super::disk_recovery;
-use super::idle;
-use super::last_attempts;
 use super::lease_expiry::LeaseExpiry;
 use super::lite_subscriptions::Subscriptions;
 use super::lite_topics::LiteTopics;
-use super::orphan_checks::OrphanChecks;
 use super::progress::Progress;
 use super::progress_writer::ProgressWriter;
 use super::queue_locks::QueueLocks;
 use super::read_cache::ReadCache;
-use super::retention::Retention;
 use super::store::Store;
 use super::topic::{Topic, not_found};
 use super::waiting_limits::{WaitingLimits, WaitingReceives};
@@ -34,7 +27,7 @@ pub(super) struct Broker {
     pub(super) catalog: Arc<Catalog>,
     pub(super) writer: Writer,
     pub(super) progress_writer: Arc<ProgressWriter>,
-    pub(super) checks: Arc<OrphanChecks>,
+    pub(super) checks: Arc<CheckSchedule>,
     pub(super) expiry: Arc<LeaseExpiry>,
     pub(super) read_cache: ReadCache,
     pub(super) waiting: WaitingReceives,
@@ -51,7 +44,7 @@ impl Broker {
         let catalog = Arc::new(Catalog::open(store.clone(), lite).map_err(damaged)?);
         let options =
             WriterOptions { cache_bytes: config.cache_bytes, max_pending_bytes: config.max_pending_bytes };
-        let checks = Arc::new(OrphanChecks::default());
+        let checks = Arc::new(CheckSchedule::default());
         let writer = Writer::start(store.clone(), catalog.clone(), checks.clone(), options)?;
         let progress_writer = ProgressWriter::start(store.clone())
             .map_err(|error| OpenError::Io(config.data_dir.clone(), error))?;
@@ -67,23 +60,6 @@ impl Broker {
             waiting: WaitingReceives::default(),
             queue_locks: QueueLocks::default(),
         })
-    }
-
-    /// Starts the background tasks. They run until `stop` is cancelled.
-    pub(super) fn start_tasks(self: &Arc<Self>, stop: &CancellationToken) -> Vec<JoinHandle<()>> {
-        let (expiry, stopped) = (self.expiry.clone(), stop.clone());
-        let lease_expiry = async move {
-            stopped.run_until_cancelled(expiry.run()).await;
-        };
-        let (store, catalog) = (self.store.clone(), self.catalog.clone());
-        let retention = Retention::new(store.clone(), catalog.clone(), &self.config);
-        vec![
-            tokio::spawn(lease_expiry),
-            tokio::spawn(retention.run(stop.clone())),
-            tokio::spawn(last_attempts::run(self.clone(), stop.clone())),
-            tokio::spawn(idle::run(catalog.clone(), stop.clone())),
-            tokio::spawn(disk_recovery::run(store, catalog, stop.clone())),
-        ]
     }
 
     /// Returns the limits for the number of waiting receives.

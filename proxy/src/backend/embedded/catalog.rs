@@ -1,27 +1,19 @@
-//! The catalog: all topics and groups, in memory and on the disk.
-//!
-//! Keys of its records in the database `state`, after the id 0:
-//!
-//! - `t` + name: a topic
-//! - `g` + name: a group
-//! - `u` + name: a user ([`super::catalog_users`])
-//! - `n`: the next id
-//! - `d` + kind + id: a deleted topic or group, whose data [`super::retention`] removes
-//! - `r`: the retention clock ([`super::retention_clock`])
-//! - `l` + id of a LITE topic + name: a lite topic ([`super::lite_topics`])
+//! The catalog: all topics and groups, in memory and on the disk. Its records are described in [`super::catalog_keys`].
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Range;
 use std::sync::Arc;
 
-use fjall::{OwnedWriteBatch, PersistMode};
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use fjall::PersistMode;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
+use super::catalog_ids::{CatalogIds, NewIds};
+use super::catalog_keys::{
+    Deleted, LITE_TOPIC, USER, deleted_key, lite_topic_key, named_key, read_id, record_key,
+};
 use super::catalog_record::{GroupRecord, TopicRecord};
-use super::catalog_users;
 use super::keys;
-use super::lite_topics::{self, LiteTopics};
+use super::lite_topics::LiteTopics;
 use super::store::{OpenDatabase, Store, corrupt, unavailable};
 use super::topic::{Topic, not_found};
 use crate::service::{Change, GroupConfig, GroupStart, ServiceError, ServiceErrorKind, TopicConfig};
@@ -33,15 +25,6 @@ pub(super) struct Group {
     pub(super) id: u32,
     /// Its configuration.
     pub(super) config: Arc<GroupConfig>,
-}
-
-/// A deleted topic or group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Deleted {
-    /// A topic with this id.
-    Topic(u32),
-    /// A group with this id.
-    Group(u32),
 }
 
 /// What to do if the topic or group to be created exists.
@@ -69,8 +52,8 @@ pub(super) struct Catalog {
     pub(super) users: Mutex<BTreeMap<String, Vec<u8>>>,
     topics: RwLock<Topics>,
     groups: RwLock<HashMap<String, Group>>,
-    // The next id. Locked during each change of the catalog.
-    next_id: Mutex<u32>,
+    /// The next id. Locked during each change of the catalog.
+    pub(super) ids: CatalogIds,
 }
 
 #[derive(Default)]
@@ -99,7 +82,7 @@ impl Catalog {
                     let group = Group { id: record.id, config: Arc::new(record.config) };
                     groups.insert(group.config.name.clone(), group);
                 }
-                catalog_users::KIND => drop(users.insert(name()?.to_owned(), value.to_vec())),
+                USER => drop(users.insert(name()?.to_owned(), value.to_vec())),
                 b'n' => next_id = read_id(&value)?,
                 // Deleted topics and groups, and the retention clock.
                 b'd' | b'r' => {}
@@ -113,7 +96,7 @@ impl Catalog {
             users: Mutex::new(users),
             topics: RwLock::new(topics),
             groups: RwLock::new(groups),
-            next_id: Mutex::new(next_id),
+            ids: CatalogIds::new(next_id),
         })
     }
 
@@ -161,16 +144,6 @@ impl Catalog {
         topics
     }
 
-    /// Locks the catalog for changes until the returned guard is dropped.
-    pub(super) fn lock_changes(&self) -> impl Drop + '_ {
-        self.next_id.lock()
-    }
-
-    /// Locks the catalog for changes, and returns an allocator of ids.
-    pub(super) fn new_ids(&self) -> NewIds<'_> {
-        NewIds(self.next_id.lock())
-    }
-
     /// All groups, sorted by name.
     pub(super) fn groups(&self) -> Vec<Group> {
         let mut groups: Vec<_> = self.groups.read().values().cloned().collect();
@@ -185,7 +158,7 @@ impl Catalog {
         existing: IfExists,
     ) -> Result<Arc<Topic>, ServiceError> {
         check_queues(&config)?;
-        let mut next_id = self.next_id.lock();
+        let mut ids = self.ids.lock();
         let old = self.topic(&config.name);
         match (&old, existing) {
             (Some(topic), IfExists::Keep { .. }) => return Ok(topic.clone()),
@@ -195,33 +168,33 @@ impl Catalog {
             }
             _ => {}
         }
-        self.write_topic(&mut next_id, old, config)
+        self.write_topic(&mut ids, old, config)
     }
 
     /// Changes the configuration of a topic atomically.
     pub(super) fn change_topic(&self, name: &str, change: &Change<TopicConfig>) -> Result<(), ServiceError> {
-        let mut next_id = self.next_id.lock();
+        let mut ids = self.ids.lock();
         let topic = self.topic(name).ok_or_else(|| not_found(name))?;
         let config = change(&topic.config())?;
         check_queues(&config)?;
-        self.write_topic(&mut next_id, Some(topic), config).map(drop)
+        self.write_topic(&mut ids, Some(topic), config).map(drop)
     }
 
     fn write_topic(
         &self,
-        next_id: &mut u32,
+        ids: &mut NewIds<'_>,
         old: Option<Arc<Topic>>,
         config: TopicConfig,
     ) -> Result<Arc<Topic>, ServiceError> {
         let queues = usize::try_from(config.read_queues.max(config.write_queues));
         let queues = queues.expect("the numbers of queues were checked");
         let most_queues = old.as_ref().map_or(0, |topic| topic.most_queues()).max(queues);
-        let id = old.as_ref().map_or(*next_id, |topic| topic.id());
+        let id = old.as_ref().map_or(ids.next(), |topic| topic.id());
         let record = TopicRecord { id, config: config.clone(), most_queues };
         let state = self.store.state()?;
         let mut batch = state.batch(PersistMode::Buffer);
         batch.insert(&state, named_key(b't', &config.name), record.encode());
-        record_new_id(&state, &mut batch, id, next_id);
+        ids.record(id, &state, &mut batch);
         self.store.commit_catalog(batch)?;
         if let Some(topic) = old {
             topic.reconfigure(config, most_queues, &self.store)?;
@@ -234,7 +207,7 @@ impl Catalog {
 
     /// Creates or changes a group.
     pub(super) fn put_group(&self, config: GroupConfig, existing: IfExists) -> Result<Group, ServiceError> {
-        let mut next_id = self.next_id.lock();
+        let mut ids = self.ids.lock();
         let old = self.group(&config.name);
         match (&old, existing) {
             (Some(group), IfExists::Keep { .. }) => return Ok(group.clone()),
@@ -244,24 +217,24 @@ impl Catalog {
             }
             _ => {}
         }
-        let id = old.map_or(*next_id, |group| group.id);
-        self.write_group(&mut next_id, id, config)
+        let id = old.map_or(ids.next(), |group| group.id);
+        self.write_group(&mut ids, id, config)
     }
 
     /// Changes the configuration of a group atomically.
     pub(super) fn change_group(&self, name: &str, change: &Change<GroupConfig>) -> Result<(), ServiceError> {
-        let mut next_id = self.next_id.lock();
+        let mut ids = self.ids.lock();
         let group = self.group(name).ok_or_else(|| group_not_found(name))?;
         let config = change(&group.config)?;
-        self.write_group(&mut next_id, group.id, config).map(drop)
+        self.write_group(&mut ids, group.id, config).map(drop)
     }
 
-    fn write_group(&self, next_id: &mut u32, id: u32, config: GroupConfig) -> Result<Group, ServiceError> {
+    fn write_group(&self, ids: &mut NewIds<'_>, id: u32, config: GroupConfig) -> Result<Group, ServiceError> {
         let record = GroupRecord { id, config };
         let state = self.store.state()?;
         let mut batch = state.batch(PersistMode::Buffer);
         batch.insert(&state, named_key(b'g', &record.config.name), record.encode());
-        record_new_id(&state, &mut batch, id, next_id);
+        ids.record(id, &state, &mut batch);
         self.store.commit_catalog(batch)?;
         let group = Group { id, config: Arc::new(record.config) };
         self.groups.write().insert(group.config.name.clone(), group.clone());
@@ -270,7 +243,7 @@ impl Catalog {
 
     /// Deletes a topic. Its messages are removed later.
     pub(super) fn delete_topic(&self, name: &str) -> Result<(), ServiceError> {
-        let one_at_a_time = self.next_id.lock();
+        let one_at_a_time = self.ids.lock();
         let topic = self.topic(name).ok_or_else(|| not_found(name))?;
         let state = self.store.state()?;
         let mut batch = state.batch(PersistMode::Buffer);
@@ -290,7 +263,7 @@ impl Catalog {
 
     /// Deletes a group. Its progress is removed later.
     pub(super) fn delete_group(&self, name: &str) -> Result<(), ServiceError> {
-        let _one_at_a_time = self.next_id.lock();
+        let _one_at_a_time = self.ids.lock();
         let group = self.group(name).ok_or_else(|| group_not_found(name))?;
         let state = self.store.state()?;
         let mut batch = state.batch(PersistMode::Buffer);
@@ -325,7 +298,7 @@ impl Catalog {
 
     /// Writes the catalog in memory to the disk. After failed writes the two may differ.
     pub(super) fn rewrite(&self) -> Result<(), ServiceError> {
-        let next_id = self.next_id.lock();
+        let ids = self.ids.lock();
         let (topics, groups) = (self.topics(), self.groups());
         let mut records = HashMap::new();
         for topic in &topics {
@@ -338,14 +311,13 @@ impl Catalog {
             records.insert(named_key(b'g', &record.config.name), record.encode());
         }
         for (name, record) in &*self.users.lock() {
-            records.insert(named_key(catalog_users::KIND, name), record.clone());
+            records.insert(named_key(USER, name), record.clone());
         }
         let state = self.store.state()?;
         let mut batch = state.batch(PersistMode::Buffer);
         for entry in self::records(&state) {
             let key = entry.key().map_err(|e| unavailable(&e))?;
-            let is_record =
-                matches!(key.get(keys::RESERVED_ID.len()), Some(b't' | b'g' | &catalog_users::KIND));
+            let is_record = matches!(key.get(keys::RESERVED_ID.len()), Some(b't' | b'g' | &USER));
             if is_record && !records.contains_key(&*key) {
                 batch.remove(&state, key);
             }
@@ -354,8 +326,8 @@ impl Catalog {
             batch.insert(&state, key, record);
         }
         for topic in self.lite.all_loaded().iter().filter(|topic| topic.check_alive().is_ok()) {
-            let lite = topic.lite_membership().expect("lite topics have one");
-            batch.insert(&state, lite_topics::key(lite.parent.id(), &lite.name), topic.id().to_be_bytes());
+            let lite = &topic.lite_membership().expect("lite topics have one").subscribers;
+            batch.insert(&state, lite_topic_key(lite.parent, &lite.name), topic.id().to_be_bytes());
             batch.remove(&state, deleted_key(Deleted::Topic(topic.id())));
         }
         // The data of existing topics and groups must not be removed.
@@ -363,33 +335,15 @@ impl Catalog {
         for kept in topics.chain(groups.iter().map(|group| Deleted::Group(group.id))) {
             batch.remove(&state, deleted_key(kept));
         }
-        batch.insert(&state, record_key(b'n', &[]), next_id.to_be_bytes());
+        ids.add_next_to(&state, &mut batch);
         self.store.commit_catalog(batch)
-    }
-}
-
-/// Allocates ids for records that are committed before this is dropped. The catalog is locked for other changes.
-pub(super) struct NewIds<'a>(MutexGuard<'a, u32>);
-
-impl NewIds<'_> {
-    /// Allocates this many ids, and adds the next id to the batch.
-    pub(super) fn take(
-        &mut self,
-        count: usize,
-        state: &OpenDatabase,
-        batch: &mut OwnedWriteBatch,
-    ) -> Range<u32> {
-        let first = *self.0;
-        *self.0 += u32::try_from(count).expect("a request names fewer");
-        batch.insert(state, record_key(b'n', &[]), self.0.to_be_bytes());
-        first..*self.0
     }
 }
 
 /// Iterates over all records except those of lite topics, of which there may be a million.
 fn records(state: &OpenDatabase) -> impl Iterator<Item = fjall::Guard> {
-    let below = state.range(record_key(0, &[])..record_key(lite_topics::KIND, &[]));
-    below.chain(state.range(record_key(lite_topics::KIND + 1, &[])..record_key(u8::MAX, &[])))
+    let below = state.range(record_key(0, &[])..record_key(LITE_TOPIC, &[]));
+    below.chain(state.range(record_key(LITE_TOPIC + 1, &[])..record_key(u8::MAX, &[])))
 }
 
 impl Topics {
@@ -426,35 +380,3 @@ fn check_queues(config: &TopicConfig) -> Result<(), ServiceError> {
 
 /// The most queues of a topic. A receive scans every queue, and would be slow with more.
 const MAX_QUEUES: i32 = 1024;
-
-/// If the id is a new one, advances the next id and adds it to the batch.
-fn record_new_id(state: &OpenDatabase, batch: &mut OwnedWriteBatch, id: u32, next_id: &mut u32) {
-    if id == *next_id {
-        *next_id += 1;
-        batch.insert(state, record_key(b'n', &[]), next_id.to_be_bytes());
-    }
-}
-
-/// The key of a record of the catalog.
-pub(super) fn record_key(kind: u8, rest: &[u8]) -> Vec<u8> {
-    [&keys::RESERVED_ID, [kind].as_slice(), rest].concat()
-}
-
-/// The key of a record that has a name.
-pub(super) fn named_key(kind: u8, name: &str) -> Vec<u8> {
-    record_key(kind, name.as_bytes())
-}
-
-/// The key of the record of a deleted topic or group.
-pub(super) fn deleted_key(deleted: Deleted) -> Vec<u8> {
-    let (kind, id) = match deleted {
-        Deleted::Topic(id) => (b't', id),
-        Deleted::Group(id) => (b'g', id),
-    };
-    record_key(b'd', &[[kind].as_slice(), &id.to_be_bytes()].concat())
-}
-
-/// Decodes an id.
-pub(super) fn read_id(bytes: &[u8]) -> Result<u32, ServiceError> {
-    bytes.try_into().map(u32::from_be_bytes).map_err(|_| corrupt("id"))
-}

@@ -2,11 +2,9 @@
 
 use fjall::PersistMode;
 
-use super::catalog::{Catalog, named_key};
+use super::catalog::Catalog;
+use super::catalog_keys::{USER, named_key};
 use crate::service::{ServiceError, StoredUser};
-
-/// The kind byte in the keys of these records.
-pub(super) const KIND: u8 = b'u';
 
 impl Catalog {
     /// All users, sorted by name.
@@ -19,11 +17,11 @@ impl Catalog {
 
     /// Adds or changes a user. Writes to the disk.
     pub(super) fn put_user(&self, user: StoredUser) -> Result<(), ServiceError> {
-        let _one_at_a_time = self.lock_changes();
+        let _one_at_a_time = self.ids.lock();
         let StoredUser { name, record } = user;
         let state = self.store.state()?;
         let mut batch = state.batch(PersistMode::Buffer);
-        batch.insert(&state, named_key(KIND, &name), record.clone());
+        batch.insert(&state, named_key(USER, &name), record.clone());
         self.store.commit_catalog(batch)?;
         self.users.lock().insert(name, record);
         Ok(())
@@ -31,10 +29,10 @@ impl Catalog {
 
     /// Removes the user with this name, if there is one. Writes to the disk.
     pub(super) fn remove_user(&self, name: &str) -> Result<(), ServiceError> {
-        let _one_at_a_time = self.lock_changes();
+        let _one_at_a_time = self.ids.lock();
         let state = self.store.state()?;
         let mut batch = state.batch(PersistMode::Buffer);
-        batch.remove(&state, named_key(KIND, name));
+        batch.remove(&state, named_key(USER, name));
         self.store.commit_catalog(batch)?;
         self.users.lock().remove(name);
         Ok(())

@@ -6,12 +6,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::codec::Encoded;
-use super::decisions::Decision;
 use super::queue::Queue;
 use super::store::{OpenDatabase, Store, unavailable};
-use super::timer::MAX_BYTES_AT_ONCE;
 use super::topic::Topic;
-use crate::service::ServiceError;
+use crate::service::{Resolution, ServiceError};
+
+/// The most messages that are moved in one commit. With fewer, messages that are due together would wait for many
+/// fsyncs; with more, sends would wait for a long commit.
+pub(super) const MAX_MOVED: usize = 2048;
+/// Once so many bytes were read for a commit, no more requests or messages are added to it. Messages may have 4 MiB each.
+pub(super) const MAX_BYTES_READ: usize = 4 << 20;
 
 /// A commit in the making. It is stored as a whole or not at all.
 pub(super) struct Commit {
@@ -33,6 +37,13 @@ pub(super) struct Append {
     pub(super) queue: Arc<Queue>,
     pub(super) first: u64,
     pub(super) messages: Vec<Encoded>,
+}
+
+/// A decision about a half message, and when it was taken, in ms since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Decision {
+    pub(super) at: u64,
+    pub(super) resolution: Resolution,
 }
 
 impl Commit {
@@ -88,9 +99,8 @@ impl Commit {
         self.checks.entry(topic).and_modify(|first| *first = at.min(*first)).or_insert(at);
     }
 
-    /// Whether the commit has read so much from the disk that the next request should go into another one. Messages may
-    /// have 4 MiB each.
+    /// Whether the commit has read so much from the disk that the next request should go into another one.
     pub(super) fn is_full(&self) -> bool {
-        self.bytes_read >= MAX_BYTES_AT_ONCE
+        self.bytes_read >= MAX_BYTES_READ
     }
 }

@@ -11,17 +11,19 @@ use super::broker::Broker;
 use super::clock;
 use super::codec::{self, Stored};
 use super::lease::Coordinates;
+use super::new_message::NewMessage;
 use super::progress::{ForwardState, Progress};
 use super::progress_writer::{ProgressWriter, Written};
 use super::settle::{EndedLeases, GroupProgress, LeaseStatus, lease_status, parse};
 use super::store::corrupt;
 use super::topic::Topic;
-use super::writer::{NewMessage, StoreRequest};
+use super::writer::StoreRequest;
 use crate::service::{Delay, Forward, Message, Origin, ServiceError, ServiceErrorKind, names};
 
 /// A move in progress. Other moves of the same message wait until it is dropped.
 struct Move {
     progress_writer: Arc<ProgressWriter>,
+    topic: Arc<Topic>,
     progress: Arc<Progress>,
     queue: usize,
     at: Coordinates,
@@ -125,6 +127,7 @@ impl Broker {
         forwards.entry((queue, at.offset)).or_insert(ForwardState::Storing);
         Ok(MoveStart::Started(Move {
             progress_writer: self.progress_writer.clone(),
+            topic: group.topic.clone(),
             progress: group.progress.clone(),
             queue,
             at,
@@ -196,7 +199,7 @@ impl Move {
         let written = change.commit(&self.progress_writer);
         let deliverable = ended.deliverable(&mut change, now);
         drop(change);
-        self.progress.count_settled(ended.count);
+        self.topic.count_settled(&self.progress, ended.count);
         self.progress.wake(deliverable);
         Ok((false, written))
     }

@@ -4,17 +4,10 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::clock;
-use super::commit::Commit;
+use super::commit::{Commit, Decision};
 use super::keys;
 use super::store::{Store, corrupt, unavailable};
 use crate::service::{Resolution, ServiceError};
-
-/// A decision, and when it was taken, in ms since 1970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Decision {
-    pub(super) at: u64,
-    pub(super) resolution: Resolution,
-}
 
 /// The remembered decisions.
 #[derive(Default)]

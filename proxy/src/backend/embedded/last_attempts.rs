@@ -1,123 +1,28 @@
 //! Makes dead letters of messages whose attempts are exhausted: the lease of their last attempt has expired. This works
 //! even if their group has stopped receiving.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::blocking::blocking;
 use super::broker::Broker;
 use super::catalog::Catalog;
+use super::exhausted_messages::{ExhaustedMessage, Waiting};
 use super::keys;
-use super::lease::{Coordinates, Lease};
-use super::progress::{Progress, ProgressState};
+use super::lease::Lease;
 use super::store::{corrupt, unavailable};
 use super::topic::Topic;
 use crate::service::{DeadLetter, Forward, ServiceError, Settle};
 
-/// Messages whose attempts are exhausted and that wait to be moved to their dead-letter topic.
-#[derive(Default)]
-pub(super) struct LastAttempts {
-    waiting: Mutex<VecDeque<Waiting>>,
-    added: Notify,
-    watcher: Mutex<Option<mpsc::Sender<DeadLetter>>>,
-}
-
-/// A message whose attempts are exhausted. It keeps the progress in memory.
-struct ExhaustedMessage {
-    progress: Arc<Progress>,
-    at: Coordinates,
-}
-
-/// What [`run`] handles next, in this order.
-enum Waiting {
-    Message(ExhaustedMessage),
-    /// The progress may have more such messages than were found at once.
-    More(Arc<Progress>),
-}
-
-/// The most messages of a group in a topic that are found at once. More are looked for once these are moved.
-const MAX_FOUND: usize = 1024;
 /// How many records of lite topics are read at once.
 const RECORDS_PER_READ: usize = 512;
-/// The capacity of the channel of dead letters.
-const MAX_UNREAD: usize = 1024;
 /// How long a move may take.
 const MOVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait after a failed move.
 const RETRY_DELAY: Duration = Duration::from_secs(5);
-
-impl LastAttempts {
-    /// Finds messages whose last lease has expired since the previous call for this progress.
-    pub(super) fn find(&self, progress: &Arc<Progress>, state: &mut ProgressState, now: u64) {
-        let max = progress.max_attempts();
-        if max == u32::MAX || progress.is_deleted() {
-            return;
-        }
-        let from = state.examined_until;
-        let (mut found, mut is_cut) = (Vec::new(), false);
-        // Further leases may expire within the current millisecond.
-        let mut until = now.saturating_sub(1);
-        for (queue, leases) in (0..).zip(state.queues().iter().map(|queue| queue.leases())) {
-            for (offset, lease) in
-                leases.expired_within(from, now).filter(|(_, lease)| lease.is_last_attempt(max))
-            {
-                if found.len() >= MAX_FOUND {
-                    until = until.min(lease.visible_at.saturating_sub(1));
-                    is_cut = true;
-                    break;
-                }
-                let topic = Some(progress.topic());
-                let at = Coordinates { queue, offset, token: lease.token, topic };
-                found.push(Waiting::Message(ExhaustedMessage { progress: progress.clone(), at }));
-            }
-        }
-        state.examined_until = until.max(from);
-        if is_cut {
-            let leases = state.queues().iter().map(|queue| queue.leases().len()).sum();
-            // Only while leases disappear: messages that can't be moved, because retention has removed them, would be
-            // found again and again.
-            if state.leases_when_cut == 0 || leases < state.leases_when_cut {
-                state.leases_when_cut = leases;
-                found.push(Waiting::More(progress.clone()));
-            }
-        } else {
-            state.leases_when_cut = 0;
-        }
-        if !found.is_empty() {
-            self.waiting.lock().extend(found);
-            self.added.notify_one();
-        }
-    }
-
-    /// See [`crate::service::Messages::dead_letters`].
-    pub(super) fn watch(&self) -> mpsc::Receiver<DeadLetter> {
-        let (watcher, letters) = mpsc::channel(MAX_UNREAD);
-        *self.watcher.lock() = Some(watcher);
-        letters
-    }
-
-    fn moved(&self, letter: DeadLetter) {
-        if let Some(watcher) = &*self.watcher.lock() {
-            // A receiver that reads too slowly misses dead letters.
-            let _ = watcher.try_send(letter);
-        }
-    }
-
-    async fn next(&self) -> Waiting {
-        loop {
-            let added = self.added.notified();
-            if let Some(next) = self.waiting.lock().pop_front() {
-                return next;
-            }
-            added.await;
-        }
-    }
-}
 
 /// Moves messages until `stop` is cancelled.
 pub(super) async fn run(broker: Arc<Broker>, stop: CancellationToken) {
@@ -130,7 +35,7 @@ pub(super) async fn run(broker: Arc<Broker>, stop: CancellationToken) {
             );
         }
         loop {
-            let exhausted = match broker.expiry.last_attempts.next().await {
+            let exhausted = match broker.expiry.exhausted.next().await {
                 Waiting::Message(exhausted) => exhausted,
                 Waiting::More(progress) => {
                     tokio::task::yield_now().await;
@@ -142,7 +47,7 @@ pub(super) async fn run(broker: Arc<Broker>, stop: CancellationToken) {
                 if broker.store.failure().is_none() {
                     tracing::warn!(%error, "failed to move a message to the dead-letter topic");
                 }
-                broker.expiry.last_attempts.waiting.lock().push_back(Waiting::Message(exhausted));
+                broker.expiry.exhausted.put_back(exhausted);
                 tokio::time::sleep(RETRY_DELAY).await;
             }
         }
@@ -154,9 +59,8 @@ async fn make_dead_letter(broker: &Broker, exhausted: &ExhaustedMessage) -> Resu
     let ExhaustedMessage { progress, at } = exhausted;
     // Deleted topics and groups have no dead letters.
     let Some(group) = broker.catalog.group_by_id(progress.group()) else { return Ok(()) };
-    let Some(topic) =
-        broker.catalog.topic_by_id(progress.topic()).or_else(|| progress.lite_topic(&broker.catalog.lite))
-    else {
+    let lite_topic = || progress.lite().and_then(|lite| broker.catalog.lite.loaded(lite.parent, &lite.name));
+    let Some(topic) = broker.catalog.topic_by_id(progress.topic()).or_else(lite_topic) else {
         return Ok(());
     };
     let entry = Settle {
@@ -170,7 +74,7 @@ async fn make_dead_letter(broker: &Broker, exhausted: &ExhaustedMessage) -> Resu
     let (name, group) = (topic.config().name, group.config.name.clone());
     let forward = Forward { topic: name.clone(), group: group.clone(), entry, deadline };
     if let Some(message) = broker.move_to_dead_letters(&topic, forward).await? {
-        broker.expiry.last_attempts.moved(DeadLetter { topic: name, group, message });
+        broker.expiry.exhausted.moved(DeadLetter { topic: name, group, message });
     }
     Ok(())
 }
@@ -239,6 +143,7 @@ mod tests {
     use super::*;
     use crate::backend::embedded::catalog::IfExists;
     use crate::backend::embedded::config::EmbeddedConfig;
+    use crate::backend::embedded::exhausted_messages::MAX_FOUND;
     use crate::backend::embedded::testing::{deliver, open, request, send};
     use crate::service::{
         Delivery, GroupConfig, LiteAction, LiteChange, LiteSubscriptions, Message, Messages, Metadata,
@@ -326,7 +231,7 @@ mod tests {
         drop(stopped);
 
         let broker = broker(&directory).await;
-        let mut letters = broker.expiry.last_attempts.watch();
+        let mut letters = broker.expiry.exhausted.watch();
         let stop = CancellationToken::new();
         let tasks = broker.start_tasks(&stop);
         let mut moved = BTreeSet::new();

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::clock;
-use super::last_attempts::LastAttempts;
+use super::exhausted_messages::ExhaustedMessages;
 use super::progress::{Progress, ProgressState};
 
 /// The scheduled wake-ups: at most one for each group and topic.
@@ -19,7 +19,7 @@ pub(super) struct LeaseExpiry {
     /// Notified when a wake-up was scheduled before all others.
     earlier: Notify,
     /// Messages whose attempts are exhausted.
-    pub(super) last_attempts: LastAttempts,
+    pub(super) exhausted: ExhaustedMessages,
 }
 
 #[derive(Default)]
@@ -103,7 +103,7 @@ impl LeaseExpiry {
             false => queue.leases().count_expired(now, MAX_COUNTED),
         });
         let deliverable: usize = deliverable.sum();
-        self.last_attempts.find(progress, &mut state, now);
+        self.exhausted.find(progress, &mut state, now);
         let next = state.queues().iter().filter_map(|queue| queue.leases().next_expiry_after(now)).min();
         if let Some(next) = next {
             self.schedule(progress, &mut state, next);

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::administration::{stats_of_queue, stored_at};
 use super::catalog::Catalog;
 use super::clock;
 use super::keys;
@@ -16,6 +15,7 @@ use super::lease::Lease;
 use super::lite_topics::LiteTopics;
 use super::queue::Queue;
 use super::queue_progress::QueueProgress;
+use super::queue_stats::{stats_of_queue, stored_at};
 use super::store::{Store, corrupt, unavailable};
 use super::topic::Topic;
 use crate::service::{GroupQueueStats, ServiceError, time};

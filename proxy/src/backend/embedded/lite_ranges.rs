@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::administration::stored_at;
 use super::queue::Queue;
+use super::queue_stats::stored_at;
 use super::store::Store;
 use crate::service::ServiceError;
 

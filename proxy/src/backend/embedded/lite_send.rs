@@ -9,9 +9,9 @@ use futures::future::join_all;
 use super::blocking::blocking;
 use super::broker::Broker;
 use super::codec;
+use super::new_message::NewMessage;
 use super::send::sent;
 use super::topic::Topic;
-use super::writer::NewMessage;
 use crate::service::{Message, Sent, ServiceError, ServiceErrorKind, TopicKind};
 
 impl Broker {
@@ -77,6 +77,6 @@ impl Broker {
             return Ok(topics);
         }
         let (catalog, parent) = (self.catalog.clone(), parent.clone());
-        blocking(move || catalog.lite.load_or_create(&catalog, &parent, &names)).await
+        blocking(move || catalog.lite.load_or_create(&catalog.ids, &parent, &names)).await
     }
 }

@@ -1,7 +1,7 @@
 //! The lite topics. Each is a topic of its own with one queue, identified by its LITE topic and its name.
 //!
 //! The lists of topics don't contain them. Idle lite topics are only on the disk: each has a record `l` + id of the
-//! LITE topic + name -> id next to the records of [`super::catalog`]. The first send to a lite topic creates it.
+//! LITE topic + name -> id next to the other records of the catalog ([`super::catalog_keys`]). The first send to a lite topic creates it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
@@ -10,9 +10,11 @@ use std::sync::Arc;
 use fjall::PersistMode;
 use parking_lot::{Mutex, RwLock};
 
-use super::catalog::{Catalog, Deleted, deleted_key, read_id, record_key};
+use super::catalog_ids::CatalogIds;
+use super::catalog_keys::{Deleted, LITE_TOPIC, deleted_key, lite_topic_key, read_id, record_key};
 use super::keys;
 use super::lite_ranges::LiteRanges;
+use super::lite_subscribers::LiteSubscribers;
 use super::lite_subscriptions::Subscriptions;
 use super::queue::Queue;
 use super::store::{Store, corrupt, unavailable};
@@ -147,16 +149,17 @@ impl LiteTopics {
         if let Some(found) = self.loaded(parent.id(), name) {
             return Ok(Some(found));
         }
-        let record = self.store.state()?.get(key(parent.id(), name)).map_err(|e| unavailable(&e))?;
+        let record =
+            self.store.state()?.get(lite_topic_key(parent.id(), name)).map_err(|e| unavailable(&e))?;
         record.map(|id| Ok(self.insert(parent, name, read_id(&id)?))).transpose()
     }
 
     fn insert(&self, parent: &Arc<Topic>, name: &str, id: u32) -> Arc<Topic> {
         let name: Arc<str> = name.into();
         let subscriptions = self.subscriptions.clone();
-        let topic =
-            Topic::lite(id, LiteMembership { parent: parent.clone(), name: name.clone(), subscriptions });
-        let topic = Arc::new(topic);
+        let subscribers = LiteSubscribers { parent: parent.id(), name: name.clone(), subscriptions };
+        let membership = LiteMembership { parent: parent.clone(), subscribers: Arc::new(subscribers) };
+        let topic = Arc::new(Topic::lite(id, membership));
         self.loaded.write().entry(parent.id()).or_default().insert(name, topic.clone());
         topic
     }
@@ -167,7 +170,7 @@ impl LiteTopics {
     /// `LiteTopicQuota` if there would be too many, `TopicNotFound` if the LITE topic was deleted, `Unavailable`.
     pub(super) fn load_or_create(
         &self,
-        catalog: &Catalog,
+        catalog_ids: &CatalogIds,
         parent: &Arc<Topic>,
         names: &BTreeSet<String>,
     ) -> Result<HashMap<String, Arc<Topic>>, ServiceError> {
@@ -195,13 +198,13 @@ impl LiteTopics {
             );
             return Err(ServiceError::new(ServiceErrorKind::LiteTopicQuota, text));
         }
-        let mut ids = catalog.new_ids();
+        let mut ids = catalog_ids.lock();
         parent.check_alive()?;
         let state = self.store.state()?;
         let mut batch = state.batch(PersistMode::Buffer);
         let created: Vec<_> = missing.iter().zip(ids.take(missing.len(), &state, &mut batch)).collect();
         for (name, id) in &created {
-            batch.insert(&state, key(parent.id(), name), id.to_be_bytes());
+            batch.insert(&state, lite_topic_key(parent.id(), name), id.to_be_bytes());
         }
         // If this fails, the records may nevertheless be on the disk, so they have to be counted again.
         counts.remove(&parent.id());
@@ -222,7 +225,7 @@ impl LiteTopics {
 
     fn count_records(&self, parent: u32) -> Result<usize, ServiceError> {
         let mut count = 0;
-        for entry in self.store.state()?.prefix(key(parent, "")) {
+        for entry in self.store.state()?.prefix(lite_topic_key(parent, "")) {
             entry.key().map_err(|e| unavailable(&e))?;
             count += 1;
         }
@@ -237,13 +240,13 @@ impl LiteTopics {
         max: usize,
     ) -> Result<Vec<LiteRecord>, ServiceError> {
         let begin = match (after, parent) {
-            (Some(record), _) => Bound::Excluded(key(record.parent, &record.name)),
-            (None, Some(parent)) => Bound::Included(key(parent, "")),
-            (None, None) => Bound::Included(record_key(KIND, &[])),
+            (Some(record), _) => Bound::Excluded(lite_topic_key(record.parent, &record.name)),
+            (None, Some(parent)) => Bound::Included(lite_topic_key(parent, "")),
+            (None, None) => Bound::Included(record_key(LITE_TOPIC, &[])),
         };
         let end = match parent.and_then(|parent| parent.checked_add(1)) {
-            Some(next) => key(next, ""),
-            None => record_key(KIND + 1, &[]),
+            Some(next) => lite_topic_key(next, ""),
+            None => record_key(LITE_TOPIC + 1, &[]),
         };
         let mut records = Vec::new();
         for entry in self.store.state()?.range((begin, Bound::Excluded(end))).take(max) {
@@ -272,7 +275,7 @@ impl LiteTopics {
         }
         let state = self.store.state()?;
         let mut batch = state.batch(PersistMode::Buffer);
-        batch.remove(&state, key(record.parent, &record.name));
+        batch.remove(&state, lite_topic_key(record.parent, &record.name));
         batch.insert(&state, deleted_key(Deleted::Topic(record.id)), Vec::new());
         counts.remove(&record.parent);
         self.ranges.lock().forget(record.id);
@@ -296,7 +299,7 @@ impl LiteTopics {
 
     /// Removes the record of a lite topic whose data was removed.
     pub(super) fn remove_record(&self, record: &LiteRecord) -> Result<(), ServiceError> {
-        self.store.state()?.remove(key(record.parent, &record.name)).map_err(|e| unavailable(&e))
+        self.store.state()?.remove(lite_topic_key(record.parent, &record.name)).map_err(|e| unavailable(&e))
     }
 
     /// Unloads the lite topics that were not used since the last call.
@@ -329,11 +332,3 @@ impl LiteTopics {
 
 /// A lite topic is in use.
 struct InUse;
-
-/// The kind byte in the keys of the records.
-pub(super) const KIND: u8 = b'l';
-
-/// The key of a lite topic's record.
-pub(super) fn key(parent: u32, name: &str) -> Vec<u8> {
-    record_key(KIND, &[&parent.to_be_bytes(), name.as_bytes()].concat())
-}

@@ -15,13 +15,17 @@
 //! `store.rs` describes the storage layout and its invariants, `lease.rs` the coordinates of a delivery.
 
 mod administration;
+mod background_tasks;
 mod binary;
 mod blocking;
 mod broker;
 mod catalog;
+mod catalog_ids;
+mod catalog_keys;
 mod catalog_record;
 mod catalog_users;
 mod check;
+mod check_schedule;
 mod chunk;
 mod clock;
 mod codec;
@@ -33,6 +37,7 @@ mod decisions;
 mod directory;
 mod disk_recovery;
 mod disk_usage;
+mod exhausted_messages;
 #[cfg(test)]
 mod fifo_model;
 mod filter;
@@ -52,6 +57,7 @@ mod lite_receive;
 mod lite_retention;
 mod lite_send;
 mod lite_settle;
+mod lite_subscribers;
 mod lite_subscriptions;
 mod lite_sync;
 mod lite_topics;
@@ -59,14 +65,18 @@ mod message_groups;
 mod meter;
 #[cfg(test)]
 mod model;
+mod new_message;
 mod offsets;
 mod orphan_checks;
 mod progress;
+mod progress_change;
 mod progress_changes;
 mod progress_writer;
 mod queue;
 mod queue_locks;
 mod queue_progress;
+mod queue_sizes;
+mod queue_stats;
 mod read_cache;
 mod recall;
 mod receive;

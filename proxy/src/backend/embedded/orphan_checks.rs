@@ -3,90 +3,24 @@
 //! Only topics with a connected producer are checked, so that half messages without a producer cost nothing. In memory
 //! there is the time of the next check of each such topic, and one batch of due checks that were read from the disk.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::broker::Broker;
+use super::check_schedule::{CheckState, DueChecks, NextRead, NextStep};
 use super::clock;
 use super::codec;
-use super::commit::Commit;
+use super::commit::{Commit, MAX_MOVED};
 use super::half_message::{self, HalfMessage, HalfMessageId};
 use super::keys;
 use super::store::{corrupt, unavailable};
-use super::timer::MAX_AT_ONCE;
 use super::topic::Topic;
 use super::writer_state::WriterState;
 use crate::service::{CheckOutcome, Delivery, ServiceError, ServiceErrorKind, time};
-
-/// The checks of the topics that have a connected producer.
-#[derive(Default)]
-pub(super) struct OrphanChecks {
-    watched: Mutex<Watched>,
-    changed: Notify,
-    pending: tokio::sync::Mutex<Pending>,
-    discarded: AtomicU64,
-}
-
-#[derive(Default)]
-struct Watched {
-    // By topic id.
-    topics: BTreeMap<u32, WatchedTopic>,
-    // The id of the topic whose checks were read last. The next turn goes to another topic if possible.
-    last: u32,
-}
-
-struct WatchedTopic {
-    topic: Arc<Topic>,
-    // No check is earlier. This avoids reading over removed records of past checks.
-    from: u64,
-    next: NextRead,
-    // Checks after this time must be reviewed: they are too far ahead if the clock was set back before the start.
-    // `None` once all were reviewed.
-    review_after: Option<u64>,
-}
-
-/// When to read the checks of a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum NextRead {
-    /// At this time, in ms of [`clock::monotonic`].
-    At(u64),
-    /// There are no checks.
-    Never,
-}
-
-/// The next step of the task that reads checks.
-enum NextStep {
-    /// Read the checks of this topic.
-    Due(Arc<Topic>),
-    /// Wait for the next check.
-    Wait(Duration),
-    /// There are no checks.
-    Nothing,
-}
-
-/// Checks that were read from the disk and not returned yet.
-#[derive(Default)]
-struct Pending {
-    ready: VecDeque<Delivery>,
-    // The read in progress. It is kept if the caller gives up.
-    in_progress: Option<(Arc<Topic>, DueChecksReceiver)>,
-}
-
-type DueChecksReceiver = oneshot::Receiver<Result<DueChecks, ServiceError>>;
-
-/// Due checks that were read from the disk.
-struct DueChecks {
-    checks: Vec<(HalfMessageId, HalfMessage)>,
-    /// Half messages that were still undecided after their last check.
-    discarded: Vec<HalfMessage>,
-}
 
 /// The policy for the checks of a half message.
 #[derive(Clone, Copy)]
@@ -99,94 +33,6 @@ struct CheckPolicy {
 
 /// The most checks that are reviewed in one commit after a start.
 const MAX_REVIEWED: usize = 4096;
-/// How long the checks of a topic pause after a failure, or if its producers read too slowly, in ms.
-const RETRY_DELAY_MS: u64 = 1_000;
-
-impl OrphanChecks {
-    /// Sets the topics that have a connected producer.
-    fn watch(&self, topics: Vec<Arc<Topic>>) {
-        let mut watched = self.watched.lock();
-        let mut before = std::mem::take(&mut watched.topics);
-        for topic in topics {
-            let id = topic.id();
-            let unknown = || WatchedTopic { topic, from: 0, next: NextRead::At(0), review_after: Some(0) };
-            let entry = before.remove(&id).unwrap_or_else(unknown);
-            watched.topics.insert(id, entry);
-        }
-        drop(watched);
-        self.changed.notify_one();
-    }
-
-    /// Notes the earliest check of each topic that was stored, in ms, by topic id.
-    pub(super) fn added(&self, checks: &HashMap<u32, u64>) {
-        for (topic, at) in checks {
-            self.update(*topic, |watched| {
-                let is_first = match watched.next {
-                    NextRead::At(next) => *at < next,
-                    NextRead::Never => true,
-                };
-                if is_first {
-                    watched.next = NextRead::At(*at);
-                    self.changed.notify_one();
-                }
-            });
-        }
-    }
-
-    /// Reads the checks of all topics again, after the log was reopened.
-    pub(super) fn reload(&self) {
-        for watched in self.watched.lock().topics.values_mut() {
-            (watched.from, watched.next) = (0, NextRead::At(0));
-        }
-        self.changed.notify_one();
-    }
-
-    fn next_step(&self, now: u64) -> NextStep {
-        let mut watched = self.watched.lock();
-        let Watched { topics, last } = &mut *watched;
-        let mut in_turn = topics.range((Excluded(*last), Unbounded)).chain(topics.range(..=*last));
-        let due = in_turn.find(|(_, topic)| matches!(topic.next, NextRead::At(at) if at <= now));
-        if let Some((id, found)) = due {
-            let topic = found.topic.clone();
-            *last = *id;
-            return NextStep::Due(topic);
-        }
-        let times = topics.values().filter_map(|topic| match topic.next {
-            NextRead::At(at) => Some(at),
-            NextRead::Never => None,
-        });
-        times.min().map_or(NextStep::Nothing, |at| NextStep::Wait(Duration::from_millis(at - now)))
-    }
-
-    /// Pauses the checks of a topic.
-    fn pause(&self, topic: u32) {
-        let until = clock::monotonic() + RETRY_DELAY_MS;
-        self.update(topic, |watched| {
-            watched.next = match watched.next {
-                NextRead::At(at) => NextRead::At(at.max(until)),
-                NextRead::Never => NextRead::Never,
-            };
-        });
-    }
-
-    fn failed(&self, topic: u32, error: &ServiceError) {
-        if error.kind == ServiceErrorKind::TopicNotFound {
-            self.watched.lock().topics.remove(&topic);
-            return;
-        }
-        let again = NextRead::At(clock::monotonic() + RETRY_DELAY_MS);
-        self.update(topic, |watched| {
-            (watched.from, watched.next, watched.review_after) = (0, again, Some(0))
-        });
-    }
-
-    fn update(&self, topic: u32, update: impl FnOnce(&mut WatchedTopic)) {
-        if let Some(watched) = self.watched.lock().topics.get_mut(&topic) {
-            update(watched);
-        }
-    }
-}
-
 impl Broker {
     /// See [`crate::service::BrokerRequests::announce_producers`].
     pub(super) fn watch_half_messages(&self, topics: &[String]) {
@@ -312,9 +158,8 @@ fn take_due_checks(
 ) -> Result<DueChecks, ServiceError> {
     topic.check_alive()?;
     let now = clock::monotonic();
-    let known =
-        state.checks.watched.lock().topics.get(&topic.id()).map(|known| (known.from, known.review_after));
-    let (mut from, mut review_after) = known.unwrap_or_default();
+    let known = state.checks.state(topic.id());
+    let (mut from, mut review_after) = known.map_or((0, None), |known| (known.from, known.review_after));
     let mut next = NextRead::Never;
     let mut due = Vec::new();
     let log = commit.log.clone();
@@ -322,7 +167,7 @@ fn take_due_checks(
     for entry in log.range(range) {
         let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
         let (check_at, sequence) = keys::check_parts(&key).ok_or_else(|| corrupt("check key"))?;
-        if check_at > now || due.len() >= MAX_AT_ONCE || commit.is_full() {
+        if check_at > now || due.len() >= MAX_MOVED || commit.is_full() {
             next = NextRead::At(check_at);
             break;
         }
@@ -353,9 +198,7 @@ fn take_due_checks(
         review_after = rest;
     }
     // Before the commit, so that this does not overwrite an earlier time that is noted after the commit.
-    state.checks.update(topic.id(), |watched| {
-        (watched.from, watched.next, watched.review_after) = (from, next, review_after);
-    });
+    state.checks.set_state(topic.id(), CheckState { from, next, review_after });
     Ok(taken)
 }
 

@@ -1,7 +1,6 @@
 //! A group's progress in a topic: its cursors and leases, and its waiting receives.
 
 use std::collections::BTreeMap;
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -11,16 +10,14 @@ use tokio::sync::futures::Notified;
 
 use super::keys;
 use super::lease::Lease;
-use super::lite_topics::LiteTopics;
+use super::lite_subscribers::LiteSubscribers;
 use super::meter::Meter;
 use super::progress_changes::{self, ProgressChanges};
-use super::progress_writer::{ProgressWriter, Written, earlier_write_failed};
 use super::queue::Queue;
 use super::queue_progress::QueueProgress;
 use super::store::{Store, corrupt, unavailable};
-use super::topic::{LiteMembership, Topic};
 use super::waiting_limits::{WaitingGuard, WaitingLimits, WaitingReceives};
-use crate::service::{GroupStart, ServiceError};
+use crate::service::{GroupStart, ServiceError, ServiceErrorKind};
 
 /// The most waiting receives that are woken at once. A receive that leaves messages behind wakes the next one.
 const MAX_WOKEN: usize = 8;
@@ -55,7 +52,7 @@ pub(super) struct Progress {
     // Whether a request has used it since the last call of `take_used`.
     used: AtomicBool,
     // `None` unless it is in a lite topic. Receives from lite topics wait in its subscriptions and not here.
-    lite: Option<Arc<LiteMembership>>,
+    lite: Option<Arc<LiteSubscribers>>,
     // From the group's configuration at the last request.
     max_attempts: AtomicU32,
 }
@@ -80,16 +77,10 @@ pub(super) struct ProgressState {
     pub(super) in_order: bool,
     /// When [`super::lease_expiry`] is scheduled to handle expired leases, in ms of `clock::monotonic`.
     pub(super) scheduled: Option<u64>,
-    /// The time up to which [`super::last_attempts`] has examined expired leases, in ms of `clock::monotonic`.
+    /// The time up to which [`super::exhausted_messages`] has examined expired leases, in ms of `clock::monotonic`.
     pub(super) examined_until: u64,
     /// The number of leases when the latest such examination was cut short; 0 if it was complete.
     pub(super) leases_when_cut: usize,
-}
-
-/// A change of a group's progress. Others see it once this is dropped. It is undone unless it was committed.
-pub(super) struct ProgressChange<'a> {
-    progress: &'a Arc<Progress>,
-    state: MappedMutexGuard<'a, ProgressState>,
 }
 
 impl Progress {
@@ -119,14 +110,13 @@ impl Progress {
     }
 
     /// Sets the lite topic that the progress is in. Receives wait for many lite topics at once, in their subscriptions.
-    pub(super) fn in_lite_topic(self, lite: Option<Arc<LiteMembership>>) -> Self {
+    pub(super) fn in_lite_topic(self, lite: Option<Arc<LiteSubscribers>>) -> Self {
         Self { lite, ..self }
     }
 
-    /// Returns the lite topic that the progress is in, if the lite topic is in memory.
-    pub(super) fn lite_topic(&self, lite_topics: &LiteTopics) -> Option<Arc<Topic>> {
-        let lite = self.lite.as_ref()?;
-        lite_topics.loaded(lite.parent.id(), &lite.name)
+    /// The lite topic that the progress is in.
+    pub(super) fn lite(&self) -> Option<&LiteSubscribers> {
+        self.lite.as_deref()
     }
 
     /// Whether it is in a lite topic and has leases. It must stay in memory then, so that waiting receives are woken
@@ -159,28 +149,6 @@ impl Progress {
         self.lock().is_some_and(|state| is_last_attempt(&state))
     }
 
-    /// Counts messages that were delivered.
-    pub(super) fn count_delivered(&self, count: usize) {
-        self.count(|progress| progress.delivered.add(count));
-    }
-
-    /// Counts deliveries that were settled.
-    pub(super) fn count_settled(&self, count: usize) {
-        self.count(|progress| progress.settled.add(count));
-    }
-
-    /// Counts an event. Events in a lite topic are counted for its LITE topic.
-    fn count(&self, add: impl FnOnce(&Self)) {
-        match &self.lite {
-            None => add(self),
-            Some(lite) => {
-                if let Some(progress) = lite.parent.peek_consumer(self.group) {
-                    add(&progress);
-                }
-            }
-        }
-    }
-
     /// Notes that a request uses the progress.
     pub(super) fn set_used(&self) {
         self.used.store(true, Ordering::Relaxed);
@@ -204,14 +172,6 @@ impl Progress {
     /// The state, if it is loaded.
     pub(super) fn lock(&self) -> Option<MappedMutexGuard<'_, ProgressState>> {
         MutexGuard::try_map(self.state.lock(), Option::as_mut).ok()
-    }
-
-    /// Begins a change. The state must have been loaded.
-    ///
-    /// # Errors
-    /// `Unavailable` if the state was dropped since, because a write failed.
-    pub(super) fn change(self: &Arc<Self>) -> Result<ProgressChange<'_>, ServiceError> {
-        Ok(ProgressChange { progress: self, state: self.lock().ok_or_else(earlier_write_failed)? })
     }
 
     /// Drops the state, because a write has failed and the disk may differ. The next request loads the state again.
@@ -343,35 +303,6 @@ impl Progress {
     }
 }
 
-impl ProgressChange<'_> {
-    /// Commits the change. It is written after all earlier ones. Later modifications belong to another change.
-    pub(super) fn commit(&mut self, writer: &ProgressWriter) -> Written {
-        let changes = self.state.changes(self.progress.group, self.progress.topic);
-        self.state.end_change(QueueProgress::keep);
-        writer.submit(self.progress, changes.into_records())
-    }
-}
-
-impl Deref for ProgressChange<'_> {
-    type Target = ProgressState;
-
-    fn deref(&self) -> &ProgressState {
-        &self.state
-    }
-}
-
-impl DerefMut for ProgressChange<'_> {
-    fn deref_mut(&mut self) -> &mut ProgressState {
-        &mut self.state
-    }
-}
-
-impl Drop for ProgressChange<'_> {
-    fn drop(&mut self) {
-        self.state.end_change(QueueProgress::undo);
-    }
-}
-
 impl ProgressState {
     /// The progress in all queues.
     pub(super) fn queues(&self) -> &[QueueProgress] {
@@ -394,7 +325,7 @@ impl ProgressState {
     }
 
     /// Collects the changed records.
-    fn changes(&self, group: u32, topic: u32) -> ProgressChanges {
+    pub(super) fn changes(&self, group: u32, topic: u32) -> ProgressChanges {
         let mut changes = ProgressChanges::new(group, topic);
         for id in &self.touched {
             self.queues[*id].write(*id as u32, &mut changes);
@@ -403,7 +334,7 @@ impl ProgressState {
     }
 
     /// Keeps or undoes the changes, as `end` does.
-    fn end_change(&mut self, end: fn(&mut QueueProgress)) {
+    pub(super) fn end_change(&mut self, end: fn(&mut QueueProgress)) {
         let Self { queues, touched, .. } = self;
         touched.retain(|id| {
             let queue = &mut queues[*id];
@@ -413,6 +344,11 @@ impl ProgressState {
             queue.is_touched
         });
     }
+}
+
+/// The error for a change that depends on one that was not written.
+pub(super) fn earlier_write_failed() -> ServiceError {
+    ServiceError::new(ServiceErrorKind::Unavailable, "an earlier write failed")
 }
 
 #[cfg(test)]

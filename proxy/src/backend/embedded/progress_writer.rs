@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::inbox::{Inbox, InboxThread, WakeUp};
-use super::progress::Progress;
+use super::progress::{Progress, earlier_write_failed};
 use super::progress_changes::{self, RecordChange};
 use super::store::Store;
 use crate::service::{ServiceError, ServiceErrorKind};
@@ -137,11 +137,6 @@ fn write(store: &Store, mut jobs: Vec<WriteJob>) {
         // The caller may have been cancelled.
         let _ = reply.send(outcome);
     }
-}
-
-/// The error for a change that depends on one that was not written.
-pub(super) fn earlier_write_failed() -> ServiceError {
-    ServiceError::new(ServiceErrorKind::Unavailable, "an earlier write failed")
 }
 
 #[cfg(test)]

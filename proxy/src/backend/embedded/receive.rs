@@ -240,7 +240,7 @@ impl Request<'_> {
         let written = change.commit(&self.broker.progress_writer);
         if !batch.taken.is_empty() {
             self.broker.expiry.schedule(&self.progress, &mut change, request.visible_at);
-            self.progress.count_delivered(batch.taken.len());
+            self.topic.count_delivered(&self.progress, batch.taken.len());
         }
         Ok((batch, written))
     }

@@ -10,7 +10,8 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::blocking::blocking;
-use super::catalog::{Catalog, Deleted};
+use super::catalog::Catalog;
+use super::catalog_keys::Deleted;
 use super::clock;
 use super::config::EmbeddedConfig;
 use super::damage::{self, QueuePart};
@@ -18,8 +19,8 @@ use super::half_message;
 use super::keys;
 use super::lite_subscriptions;
 use super::queue::Queue;
+use super::queue_sizes::{QueueSizes, RetentionLimits};
 use super::reclaim::{self, Reclaim};
-use super::retention_bytes::{Limits, QueueSizes};
 use super::retention_clock::RetentionClock;
 use super::store::{OpenDatabase, Store, corrupt, unavailable};
 use super::topic::Topic;
@@ -44,7 +45,7 @@ pub(super) struct Retention {
     pub(super) store: Arc<Store>,
     pub(super) catalog: Arc<Catalog>,
     keep: Duration,
-    pub(super) limits: Limits,
+    pub(super) limits: RetentionLimits,
     pub(super) sizes: Mutex<QueueSizes>,
     pub(super) reclaim: Mutex<Reclaim>,
     started: Instant,
@@ -95,7 +96,7 @@ impl Retention {
             store,
             catalog,
             keep: config.retention,
-            limits: Limits::new(config),
+            limits: RetentionLimits::new(config),
             sizes: Mutex::default(),
             reclaim: Mutex::new(Reclaim::new()),
             started: Instant::now(),

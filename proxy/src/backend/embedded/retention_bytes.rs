@@ -1,45 +1,16 @@
 //! Removes the oldest messages if a topic, or all topics together, exceed the configured number of bytes.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
-use super::config::EmbeddedConfig;
-use super::damage::{self, QueuePart, QueueParts};
-use super::keys;
+use super::damage::{QueuePart, QueueParts};
 use super::lite_retention::each_record;
 use super::lite_topics::LiteRecord;
 use super::queue::Queue;
 use super::retention::{Removal, Retention};
-use super::store::{Store, corrupt, unavailable};
 use super::topic::Topic;
 use crate::service::ServiceError;
-
-/// The most bytes that may be stored. `None` means no limit.
-pub(super) struct Limits {
-    /// Of all topics together.
-    store: Option<u64>,
-    /// Of each topic that has no limit of its own.
-    topic: Option<u64>,
-    /// Of individual topics.
-    by_name: BTreeMap<String, Option<u64>>,
-}
-
-/// The bytes in each queue, by topic and queue. Each pass counts only the chunks that were added since the previous pass.
-#[derive(Default)]
-pub(super) struct QueueSizes {
-    queues: HashMap<(u32, u32), QueueSize>,
-    pass: u64,
-}
-
-#[derive(Clone, Copy, Default)]
-struct QueueSize {
-    bytes: u64,
-    /// Chunks that begin here or later are not counted yet.
-    next: u64,
-    /// The last pass that saw the queue.
-    pass: u64,
-}
 
 /// A queue of a topic or of a lite topic.
 struct StoredQueue {
@@ -63,63 +34,6 @@ struct OldestChunk {
     size: u64,
 }
 
-impl Limits {
-    /// The limits that the configuration sets.
-    pub(super) fn new(config: &EmbeddedConfig) -> Self {
-        let limit = |bytes: u64| (bytes > 0).then_some(bytes);
-        Self {
-            store: limit(config.store_retention_bytes),
-            topic: limit(config.retention_bytes),
-            by_name: config.topic_retention_bytes.iter().map(|(name, b)| (name.clone(), limit(*b))).collect(),
-        }
-    }
-
-    fn of(&self, topic: &Topic) -> Option<u64> {
-        if let Some(bytes) = topic.retention_bytes() {
-            return Some(bytes).filter(|bytes| *bytes > 0);
-        }
-        if self.by_name.is_empty() {
-            return self.topic;
-        }
-        self.by_name.get(&topic.config().name).copied().unwrap_or(self.topic)
-    }
-}
-
-impl QueueSizes {
-    /// Notes that this many bytes of a queue were removed.
-    pub(super) fn removed(&mut self, queue: (u32, u32), bytes: u64) {
-        if let Some(counted) = self.queues.get_mut(&queue) {
-            counted.bytes = counted.bytes.saturating_sub(bytes);
-        }
-    }
-
-    /// Counts the chunks that were added to a queue. Returns the size of the queue. Reads the disk.
-    fn count(&mut self, store: &Store, topic: u32, queue: u32) -> Result<u64, ServiceError> {
-        let counted = self.queues.entry((topic, queue)).or_default();
-        counted.pass = self.pass;
-        let log = store.log()?;
-        let upper = keys::chunk(topic, queue, u64::MAX);
-        // Damaged chunks are not counted.
-        while let Some(first) = QueueParts::new(log.clone(), topic, queue, counted.next).next_first()? {
-            let chunks = || log.range(keys::chunk(topic, queue, first)..upper);
-            // Two iterators, because an entry returns either its key or its size unless its value is read, too.
-            for (key, size) in chunks().zip(chunks()) {
-                match (key.key(), size.size()) {
-                    (Ok(key), Ok(size)) => {
-                        let first = keys::chunk_first(&key).ok_or_else(|| corrupt("chunk key"))?;
-                        counted.next = first.saturating_add(1);
-                        counted.bytes = counted.bytes.saturating_add(size.into());
-                    }
-                    (Err(error), _) | (_, Err(error)) if damage::is_damage(&error) => break,
-                    (Err(error), _) | (_, Err(error)) => return Err(unavailable(&error)),
-                }
-            }
-            counted.next = counted.next.max(first.saturating_add(1));
-        }
-        Ok(counted.bytes)
-    }
-}
-
 impl Retention {
     /// Whether any size is limited.
     pub(super) fn has_limits(&self, topics: &[Arc<Topic>]) -> bool {
@@ -132,7 +46,7 @@ impl Retention {
         if !self.has_limits(&topics) {
             return Ok(());
         }
-        self.sizes.lock().pass += 1;
+        self.sizes.lock().begin_pass();
         for topic in topics {
             let limit = self.limits.of(&topic);
             if limit.is_none() && self.limits.store.is_none() {
@@ -150,12 +64,7 @@ impl Retention {
                 self.remove_oldest(&sources, excess)?;
             }
         }
-        let total = {
-            let mut sizes = self.sizes.lock();
-            let pass = sizes.pass;
-            sizes.queues.retain(|_, counted| counted.pass == pass);
-            sizes.queues.values().map(|counted| counted.bytes).fold(0, u64::saturating_add)
-        };
+        let total = self.sizes.lock().end_pass();
         let Some(excess) = self.limits.store.and_then(|limit| total.checked_sub(limit)) else {
             return Ok(());
         };
@@ -250,6 +159,8 @@ mod tests {
 
     use super::*;
     use crate::backend::embedded::broker::Broker;
+    use crate::backend::embedded::config::EmbeddedConfig;
+    use crate::backend::embedded::keys;
     use crate::backend::embedded::testing::{deliveries, open, receive, send, uncached};
     use crate::service::{Change, Message, TopicConfig};
 

@@ -7,8 +7,8 @@ use super::broker::Broker;
 use super::catalog::{Group, group_not_found};
 use super::codec;
 use super::dead_letter::as_dead_letter;
+use super::new_message::NewMessage;
 use super::send::{due, sent};
-use super::writer::NewMessage;
 use crate::service::names::properties::{ORIGIN_MESSAGE_ID, RETRY_TOPIC};
 use crate::service::{
     Delay, Filter, Message, Offsets, Pull, PullOutcome, SendBack, Sent, SentBack, ServiceError,

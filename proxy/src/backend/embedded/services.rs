@@ -75,7 +75,7 @@ impl Messages for Broker {
     }
 
     fn dead_letters(&self) -> Option<mpsc::Receiver<DeadLetter>> {
-        Some(self.expiry.last_attempts.watch())
+        Some(self.expiry.exhausted.watch())
     }
 
     async fn recall(&self, topic: &str, handle: &str, deadline: Instant) -> Result<String, ServiceError> {

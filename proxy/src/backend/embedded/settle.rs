@@ -29,6 +29,7 @@ pub(super) enum LeaseStatus {
 
 /// A group's progress in a topic, and the topic's queues.
 pub(super) struct GroupProgress {
+    pub(super) topic: Arc<Topic>,
     pub(super) progress: Arc<Progress>,
     pub(super) queues: Arc<[Arc<Queue>]>,
 }
@@ -80,7 +81,7 @@ impl Broker {
         let written = change.commit(&self.progress_writer);
         let deliverable = ended.deliverable(&mut change, now);
         drop(change);
-        group.progress.count_settled(ended.count);
+        group.topic.count_settled(&group.progress, ended.count);
         group.progress.wake(deliverable);
         Ok((outcomes, written))
     }
@@ -154,7 +155,7 @@ impl Broker {
         let Some(group) = self.catalog.group(group) else { return Ok(None) };
         let progress = topic.consumer(group.id);
         let queues = self.loaded(topic, &progress).await?;
-        Ok(Some(GroupProgress { progress, queues }))
+        Ok(Some(GroupProgress { topic: topic.clone(), progress, queues }))
     }
 }
 

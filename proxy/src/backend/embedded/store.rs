@@ -9,7 +9,7 @@
 //! | `log` | 2^32 - 1, time in ms, sequence | a decision about a half message ([`super::decisions`]) |
 //! | `state` | group id, topic id, queue | the cursor: the first offset that was not delivered to the group |
 //! | `state` | group id, topic id, queue, offset | a lease ([`super::lease`]) |
-//! | `state` | 0, kind byte, name or id | topics, groups, id counter, deleted topics ([`super::catalog`]) |
+//! | `state` | 0, kind byte, name or id | topics, groups, id counter, deleted topics ([`super::catalog_keys`]) |
 //!
 //! Each database has one keyspace, since each keyspace costs about twenty fsyncs when a directory is created. Keys are
 //! big-endian and have a fixed width ([`super::keys`]): a topic, a group and a queue each have a prefix, and the order

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, Bytes};
 
 use super::codec::{self, Encoded};
-use super::commit::Commit;
+use super::commit::{Commit, MAX_BYTES_READ, MAX_MOVED};
 use super::keys;
 use super::store::{Store, corrupt, unavailable};
 use crate::service::ServiceError;
@@ -43,11 +43,6 @@ pub(super) struct Timers {
     paused_until: Option<Instant>,
 }
 
-/// The most messages that are moved in one commit. With fewer, messages that are due together would wait for many
-/// fsyncs; with more, sends would wait for a long commit.
-pub(super) const MAX_AT_ONCE: usize = 2048;
-/// Once a commit has this many bytes, no more messages are added to it. Messages may have 4 MiB each.
-pub(super) const MAX_BYTES_AT_ONCE: usize = 4 << 20;
 /// How long deliveries pause after a failure.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Takes the place of the queue in the timer of a recalled message. No queue has this number.
@@ -95,7 +90,7 @@ impl Timers {
         let mut due = Vec::new();
         let mut bytes = 0;
         let from = keys::timer(self.from.0, self.from.1);
-        for entry in store.log()?.range(from..keys::timer(now, 0).max(from)).take(MAX_AT_ONCE) {
+        for entry in store.log()?.range(from..keys::timer(now, 0).max(from)).take(MAX_MOVED) {
             let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
             let at = keys::timer_parts(&key).ok_or_else(|| corrupt("timer key"))?;
             let mut value = Bytes::from(value);
@@ -106,7 +101,7 @@ impl Timers {
             let (topic, queue) = (value.get_u32(), value.get_u32());
             let message = (queue != RECALLED).then_some((queue, Encoded { head: Vec::new(), body: value }));
             due.push(DueTimer { at, topic, message });
-            if bytes >= MAX_BYTES_AT_ONCE {
+            if bytes >= MAX_BYTES_READ {
                 break;
             }
         }

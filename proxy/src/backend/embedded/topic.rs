@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-use super::lite_subscriptions::Subscriptions;
+use super::lite_subscribers::LiteSubscribers;
 use super::meter::Meter;
 use super::progress::Progress;
 use super::queue::Queue;
@@ -30,24 +30,15 @@ pub(super) struct Topic {
     deleted: AtomicBool,
     arrivals: Meter,
     /// `None` unless it is a lite topic.
-    lite: Option<Arc<LiteMembership>>,
+    lite: Option<LiteMembership>,
 }
 
-/// The LITE topic that a lite topic belongs to, and its subscribers.
+/// The LITE topic that a lite topic belongs to, and the subscribers of the lite topic.
 pub(super) struct LiteMembership {
     /// The LITE topic.
     pub(super) parent: Arc<Topic>,
-    /// The name of the lite topic.
-    pub(super) name: Arc<str>,
-    /// Its subscribers.
-    pub(super) subscriptions: Arc<Subscriptions>,
-}
-
-impl LiteMembership {
-    /// Notifies the subscribers of a group, or of all groups, that there may be messages.
-    pub(super) fn deliverable(&self, group: Option<u32>) {
-        self.subscriptions.deliverable(self.parent.id(), group, &self.name);
-    }
+    /// The lite topic's subscribers.
+    pub(super) subscribers: Arc<LiteSubscribers>,
 }
 
 impl Topic {
@@ -78,12 +69,12 @@ impl Topic {
             lite_expiration: None,
             ..membership.parent.config()
         };
-        Self { lite: Some(Arc::new(membership)), ..Self::new(id, config, 1) }
+        Self { lite: Some(membership), ..Self::new(id, config, 1) }
     }
 
     /// The LITE topic and the subscribers. `None` unless it is a lite topic.
     pub(super) fn lite_membership(&self) -> Option<&LiteMembership> {
-        self.lite.as_deref()
+        self.lite.as_ref()
     }
 
     /// The topic's id. Its keys on the disk begin with it.
@@ -229,13 +220,35 @@ impl Topic {
             return found.clone();
         }
         let mut consumers = self.consumers.write();
-        let progress = || Arc::new(Progress::new(group, self.id).in_lite_topic(self.lite.clone()));
+        let lite = self.lite.as_ref().map(|lite| lite.subscribers.clone());
+        let progress = || Arc::new(Progress::new(group, self.id).in_lite_topic(lite));
         consumers.entry(group).or_insert_with(progress).clone()
     }
 
     /// Returns the progress of a group if it is in memory. Does not count as a use.
     pub(super) fn peek_consumer(&self, group: u32) -> Option<Arc<Progress>> {
         self.consumers.read().get(&group).cloned()
+    }
+
+    /// Counts messages that were delivered to a group. A lite topic's messages are counted for its LITE topic.
+    pub(super) fn count_delivered(&self, progress: &Progress, count: usize) {
+        self.count(progress, |progress| progress.delivered.add(count));
+    }
+
+    /// Counts deliveries that a group settled. A lite topic's deliveries are counted for its LITE topic.
+    pub(super) fn count_settled(&self, progress: &Progress, count: usize) {
+        self.count(progress, |progress| progress.settled.add(count));
+    }
+
+    fn count(&self, progress: &Progress, add: impl FnOnce(&Progress)) {
+        match &self.lite {
+            None => add(progress),
+            Some(lite) => {
+                if let Some(progress) = lite.parent.peek_consumer(progress.group()) {
+                    add(&progress);
+                }
+            }
+        }
     }
 
     /// Removes the progress of a group that was deleted, and ends its waiting receives.
@@ -250,7 +263,7 @@ impl Topic {
         self.lite.as_ref().map_or(&self.arrivals, |lite| &lite.parent.arrivals).add(count);
         if let Some(lite) = self.lite.as_ref().filter(|_| count > 0) {
             // This includes groups whose progress is not in memory.
-            return lite.deliverable(None);
+            return lite.subscribers.deliverable(None);
         }
         for consumer in self.consumers.read().values() {
             consumer.wake(count);

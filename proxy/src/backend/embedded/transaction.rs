@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use super::broker::Broker;
 use super::clock;
-use super::commit::Commit;
-use super::decisions::Decision;
+use super::commit::{Commit, Decision};
 use super::half_message::{HalfMessage, HalfMessageId};
 use super::topic::Topic;
 use super::writer_state::WriterState;

@@ -12,16 +12,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::catalog::Catalog;
+use super::check_schedule::CheckSchedule;
 use super::chunk::Chunk;
 use super::clock;
 use super::codec::Encoded;
 use super::commit::Commit;
 use super::decisions::Decisions;
 use super::directory::OpenError;
-use super::half_message::HalfMessageId;
 use super::inbox::{Inbox, InboxThread, WakeUp};
 use super::keys;
-use super::orphan_checks::OrphanChecks;
+use super::new_message::{NewMessage, StoredAt};
 use super::queue::Queue;
 use super::store::{Store, unavailable};
 use super::timer::Timers;
@@ -34,42 +34,6 @@ pub(super) struct StoreRequest {
     pub(super) topic: Arc<Topic>,
     pub(super) entries: Vec<NewMessage>,
     pub(super) reply: oneshot::Sender<Result<Vec<StoredAt>, ServiceError>>,
-}
-
-/// A message and its queue.
-pub(super) struct NewMessage {
-    pub(super) message: Encoded,
-    pub(super) queue: u32,
-    /// When it may be delivered, in ms since 1970; `None` means at once.
-    pub(super) due: Option<u64>,
-    /// For a half message, the time until its first orphan check. `None` for other messages.
-    pub(super) immunity: Option<Duration>,
-}
-
-/// Where a message was stored.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum StoredAt {
-    /// In its queue.
-    Queued {
-        /// The queue.
-        queue: u32,
-        /// Its offset in the queue.
-        offset: u64,
-    },
-    /// Among the delayed messages.
-    Delayed {
-        /// The queue that it will be moved to.
-        queue: u32,
-        /// Its timer: the due time in ms since 1970, and a sequence number.
-        timer: (u64, u64),
-    },
-    /// Among the half messages.
-    Half {
-        /// The queue that a commit moves it to.
-        queue: u32,
-        /// Its coordinates.
-        id: HalfMessageId,
-    },
 }
 
 /// A handle to the writer thread.
@@ -97,7 +61,7 @@ impl Writer {
     pub(super) fn start(
         store: Arc<Store>,
         catalog: Arc<Catalog>,
-        checks: Arc<OrphanChecks>,
+        checks: Arc<CheckSchedule>,
         options: WriterOptions,
     ) -> Result<Self, OpenError> {
         let directory = store.path().to_owned();

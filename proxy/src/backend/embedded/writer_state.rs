@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use super::catalog::Catalog;
+use super::check_schedule::CheckSchedule;
 use super::clock;
 use super::commit::Commit;
 use super::decisions::Decisions;
 use super::half_message::{HalfMessage, HalfMessageId};
-use super::orphan_checks::OrphanChecks;
+use super::new_message::{NewMessage, StoredAt};
 use super::queue::Queue;
 use super::store::Store;
 use super::timer::{DelayedMessage, Timers};
 use super::topic::Topic;
-use super::writer::{NewMessage, StoredAt};
 use crate::service::ServiceError;
 
 /// State that only the writer thread reads and changes.
@@ -21,7 +21,7 @@ pub(super) struct WriterState {
     pub(super) catalog: Arc<Catalog>,
     pub(super) timers: Timers,
     pub(super) decisions: Decisions,
-    pub(super) checks: Arc<OrphanChecks>,
+    pub(super) checks: Arc<CheckSchedule>,
     /// The last number that was given to a timer or a half message.
     pub(super) sequence: u64,
 }

@@ -3,11 +3,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::super::catalog_keys::{LITE_TOPIC, USER};
 use super::super::catalog_record::{GroupRecord, TopicRecord};
-use super::super::catalog_users;
 use super::super::keys;
 use super::super::lease::Lease;
-use super::super::lite_topics;
 use super::super::store::OpenDatabase;
 use super::scan::{Item, Scan};
 use super::{BACKUP_ADVICE, CheckProgress, Finding};
@@ -125,13 +124,13 @@ impl Names {
                 let record = GroupRecord::decode(text()?, value).ok()?;
                 self.groups.insert(record.id, record.config.name);
             }
-            lite_topics::KIND => {
+            LITE_TOPIC => {
                 let (parent, name) = name.split_first_chunk()?;
                 let name = std::str::from_utf8(name).ok()?.to_owned();
                 let id = u32::from_be_bytes(value.try_into().ok()?);
                 self.lite_topics.push((u32::from_be_bytes(*parent), name, id));
             }
-            catalog_users::KIND => {
+            USER => {
                 text()?;
             }
             b'n' => {
@@ -174,8 +173,8 @@ impl Names {
             return match *kind {
                 b't' => format!("the record of topic {name}"),
                 b'g' => format!("the record of group {name}"),
-                catalog_users::KIND => format!("the record of user {name}"),
-                b'l' => "the record of a lite topic".to_owned(),
+                USER => format!("the record of user {name}"),
+                LITE_TOPIC => "the record of a lite topic".to_owned(),
                 _ => "a record of the catalog".to_owned(),
             };
         }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use fjall::{OwnedWriteBatch, PersistMode};
 use serde::Serialize;
 
-use super::super::catalog::{self, record_key};
+use super::super::catalog_keys::{read_id, record_key};
 use super::super::chunk::Chunk;
 use super::super::directory::{DataDirectory, OpenError};
 use super::super::keys;
@@ -167,7 +167,7 @@ impl Target {
             }
         }
         let counter = record_key(b'n', &[]);
-        let stored = self.state.opened.get(&counter)?.and_then(|id| catalog::read_id(&id).ok());
+        let stored = self.state.opened.get(&counter)?.and_then(|id| read_id(&id).ok());
         let next_id = stored.unwrap_or_default().max(self.next_id);
         self.state.insert(&counter, &next_id.to_be_bytes())?;
         self.state.commit(PersistMode::SyncAll)?;

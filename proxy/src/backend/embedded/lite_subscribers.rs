@@ -1,0 +1,22 @@
+//! The subscribers of one lite topic.
+
+use std::sync::Arc;
+
+use super::lite_subscriptions::Subscriptions;
+
+/// A lite topic, and the subscriptions that its messages are announced to.
+pub(super) struct LiteSubscribers {
+    /// The id of the LITE topic.
+    pub(super) parent: u32,
+    /// The name of the lite topic.
+    pub(super) name: Arc<str>,
+    /// The subscriptions to all lite topics.
+    pub(super) subscriptions: Arc<Subscriptions>,
+}
+
+impl LiteSubscribers {
+    /// Notifies the subscribers of a group, or of all groups, that there may be messages.
+    pub(super) fn deliverable(&self, group: Option<u32>) {
+        self.subscriptions.deliverable(self.parent, group, &self.name);
+    }
+}
