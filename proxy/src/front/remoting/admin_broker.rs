@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::answer::{Answered, Refusal, json, success};
 use super::name_server::TopicList;
-use super::request::{Answered, Refusal, Request, json, success};
+use super::request::Request;
 use crate::error::ErrorKind;
 use crate::processor::{ClientFilter, ClientKind, ListBrokersCommand};
 use crate::remoting::response;

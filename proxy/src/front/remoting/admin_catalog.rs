@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::request::{Answered, Refusal, Request, json, success};
+use super::answer::{Answered, Refusal, json, success};
+use super::request::Request;
 use crate::error::{Error, ErrorKind};
 use crate::remoting::response;
 use crate::service::{

@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use super::admin_stats::queue_key;
+use super::answer::{Answered, Refusal, success};
 use super::consume::{self, GroupTopic};
-use super::request::{Answered, Refusal, Request, success};
+use super::request::Request;
 use crate::processor::QueueName;
 use crate::remoting::{Command, request};
 use crate::service::{ResetGroup, ResetTarget, Whence, time};

@@ -7,10 +7,11 @@ use std::time::SystemTime;
 use bytes::{Bytes, BytesMut};
 use serde_json::json;
 
+use super::answer::{Answered, Refusal, success};
 use super::answer_bodies::{AnswerBodies, Fit};
 use super::log_position::{self, LogPosition};
 use super::message::{self, StoreLocation};
-use super::request::{Answered, Refusal, Request, success};
+use super::request::Request;
 use crate::processor::BrokersCommand;
 use crate::remoting::response;
 use crate::service::{ReadMessage, ReadQueue, WantedMessage, millis, time};

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::request::{Answered, Refusal, Request, json, success};
+use super::answer::{Answered, Refusal, json, success};
+use super::request::Request;
 use crate::error::ErrorKind;
 use crate::layer::{Action, Effect, ListedUser, NewUser, PolicyEntry, Secret, UserKind, UserUpdate};
 use crate::remoting::auth::{AclInfo, EntryInfo, PolicyInfo, USER, UserInfo};

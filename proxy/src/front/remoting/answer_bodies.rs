@@ -1,7 +1,7 @@
 //! The bodies of the messages in one answer: decompressed, and as many as fit.
 
+use super::answer::Refusal;
 use super::inflate::inflate;
-use super::request::Refusal;
 use super::request_charge::RequestCharge;
 use crate::remoting::MAX_FRAME;
 use crate::remoting::compression::{InflateError, Inflating};

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use super::answer::{Answered, Refusal, success};
+use super::consume;
 use super::heartbeat::{Consumer, Heartbeat, SubscriptionData};
-use super::request::{Answered, Refusal, Request, success};
+use super::request::Request;
 use super::session::{ClientInfo, Registration};
-use super::{Shared, consume};
+use super::shared::Shared;
 use crate::context::{Context, WireProtocol};
 use crate::processor::{CheckFilterCommand, ClassicClientCommand, ClassicGroup, is_blank};
 use crate::remoting::{Command, response};

@@ -2,7 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use super::request::{Answered, Refusal, Request};
+use super::answer::{Answered, Refusal};
+use super::request::Request;
 use super::{
     admin_broker, admin_catalog, admin_reset, admin_rights, admin_stats, admin_users, client, consume,
     members_list, name_server, relay, reply, send, topic_route, transaction,

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use super::answer::Refusal;
 use super::dispatch;
-use super::request::Refusal;
 use crate::remoting::{Command, request, response};
 
 /// The last version of Apache's client that does not know GO_AWAY (`MQVersion.V5_3_1`). Later versions open another

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::request::Refusal;
+use super::answer::Refusal;
 use super::request_charge::RequestCharge;
 use crate::remoting::compression::{InflateError, Inflating};
 

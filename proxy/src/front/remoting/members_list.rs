@@ -5,9 +5,10 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+use super::answer::{Answered, Refusal, json};
 use super::consume;
 use super::heartbeat::{ConsumeFrom, ConsumeType, MessageModel, SubscriptionData};
-use super::request::{Answered, Refusal, Request, json};
+use super::request::Request;
 use super::session::{Registration, Session};
 use crate::layer::OperationKind;
 use crate::remoting::response;

@@ -39,6 +39,11 @@ impl Header {
     }
 }
 
+/// The id of the client that waits for a reply, from the properties of the request or the reply.
+pub(super) fn requester(text: &str) -> Option<&str> {
+    properties::decode(text).find(|(key, _)| *key == names::REPLY_TO_CLIENT).map(|(_, client)| client)
+}
+
 /// What a draft and each of its properties take in memory besides their texts and the body, about.
 const DRAFT_BYTES: usize = 1 << 10;
 const PROPERTY_BYTES: usize = 128;

@@ -13,6 +13,7 @@ mod admin_reset;
 mod admin_rights;
 mod admin_stats;
 mod admin_users;
+mod answer;
 mod answer_bodies;
 mod client;
 mod config;
@@ -37,6 +38,7 @@ mod request;
 mod request_charge;
 mod send;
 mod session;
+mod shared;
 mod status;
 mod topic_route;
 mod transaction;
@@ -57,6 +59,7 @@ use crate::front::served_entry::ServedEntry;
 use crate::processor::Processor;
 use consume::RequestModes;
 use members::Members;
+use shared::Shared;
 
 /// The front end of all entries. [`Server::at`] creates the front end of one entry.
 pub struct Server {
@@ -70,14 +73,6 @@ pub struct Entry {
     served: ServedEntry,
     budget: Arc<Budget>,
     transport: TransportConfig,
-}
-
-/// The state that the connections of all entries share: a group may have members at several entries.
-struct Shared {
-    processor: Arc<Processor>,
-    config: RemotingConfig,
-    members: Members,
-    modes: RequestModes,
 }
 
 impl Server {

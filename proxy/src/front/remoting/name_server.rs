@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::admin_rights;
-use super::request::{Answered, Refusal, Request, json, success};
+use super::answer::{Answered, Refusal, json, success};
+use super::request::Request;
 use super::topic_route::{BrokerData, addresses};
 use crate::processor::ListBrokersCommand;
 use crate::remoting::response;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::answer::Refusal;
 use super::answer_bodies::{AnswerBodies, Fit};
-use super::request::Refusal;
 use super::request_charge::RequestCharge;
 use super::session::Session;
 use super::{reply, transaction};

@@ -8,7 +8,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::admin_stats::{message_at, queue_key};
-use super::request::{Answered, Refusal, Request, success};
+use super::answer::{Answered, Refusal, success};
+use super::request::Request;
 use crate::front::json_values;
 use crate::processor::is_blank;
 use crate::remoting::{Command, lenient, request, response};

@@ -3,7 +3,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::request::{Answered, Refusal, Request, success};
+use super::answer::{Answered, Refusal, success};
+use super::message::requester;
+use super::request::Request;
 use super::send;
 use super::session::Session;
 use crate::layer::OperationKind;
@@ -58,11 +60,6 @@ fn reply(request: &Request) -> Result<Reply, Refusal> {
         properties: text.to_owned(),
         body: request.command.body.clone(),
     })
-}
-
-/// The id of the client that waits for a reply, from the properties of the request or the reply.
-pub(super) fn requester(text: &str) -> Option<&str> {
-    properties::decode(text).find(|(key, _)| *key == names::REPLY_TO_CLIENT).map(|(_, client)| client)
 }
 
 /// PUSH_REPLY_MESSAGE_TO_CLIENT: the request that passes a reply to the client that waits for it.

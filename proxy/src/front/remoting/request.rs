@@ -1,22 +1,21 @@
-//! The request that a handler gets, and the answer or refusal that it returns.
+//! The request that a handler gets.
 
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Shared;
+use super::answer::Refusal;
 use super::request_charge::RequestCharge;
 use super::session::Session;
-use super::status;
+use super::shared::Shared;
 use crate::context::{Context, Credentials, Signed, WireProtocol};
 use crate::front::json_values;
 use crate::layer::{Names, Operation, OperationKind, Right, Size};
 use crate::processor;
-use crate::remoting::{Command, Fields, lenient, response};
+use crate::remoting::{Command, lenient, response};
 
 /// What a value of a JSON body takes in memory when it is decoded, about: an element of a list is a struct with some
 /// texts.
@@ -36,42 +35,6 @@ pub(super) struct Request {
     credentials: Option<Box<Credentials>>,
     /// Whether a command of it was counted. Some requests need several commands.
     counted: AtomicBool,
-}
-
-/// What a handler returns. The answer may have any code.
-pub(super) type Answered = Result<Command, Refusal>;
-
-/// Why a request is refused.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    pub(super) code: i32,
-    pub(super) remark: String,
-    /// Fields that the client expects in a refusal, too.
-    pub(super) fields: Fields,
-}
-
-impl Refusal {
-    pub(super) fn new(code: i32, remark: impl Into<String>) -> Self {
-        Self { code, remark: remark.into(), fields: Fields::new() }
-    }
-
-    /// Converts the refusal to an answer.
-    pub(super) fn into_command(self) -> Command {
-        Command { remark: Some(self.remark), fields: self.fields, ..Command::response(self.code) }
-    }
-}
-
-/// The answer to a successful request.
-pub(super) fn success() -> Command {
-    Command::response(response::SUCCESS)
-}
-
-/// The answer to a successful request, with a JSON body.
-pub(super) fn json(body: &impl Serialize) -> Answered {
-    let body = serde_json::to_vec(body).map_err(|error| {
-        Refusal::new(response::SYSTEM_ERROR, format!("the answer can't be encoded: {error}"))
-    })?;
-    Ok(success().body(body))
 }
 
 impl Request {
@@ -178,7 +141,7 @@ impl Request {
     /// Runs a command.
     ///
     /// # Errors
-    /// The processor's refusal, by [`status`].
+    /// The processor's refusal, by [`super::status`].
     pub(super) async fn run<C: processor::Command>(&self, command: C) -> Result<C::Answer, Refusal> {
         self.shared.processor.run(&self.context(), command).await.map_err(Refusal::from)
     }
@@ -242,12 +205,6 @@ fn credentials(command: &Command) -> Option<Box<Credentials>> {
         },
         session_token: token.to_owned(),
     }))
-}
-
-impl From<crate::error::Error> for Refusal {
-    fn from(error: crate::error::Error) -> Self {
-        Self::new(status::code(error.kind), error.message)
-    }
 }
 
 fn missing(key: &str) -> Refusal {

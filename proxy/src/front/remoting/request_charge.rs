@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::request::Refusal;
-use crate::front::port::{Charge, Exhausted};
-use crate::remoting::response;
+use super::answer::Refusal;
+use crate::front::port::Charge;
 
 /// The memory that a request holds, from its arrival until its answer is written. Clones share one charge.
 #[derive(Clone)]
@@ -38,11 +37,5 @@ impl RequestCharge {
     /// The charge. `None` if another clone exists.
     pub(super) fn into_inner(self) -> Option<Charge> {
         Arc::into_inner(self.0).map(Mutex::into_inner)
-    }
-}
-
-impl From<Exhausted> for Refusal {
-    fn from(exhausted: Exhausted) -> Self {
-        Self::new(response::SYSTEM_BUSY, format!("[OVERLOAD]{}", exhausted.reason()))
     }
 }

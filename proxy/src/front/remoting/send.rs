@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use tokio::task::coop::consume_budget;
 
+use super::answer::{Answered, Refusal, success};
 use super::inflate::inflate;
 use super::message::{self, Header};
-use super::request::{Answered, Refusal, Request, success};
-use super::{log_position, reply, status, transaction};
+use super::request::Request;
+use super::{log_position, status, transaction};
 use crate::processor::{Draft, RecallCommand, SendCommand, Stored};
 use crate::remoting::compression::{Inflating, WORKING_BYTES};
 use crate::remoting::message::{BatchEntry, message_id, read_batch};
@@ -36,7 +37,8 @@ pub(super) async fn send(mut request: Request) -> Answered {
     let header = header(&request)?;
     let is_batch = request.command.code == request::SEND_BATCH_MESSAGE
         || request.flag(field_name(&request, field::BATCH));
-    if reply::requester(properties(&request)).is_some_and(|client| client == &*request.session.client().id) {
+    if message::requester(properties(&request)).is_some_and(|client| client == &*request.session.client().id)
+    {
         request.shared.processor.awaits_replies(&request.uncounted_context());
     }
     let body = std::mem::take(&mut request.command.body);

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::answer::{Answered, Refusal, json};
 use super::consume::reads_by_offset;
-use super::request::{Answered, Refusal, Request, json};
+use super::request::Request;
 use super::session::Session;
 use crate::front::served_entry::RouteAddresses;
 use crate::processor::{BrokersCommand, GroupCommand, ListBrokersCommand, MakeRetryTopicCommand};

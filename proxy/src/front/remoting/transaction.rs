@@ -1,8 +1,9 @@
 //! Commits and rolls back half messages, and sends orphan checks to producers.
 
+use super::answer::{Answered, success};
 use super::log_position;
 use super::message::{self, StoreLocation};
-use super::request::{Answered, Request, success};
+use super::request::Request;
 use super::session::Session;
 use crate::processor::{EndTransactionCommand, Stored};
 use crate::remoting::message::flags;

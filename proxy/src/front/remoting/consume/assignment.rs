@@ -4,13 +4,13 @@
 //! The modes are soft state of this proxy. If a mode is lost, clients pull and get the same messages, as their pulls
 //! are pops.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::super::request::{Answered, Refusal, Request, json, success};
-use super::is_listed_alone;
+use super::super::answer::{Answered, Refusal, json, success};
+use super::super::request::Request;
+use super::consume_mode::is_listed_alone;
 use super::ledger::GroupTopic;
 use super::locks::MessageQueue;
 use crate::processor::RouteCommand;
@@ -43,14 +43,8 @@ struct Assignment {
     mode: &'static str,
 }
 
-/// The most pairs of group and topic whose mode is POP.
-const MAX_MODES: usize = 10_000;
 /// The queue id that means all queues of a broker.
 const ALL_QUEUES: i32 = -1;
-
-/// The groups and topics whose clients shall pop.
-#[derive(Default)]
-pub(in super::super) struct RequestModes(Mutex<HashSet<GroupTopic>>);
 
 /// The body of SET_MESSAGE_REQUEST_MODE.
 #[derive(Deserialize)]
@@ -67,13 +61,7 @@ pub(in super::super) fn set_request_mode(request: &Request) -> Answered {
     if topic.starts_with(RETRY_PREFIX) {
         return Err(Refusal::new(response::NO_PERMISSION, "retry topic is not allowed to set mode"));
     }
-    let mut popped = request.shared.modes.0.lock();
-    let at = GroupTopic { group, topic };
-    if mode != "POP" {
-        popped.remove(&at);
-    } else if popped.len() < MAX_MODES {
-        popped.insert(at);
-    } else {
+    if !request.shared.modes.set_pop(GroupTopic { group, topic }, mode == "POP") {
         return Err(Refusal::new(response::SYSTEM_BUSY, "too many groups and topics have the mode POP"));
     }
     Ok(success())
@@ -92,7 +80,7 @@ pub(super) async fn query(request: Request) -> Answered {
         })
         .collect();
     let at = GroupTopic { group: query.consumer_group.clone(), topic: query.topic.clone() };
-    if request.shared.modes.0.lock().contains(&at) {
+    if request.shared.modes.is_pop(&at) {
         let brokers: BTreeSet<_> = queues.into_iter().map(|queue| queue.broker_name).collect();
         let assignments = brokers.into_iter().map(|broker_name| Assignment {
             message_queue: MessageQueue { broker_name, queue_id: ALL_QUEUES, topic: query.topic.clone() },

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use futures::stream;
 
-use super::super::Shared;
+use super::super::answer::Refusal;
 use super::super::answer_bodies::{AnswerBodies, Fit};
-use super::super::request::{Refusal, Request};
+use super::super::request::Request;
 use super::super::session::Session;
-use super::ledger::GroupTopic;
+use super::super::shared::Shared;
+use super::ledger::{ClientQueue, GroupTopic};
 use super::queue_ledger::{FreedMessages, HeldMessage};
 use crate::context::{Context, WireProtocol};
 use crate::error::{Error, ErrorKind};
@@ -19,6 +20,8 @@ use crate::processor::{AckCommand, AckEntry, ChangeCommand, ForwardCommand, Leas
 
 /// How often the ledgers of a connection are swept.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// How long after a client has left a group its messages are given back.
+const GIVE_BACK_DELAY: Duration = Duration::from_secs(1);
 /// Concurrent changes of leases for one connection.
 const MAX_CONCURRENT_CHANGES: usize = 16;
 /// The most acknowledgements in one command.
@@ -244,5 +247,32 @@ pub(super) fn spawn_sweeper(shared: &Arc<Shared>, session: &Arc<Session>) {
         }
         let freed = session.consumer_state.ledgers.lock().free_group(None);
         Settler::new(&shared, &session).give_back(freed).await;
+    });
+}
+
+/// Acknowledges the messages before a position, which the client has consumed.
+pub(super) fn acknowledge_before(request: &Request, queue: &ClientQueue, before: i64) {
+    let state = &request.session.consumer_state;
+    let consumed = state.ledgers.lock().commit(queue, before, Instant::now());
+    if consumed.is_empty() {
+        return;
+    }
+    state.settled.notify_waiters();
+    let (settler, at) = (Settler::new(&request.shared, &request.session), queue.at.clone());
+    // The task continues if the connection is closed.
+    tokio::spawn(async move { settler.acknowledge(at, consumed).await });
+}
+
+/// Gives back the messages that a client holds in a group, after it has left the group or closed its connection.
+pub(in super::super) fn on_group_left(shared: &Arc<Shared>, session: &Arc<Session>, group: &str) {
+    session.consumer_state.forget_mode(group);
+    let (settler, session, group) = (Settler::new(shared, session), session.clone(), group.to_owned());
+    tokio::spawn(async move {
+        // Requests of a connection run concurrently. Commits that the client has sent before may still be in progress.
+        session.closed().run_until_cancelled(tokio::time::sleep(GIVE_BACK_DELAY)).await;
+        if session.consumer(&group).is_none() {
+            let freed = session.consumer_state.ledgers.lock().free_group(Some(&group));
+            settler.give_back(freed).await;
+        }
     });
 }

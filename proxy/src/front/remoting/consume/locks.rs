@@ -5,8 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::request::{Answered, Refusal, Request, json, success};
-use super::{ConsumeMode, note_consume_mode, offsets, reads_by_offset};
+use super::super::answer::{Answered, Refusal, json, success};
+use super::super::request::Request;
+use super::consume_mode::{note_consume_mode, reads_by_offset};
+use super::consumer_state::ConsumeMode;
+use super::queue_names::broker_of;
 use crate::processor::{GroupCommand, LockCommand, QueueName, UnlockCommand};
 
 /// The body of both requests.
@@ -62,8 +65,7 @@ pub(super) async fn unlock(request: Request) -> Answered {
 async fn queue_names(request: &Request, queues: Vec<MessageQueue>) -> Result<Vec<QueueName>, Refusal> {
     let mut names = Vec::with_capacity(queues.len());
     for MessageQueue { broker_name, queue_id, topic } in queues {
-        let broker =
-            if broker_name.is_empty() { offsets::broker_of(request, &topic).await? } else { broker_name };
+        let broker = if broker_name.is_empty() { broker_of(request, &topic).await? } else { broker_name };
         names.push(QueueName { topic, broker, id: queue_id });
     }
     Ok(names)

@@ -2,15 +2,16 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::super::request::{Answered, Refusal, Request, success};
-use super::give_back::Settler;
+use super::super::answer::{Answered, Refusal, success};
+use super::super::request::Request;
+use super::consume_mode::{note_consume_mode, pull_is_pop};
+use super::consumer_state::ConsumeMode;
+use super::give_back::{Settler, acknowledge_before};
 use super::ledger::{ClientQueue, GroupTopic, Queue};
 use super::queue_ledger::{FIRST_POSITION, is_position};
-use super::{ConsumeMode, note_consume_mode, pull_as_pop, pull_is_pop};
+use super::queue_names::{broker_of, queue_name};
 use crate::error::ErrorKind;
-use crate::processor::{
-    BrokersCommand, GetOffsetCommand, QueryOffsetCommand, QueueName, UpdateOffsetCommand,
-};
+use crate::processor::{GetOffsetCommand, QueryOffsetCommand, QueueName, UpdateOffsetCommand};
 use crate::remoting::{Command, response};
 use crate::service::{Whence, time};
 
@@ -51,7 +52,7 @@ pub(super) async fn update(request: Request) -> Answered {
     let (group, topic) = (request.text("consumerGroup")?, request.text("topic")?);
     let (queue_id, offset): (i32, i64) = (request.number("queueId")?, request.number("commitOffset")?);
     if is_position(offset) {
-        pull_as_pop::commit(&request, &client_queue(&request, group, topic, queue_id), offset);
+        acknowledge_before(&request, &client_queue(&request, group, topic, queue_id), offset);
         return Ok(success());
     }
     let queue = queue_name(topic, broker_of(&request, topic).await?, queue_id);
@@ -103,40 +104,11 @@ async fn stored_offset(request: &Request, group: &str, queue: &QueueName) -> Res
     }
 }
 
-/// The broker of a queue. Older clients don't name it, so their topics must be on a single broker.
-pub(in super::super) async fn broker_of(request: &Request, topic: &str) -> Result<String, Refusal> {
-    if let Some(named) = request.broker() {
-        return Ok(named.to_owned());
-    }
-    let brokers = BrokersCommand { topic: topic.to_owned() };
-    let route = match request.run_uncounted(brokers.clone()).await {
-        Ok(route) => route,
-        // Again, and counted this time: the request ends here, so its main command does not run and is not counted.
-        Err(_) => request.run(brokers).await?,
-    };
-    let mut brokers: Vec<_> = route.queues.into_iter().map(|range| range.broker).collect();
-    brokers.dedup();
-    match <[String; 1]>::try_from(brokers) {
-        Ok([broker]) => Ok(broker),
-        Err(brokers) => {
-            let text = format!(
-                "topic {topic} is on {} brokers, and the request does not name one of them; clients from 4.9.5 on do",
-                brokers.len()
-            );
-            Err(Refusal::new(response::SYSTEM_ERROR, text))
-        }
-    }
-}
-
 /// The queue of a client whose pulls are pops.
 fn client_queue(request: &Request, group: &str, topic: &str, id: i32) -> ClientQueue {
     let broker = request.broker().unwrap_or_default().to_owned();
     let at = GroupTopic { group: group.to_owned(), topic: topic.to_owned() };
     ClientQueue { at, queue: Queue { broker, id } }
-}
-
-pub(super) fn queue_name(topic: &str, broker: String, id: i32) -> QueueName {
-    QueueName { topic: topic.to_owned(), broker, id }
 }
 
 /// The first position of a session that starts now. It is beyond the positions of all earlier sessions.

@@ -2,9 +2,11 @@
 
 use std::time::SystemTime;
 
+use super::super::answer::{Answered, Refusal, success};
 use super::super::answer_bodies::{AnswerBodies, Fit};
-use super::super::request::{Answered, Refusal, Request, success};
-use super::offsets::{broker_of, committed_or_first, queue_name};
+use super::super::request::Request;
+use super::offsets::committed_or_first;
+use super::queue_names::{broker_of, queue_name};
 use super::{pop, records};
 use crate::processor::{BrokersCommand, Expression, PullCommand};
 use crate::remoting::{Command, response};

@@ -3,13 +3,15 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::super::answer::{Answered, Refusal, success};
 use super::super::heartbeat::expression;
-use super::super::request::{Answered, Refusal, Request, success};
+use super::super::request::Request;
 use super::extra_info::{ExtraInfo, REVIVE_QUEUE, REVIVE_QUEUE_IN_ORDER};
 use super::give_back::truncate_to_answer;
 use super::handle_cache::{CachedHandle, LeaseKey};
 use super::ledger::GroupTopic;
-use super::{offsets, records};
+use super::queue_names::broker_of;
+use super::records;
 use crate::processor::{HasMessageCommand, LeasedDelivery, ReceiveCommand, Received};
 use crate::remoting::{Command, properties, response};
 use crate::service::millis;
@@ -28,7 +30,7 @@ pub(super) async fn pop(request: Request) -> Answered {
     check_batch(max)?;
     let polling_ms: i64 = request.number("pollTime")?;
     let receive = receive(&request, max, request.number("invisibleTime")?)?;
-    let broker = offsets::broker_of(&request, &at.topic).await?;
+    let broker = broker_of(&request, &at.topic).await?;
     let cluster = records::cluster_of(&request, &at.topic).await;
     let received = tokio::select! {
         biased;

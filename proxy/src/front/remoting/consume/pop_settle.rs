@@ -8,7 +8,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::super::request::{Answered, Refusal, Request, success};
+use super::super::answer::{Answered, Refusal, success};
+use super::super::request::Request;
 use super::extra_info::ExtraInfo;
 use super::handle_cache::{CachedHandle, LeaseKey};
 use super::ledger::GroupTopic;

@@ -5,13 +5,19 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedMutexGuard;
 
+use super::super::answer::{Answered, Refusal};
 use super::super::log_position;
-use super::super::request::{Answered, Refusal, Request};
-use super::give_back::{Settler, give_back_undelivered, spawn_sweeper, truncate_to_answer};
+use super::super::request::Request;
+use super::consume_mode::pull_is_pop;
+use super::give_back::{
+    Settler, acknowledge_before, give_back_undelivered, spawn_sweeper, truncate_to_answer,
+};
 use super::ledger::{ClientQueue, GroupTopic, PendingPull, Queue};
-use super::pull::{PullRequest, answer, nothing_new};
+use super::offsets::committed_or_first;
+use super::pull_request::{PullRequest, answer, nothing_new};
 use super::queue_ledger::{FIRST_POSITION, HeldMessage};
-use super::{offsets, pull_is_pop, records};
+use super::queue_names::{broker_of, queue_name};
+use super::records;
 use crate::processor::{GroupCommand, LeasedDelivery, ReceiveCommand, Received};
 use crate::remoting::response;
 
@@ -27,9 +33,9 @@ const MAX_FULL_DELAY: Duration = Duration::from_secs(5);
 pub(super) async fn pull(request: Request, pull_request: PullRequest) -> Answered {
     if !pull_is_pop(&request.shared, &request.session, &pull_request.group) {
         // The group's pulls are not pops any more. The client continues by offset.
-        let broker = offsets::broker_of(&request, &pull_request.topic).await?;
-        let queue = offsets::queue_name(&pull_request.topic, broker, pull_request.queue_id);
-        let next = offsets::committed_or_first(&request, &pull_request.group, queue).await?;
+        let broker = broker_of(&request, &pull_request.topic).await?;
+        let queue = queue_name(&pull_request.topic, broker, pull_request.queue_id);
+        let next = committed_or_first(&request, &pull_request.group, queue).await?;
         return Ok(answer(response::PULL_OFFSET_MOVED, next, next, next));
     }
     let at = GroupTopic { group: pull_request.group.clone(), topic: pull_request.topic.clone() };
@@ -37,7 +43,7 @@ pub(super) async fn pull(request: Request, pull_request: PullRequest) -> Answere
     let queue = ClientQueue { at, queue };
     let state = &request.session.consumer_state;
     if let Some(before) = pull_request.committed {
-        commit(&request, &queue, before);
+        acknowledge_before(&request, &queue, before);
     }
     let wanted = usize::try_from(pull_request.max)
         .unwrap_or_default()
@@ -70,19 +76,6 @@ pub(super) async fn pull(request: Request, pull_request: PullRequest) -> Answere
     }
     let wait = pull_request.wait.saturating_sub(arrived.elapsed());
     guard.receive(PullRequest { wait, ..pull_request }, receive_lock).await
-}
-
-/// Acknowledges the messages before a position, which the client has consumed.
-pub(super) fn commit(request: &Request, queue: &ClientQueue, before: i64) {
-    let state = &request.session.consumer_state;
-    let consumed = state.ledgers.lock().commit(queue, before, Instant::now());
-    if consumed.is_empty() {
-        return;
-    }
-    state.settled.notify_waiters();
-    let (settler, at) = (Settler::new(&request.shared, &request.session), queue.at.clone());
-    // The task continues if the connection is closed.
-    tokio::spawn(async move { settler.acknowledge(at, consumed).await });
 }
 
 /// A pull in progress. Ends it in the ledger when dropped.

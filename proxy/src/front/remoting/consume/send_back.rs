@@ -2,10 +2,12 @@
 
 use std::time::Instant;
 
+use super::super::answer::{Answered, Refusal, success};
 use super::super::log_position;
-use super::super::request::{Answered, Refusal, Request, success};
+use super::super::request::Request;
+use super::consume_mode::pull_is_pop;
 use super::queue_ledger::HeldMessage;
-use super::{offsets, pull_is_pop};
+use super::queue_names::{broker_of, queue_name};
 use crate::error::ErrorKind;
 use crate::processor::{AckEntry, ChangeCommand, ForwardCommand, QueryOffsetCommand, SendBackCommand};
 use crate::remoting::response;
@@ -74,9 +76,9 @@ async fn send_back_command(
         true => retry_topic(group),
         false => request.text("originTopic")?.to_owned(),
     };
-    let broker = offsets::broker_of(request, &topic).await?;
+    let broker = broker_of(request, &topic).await?;
     Ok(SendBackCommand {
-        queue: offsets::queue_name(&topic, broker, position.queue_id),
+        queue: queue_name(&topic, broker, position.queue_id),
         group: group.to_owned(),
         offset: position.offset,
         message_id: id.to_owned(),
