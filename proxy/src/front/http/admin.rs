@@ -10,14 +10,15 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::byte_count::ByteCount;
 use super::call::{Caller, QueryParams};
 use super::problem::Problem;
+use super::shared::Shared;
 use super::{
-    Shared, admin_dead_letters, admin_groups, admin_messages, admin_quotas, admin_topics, admin_trace,
-    admin_users, times,
+    admin_dead_letters, admin_groups, admin_messages, admin_quotas, admin_topics, admin_trace, admin_users,
+    times,
 };
 use crate::processor::{ClientFilter, ConnectedClient};
-use crate::service::StoredBytes;
 
 /// The routes of administration.
 pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
@@ -45,19 +46,6 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(admin_users::remove_policy))
         .routes(routes!(clients))
         .routes(routes!(store))
-}
-
-/// A number of bytes, and whether it is an estimate.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Bytes {
-    count: u64,
-    estimated: bool,
-}
-
-impl From<StoredBytes> for Bytes {
-    fn from(bytes: StoredBytes) -> Self {
-        Self { count: bytes.count, estimated: bytes.estimated }
-    }
 }
 
 /// The clients to list.
@@ -158,7 +146,7 @@ struct DiskUsage {
 struct TopicUsage {
     name: String,
     messages: i64,
-    bytes: Bytes,
+    bytes: ByteCount,
 }
 
 /// Show the disk usage of the store

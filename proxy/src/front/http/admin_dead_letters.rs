@@ -7,9 +7,9 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Shared;
 use super::call::{Caller, Json, PathParams};
 use super::problem::Problem;
+use super::shared::Shared;
 use crate::processor::{LetterPosition, ResendSelection};
 
 /// The most dead letters of one call.

@@ -10,7 +10,8 @@ use utoipa::{IntoParams, ToSchema};
 use super::call::{Caller, PathParams, QueryParams};
 use super::message::{self, BodyFormat, StoredMessage};
 use super::problem::Problem;
-use super::{Shared, times};
+use super::shared::Shared;
+use super::times;
 use crate::service::{ReadMessage, ReadQueue, WantedMessage};
 
 /// The default of the most messages of one page.

@@ -8,9 +8,9 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Shared;
 use super::call::{Caller, Json, PathParams};
 use super::problem::Problem;
+use super::shared::Shared;
 use crate::layer::{Quota, QuotaStatus};
 
 /// The quotas of this proxy.

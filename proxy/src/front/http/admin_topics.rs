@@ -10,10 +10,11 @@ use humantime_serde::Serde;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-use super::admin::Bytes;
+use super::byte_count::ByteCount;
 use super::call::{Caller, Json, PathParams, QueryParams};
 use super::problem::Problem;
-use super::{Shared, times};
+use super::shared::Shared;
+use super::times;
 use crate::catalog::{Perm, TopicSpec, TopicType};
 use crate::error::Error;
 use crate::processor::{Page, TopicSummary};
@@ -207,7 +208,7 @@ struct TopicLine {
     queues: usize,
     messages: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    bytes: Option<Bytes>,
+    bytes: Option<ByteCount>,
     /// The messages that were stored per second in the last minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_in: Option<f64>,
@@ -238,7 +239,7 @@ pub(super) async fn summaries(
         name: topic.name,
         queues: topic.queues,
         messages: topic.messages,
-        bytes: topic.bytes.map(Bytes::from),
+        bytes: topic.bytes.map(ByteCount::from),
         rate_in: topic.rate_in,
         oldest: topic.oldest.map(times::format_time),
         newest: topic.newest.map(times::format_time),
@@ -261,7 +262,7 @@ pub(super) struct TopicStatsParams {
 pub(super) struct TopicDetails {
     queues: Vec<Queue>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    bytes: Option<Bytes>,
+    bytes: Option<ByteCount>,
     /// The messages that were stored per second in the last minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_in: Option<f64>,
@@ -311,7 +312,7 @@ pub(super) async fn stats(
         newest: queue.newest.map(times::format_time),
     };
     let queues = queues.into_iter().map(queue).collect();
-    Ok(JsonAnswer(TopicDetails { queues, bytes: bytes.map(Bytes::from), rate_in, lite_topics }))
+    Ok(JsonAnswer(TopicDetails { queues, bytes: bytes.map(ByteCount::from), rate_in, lite_topics }))
 }
 
 /// A page of the lite topics of a topic, sorted by name.

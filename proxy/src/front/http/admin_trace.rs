@@ -9,7 +9,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::call::{Caller, PathParams, QueryParams};
 use super::problem::Problem;
-use super::{Shared, times};
+use super::shared::Shared;
+use super::times;
 use crate::layer::{TraceEvent, TraceStep};
 use crate::processor::TraceSearch;
 use crate::service;

@@ -11,9 +11,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::Shared;
 use super::call::{Caller, Json, PathParams, QueryParams};
 use super::problem::Problem;
+use super::shared::Shared;
 use crate::layer::{
     AccessQuery, Action, Effect, Explanation, ListedUser, NewUser, PolicyEntry, Secret, UserKind, UserUpdate,
 };

@@ -15,8 +15,10 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::headers::{media_type, text};
 use super::problem::Problem;
-use super::{Shared, credentials, origin};
+use super::shared::Shared;
+use super::{credentials, origin};
 use crate::context::{Context, WireProtocol};
 use crate::front::port::{Charge, WebPeer};
 use crate::front::{grpc, json_values};
@@ -88,13 +90,6 @@ impl FromRequestParts<Arc<Shared>> for Caller {
     }
 }
 
-/// The text of a header. `None` if the request has no such header.
-pub(super) fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
-    let Some(value) = headers.get(name) else { return Ok(None) };
-    let text = std::str::from_utf8(value.as_bytes());
-    text.map(Some).map_err(|_| Problem::bad_request(format!("the header {name} is not UTF-8")))
-}
-
 /// The parameters in the path.
 pub(super) struct PathParams<T>(pub(super) T);
 
@@ -156,11 +151,6 @@ impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Json<T> {
         }
         parse(&body, shared).map(Self)
     }
-}
-
-/// The media type in a content type, without parameters, in lower case.
-pub(super) fn media_type(content_type: &str) -> String {
-    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
 /// Parses JSON. Checks the number of values first, which bounds the size in memory.

@@ -13,10 +13,11 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::Shared;
-use super::call::{media_type, parse, text};
+use super::call::parse;
+use super::headers::{media_type, text};
 use super::message::NewMessage;
 use super::problem::Problem;
+use super::shared::Shared;
 use super::times;
 use crate::processor::{Draft, LeasedDelivery};
 use crate::service::{BodyEncoding, Delivery};

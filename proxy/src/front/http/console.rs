@@ -12,8 +12,8 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 
-use super::Shared;
 use super::problem::Problem;
+use super::shared::Shared;
 
 /// The content security policy. Messages may be hostile: even a text that was inserted into the page by mistake could not run,
 /// nor send data to other servers.

@@ -5,8 +5,8 @@ use axum::http::{HeaderMap, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::call::text;
 use super::config::HttpConfig;
+use super::headers::text;
 use super::problem::Problem;
 use crate::context::{Credentials, Signed};
 use crate::front::port::WebPeer;

@@ -10,11 +10,11 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::future::BoxFuture;
 
-use super::Shared;
 use super::call::{Caller, PathParams, QueryParams};
 use super::message::{self, BodyFormat, ReceivedMessage};
 use super::problem::Problem;
 use super::receive::ReceiveParams;
+use super::shared::Shared;
 use super::stream_deliveries::{Lease, StreamDeliveries};
 use crate::context::{Context, WireProtocol};
 use crate::error::Error;

@@ -15,6 +15,7 @@ mod admin_quotas;
 mod admin_topics;
 mod admin_trace;
 mod admin_users;
+mod byte_count;
 mod call;
 mod cloud_events;
 mod config;
@@ -22,6 +23,7 @@ mod config;
 mod console;
 mod credentials;
 mod events;
+mod headers;
 mod message;
 mod openapi;
 mod origin;
@@ -29,6 +31,7 @@ mod problem;
 mod receive;
 mod send;
 mod settle;
+mod shared;
 mod stream_deliveries;
 mod times;
 
@@ -52,7 +55,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tower_service::Service;
 
-use crate::context::EntryPoint;
 use crate::error::{Error, ErrorKind};
 use crate::front::port::{
     Budget, Charge, Connection, ConnectionBudget, ConnectionStart, Protocol, Recognition, Refused, Stream,
@@ -63,6 +65,7 @@ use crate::processor::Processor;
 use call::RequestInfo;
 pub use config::HttpConfig;
 use problem::Problem;
+use shared::Shared;
 use stream_deliveries::EventStreams;
 
 const ALPN: &[u8] = b"http/1.1";
@@ -86,15 +89,6 @@ pub struct Entry {
     router: Router,
     budget: Arc<Budget>,
     transport: TransportConfig,
-}
-
-/// The state that all requests of a port share.
-struct Shared {
-    processor: Arc<Processor>,
-    config: HttpConfig,
-    transport: TransportConfig,
-    entry: Arc<EntryPoint>,
-    streams: EventStreams,
 }
 
 impl Server {

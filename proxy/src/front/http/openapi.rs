@@ -6,36 +6,16 @@ use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::routing::get;
 use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::config::HttpConfig;
-use super::message::NewMessage;
 use super::problem::Problem;
-use super::send::{Receipt, SendResults};
-use super::{Shared, admin, events, receive, send, settle};
+use super::shared::Shared;
+use super::{admin, events, receive, send, settle};
 use crate::front::served_entry::ServedEntry;
-
-/// One message, or several.
-#[derive(ToSchema)]
-#[schema(as = OneOrMany)]
-#[serde(untagged)]
-#[allow(dead_code)] // Only for the schema: the first byte of a request decides.
-pub(super) enum OneOrMany {
-    One(Box<NewMessage>),
-    Many(Vec<NewMessage>),
-}
-
-/// The receipt of one message, or the results of several.
-#[derive(ToSchema)]
-#[serde(untagged)]
-#[allow(dead_code)]
-pub(super) enum ReceiptOrResults {
-    One(Receipt),
-    Many(SendResults),
-}
 
 #[derive(OpenApi)]
 #[openapi(

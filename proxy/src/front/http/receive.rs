@@ -19,7 +19,8 @@ use super::call::{Caller, PathParams, QueryParams};
 use super::cloud_events::{self, ReceivedEvent};
 use super::message::{self, BodyFormat, ReceivedMessage};
 use super::problem::Problem;
-use super::{Shared, times};
+use super::shared::Shared;
+use super::times;
 use crate::front::unsent_deliveries::UnsentDeliveries;
 use crate::processor::{Expression, ReceiveCommand, Received, Undelivered};
 

@@ -10,10 +10,12 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::call::{Caller, Json, PathParams, Payload, media_type, parse, text};
+use super::call::{Caller, Json, PathParams, Payload, parse};
+use super::cloud_events;
+use super::headers::{media_type, text};
 use super::message::NewMessage;
 use super::problem::Problem;
-use super::{Shared, cloud_events};
+use super::shared::Shared;
 use crate::processor::{Draft, EndTransactionCommand, RecallCommand, SendCommand, Stored};
 use crate::service::{Persistence, Resolution};
 
@@ -95,6 +97,25 @@ impl SendRequest {
     }
 }
 
+/// One message, or several.
+#[derive(ToSchema)]
+#[schema(as = OneOrMany)]
+#[serde(untagged)]
+#[allow(dead_code)] // Only for the schema: the first byte of a request decides.
+enum OneOrMany {
+    One(Box<NewMessage>),
+    Many(Vec<NewMessage>),
+}
+
+/// The receipt of one message, or the results of several.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code)]
+enum ReceiptOrResults {
+    One(Receipt),
+    Many(SendResults),
+}
+
 /// Send messages
 ///
 /// Sends one message, or an array of messages of one topic. With `application/octet-stream` or `text/plain`, the body is the
@@ -105,14 +126,14 @@ impl SendRequest {
     post, path = "/v1/topics/{topic}/messages", operation_id = "sendMessages", tag = "messages",
     params(("topic" = String, Path, pattern = "^[%|a-zA-Z0-9_-]+$", max_length = 127)),
     request_body(content(
-        (super::openapi::OneOrMany = "application/json"),
+        (OneOrMany = "application/json"),
         (Vec<u8> = "application/octet-stream"),
         (String = "text/plain"),
         (super::cloud_events::CloudEvent = "application/cloudevents+json"),
         (Vec<super::cloud_events::CloudEvent> = "application/cloudevents-batch+json"),
     )),
     responses(
-        (status = 200, description = "The receipt of the message, or the results of the batch", body = super::openapi::ReceiptOrResults),
+        (status = 200, description = "The receipt of the message, or the results of the batch", body = ReceiptOrResults),
         (status = "default", description = "The request was refused", body = Problem, content_type = "application/problem+json"),
     ),
 )]

@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 
 use super::call::{Caller, Json, PathParams};
 use super::problem::Problem;
-use super::{Shared, times};
+use super::shared::Shared;
+use super::times;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::processor::{AckCommand, AckEntry, ChangeCommand, ForwardCommand};
