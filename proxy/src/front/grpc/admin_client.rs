@@ -12,7 +12,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Error as TransportError};
 use tonic::{Code, Status};
 
-use super::admin::{group, group_config, topic, topic_config};
+use super::admin_config::{group, group_config, topic, topic_config};
 use super::signer::Signer;
 use super::{
     admin_dead_letters, admin_messages, admin_quotas, admin_stats, admin_summaries, admin_trace,

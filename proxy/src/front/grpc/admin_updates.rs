@@ -4,7 +4,7 @@ use prost_types::FieldMask;
 use rocketmq_thin_proto::thin as pb;
 use tonic::Status;
 
-use super::admin;
+use super::admin_config;
 use crate::service::{GroupField, GroupUpdate, TopicField, TopicUpdate};
 
 /// The names of a topic's fields in a mask.
@@ -37,24 +37,24 @@ const GROUP_FIELDS: [(&str, GroupField); 12] = [
 
 pub(super) fn topic_to_wire(update: TopicUpdate) -> pb::UpdateTopicRequest {
     let fields = Some(mask(&TOPIC_FIELDS, &update.fields));
-    pb::UpdateTopicRequest { topic: Some(admin::topic(update.values)), fields }
+    pb::UpdateTopicRequest { topic: Some(admin_config::topic(update.values)), fields }
 }
 
 pub(super) fn topic(request: pb::UpdateTopicRequest) -> Result<TopicUpdate, Status> {
     let fields = fields(&TOPIC_FIELDS, request.fields, "topic")?;
     let topic = request.topic.ok_or_else(|| Status::invalid_argument("the topic is missing"))?;
-    Ok(TopicUpdate { values: admin::topic_config(topic)?, fields })
+    Ok(TopicUpdate { values: admin_config::topic_config(topic)?, fields })
 }
 
 pub(super) fn group_to_wire(update: GroupUpdate) -> pb::UpdateGroupRequest {
     let fields = Some(mask(&GROUP_FIELDS, &update.fields));
-    pb::UpdateGroupRequest { group: Some(admin::group(update.values)), fields }
+    pb::UpdateGroupRequest { group: Some(admin_config::group(update.values)), fields }
 }
 
 pub(super) fn group(request: pb::UpdateGroupRequest) -> Result<GroupUpdate, Status> {
     let fields = fields(&GROUP_FIELDS, request.fields, "group")?;
     let group = request.group.ok_or_else(|| Status::invalid_argument("the group is missing"))?;
-    Ok(GroupUpdate { values: admin::group_config(group)?, fields })
+    Ok(GroupUpdate { values: admin_config::group_config(group)?, fields })
 }
 
 fn mask<F: PartialEq + Copy>(known: &[(&str, F)], fields: &[F]) -> FieldMask {

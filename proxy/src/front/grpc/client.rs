@@ -2,7 +2,8 @@
 
 use rocketmq_thin_proto::v2 as pb;
 
-use super::{Shared, convert, status};
+use super::shared::Shared;
+use super::{convert, status};
 use crate::context::Context;
 use crate::error::Error;
 use crate::processor::{HeartbeatCommand, TerminateCommand};

@@ -3,7 +3,8 @@
 use rocketmq_thin_proto::v2 as pb;
 use rocketmq_thin_proto::v2::offset_option::{OffsetType, Policy};
 
-use super::{Shared, convert, status};
+use super::shared::Shared;
+use super::{convert, status};
 use crate::context::Context;
 use crate::error::Error;
 use crate::processor::SyncLiteCommand;

@@ -11,6 +11,7 @@
 
 mod admin;
 mod admin_client;
+mod admin_config;
 mod admin_dead_letters;
 mod admin_log;
 mod admin_messages;
@@ -36,6 +37,7 @@ mod receive;
 mod route;
 mod send;
 mod settle;
+mod shared;
 mod shared_writes;
 mod signer;
 mod status;
@@ -64,6 +66,7 @@ use crate::processor::Processor;
 use calls::Calls;
 use other_services::OtherServices;
 use reader::RequestLimits;
+use shared::Shared;
 use shared_writes::SharedWrites;
 
 pub use admin_client::{RemoteAdmin, RemoteError};
@@ -112,13 +115,6 @@ pub struct Server {
     web: Option<Arc<dyn Web>>,
     budget: Arc<Budget>,
     transport: TransportConfig,
-}
-
-struct Shared {
-    processor: Arc<Processor>,
-    other_services: OtherServices,
-    served: ServedEntry,
-    limits: RequestLimits,
 }
 
 impl Server {

@@ -10,8 +10,9 @@ use rocketmq_thin_proto::v2::pull_message_response::Content;
 use tonic::Code;
 
 use super::message::BodyDigest;
+use super::shared::Shared;
 use super::wire::{self, Body, Packer};
-use super::{Shared, convert, message, status};
+use super::{convert, message, status};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::front::port::Charge;

@@ -2,7 +2,8 @@
 
 use rocketmq_thin_proto::v2 as pb;
 
-use super::{Shared, convert, message, status};
+use super::shared::Shared;
+use super::{convert, message, status};
 use crate::context::Context;
 use crate::error::Error;
 use crate::processor::{RecallCommand, SendCommand};

@@ -17,8 +17,9 @@ use tonic::Code;
 
 use super::message::BodyDigest;
 use super::reader::Reader;
+use super::shared::Shared;
 use super::wire::{self, Body, Refusal};
-use super::{Shared, convert, message, status};
+use super::{convert, message, status};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::layer::AccessGrant;
