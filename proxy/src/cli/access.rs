@@ -7,17 +7,14 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, Subcommand};
 use ipnet::IpNet;
-use thiserror::Error;
 
+use super::access_error::AccessCommandError;
 use super::access_reports::{NewSecret, PolicyLine, PolicyList, UserList, Verdict};
 use super::access_source::AccessSource;
-use super::commands::Connection;
 use super::output::{ActionReport, show};
-use crate::error::Error as Refusal;
-use crate::front::grpc::RemoteError;
+use super::server_args::Connection;
 use crate::layer::{
-    AccessError, AccessFile, AccessQuery, Action, Effect, NewUser, Pattern, PolicyEntry, Tables, UserKind,
-    UserUpdate,
+    AccessFile, AccessQuery, Action, Effect, NewUser, Pattern, PolicyEntry, Tables, UserKind, UserUpdate,
 };
 
 /// Flags that say where users and policies are stored.
@@ -176,26 +173,6 @@ Examples:
         #[command(flatten)]
         source: AccessSourceArgs,
     },
-}
-
-/// Why a command failed.
-#[derive(Debug, Error)]
-pub(super) enum AccessCommandError {
-    /// The file can't be read or written, or its content would be invalid.
-    #[error(transparent)]
-    Access(#[from] AccessError),
-    /// The change is refused: a user or policy does not exist, exists already, or is invalid.
-    #[error(transparent)]
-    Wrong(#[from] Refusal),
-    /// The proxy can't be reached, or refuses the request.
-    #[error(transparent)]
-    Remote(#[from] RemoteError),
-    /// Standard input is empty.
-    #[error("standard input contains no secret; expected one line")]
-    NoSecret,
-    /// Reading standard input or writing standard output fails.
-    #[error(transparent)]
-    System(#[from] io::Error),
 }
 
 /// Runs `user`.

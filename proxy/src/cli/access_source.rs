@@ -1,6 +1,6 @@
 //! The users and policies that `user` and `acl` read and change: in a file, or at a running proxy.
 
-use super::access::AccessCommandError;
+use super::access_error::AccessCommandError;
 use crate::front::grpc::RemoteAdmin;
 use crate::layer::{
     AccessFile, AccessQuery, Explanation, ListedUser, NewUser, PolicyEntry, Secret, Tables, UserUpdate,

@@ -1,16 +1,16 @@
 //! The subcommands that administer a running proxy.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use thiserror::Error;
-
+use super::admin_error::AdminError;
 use super::catalog_reports::{Applied, GroupList, TopicList};
-use super::commands::{ClientCommand, Command, GroupCommand, NameArgs, Server, StoreCommand, TopicCommand};
+use super::commands::{ClientCommand, Command, GroupCommand, StoreCommand, TopicCommand};
 use super::dead_letters;
 use super::messages;
 use super::output::{ActionReport, show};
 use super::quotas;
+use super::server_args::{NameArgs, Server};
 use super::stat_reports::{GroupReport, ResetReport, TopicReport};
 use super::store_reports::{ClientReport, StoreReport};
 use super::summary_reports::{GroupSummaries, TopicSummaries};
@@ -18,48 +18,6 @@ use crate::config::Catalog;
 use crate::front::grpc::{RemoteAdmin, RemoteError};
 use crate::processor::{ClientFilter, Page};
 use crate::service::{GroupConfig, LiteTopicPage, ResetGroup, TopicConfig};
-
-/// Why a subcommand failed.
-#[derive(Debug, Error)]
-pub(super) enum AdminError {
-    /// The proxy can't be reached, or refuses the request.
-    #[error(transparent)]
-    Remote(#[from] RemoteError),
-    /// The file can't be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
-    },
-    /// The file is not a valid declaration.
-    #[error("{}: {reason}", path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// The position and the cause.
-        reason: String,
-    },
-    /// A topic, group, queue or message does not exist.
-    #[error("{0} does not exist")]
-    Missing(String),
-    /// The arguments contradict the state of the topic; the text says how.
-    #[error("{0}")]
-    Invalid(String),
-    /// The group has no dead letters.
-    #[error("group {0} has no dead letters")]
-    NoDeadLetters(String),
-    /// Some dead letters could not be resent.
-    #[error("{0} dead letters could not be sent; the command can be repeated after a minute")]
-    NotSent(usize),
-    /// Resending ended before all dead letters were read.
-    #[error("{0}; the command can be repeated")]
-    EndedEarly(String),
-    /// The answer can't be printed.
-    #[error("cannot print the answer: {0}")]
-    Print(#[from] std::io::Error),
-}
 
 /// Runs a subcommand.
 pub(super) async fn run(command: Command) -> Result<(), AdminError> {

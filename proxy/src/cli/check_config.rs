@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::args::Serve;
 use super::logging;
-use super::{print, print_error};
+use super::output::{print, print_error};
 use crate::config::{Config, ConfigSource, Finding, Findings, SettingPath, Severity};
 
 /// Checks the configuration file, the flags and the environment together. The exit code is 0 if the proxy can start with them,

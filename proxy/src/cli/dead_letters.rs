@@ -5,11 +5,11 @@ use std::fmt::Write;
 use clap::{ArgGroup, Subcommand};
 use serde::Serialize;
 
-use super::admin::AdminError;
-use super::commands::Server;
+use super::admin_error::AdminError;
 use super::messages::{PeekFrom, SearchArgs, TopicReader};
-use super::output::{Report, Table, one_line, show};
-use super::{print, print_note, units};
+use super::output::{Report, Table, one_line, print, print_note, show};
+use super::server_args::Server;
+use super::units;
 use crate::front::grpc::RemoteAdmin;
 use crate::processor::{RESEND_GROUP, ResendSelection, ResentLetter};
 use crate::service::names::{DEAD_LETTER_PREFIX, dead_letter_topic};

@@ -6,9 +6,9 @@ use std::time::SystemTime;
 use clap::Args as ClapArgs;
 use serde::Serialize;
 
-use super::admin::AdminError;
-use super::commands::Server;
+use super::admin_error::AdminError;
 use super::output::{Report, Table, one_line, show};
+use super::server_args::Server;
 use super::units;
 use crate::layer::{TraceEvent, TraceStep};
 use crate::processor::{FoundTrace, TraceSearch};

@@ -4,11 +4,11 @@ use std::time::SystemTime;
 
 use clap::{ArgGroup, Args as ClapArgs, Subcommand};
 
-use super::admin::AdminError;
-use super::commands::Server;
+use super::admin_error::AdminError;
 use super::message_reports::{FoundMessages, ShownMessage};
 use super::message_trace::{self, TraceArgs};
 use super::output::show;
+use super::server_args::Server;
 use super::units;
 use crate::front::grpc::RemoteAdmin;
 use crate::service::{QueueStats, ReadMessage, ReadQueue, WantedMessage};

@@ -1,9 +1,11 @@
 //! The command line: parses it, and serves or runs a subcommand.
 
 mod access;
+mod access_error;
 mod access_reports;
 mod access_source;
 mod admin;
+mod admin_error;
 mod args;
 mod catalog_reports;
 mod check_config;
@@ -15,6 +17,7 @@ mod message_trace;
 mod messages;
 mod output;
 mod quotas;
+mod server_args;
 mod settings;
 mod stat_reports;
 mod store_check;
@@ -22,7 +25,6 @@ mod store_reports;
 mod summary_reports;
 mod units;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -32,6 +34,7 @@ use crate::app;
 use crate::config::Config;
 use args::Args;
 use commands::{Command, StoreCommand};
+use output::{print, print_error, print_note};
 
 /// Parses the command line and runs the command.
 #[must_use]
@@ -97,24 +100,4 @@ fn runtime(config: &Config) -> std::io::Result<Runtime> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = if config.workers == 0 { (processors / 2).max(1) } else { config.workers };
     Builder::new_multi_thread().worker_threads(workers).thread_name("proxy").enable_all().build()
-}
-
-/// Prints an answer to standard output. A reader that ends first, such as `head`, is not an error.
-fn print(text: &str) -> io::Result<()> {
-    match writeln!(io::stdout(), "{}", text.trim_end()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        printed => printed,
-    }
-}
-
-/// Prints a note or progress to standard error.
-#[allow(clippy::print_stderr, reason = "notes and progress are not part of the answer")]
-fn print_note(text: &str) {
-    eprintln!("{text}");
-}
-
-/// Prints an error to standard error.
-#[allow(clippy::print_stderr, reason = "a command line reports errors on standard error")]
-fn print_error(error: &dyn std::error::Error) {
-    eprintln!("error: {error}");
 }

@@ -1,10 +1,29 @@
-//! How subcommands print their results: as text or as JSON.
+//! How subcommands print: their results as text or as JSON, notes, and errors.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
 
 use serde::Serialize;
 
-use super::print;
+/// Prints an answer to standard output. A reader that ends first, such as `head`, is not an error.
+pub(super) fn print(text: &str) -> io::Result<()> {
+    match writeln!(io::stdout(), "{}", text.trim_end()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
+    }
+}
+
+/// Prints a note or progress to standard error.
+#[allow(clippy::print_stderr, reason = "notes and progress are not part of the answer")]
+pub(super) fn print_note(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Prints an error to standard error.
+#[allow(clippy::print_stderr, reason = "a command line reports errors on standard error")]
+pub(super) fn print_error(error: &dyn std::error::Error) {
+    eprintln!("error: {error}");
+}
 
 /// The result of a subcommand. It is serialized for `--json`.
 pub(super) trait Report: Serialize {

@@ -5,9 +5,9 @@ use std::num::{NonZeroU32, NonZeroU64};
 use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
-use super::admin::AdminError;
-use super::commands::{NameArgs, Server};
+use super::admin_error::AdminError;
 use super::output::{ActionReport, Report, Table, show};
+use super::server_args::{NameArgs, Server};
 use super::units;
 use crate::layer::{OnExcess, Per, Quota, QuotaStatus};
 

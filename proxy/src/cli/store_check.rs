@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args as ClapArgs;
 
-use super::output::{Report, show};
+use super::output::{Report, print_error, print_note, show};
 use super::units;
-use super::{print_error, print_note};
 use crate::backend::embedded::{CheckReport, CopyReport, Finding, OpenError, check_store, copy_store};
 
 /// The exit code if damage was found. 1 means that the command failed, 2 that its arguments are wrong.
