@@ -2,72 +2,21 @@
 
 use std::time::Instant;
 
-use tokio::sync::Semaphore;
-
 use super::Processor;
+use super::connected_client::{ClientFilter, ConnectedClient};
 use super::environment::Environment;
 use super::pull::{QueueName, check_queue, query_offset};
+use super::renewed_leases::RenewalCounts;
 use crate::error::{Error, ErrorKind};
 use crate::service::{
     DiskStats, GroupStats, LiteTopicPage, QueueRef, QueueReset, ReadPage, ReadQueue, ResetGroup,
     ServiceErrorKind, Services, StoreStats, TopicStats, Whence,
 };
 
-/// The most requests that are carried out concurrently, because each may read much. Further ones wait.
-const MAX_CONCURRENT_REQUESTS: usize = 4;
 /// The most messages of one read.
 const MAX_READ: usize = 100;
 /// The most clients in one answer.
 const MAX_CLIENTS: usize = 10_000;
-
-/// Bounds the concurrent requests of administrators.
-pub(super) struct AdministrationPermits(Semaphore);
-
-impl Default for AdministrationPermits {
-    fn default() -> Self {
-        Self(Semaphore::new(MAX_CONCURRENT_REQUESTS))
-    }
-}
-
-impl AdministrationPermits {
-    pub(super) async fn acquire(&self) -> tokio::sync::SemaphorePermit<'_> {
-        self.0.acquire().await.expect("the semaphore is never closed")
-    }
-}
-
-/// Selects the clients to list. All clients match if both fields are `None`.
-#[derive(Clone, Debug, Default)]
-pub struct ClientFilter {
-    /// If set, only clients of this group match.
-    pub group: Option<String>,
-    /// If set, only clients that send to this topic or subscribe to it match.
-    pub topic: Option<String>,
-}
-
-/// A client with a session at this proxy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConnectedClient {
-    /// The client's id, which the client chooses.
-    pub id: String,
-    /// The address from which the client sent its settings.
-    pub address: String,
-    /// The programming language that the client reports; may be empty.
-    pub language: String,
-    /// The version that the client reports; may be empty.
-    pub version: String,
-    /// The client's namespace; usually empty.
-    pub namespace: String,
-    /// The client's type, such as `PRODUCER`.
-    pub kind: String,
-    /// The group of a consumer; otherwise empty.
-    pub group: String,
-    /// The topics that the client sends to or subscribes to, if it named them.
-    pub topics: Vec<String>,
-    /// When the client sent its settings.
-    pub since: std::time::SystemTime,
-    /// Whether the client's stream is open.
-    pub connected: bool,
-}
 
 /// The state that this proxy keeps in memory for clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -195,7 +144,7 @@ impl Processor {
     #[must_use]
     pub fn soft_state(&self) -> SoftState {
         let Environment { clients, leases, .. } = &self.environment;
-        let (renewed_leases, renewals, failed_renewals) = leases.counts();
+        let RenewalCounts { leases: renewed_leases, renewals, failures: failed_renewals } = leases.counts();
         let clients = clients.sessions.lock().iter().count() as u64;
         SoftState { clients, renewed_leases, renewals, failed_renewals }
     }

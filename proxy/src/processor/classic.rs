@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::classic_clients::{ClassicClient, ClassicGroups};
+use super::classic_clients::ClassicClient;
+use super::classic_groups::ClassicGroups;
 use super::command::Command;
 use super::environment::Environment;
 use super::stream::PushStream;

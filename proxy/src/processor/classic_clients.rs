@@ -3,20 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use super::ClientKind;
+use super::classic_groups::ClassicGroups;
+use super::client_kind::ClientKind;
 use super::clients::{Clients, Session};
 use super::stream::PushStream;
 use crate::context::Context;
 use crate::error::Error;
-
-/// The groups of a client of the remoting protocol.
-#[derive(Clone, Debug, Default)]
-pub(super) struct ClassicGroups {
-    pub(super) producers: BTreeSet<String>,
-    pub(super) consumers: BTreeSet<String>,
-    /// Whether the client has sent a request to which other clients reply.
-    pub(super) awaits_replies: bool,
-}
 
 /// The heartbeat of a client of the remoting protocol.
 pub(super) struct ClassicClient<'a> {
@@ -27,13 +19,6 @@ pub(super) struct ClassicClient<'a> {
     pub(super) topics: BTreeSet<&'a str>,
     /// The approximate number of bytes that are kept for the client elsewhere.
     pub(super) bytes: usize,
-}
-
-impl ClassicGroups {
-    /// The consumer groups as one text, for administrators.
-    pub(super) fn consumers(&self) -> String {
-        self.consumers.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
-    }
 }
 
 impl Clients {

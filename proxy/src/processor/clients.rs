@@ -19,11 +19,11 @@ use parking_lot::Mutex;
 use rand::seq::SliceRandom;
 use tokio::sync::watch;
 
-use super::administration::{ClientFilter, ConnectedClient};
 use super::byte_budget::{ByteBudget, TakenBytes};
-use super::classic_clients::ClassicGroups;
+use super::classic_groups::ClassicGroups;
 use super::client_kind::ClientKind;
 use super::cluster_router::Origin;
+use super::connected_client::{ClientFilter, ConnectedClient};
 use super::stream::PushStream;
 use crate::context::{Context, Host};
 use crate::error::{Error, ErrorKind};

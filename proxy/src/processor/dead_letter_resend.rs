@@ -8,10 +8,9 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
-use parking_lot::Mutex;
 
 use super::Processor;
-use super::dead_letter_search::LetterSearch;
+use super::dead_letter_search::{LetterPosition, LetterSearch};
 use crate::error::{Error, ErrorKind};
 use crate::service::{
     Acknowledge, ChangeInvisible, Delivered, Delivery, Filter, GroupConfig, Message, Origin, QueueRef,
@@ -34,9 +33,6 @@ const LEASE: Duration = Duration::from_secs(60);
 const RECEIVE_WAIT: Duration = Duration::from_millis(300);
 /// The timeout of all other calls.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a topic is remembered as initialized, and the most topics that are remembered.
-const INITIALIZED_LIFETIME: Duration = Duration::from_secs(60);
-const MAX_INITIALIZED: usize = 1000;
 /// The most concurrent calls.
 const MAX_CONCURRENT_CALLS: usize = 8;
 
@@ -52,17 +48,6 @@ pub enum ResendSelection {
         /// The position at which the previous call's search has ended; `None` for the first call.
         from: Option<LetterPosition>,
     },
-}
-
-/// A position in a dead-letter topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LetterPosition {
-    /// The broker that holds the queue.
-    pub broker: String,
-    /// The queue.
-    pub queue: i32,
-    /// The offset.
-    pub offset: i64,
 }
 
 /// The result of a call that resends dead letters.
@@ -93,25 +78,6 @@ pub struct ResentLetter {
     pub topic: String,
     /// Why the letter was not sent; `None` if it was.
     pub failure: Option<String>,
-}
-
-/// The dead-letter topics in which the resend group was initialized recently. Checking this again costs a call for each
-/// queue.
-#[derive(Default)]
-pub(super) struct InitializedTopics(Mutex<HashMap<String, Instant>>);
-
-impl InitializedTopics {
-    fn contains(&self, topic: &str) -> bool {
-        self.0.lock().get(topic).is_some_and(|since| since.elapsed() < INITIALIZED_LIFETIME)
-    }
-
-    fn insert(&self, topic: &str) {
-        let mut initialized = self.0.lock();
-        if initialized.len() >= MAX_INITIALIZED {
-            initialized.clear();
-        }
-        initialized.insert(topic.to_owned(), Instant::now());
-    }
 }
 
 impl Processor {

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use super::dead_letter_resend::LetterPosition;
 use crate::service::{
     Delivery, Origin, QueueStats, ReadMessage, ReadPage, ReadQueue, ServiceError, ServiceErrorKind, Services,
     WantedMessage,
@@ -11,6 +10,17 @@ use crate::service::{
 
 /// The most letters of one read that searches for origins.
 const PAGE_SIZE: usize = 1000;
+
+/// A position in a dead-letter topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LetterPosition {
+    /// The broker that holds the queue.
+    pub broker: String,
+    /// The queue.
+    pub queue: i32,
+    /// The offset.
+    pub offset: i64,
+}
 
 /// A search in a dead-letter topic.
 pub(super) struct LetterSearch {

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::administration::AdministrationPermits;
+use super::administration_permits::AdministrationPermits;
 use super::byte_budget::ByteBudget;
 use super::clients::Clients;
 use super::cluster_router::ClusterRouter;
-use super::dead_letter_resend::InitializedTopics;
 use super::handle::Handles;
 use super::health::ClusterHealth;
-use super::lease_renewal::RenewedLeases;
+use super::initialized_topics::InitializedTopics;
 use super::limits::Limits;
-use super::transaction::RecentTransactions;
+use super::recent_transactions::RecentTransactions;
+use super::renewed_leases::RenewedLeases;
 use crate::context::Context;
 use crate::layer::MessageTrace;
 use crate::service::{Capabilities, Services};

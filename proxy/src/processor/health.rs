@@ -1,18 +1,9 @@
-//! Checks periodically whether the clusters are available. A proxy that starts before its brokers or loses them reports
-//! what is missing, and recovers by itself.
+//! The health of the clusters: what is missing in each of them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures::future::join_all;
 use tokio::sync::watch;
-use tokio::time::MissedTickBehavior;
-
-use super::cluster_router::Cluster;
-use super::environment::Environment;
-
-const CHECK_INTERVAL: Duration = Duration::from_secs(3);
 
 /// What is missing in each cluster; `None` if the cluster is available. The default cluster has the empty name. Clusters
 /// that were not checked yet have no entry.
@@ -30,11 +21,13 @@ impl Default for ClusterHealth {
 }
 
 impl ClusterHealth {
+    /// The health, and its changes.
     pub(super) fn subscribe(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
     }
 
-    fn update(&self, cluster: &Arc<str>, missing: Option<String>) {
+    /// Sets what is missing in a cluster, and logs changes.
+    pub(super) fn update(&self, cluster: &Arc<str>, missing: Option<String>) {
         self.health.send_if_modified(|health| {
             let before = health.insert(cluster.clone(), missing.clone());
             let name = if cluster.is_empty() { "default" } else { cluster.as_ref() };
@@ -48,23 +41,4 @@ impl ClusterHealth {
             before.as_ref() != Some(&missing)
         });
     }
-}
-
-/// Checks all clusters until the proxy drains.
-pub(super) async fn watch_clusters(environment: &Environment) {
-    // The checks are independent of each other, so that a cluster that does not answer does not delay the others.
-    join_all(environment.clusters.all().map(|cluster| watch_cluster(environment, cluster))).await;
-}
-
-async fn watch_cluster(environment: &Environment, cluster: &Cluster) {
-    let mut ticks = tokio::time::interval(CHECK_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let watching = async {
-        loop {
-            ticks.tick().await;
-            let missing = cluster.services.routes.ready().await.err().map(|error| error.message);
-            environment.health.update(&cluster.name, missing);
-        }
-    };
-    let _: Option<()> = environment.draining.run_until_cancelled(watching).await;
 }

@@ -7,15 +7,18 @@
 //! Each kind of request is a [`Command`] in a file of its own. Its handler gets the [`environment`].
 
 mod administration;
+mod administration_permits;
 mod broker_requests;
 mod byte_budget;
 mod catalog;
 mod classic;
 mod classic_clients;
+mod classic_groups;
 mod client_kind;
 mod clients;
 mod cluster_router;
 mod command;
+mod connected_client;
 mod dead_letter_resend;
 mod dead_letter_search;
 mod draft;
@@ -25,6 +28,8 @@ mod group;
 mod handle;
 mod has_message;
 mod health;
+mod health_checks;
+mod initialized_topics;
 mod lease_renewal;
 mod limits;
 mod lite;
@@ -34,6 +39,8 @@ mod message_type;
 mod pull;
 mod recall;
 mod receive;
+mod recent_transactions;
+mod renewed_leases;
 mod reply;
 mod route;
 #[cfg(test)]
@@ -53,12 +60,14 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use administration::{ClientFilter, ConnectedClient, SoftState};
+pub use administration::SoftState;
 pub use classic::{CheckFilterCommand, ClassicClientCommand, ClassicGroup, GroupCommand};
 pub use client_kind::ClientKind;
 pub use cluster_router::{ClusterRouter, PlacementRule};
 pub use command::Command;
-pub use dead_letter_resend::{LetterPosition, RESEND_GROUP, ResendSelection, ResentLetter, ResentPage};
+pub use connected_client::{ClientFilter, ConnectedClient};
+pub use dead_letter_resend::{RESEND_GROUP, ResendSelection, ResentLetter, ResentPage};
+pub use dead_letter_search::LetterPosition;
 pub use draft::{Draft, PropertyRules, TopicName};
 pub use filter::Expression;
 pub use handle::HandleKey;
@@ -92,13 +101,13 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::layer::{AccessGrant, Layers, Operation, Quotas, Right};
 use crate::service::{Capabilities, GroupConfig, GroupUpdate, TopicConfig, TopicUpdate};
-use administration::AdministrationPermits;
+use administration_permits::AdministrationPermits;
 use clients::Clients;
-use dead_letter_resend::InitializedTopics;
 use environment::Environment;
 use handle::Handles;
 use health::ClusterHealth;
-use lease_renewal::RenewedLeases;
+use initialized_topics::InitializedTopics;
+use renewed_leases::RenewedLeases;
 
 /// Carries out requests: passes them through the layers, and handles them with the backends. Shared by all front ends.
 pub struct Processor {
@@ -219,7 +228,7 @@ impl Processor {
         tokio::join!(
             lease_renewal::renew_leases(environment),
             broker_requests::run(environment),
-            health::watch_clusters(environment),
+            health_checks::watch_clusters(environment),
         );
     }
 

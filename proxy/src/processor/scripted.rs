@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::clients::{ClientKey, Session};
-use super::lease_renewal::{LeaseHolder, Renewal};
+use super::renewed_leases::{LeaseHolder, Renewal};
 use super::{ClientKind, ClusterRouter, HandleKey, Limits, Processor, PushReceiver, PushStream, Rules};
 use crate::context::Context;
 use crate::layer::{Layers, Quotas};
@@ -63,6 +63,17 @@ pub(super) async fn announcement(calls: &mut BackendCalls) -> (Vec<String>, Answ
     match calls.recv().await {
         Some(BackendCall::Announce(topics, answer)) => (topics, answer),
         _ => panic!("not an announcement"),
+    }
+}
+
+/// The lease of a delivery.
+pub(super) fn settle_entry(coordinates: &str, received_at: SystemTime) -> Settle {
+    Settle {
+        coordinates: coordinates.to_owned(),
+        message_id: "m".to_owned(),
+        lite_topic: None,
+        received_at,
+        invisible: Duration::from_secs(60),
     }
 }
 
