@@ -18,6 +18,8 @@ pub const QUERY_CONSUMER_OFFSET: i32 = 14;
 pub const UPDATE_CONSUMER_OFFSET: i32 = 15;
 /// Creates or changes a topic.
 pub const UPDATE_AND_CREATE_TOPIC: i32 = 17;
+/// Creates or changes several topics.
+pub const UPDATE_AND_CREATE_TOPIC_LIST: i32 = 18;
 /// All topics of a broker.
 pub const GET_ALL_TOPIC_CONFIG: i32 = 21;
 /// The first offset of a queue whose message was stored at a time or later.
@@ -50,6 +52,8 @@ pub const GET_ROUTEINFO_BY_TOPIC: i32 = 105;
 pub const GET_BROKER_CLUSTER_INFO: i32 = 106;
 /// Creates or changes a group.
 pub const UPDATE_AND_CREATE_SUBSCRIPTION_GROUP: i32 = 200;
+/// Creates or changes several groups.
+pub const UPDATE_AND_CREATE_SUBSCRIPTION_GROUP_LIST: i32 = 225;
 /// All groups of a broker.
 pub const GET_ALL_SUBSCRIPTION_GROUP_CONFIG: i32 = 201;
 /// Deletes a group.

@@ -13,8 +13,10 @@ use crate::support::Proxy;
 const CLUSTER_INFO: i32 = 106;
 const TOPIC_LIST: i32 = 206;
 const PUT_TOPIC: i32 = 17;
+const PUT_TOPICS: i32 = 18;
 const DELETE_TOPIC: i32 = 215;
 const PUT_GROUP: i32 = 200;
+const PUT_GROUPS: i32 = 225;
 const GROUP: i32 = 352;
 const TOPIC_STATS: i32 = 202;
 const CONSUMER_CONNECTIONS: i32 = 203;
@@ -62,6 +64,40 @@ async fn topics_are_created_changed_listed_and_deleted() {
     let delete = Command::request(DELETE_TOPIC).field("topic", "made");
     assert_eq!(tool.call(delete).await.code, code::SUCCESS);
     assert_eq!(body(&tool.call(Command::request(TOPIC_LIST)).await)["topicList"], json!([]));
+}
+
+#[tokio::test]
+async fn lists_of_topics_and_groups_are_created_and_changed() {
+    let proxy = proxy().await;
+    let mut tool = connected(&proxy).await;
+    let topics = |last_type: &str| {
+        let list = json!({"topicConfigList": [
+            {"topicName": "plain", "readQueueNums": 2, "writeQueueNums": 2, "perm": 6, "order": false},
+            {"topicName": "typed", "attributes": {"+message.type": last_type}},
+        ]});
+        Command::request(PUT_TOPICS).body(list.to_string())
+    };
+    // Nothing is created if one of them is refused.
+    assert_eq!(tool.call(topics("NONSENSE")).await.code, code::INVALID_PARAMETER);
+    let listed = body(&tool.call(Command::request(TOPIC_LIST)).await);
+    assert_eq!(listed["topicList"], json!([]));
+    for _ in 0..2 {
+        assert_eq!(tool.call(topics("FIFO")).await.code, code::SUCCESS);
+    }
+    let mut listed = body(&tool.call(Command::request(TOPIC_LIST)).await)["topicList"].take();
+    listed.as_array_mut().expect("a list").sort_by_key(Value::to_string);
+    assert_eq!(listed, json!(["plain", "typed"]));
+
+    let groups = json!({"groupConfigList": [
+        {"groupName": "first", "retryMaxTimes": 3},
+        {"groupName": "second", "consumeMessageOrderly": true},
+    ]});
+    let put = Command::request(PUT_GROUPS).body(groups.to_string());
+    assert_eq!(tool.call(put).await.code, code::SUCCESS);
+    let second = body(&tool.call(Command::request(GROUP).field("group", "second")).await);
+    assert_eq!(second["consumeMessageOrderly"], json!(true));
+    let first = body(&tool.call(Command::request(GROUP).field("group", "first")).await);
+    assert_eq!(first["retryMaxTimes"], json!(3));
 }
 
 #[tokio::test]

@@ -9,10 +9,11 @@ use serde_json::Value;
 use super::answer::{Answered, Refusal, json, success};
 use super::request::Request;
 use crate::error::{Error, ErrorKind};
+use crate::processor::Processor;
 use crate::remoting::response;
 use crate::service::{
-    GroupConfig, GroupField, GroupUpdate, TopicConfig, TopicField, TopicKind, TopicUpdate, group_json,
-    millis, names,
+    GroupConfig, GroupField, GroupUpdate, Permission, TopicConfig, TopicField, TopicKind, TopicUpdate,
+    group_json, millis, names,
 };
 
 /// A topic's configuration (Apache's `TopicConfig`).
@@ -37,6 +38,73 @@ struct GroupChange {
     consume_enable: Option<bool>,
     consume_message_orderly: Option<bool>,
     retry_max_times: Option<i32>,
+}
+
+/// The settings of a topic that a tool changes (Apache's `TopicConfig`, whose defaults these are).
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TopicChange {
+    topic_name: String,
+    #[serde(default = "sixteen")]
+    read_queue_nums: i32,
+    #[serde(default = "sixteen")]
+    write_queue_nums: i32,
+    #[serde(default = "read_and_write")]
+    perm: i32,
+    /// The new value by `+` and the attribute's name.
+    #[serde(default)]
+    attributes: BTreeMap<String, String>,
+}
+
+fn sixteen() -> i32 {
+    16
+}
+
+fn read_and_write() -> i32 {
+    names::permission_bits(Permission { read: true, write: true })
+}
+
+impl TopicChange {
+    fn into_update(self) -> Result<TopicUpdate, Refusal> {
+        let mut topic = TopicConfig {
+            write_queues: self.write_queue_nums,
+            permission: names::permission_of(self.perm),
+            ..TopicConfig::new(self.topic_name, TopicKind::Undeclared, self.read_queue_nums)
+        };
+        let mut fields =
+            vec![TopicField::ReadQueues, TopicField::WriteQueues, TopicField::Readable, TopicField::Writable];
+        for (attribute, value) in &self.attributes {
+            let refuse =
+                |what: &str| Refusal::new(response::INVALID_PARAMETER, format!("{what} is not supported"));
+            if attribute.strip_prefix('+') != Some(names::MESSAGE_TYPE) {
+                return Err(refuse(&format!("the attribute {attribute}")));
+            }
+            topic.kind =
+                names::kind_named(value).ok_or_else(|| refuse(&format!("the message type {value}")))?;
+            fields.push(TopicField::Kind);
+        }
+        Ok(TopicUpdate { values: topic, fields })
+    }
+}
+
+impl From<GroupChange> for GroupUpdate {
+    fn from(change: GroupChange) -> Self {
+        let mut group = GroupConfig::named(change.group_name);
+        let mut fields = Vec::new();
+        if let Some(consume) = change.consume_enable {
+            group.consume = consume;
+            fields.push(GroupField::Consume);
+        }
+        if let Some(fifo) = change.consume_message_orderly {
+            group.fifo = fifo;
+            fields.push(GroupField::Fifo);
+        }
+        if let Some(max_retries) = change.retry_max_times {
+            group.max_retries = max_retries;
+            fields.push(GroupField::MaxRetries);
+        }
+        Self { values: group, fields }
+    }
 }
 
 /// The version that tools compare to detect changes (Apache's `DataVersion`).
@@ -78,37 +146,46 @@ impl From<TopicConfig> for TopicBody {
 
 /// UPDATE_AND_CREATE_TOPIC. Settings that the request does not name are unchanged if the topic exists.
 pub(super) async fn put_topic(request: Request) -> Answered {
-    let processor = &request.shared.processor;
-    let queues = request.number("readQueueNums")?;
-    let mut topic = TopicConfig {
-        write_queues: request.number("writeQueueNums")?,
-        permission: names::permission_of(request.number("perm")?),
-        ..TopicConfig::new(request.text("topic")?, TopicKind::Undeclared, queues)
-    };
-    let mut fields =
-        vec![TopicField::ReadQueues, TopicField::WriteQueues, TopicField::Readable, TopicField::Writable];
-    let refuse =
-        |what: &str| Err(Refusal::new(response::INVALID_PARAMETER, format!("{what} is not supported")));
     let attributes = request.command.text("attributes").unwrap_or_default();
-    for change in attributes.split(',').filter(|change| !change.is_empty()) {
-        match change.strip_prefix('+').and_then(|change| change.split_once('=')) {
-            Some((names::MESSAGE_TYPE, wanted)) => match names::kind_named(wanted) {
-                Some(kind) => {
-                    topic.kind = kind;
-                    fields.push(TopicField::Kind);
-                }
-                None => return refuse(&format!("the message type {wanted}")),
-            },
-            _ => return refuse(&format!("the attribute {change}")),
-        }
+    let attributes = attributes.split(',').filter(|change| !change.is_empty());
+    let change = TopicChange {
+        topic_name: request.text("topic")?.to_owned(),
+        read_queue_nums: request.number("readQueueNums")?,
+        write_queue_nums: request.number("writeQueueNums")?,
+        perm: request.number("perm")?,
+        attributes: attributes
+            .map(|change| change.split_once('=').unwrap_or((change, "")))
+            .map(|(attribute, value)| (attribute.to_owned(), value.to_owned()))
+            .collect(),
+    };
+    update_or_create_topic(&request.shared.processor, change.into_update()?).await?;
+    Ok(success())
+}
+
+/// UPDATE_AND_CREATE_TOPIC_LIST. Nothing is changed if a topic of the list is refused before it is sent to a backend.
+/// Otherwise the topics before one that fails are changed.
+pub(super) async fn put_topics(request: Request) -> Answered {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Body {
+        topic_config_list: Vec<TopicChange>,
     }
-    match processor.update_topic(TopicUpdate { values: topic.clone(), fields }).await {
-        Err(error) if error.kind == ErrorKind::TopicNotFound => {
-            processor.apply(vec![topic], Vec::new(), true).await?;
-        }
-        updated => updated?,
+    let Body { topic_config_list } = request.json()?;
+    let updates: Result<Vec<_>, _> = topic_config_list.into_iter().map(TopicChange::into_update).collect();
+    for update in updates? {
+        update_or_create_topic(&request.shared.processor, update).await?;
     }
     Ok(success())
+}
+
+async fn update_or_create_topic(processor: &Processor, update: TopicUpdate) -> Result<(), Error> {
+    let topic = update.values.clone();
+    match processor.update_topic(update).await {
+        Err(error) if error.kind == ErrorKind::TopicNotFound => {
+            processor.apply(vec![topic], Vec::new(), true).await
+        }
+        updated => updated,
+    }
 }
 
 /// DELETE_TOPIC_IN_BROKER. Succeeds if the topic does not exist, as with Apache's brokers.
@@ -132,30 +209,33 @@ fn ignore_absent(deleted: Result<(), Error>, absent: ErrorKind) -> Answered {
 
 /// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP. Settings that the request does not name are unchanged if the group exists.
 pub(super) async fn put_group(request: Request) -> Answered {
-    let GroupChange { group_name, consume_enable, consume_message_orderly, retry_max_times } =
-        request.json()?;
-    let mut group = GroupConfig::named(group_name);
-    let mut fields = Vec::new();
-    if let Some(consume) = consume_enable {
-        group.consume = consume;
-        fields.push(GroupField::Consume);
+    let change: GroupChange = request.json()?;
+    update_or_create_group(&request.shared.processor, change.into()).await?;
+    Ok(success())
+}
+
+/// UPDATE_AND_CREATE_SUBSCRIPTIONGROUP_LIST. The groups before one that fails are changed.
+pub(super) async fn put_groups(request: Request) -> Answered {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Body {
+        group_config_list: Vec<GroupChange>,
     }
-    if let Some(fifo) = consume_message_orderly {
-        group.fifo = fifo;
-        fields.push(GroupField::Fifo);
-    }
-    if let Some(max_retries) = retry_max_times {
-        group.max_retries = max_retries;
-        fields.push(GroupField::MaxRetries);
-    }
-    let processor = &request.shared.processor;
-    match processor.update_group(GroupUpdate { values: group.clone(), fields }).await {
-        Err(error) if error.kind == ErrorKind::GroupNotFound => {
-            processor.apply(Vec::new(), vec![group], true).await?;
-        }
-        updated => updated?,
+    let Body { group_config_list } = request.json()?;
+    for change in group_config_list {
+        update_or_create_group(&request.shared.processor, change.into()).await?;
     }
     Ok(success())
+}
+
+async fn update_or_create_group(processor: &Processor, update: GroupUpdate) -> Result<(), Error> {
+    let group = update.values.clone();
+    match processor.update_group(update).await {
+        Err(error) if error.kind == ErrorKind::GroupNotFound => {
+            processor.apply(Vec::new(), vec![group], true).await
+        }
+        updated => updated,
+    }
 }
 
 /// GET_TOPIC_CONFIG.

@@ -27,9 +27,10 @@ pub(super) fn right_for(code: i32) -> Right {
         | request::VIEW_MESSAGE_BY_ID
         | request::QUERY_MESSAGE => &[Action::Get],
         // These also change a topic or group that exists.
-        request::UPDATE_AND_CREATE_TOPIC | request::UPDATE_AND_CREATE_SUBSCRIPTION_GROUP => {
-            &[Action::Create, Action::Update]
-        }
+        request::UPDATE_AND_CREATE_TOPIC
+        | request::UPDATE_AND_CREATE_TOPIC_LIST
+        | request::UPDATE_AND_CREATE_SUBSCRIPTION_GROUP
+        | request::UPDATE_AND_CREATE_SUBSCRIPTION_GROUP_LIST => &[Action::Create, Action::Update],
         request::INVOKE_BROKER_TO_RESET_OFFSET
         | request::SET_MESSAGE_REQUEST_MODE
         | request::UPDATE_BROKER_CONFIG

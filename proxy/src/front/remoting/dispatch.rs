@@ -105,12 +105,16 @@ async fn administer(request: Request) -> Answered {
         request::GET_CONSUMER_RUNNING_INFO => Box::pin(relay::running_info(request)).await,
         request::CONSUME_MESSAGE_DIRECTLY => Box::pin(relay::consume_directly(request)).await,
         request::UPDATE_AND_CREATE_TOPIC => Box::pin(admin_catalog::put_topic(request)).await,
+        request::UPDATE_AND_CREATE_TOPIC_LIST => Box::pin(admin_catalog::put_topics(request)).await,
         request::DELETE_TOPIC_IN_BROKER => Box::pin(admin_catalog::delete_topic(request)).await,
         request::DELETE_TOPIC_IN_NAMESRV => name_server::forget_topic(),
         request::DELETE_KV_CONFIG => name_server::forget_key_value(),
         request::GET_TOPIC_CONFIG => Box::pin(admin_catalog::topic(request)).await,
         request::GET_ALL_TOPIC_CONFIG => Box::pin(admin_catalog::topics(request)).await,
         request::UPDATE_AND_CREATE_SUBSCRIPTION_GROUP => Box::pin(admin_catalog::put_group(request)).await,
+        request::UPDATE_AND_CREATE_SUBSCRIPTION_GROUP_LIST => {
+            Box::pin(admin_catalog::put_groups(request)).await
+        }
         request::DELETE_SUBSCRIPTION_GROUP => Box::pin(admin_catalog::delete_group(request)).await,
         request::GET_SUBSCRIPTION_GROUP_CONFIG => Box::pin(admin_catalog::group(request)).await,
         request::GET_ALL_SUBSCRIPTION_GROUP_CONFIG => Box::pin(admin_catalog::groups(request)).await,
