@@ -3,6 +3,7 @@
 use std::{any::Any, error, fmt, sync::Arc};
 
 pub use rocketmq_thin_proto::ErrorKind;
+use tokio::task::JoinError;
 
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -102,11 +103,22 @@ impl Error {
         Self::new(ErrorKind::Closed, operation, "the client, producer or consumer is closed")
     }
 
-    /// A panic of the client's own code.
-    pub(crate) fn panicked(operation: &'static str, panic: &(dyn Any + Send)) -> Self {
+    /// Creates and logs the error for a panic of the client's own code. The server may have carried out the request,
+    /// because it is not known how far the operation got. This is for language bindings, which catch panics, too.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn panicked(operation: &'static str, panic: &(dyn Any + Send)) -> Self {
         let message = format!("the client panicked, please report this: {}", panic_text(panic));
         tracing::error!(operation, message);
-        Self::new(ErrorKind::Internal, operation, message)
+        Self::new(ErrorKind::Internal, operation, message).with_maybe_delivered()
+    }
+
+    /// A task of the client that ended without a result: it panicked, or its runtime stopped.
+    pub(crate) fn of_ended_task(operation: &'static str, ended: JoinError) -> Self {
+        match ended.try_into_panic() {
+            Ok(panic) => Self::panicked(operation, &*panic),
+            Err(_) => Self::closed(operation).with_maybe_delivered(),
+        }
     }
 
     pub(crate) fn with_code(mut self, code: i32) -> Self {
@@ -213,6 +225,20 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_error_of_a_panic_has_its_text() {
+        let formatted = format!("{} of {}", 3, 2);
+        for (panic, text) in [
+            (Box::new("index out of bounds") as Box<dyn Any + Send>, ": index out of bounds"),
+            (Box::new(formatted), ": 3 of 2"),
+            (Box::new(1), ": no text"),
+        ] {
+            let error = Error::panicked("send", &*panic);
+            assert_eq!((error.kind(), error.operation()), (ErrorKind::Internal, "send"));
+            assert!(error.message().ends_with(text) && error.maybe_delivered(), "{error}");
+        }
+    }
 
     #[test]
     fn an_error_is_shown_on_one_line() {

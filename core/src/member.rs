@@ -84,10 +84,7 @@ impl<K: Eq + Hash, C: BatchCall> Member<K, C> {
         match task.await {
             Ok(Some(result)) => result.map_err(|error| error.during(operation)),
             Ok(None) => Err(Error::closed(operation).with_maybe_delivered()),
-            Err(ended) => Err(match ended.try_into_panic() {
-                Ok(panic) => Error::panicked(operation, &*panic).with_maybe_delivered(),
-                Err(_) => Error::closed(operation).with_maybe_delivered(),
-            }),
+            Err(ended) => Err(Error::of_ended_task(operation, ended)),
         }
     }
 

@@ -226,10 +226,7 @@ async fn compress_body(mut outgoing: OutgoingMessage) -> Result<OutgoingMessage>
         compress(&body)
     } else {
         let work = tokio::task::spawn_blocking(move || compress(&body));
-        work.await.map_err(|ended| match ended.try_into_panic() {
-            Ok(panic) => Error::panicked("send", &*panic),
-            Err(_) => Error::closed("send"),
-        })?
+        work.await.map_err(|ended| Error::of_ended_task("send", ended))?
     };
     if let Some(packed) = packed {
         outgoing.message.body = packed;

@@ -28,15 +28,15 @@ pub type Messages = ProcessBound<rocketmq_thin::Messages>;
 /// A push consumer. See [`rocketmq_thin::PushConsumer`].
 pub type PushConsumer = ProcessBound<rocketmq_thin::PushConsumer>;
 /// A message that a push consumer hands to its handler. See [`rocketmq_thin::Task`]. Dropping it counts as a
-/// failure.
+/// failure of the handler; [`put_back`](Task::put_back) does not.
 pub type Task = ProcessBound<rocketmq_thin::Task>;
-/// A stream of the lite topics whose subscriptions the server ends. See [`rocketmq_thin::LiteRevocations`].
+/// A stream of the lite topics whose subscriptions the server has revoked. See [`rocketmq_thin::LiteRevocations`].
 pub type LiteRevocations = ProcessBound<Arc<rocketmq_thin::LiteRevocations>>;
 
 /// An object of the core, bound to the runtime of the process that created it. Cheap to clone if `T` is.
 #[derive(Clone)]
 pub struct ProcessBound<T> {
-    /// `None` after [`consume`](Self::consume) and during the drop.
+    /// `None` after [`into_inner`](Self::into_inner) and during the drop.
     value: Option<T>,
     process: &'static Process,
 }
@@ -73,13 +73,17 @@ impl<T> ProcessBound<T> {
         Ok(call(value))
     }
 
+    /// Takes the object out; `None` in a forked child of the process that created it.
+    pub(crate) fn into_inner(mut self) -> Option<T> {
+        if self.process.is_current() { self.value.take() } else { None }
+    }
+
     /// Takes the object out and passes it to `call`. Does nothing in a forked child.
-    pub(crate) fn consume(mut self, call: impl FnOnce(T)) {
-        if self.process.is_current() {
-            let _runtime = self.process.handle().enter();
-            if let Some(value) = self.value.take() {
-                call(value);
-            }
+    pub(crate) fn consume(self, call: impl FnOnce(T)) {
+        let process = self.process;
+        if let Some(value) = self.into_inner() {
+            let _runtime = process.handle().enter();
+            call(value);
         }
     }
 
@@ -89,7 +93,7 @@ impl<T> ProcessBound<T> {
         T: Clone,
         F: Future<Output = Result<Outcome, Error>> + Send + 'static,
     {
-        match self.value.clone() {
+        match self.get().cloned() {
             Some(value) => Operation::new(name, self.process, call(value)),
             None => Operation::new(name, self.process, async move { Err(forked_error(name)) }),
         }

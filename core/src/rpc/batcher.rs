@@ -293,9 +293,7 @@ impl<C: BatchCall> Batcher<C> {
         let limit = latest.saturating_duration_since(Instant::now()).min(limit);
         // A panic must not take the worker's place with it.
         let executed = AssertUnwindSafe(self.call.execute(&items, limit)).catch_unwind().await;
-        match executed
-            .unwrap_or_else(|panic| Err(Error::panicked(C::OPERATION, &*panic).with_maybe_delivered()))
-        {
+        match executed.unwrap_or_else(|panic| Err(Error::panicked(C::OPERATION, &*panic))) {
             Ok(results) => {
                 for (pending, result) in items.into_iter().zip(results) {
                     match result {
