@@ -14,7 +14,7 @@
 //! (resolves its futures)
 //! ```
 //!
-//! Languages with threads may wait instead: [`start`] and [`Call::wait`].
+//! Languages with threads may wait instead: [`start`] and [`RunningOperation::wait`].
 //!
 //! Neither side calls the other's code for each message: the wake-up only says that there are outcomes to
 //! fetch, and one wake-up is enough for many of them.
@@ -24,12 +24,13 @@
 //! No outcome is lost when the caller stops waiting for it:
 //!
 //! - [`Queue::cancel`] stops an operation, or drops its outcome if it is already in the queue.
-//! - Dropping a [`Queue`] or a [`Call`] cancels its operations. Drop the queue when the event loop ends.
-//! - Dropping an [`Outcome`] releases the objects in it. Deliveries go to the next receive of their consumer;
-//!   new clients, producers and consumers are closed.
+//! - Dropping a [`Queue`] or a [`RunningOperation`] cancels its operations. Drop the queue when the event loop ends.
+//! - Dropping an [`Outcome`] releases the objects in it. Deliveries and tasks go back to their consumer, which
+//!   hands them out next; new clients, producers and consumers are closed.
 //!
-//! The binding takes responsibility with [`Deliveries::take`]. If it finds afterwards that the future of the
-//! receive was cancelled, it calls [`SimpleConsumer::put_back`] with the deliveries.
+//! The binding takes responsibility with [`Deliveries::take`] and [`Tasks::take`]. If it finds afterwards that
+//! the future of the receive was cancelled, it calls [`SimpleConsumer::put_back`] with the deliveries, or
+//! [`Task::put_back`].
 //!
 //! # Callbacks are pulled as well
 //!
@@ -42,7 +43,6 @@
 //! After a `fork` the child has no runtime thread. It gets a runtime of its own with its first new object.
 //! Inherited objects fail with an error of kind [`Closed`](ErrorKind::Closed) there.
 
-mod call;
 mod client;
 mod credentials;
 mod deliveries;
@@ -55,10 +55,11 @@ mod process_bound;
 mod producer;
 mod push_consumer;
 mod queue;
+mod running_operation;
 mod simple_consumer;
+mod tasks;
 mod transaction;
 
-pub use call::{Call, run, start};
 pub use client::connect;
 pub use credentials::CredentialRequests;
 pub use deliveries::Deliveries;
@@ -79,3 +80,5 @@ pub use rocketmq_thin::{
     Receipt, ReceiveOptions, RetryOptions, SimpleConsumerOptions, Startup, Status, StreamOptions,
     Subscription, Tls,
 };
+pub use running_operation::{RunningOperation, run, start};
+pub use tasks::Tasks;

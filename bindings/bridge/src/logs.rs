@@ -281,7 +281,7 @@ impl Write for TruncatedText {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::run;
+    use crate::running_operation::run;
 
     fn record(message: String) -> LogRecord {
         LogRecord { level: LogLevel::Info, message, fields: Vec::new() }

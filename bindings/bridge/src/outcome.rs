@@ -5,13 +5,14 @@ use std::error::Error as _;
 use rocketmq_thin::{CloseReport, Error, Health, Receipt};
 
 use crate::deliveries::Deliveries;
-use crate::process_bound::{Client, OrphanCheck, Producer, PushConsumer, SimpleConsumer, Task};
+use crate::process_bound::{Client, OrphanCheck, Producer, PushConsumer, SimpleConsumer};
+use crate::tasks::Tasks;
 
 /// The result of an [`Operation`](crate::Operation).
 ///
-/// An outcome may be dropped if the language no longer waits for it: its deliveries go back to their
-/// consumer, its tasks are handed out again, and a client, producer or consumer is closed when its last clone
-/// is dropped.
+/// An outcome may be dropped if the language no longer waits for it: its deliveries and tasks go back to their
+/// consumer, which hands them out again, and a client, producer or consumer is closed when its last clone is
+/// dropped.
 pub enum Outcome {
     /// A connected client.
     Client(Client),
@@ -28,12 +29,12 @@ pub enum Outcome {
     /// The received messages.
     Deliveries(Deliveries),
     /// Messages to handle.
-    Tasks(Vec<Task>),
+    Tasks(Tasks),
     /// A request of the server for the decision on an orphaned transaction.
     OrphanCheck(Box<OrphanCheck>),
     /// The current health.
     Health(Health),
-    /// A text, such as a message id.
+    /// The id of a recalled message, or the name of a lite topic whose subscription was revoked.
     Text(String),
     /// Success, without a value.
     Done,
@@ -47,7 +48,7 @@ pub enum Outcome {
     Failed(Error),
 }
 
-/// Returns the texts of an error's chain of causes, outermost first.
+/// Returns the messages of the error's sources, outermost first.
 pub fn causes(error: &Error) -> impl Iterator<Item = String> {
     std::iter::successors(error.source(), |&cause| cause.source()).map(ToString::to_string)
 }

@@ -7,6 +7,7 @@ use rocketmq_thin::{CLOSE_DEADLINE, ConsumeResult, Error};
 use crate::operation::Operation;
 use crate::outcome::Outcome;
 use crate::process_bound::{ProcessBound, PushConsumer, Task};
+use crate::tasks::Tasks;
 
 impl PushConsumer {
     /// Waits for messages that may be handled now, and takes at most `max`: [`Outcome::Tasks`];
@@ -16,7 +17,8 @@ impl PushConsumer {
         self.operation("next_tasks", move |consumer| async move {
             let tasks = consumer.next_tasks(max).await;
             Ok(tasks.map_or(Outcome::End, |tasks| {
-                Outcome::Tasks(tasks.into_iter().map(|task| ProcessBound::new(task, process)).collect())
+                let tasks = tasks.into_iter().map(|task| ProcessBound::new(task, process));
+                Outcome::Tasks(Tasks::new(tasks.collect()))
             }))
         })
     }
@@ -76,5 +78,12 @@ impl Task {
     /// Reports how the message was handled. Never blocks, and does nothing in a forked child.
     pub fn complete(self, result: ConsumeResult) {
         self.consume(|task| task.complete(result));
+    }
+
+    /// Returns the message to its consumer, because no handler has seen it. The consumer hands it out next, and
+    /// the attempt does not count; a closed consumer gives it back to the server. Never blocks, and does nothing
+    /// in a forked child.
+    pub fn put_back(self) {
+        self.consume(rocketmq_thin::Task::put_back);
     }
 }

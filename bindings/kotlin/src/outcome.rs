@@ -103,7 +103,7 @@ impl From<core::Outcome> for Outcome {
             }
             core::Outcome::Health(health) => Self::Health { health: health.into() },
             core::Outcome::End => Self::End,
-            core::Outcome::Tasks(tasks) => Self::tasks(tasks),
+            core::Outcome::Tasks(tasks) => Self::tasks(tasks.take()),
         }
     }
 }

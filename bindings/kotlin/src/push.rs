@@ -92,20 +92,21 @@ pub(crate) extern "C" fn rocketmq_thin_next_tasks(consumer: i64, max: i32) -> i6
 
 /// Completes a task, which is identified by the key of its batch and its index in the batch. `result` 0
 /// acknowledges the message, 1 retries it according to the group's policy, 2 retries it after `after_nanos`,
-/// and 3 moves it to the dead-letter topic. Does nothing if the task is already completed.
+/// 3 moves it to the dead-letter topic, and 4 puts it back, because the handler has not seen it. Does nothing if
+/// the task is already completed.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn rocketmq_thin_complete(batch: i64, index: i32, result: i32, after_nanos: i64) {
-    let result = match result {
-        0 => ConsumeResult::Ack,
-        2 => ConsumeResult::RetryAfter(Duration::from_nanos(u64::try_from(after_nanos).unwrap_or_default())),
-        3 => ConsumeResult::DeadLetter,
-        _ => ConsumeResult::Retry,
-    };
     let task = TASKS
         .get(batch)
         .zip(usize::try_from(index).ok())
         .and_then(|(batch, index)| batch.tasks.lock().get_mut(index).and_then(Option::take));
-    if let Some(task) = task {
-        task.complete(result);
-    }
+    let Some(task) = task else { return };
+    let result = match result {
+        0 => ConsumeResult::Ack,
+        2 => ConsumeResult::RetryAfter(Duration::from_nanos(u64::try_from(after_nanos).unwrap_or_default())),
+        3 => ConsumeResult::DeadLetter,
+        4 => return task.put_back(),
+        _ => ConsumeResult::Retry,
+    };
+    task.complete(result);
 }

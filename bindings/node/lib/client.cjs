@@ -11,7 +11,7 @@ const {
   signalOf,
   simpleConsumerOptions,
 } = require('./arguments.cjs');
-const { answerChecks, provideCredentials, start } = require('./background.cjs');
+const { answerChecks, provideCredentials, start } = require('./handler-runner.cjs');
 const { asyncDispose } = require('./async-dispose.cjs');
 const { RocketMQError } = require('./error.cjs');
 const { followLogs, logStatus } = require('./logs.cjs');

@@ -3,7 +3,7 @@
 // Passes log records and status changes of clients to the application's logger.
 
 const { newLogs, run, unwrap } = require('./operations.cjs');
-const { start } = require('./background.cjs');
+const { start } = require('./handler-runner.cjs');
 
 // From the most to the least verbose.
 const LEVELS = ['debug', 'info', 'warn', 'error'];

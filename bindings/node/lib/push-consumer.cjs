@@ -4,7 +4,7 @@
 
 const { run, unwrap } = require('./operations.cjs');
 const { closeOptions } = require('./arguments.cjs');
-const { handleTasks, start } = require('./background.cjs');
+const { handleTasks, start } = require('./handler-runner.cjs');
 const { asyncDispose } = require('./async-dispose.cjs');
 const { LiteConsumer } = require('./lite-consumer.cjs');
 

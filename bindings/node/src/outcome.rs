@@ -52,7 +52,7 @@ fn convert<'env>(env: &'env Env, queue: &Arc<Queue>, outcome: Outcome) -> Result
             flat_results(env, results, |receipt| Receipt::from(receipt).into_unknown(env))?
         }
         Outcome::Deliveries(deliveries) => deliveries_and_leases(env, deliveries.take())?,
-        Outcome::Tasks(tasks) => deliveries_and_tasks(env, tasks)?,
+        Outcome::Tasks(tasks) => deliveries_and_tasks(env, tasks.take())?,
         Outcome::OrphanCheck(check) => OrphanCheck { check: *check, queue: queue() }.into_unknown(env)?,
         Outcome::Health(health) => Health::from(health).into_unknown(env)?,
         Outcome::Text(text) => text.into_unknown(env)?,

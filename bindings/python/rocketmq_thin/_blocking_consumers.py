@@ -8,9 +8,9 @@ from typing import Iterable, Iterator, Optional, TypeVar, Union
 from . import _native
 from ._closeable import Closeable
 from ._fork import fork_count
+from ._handler_threads import Handler, handle_tasks, start
 from ._native import Delivery, run
 from ._observers import Observers
-from ._threads import Handler, handle_tasks, start
 from .errors import Error
 from .values import CloseReport, Seconds, Sql, Subscriptions, Tags
 

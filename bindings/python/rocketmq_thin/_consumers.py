@@ -6,8 +6,8 @@ import weakref
 from typing import Any, AsyncIterator, Callable, Iterable, Optional, TypeVar, Union
 
 from . import _native
-from ._background import Handler, TaskSet, handle_tasks
 from ._fork import fork_count
+from ._handler_tasks import Handler, TaskSet, handle_tasks
 from ._loop import run
 from ._native import Delivery
 from ._observers import Observers

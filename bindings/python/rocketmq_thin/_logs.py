@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Optional
 
 from . import _native
+from ._handler_threads import start
 from ._observers import log_quietly
-from ._threads import start
 
 if TYPE_CHECKING:
     import logging

@@ -20,9 +20,9 @@ from __future__ import annotations
 from typing import AsyncIterator, Callable, Iterable, Optional, Union
 
 from . import _native
-from ._background import Checker, Handler, Provider, TaskSet, answer_checks, provide_credentials
 from ._consumers import Messages, PushConsumer, SimpleConsumer
 from ._fork import fork_count
+from ._handler_tasks import Checker, Handler, Provider, TaskSet, answer_checks, provide_credentials
 from ._loop import run
 from ._observers import Observers
 from ._openable import Openable, require_callable, reusable

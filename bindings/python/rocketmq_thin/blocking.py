@@ -8,9 +8,9 @@ from . import _native
 from ._blocking_consumers import Messages, PushConsumer, SimpleConsumer
 from ._closeable import Closeable
 from ._fork import fork_count
+from ._handler_threads import Checker, Handler, Provider, answer_checks, provide_credentials, require_plain_function, start
 from ._native import run
 from ._observers import Observers
-from ._threads import Checker, Handler, Provider, answer_checks, provide_credentials, require_plain_function, start
 from .errors import Error
 from .interceptor import Interceptor
 from .values import (

@@ -26,7 +26,7 @@ pub(crate) fn to_python(py: Python<'_>, outcome: Outcome) -> PyResult<Bound<'_, 
         }
         Outcome::PushConsumer(consumer) => PushConsumer(consumer).into_bound_py_any(py)?,
         Outcome::Tasks(tasks) => {
-            let tasks = tasks.into_iter().filter_map(|task| Task::new(py, task).transpose());
+            let tasks = tasks.take().into_iter().filter_map(|task| Task::new(py, task).transpose());
             tasks.collect::<PyResult<Vec<_>>>()?.into_bound_py_any(py)?
         }
         Outcome::OrphanCheck(check) => OrphanCheck(*check).into_bound_py_any(py)?,

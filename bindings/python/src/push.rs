@@ -80,9 +80,12 @@ impl Task {
         Ok(Some(Self { delivery: Py::new(py, delivery)?, task: Mutex::new(Some(task)) }))
     }
 
+    fn take(&self) -> Option<bridge::Task> {
+        self.task.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     fn complete(&self, result: bridge::ConsumeResult) {
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(task) = task {
+        if let Some(task) = self.take() {
             task.complete(result);
         }
     }
@@ -110,5 +113,12 @@ impl Task {
 
     fn dead_letter(&self) {
         self.complete(bridge::ConsumeResult::DeadLetter);
+    }
+
+    /// Returns the message to its consumer, because the handler has not seen it.
+    fn put_back(&self) {
+        if let Some(task) = self.take() {
+            task.put_back();
+        }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! reserve -> insert -> (ready) -> next -> (handling) -> finish_handling -> (settling) -> remove
-//!                         ^                                |
-//!                         `---- when due ---- retry_at -----'
+//!                         ^                   |            |
+//!                         |---- put_back -----'            |
+//!                         `---- when due ---- retry_at ----'
 //! ```
 //!
 //! Messages of a sequence are handled one after the other: the next one is ready when the previous one is removed.
@@ -243,6 +244,18 @@ impl<T> Dispatch<T> {
             (retry, token) => retry.or(token),
         };
         at.filter(|_| self.may_hand_out())
+    }
+
+    /// Returns a message that was handed out and not handled. It is handed out next.
+    pub(super) fn put_back(&mut self, key: Key) -> Option<&mut T> {
+        let entry = self.entries.get_mut(&key).filter(|entry| entry.state == State::Handling)?;
+        entry.state = State::Waiting;
+        self.handling -= 1;
+        self.ready.push_front(key);
+        if let Some(bucket) = &mut self.bucket {
+            bucket.put_back();
+        }
+        Some(&mut entry.item)
     }
 
     /// Records that a message was handled, and is being settled now.

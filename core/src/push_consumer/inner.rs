@@ -309,6 +309,24 @@ impl Inner {
         self.settle(Settlement::new(key, lease, attempt, step));
     }
 
+    /// Takes back a message that no handler has seen. A closed consumer gives it back to the server.
+    pub(super) fn put_back(self: &Arc<Self>, key: Key, delivery: Delivery) {
+        let _runtime = self.runtime.enter();
+        let mut state = self.state.lock();
+        if !state.dispatch.is_closed() {
+            if let Some(held) = state.dispatch.put_back(key) {
+                held.delivery = Some(delivery);
+            }
+            return self.signal(state, Instant::now());
+        }
+        let Some(held) = state.dispatch.finish_handling(key) else { return };
+        if held.verification.is_some() {
+            return self.remove(state, key, false);
+        }
+        drop(state);
+        self.give_back_handed_out(key, delivery.lease);
+    }
+
     /// Records that settling has ended. `settled` is whether it succeeded.
     pub(super) fn finish_settling(self: &Arc<Self>, key: Key, lease: &Lease, settled: bool) {
         self.leases.release(lease);

@@ -32,6 +32,11 @@ impl TokenBucket {
         self.tokens -= 1.0;
     }
 
+    /// Returns a token that was taken.
+    pub(super) fn put_back(&mut self) {
+        self.tokens = (self.tokens + 1.0).min(self.capacity);
+    }
+
     /// When the next token is available.
     pub(super) fn next_token(&self) -> Instant {
         // Adds a nanosecond, because rounding may leave a part of the token missing.

@@ -98,6 +98,15 @@ impl Inner {
         Ok(())
     }
 
+    /// Gives back a message that no handler has seen, in the background. A close waits for this.
+    pub(super) fn give_back_handed_out(self: &Arc<Self>, key: Key, lease: Arc<Lease>) {
+        let inner = self.clone();
+        self.session().spawn(async move {
+            inner.leases.give_back(vec![lease.clone()]).await;
+            inner.finish_settling(key, &lease, false);
+        });
+    }
+
     /// Gives back messages in the background, so that other consumers can get them.
     pub(super) fn give_back(self: &Arc<Self>, leases: Vec<Arc<Lease>>) {
         if !leases.is_empty() {

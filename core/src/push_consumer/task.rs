@@ -22,11 +22,17 @@ impl Task {
     pub fn complete(self, result: ConsumeResult) {
         self.completion.complete(result);
     }
+
+    /// Puts back the message, because no handler has seen it. It is handed out next, and the attempt does not count. A
+    /// closed consumer gives it back to the server. Returns at once; may be called from any thread.
+    pub fn put_back(self) {
+        self.completion.put_back(self.delivery);
+    }
 }
 
 /// Reports the result of a message. Dropping it reports [`Retry`](ConsumeResult::Retry).
 pub(super) struct Completion {
-    /// `None` once the result was reported.
+    /// `None` once the result was reported, or the message was put back.
     inner: Option<Arc<Inner>>,
     key: Key,
 }
@@ -38,6 +44,12 @@ impl Completion {
 
     pub(super) fn complete(mut self, result: ConsumeResult) {
         self.report(result);
+    }
+
+    fn put_back(mut self, delivery: Delivery) {
+        if let Some(inner) = self.inner.take() {
+            inner.put_back(self.key, delivery);
+        }
     }
 
     fn report(&mut self, result: ConsumeResult) {

@@ -12,6 +12,7 @@ mod message_types;
 mod network;
 mod observe;
 mod push;
+mod push_put_back;
 mod receive;
 mod relay;
 mod security;

@@ -75,6 +75,26 @@ fn a_retry_is_handed_out_when_due_and_before_later_messages_of_its_group() {
 }
 
 #[test]
+fn a_message_that_is_put_back_is_handed_out_next() {
+    let limits = Limits { max_rate: Some(1.0), ..LIMITS };
+    let (mut dispatch, now) = (dispatch(limits), Instant::now());
+    for (item, of) in [(0, "a"), (1, "b"), (2, "a")] {
+        dispatch.insert(item, 1, group(of));
+    }
+    for _ in 0..2 {
+        let first = hand_out(&mut dispatch, now);
+        assert_eq!(items(&first), [0], "one per second");
+        assert_eq!(dispatch.put_back(first[0].0), Some(&mut 0));
+        assert_eq!(dispatch.put_back(first[0].0), None);
+        assert_eq!(dispatch.unfinished(), 0);
+    }
+    let first = hand_out(&mut dispatch, now);
+    settle(&mut dispatch, first[0].0);
+    let later = hand_out(&mut dispatch, now + Duration::from_secs(1));
+    assert_eq!(items(&later), [1]);
+}
+
+#[test]
 fn losing_a_message_discards_the_later_messages_of_its_group() {
     let (mut dispatch, now) = (dispatch(LIMITS), Instant::now());
     let keys: Vec<_> = (0..4).map(|item| dispatch.insert(item, 1, group("a"))).collect();
@@ -185,6 +205,7 @@ enum Event {
     Settle(prop::sample::Index),
     SettleFirst,
     Retry(prop::sample::Index),
+    PutBack(prop::sample::Index),
     Lose(prop::sample::Index),
     Pass(u64),
 }
@@ -195,6 +216,7 @@ fn event() -> impl Strategy<Value = Event> {
         Just(Event::HandOut),
         any::<prop::sample::Index>().prop_map(Event::Settle),
         any::<prop::sample::Index>().prop_map(Event::Retry),
+        any::<prop::sample::Index>().prop_map(Event::PutBack),
         any::<prop::sample::Index>().prop_map(Event::Lose),
         (1..20u64).prop_map(Event::Pass),
     ]
@@ -241,6 +263,10 @@ proptest! {
                     let (key, _) = handling.swap_remove(at.index(handling.len()));
                     dispatch.finish_handling(key);
                     dispatch.retry_at(key, now + Duration::from_secs(3));
+                }
+                Event::PutBack(at) if !handling.is_empty() => {
+                    let (key, _) = handling.swap_remove(at.index(handling.len()));
+                    dispatch.put_back(key);
                 }
                 Event::Lose(at) if !handling.is_empty() => {
                     lost += dispatch.discard_from(handling[at.index(handling.len())].0).len();

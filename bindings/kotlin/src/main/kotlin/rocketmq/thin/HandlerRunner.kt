@@ -52,10 +52,10 @@ internal class HandlerRunner(
         scope.launch(Dispatchers.Default) { fetch() }
     }
 
-    /** Cancels running handlers. Their messages, and the messages that wait, are delivered again. */
+    /** Cancels running handlers, whose messages are delivered again, and puts back the messages that wait. */
     fun cancel() {
         scope.cancel()
-        while (true) (waiting.poll() ?: break).complete(ConsumeResult.Retry)
+        while (true) (waiting.poll() ?: break).putBack()
     }
 
     /**
@@ -161,6 +161,9 @@ internal class HandlerRunner(
                     is ConsumeResult.DeadLetter -> rocketmq_thin_complete(batch, index, 3, 0)
                 }
             }
+
+        /** Returns the message to the consumer, because the handler has not seen it. */
+        fun putBack() = keepReachable(delivery) { rocketmq_thin_complete(batch, index, 4, 0) }
 
         /** Lets the message be delivered again: at once, or, if there is no memory, when its batch is collected. */
         fun fail() =

@@ -9,11 +9,11 @@ from functools import partial
 from typing import Any, Awaitable, Callable, Optional, Union
 
 from . import _native
+from ._handler_threads import call_and_catch
 from ._handling import MAX_TASKS, answer_credentials, complete, to_decision, to_orphan_check
 from ._loop import run, until_loop_ends
 from ._native import Delivery
 from ._observers import Observers, log, warn, within_trace
-from ._threads import call_and_catch
 from .errors import Error
 from .values import Credentials, Decision, OrphanCheck
 
@@ -94,6 +94,12 @@ async def handle_tasks(
     await until_loop_ends(partial(_handle_tasks, consumer, group, handler, handler_tasks, observers), abandon)
 
 
+def _put_back(tasks: Optional[list[_native.Task]]) -> None:
+    # The last one first, because each of them becomes the next one.
+    for task in reversed(tasks or ()):
+        task.put_back()
+
+
 async def _handle_tasks(
     consumer: _native.PushConsumer, group: str, handler: Handler, handler_tasks: TaskSet, observers: Observers
 ) -> None:
@@ -106,7 +112,7 @@ async def _handle_tasks(
 
     while True:
         with observers.receiving(group) as received:
-            tasks = await run(consumer.next_tasks(MAX_TASKS))
+            tasks = await run(consumer.next_tasks(MAX_TASKS), _put_back)
             received([task.delivery for task in tasks or ()])
         if tasks is None:
             return

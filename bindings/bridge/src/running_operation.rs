@@ -1,4 +1,4 @@
-//! Operations that the calling thread waits for.
+//! Running operations that the calling thread waits for.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
@@ -10,9 +10,9 @@ use crate::operation::Operation;
 use crate::outcome::Outcome;
 use crate::process::{Process, stopped_error};
 
-/// A running operation that a thread waits for. Dropping the call cancels the operation, or drops its outcome
-/// if it has one that was not fetched.
-pub struct Call {
+/// A running operation that a thread waits for. Dropping it cancels the operation, or drops its outcome if it
+/// has one that was not fetched.
+pub struct RunningOperation {
     outcome: Receiver<Outcome>,
     task: AbortHandle,
     name: &'static str,
@@ -22,7 +22,7 @@ pub struct Call {
 ///
 /// # Errors
 /// `Closed` if this process was forked since the operation was created.
-pub fn start(operation: Operation) -> Result<Call, Error> {
+pub fn start(operation: Operation) -> Result<RunningOperation, Error> {
     let process = Process::current()?;
     let name = operation.name();
     let work = operation.into_work(process)?;
@@ -31,10 +31,10 @@ pub fn start(operation: Operation) -> Result<Call, Error> {
         // If the caller gave up, the channel is closed and the outcome is dropped.
         let _ = sender.send(work.await);
     });
-    Ok(Call { outcome, task: task.abort_handle(), name })
+    Ok(RunningOperation { outcome, task: task.abort_handle(), name })
 }
 
-impl Call {
+impl RunningOperation {
     /// Waits up to `timeout` for the outcome, and returns `None` if it has not arrived by then. There is only
     /// one outcome: waiting again after it was returned fails with `Closed`.
     pub fn wait(&mut self, timeout: Duration) -> Option<Outcome> {
@@ -46,7 +46,7 @@ impl Call {
     }
 }
 
-impl Drop for Call {
+impl Drop for RunningOperation {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -55,8 +55,8 @@ impl Drop for Call {
 /// Runs an operation, and blocks the calling thread without a time limit until it completes.
 pub fn run(operation: Operation) -> Outcome {
     match start(operation) {
-        Ok(mut call) => loop {
-            if let Some(outcome) = call.wait(Duration::MAX) {
+        Ok(mut running) => loop {
+            if let Some(outcome) = running.wait(Duration::MAX) {
                 return outcome;
             }
         },

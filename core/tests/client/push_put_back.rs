@@ -1,0 +1,61 @@
+//! Tasks that are put back, because no handler has seen them.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use rocketmq_thin::{ConsumeResult, PushConsumerOptions};
+use rocketmq_thin_proto::v2::Code;
+
+use crate::{
+    client,
+    server::{Script, TestServer, message},
+};
+
+/// A server that returns three messages for the first receive. Later receives don't end.
+fn three_messages() -> TestServer {
+    let hung = AtomicUsize::new(0);
+    let messages: Vec<_> = ["0", "1", "2"].map(|id| message(id, "x")).into();
+    TestServer::start(Script {
+        receive: Box::new(move |_, _| (Code::Ok, "OK", messages.clone())),
+        hang: Box::new(move |_| hung.fetch_add(1, Ordering::SeqCst) > 0),
+        ..Script::default()
+    })
+}
+
+#[tokio::test]
+async fn a_task_that_is_put_back_is_handed_out_next_and_its_attempt_does_not_count() {
+    let server = three_messages();
+    let options = PushConsumerOptions::new("g", ["t"]).concurrency(1);
+    let consumer = client(&server).await.push_consumer(options).await.unwrap();
+    for _ in 0..3 {
+        let task = consumer.next_tasks(9).await.unwrap().remove(0);
+        assert_eq!((task.delivery.message_id.as_str(), task.delivery.attempt), ("0", 1));
+        assert_eq!(task.delivery.body, "x");
+        std::thread::spawn(|| task.put_back()).join().unwrap();
+    }
+    consumer.next_tasks(9).await.unwrap().remove(0).complete(ConsumeResult::Ack);
+    server.seen.wait("ack", 1).await;
+    assert_eq!(server.seen.counted("change_invisible"), 0);
+}
+
+#[tokio::test]
+async fn a_closed_consumer_gives_back_a_task_that_is_put_back() {
+    let server = three_messages();
+    let options = PushConsumerOptions::new("g", ["t"]).concurrency(2);
+    let consumer = client(&server).await.push_consumer(options).await.unwrap();
+    let mut tasks = consumer.next_tasks(2).await.unwrap();
+    let closing = consumer.clone();
+    let close = tokio::spawn(async move { closing.close(Duration::from_secs(20)).await });
+    server.seen.wait("change_invisible", 1).await;
+    tasks.remove(0).put_back();
+    server.seen.wait("change_invisible", 2).await;
+    tasks.remove(0).put_back();
+    let report = close.await.unwrap();
+    assert_eq!((report.handled, report.abandoned), (0, 0));
+    let changed = server.seen.changed.lock().unwrap().clone();
+    let given_back: Vec<_> =
+        changed.iter().filter(|it| it.suspend == Some(true)).map(|it| it.message_id.as_str()).collect();
+    assert_eq!(given_back, ["2", "0", "1"]);
+}
