@@ -64,7 +64,13 @@ impl Client {
         let Access { endpoints: access, https } = Access::parse(&options.endpoints)?;
         let tls = if https { options.tls.clone().for_https() } else { options.tls.clone() };
         let monitor = Arc::new(Monitor::default());
-        let pool = Pool::new(&tls, options.request_timeout, monitor.clone())?;
+        let new_pool = {
+            let (timeout, monitor) = (options.request_timeout, monitor.clone());
+            move || Pool::new(&tls, timeout, monitor)
+        };
+        // The certificate authorities of the system are read from files.
+        let pool = tokio::task::spawn_blocking(new_pool).await;
+        let pool = pool.map_err(|ended| Error::of_ended_task("connect", ended))??;
         let credentials = CurrentCredentials::new(&options)?;
         if let Some(provider) = options.credentials_provider.take() {
             credentials.keep_current(provider);

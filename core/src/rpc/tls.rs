@@ -1,6 +1,6 @@
 //! Builds the TLS configuration of a client. All certificates and keys are checked here, before the first connection.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -11,6 +11,7 @@ use rustls::{
         pem::{self, PemObject},
     },
 };
+use rustls_native_certs::CertificateResult;
 
 use super::diagnosis;
 use crate::{
@@ -38,17 +39,21 @@ impl TlsSetup {
     ///
     /// `InvalidOptions`, whose message names the argument that can't be used.
     pub(super) fn new(tls: &Tls) -> Result<Option<Self>, Error> {
-        let server_name = tls.server_name.as_deref().map(given_name).transpose()?;
-        if tls.roots == Roots::Off {
-            let unused = tls.identity.is_some() || server_name.is_some() || tls.skip_verification;
-            return if unused {
-                Err(invalid(
-                    "TLS options are given, but TLS is off: write the endpoints as https://, or turn TLS on",
-                ))
-            } else {
-                Ok(None)
-            };
-        }
+        let server_name = tls.server_name.as_deref().map(parse_server_name).transpose()?;
+        let roots = match &tls.roots {
+            Roots::Off => {
+                let unused = tls.identity.is_some() || server_name.is_some() || tls.skip_verification;
+                return if unused {
+                    Err(invalid("TLS options are set but TLS is off; use https:// endpoints or enable TLS"))
+                } else {
+                    Ok(None)
+                };
+            }
+            Roots::System if tls.skip_verification => RootCertStore::empty(),
+            Roots::System => system_roots(rustls_native_certs::load_native_certs())?,
+            // Parsed even if verification is skipped, so that a wrong certificate is found before it matters.
+            Roots::Pem(pem) => parse_roots(pem)?,
+        };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
@@ -56,7 +61,7 @@ impl TlsSetup {
         let builder = if tls.skip_verification {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
         } else {
-            builder.with_root_certificates(roots(&tls.roots)?)
+            builder.with_root_certificates(roots)
         };
         let mut config = match &tls.identity {
             None => builder.with_no_client_auth(),
@@ -78,9 +83,12 @@ impl TlsSetup {
     }
 }
 
-fn given_name(name: &str) -> Result<ServerName<'static>, Error> {
-    ServerName::try_from(name.to_owned())
-        .map_err(|_| invalid(format!("the TLS server name can't be used: `{name}` is not a host name")))
+fn parse_server_name(name: &str) -> Result<ServerName<'static>, Error> {
+    ServerName::try_from(name.to_owned()).map_err(|_| {
+        invalid(format!(
+            "the TLS server name can't be used: `{name}` is neither a host name nor an IP address"
+        ))
+    })
 }
 
 fn host_name(address: &Address) -> Result<ServerName<'static>, Error> {
@@ -88,25 +96,24 @@ fn host_name(address: &Address) -> Result<ServerName<'static>, Error> {
         .map_err(|error| diagnosis::unusable_address(address, &error.to_string()))
 }
 
-fn roots(roots: &Roots) -> Result<RootCertStore, Error> {
-    match roots {
-        Roots::Pem(pem) => given_roots(pem),
-        Roots::Off | Roots::System => system_roots(),
-    }
-}
-
-fn system_roots() -> Result<RootCertStore, Error> {
+fn system_roots(loaded: CertificateResult) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots.add_parsable_certificates(loaded.certs);
+    for error in &loaded.errors {
+        tracing::debug!(%error, "failed to load root certificates of this system");
+    }
     if roots.is_empty() {
-        return Err(invalid(
-            "this machine trusts no certificate authority; give the server's CA certificate",
-        ));
+        let missing =
+            "no trusted root certificate was found on this system; give the server's CA certificate";
+        return Err(match loaded.errors.into_iter().next() {
+            Some(error) => invalid(missing).explained(&error.to_string()).with_source(error),
+            None => invalid(missing),
+        });
     }
     Ok(roots)
 }
 
-fn given_roots(pem: &[u8]) -> Result<RootCertStore, Error> {
+fn parse_roots(pem: &[u8]) -> Result<RootCertStore, Error> {
     const ARGUMENT: &str = "CA certificate";
     let mut roots = RootCertStore::empty();
     for certificate in certificates(ARGUMENT, pem)? {
@@ -188,14 +195,9 @@ fn invalid(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOptions, "connect", message)
 }
 
-/// Accepts any certificate of a server. The server still must have the certificate's key.
+/// Accepts any certificate of a server. The handshake still proves that the server holds the certificate's private key.
+#[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
-
-impl fmt::Debug for AnyCertificate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AnyCertificate")
-    }
-}
 
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
@@ -234,6 +236,8 @@ impl ServerCertVerifier for AnyCertificate {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
+
     use rcgen::{CertificateParams, KeyPair};
 
     use super::*;
@@ -269,7 +273,24 @@ mod tests {
                 message.starts_with("the CA certificate can't be used") && message.contains(text),
                 "{message}"
             );
+            assert_eq!(refusal(&Tls::ca(pem).dangerously_skip_verification()), message);
         }
+    }
+
+    #[test]
+    fn the_reason_why_a_system_has_no_root_certificates_is_named() {
+        assert!(system_roots(CertificateResult::default()).unwrap_err().source().is_none());
+        let mut loaded = CertificateResult::default();
+        loaded.errors.push(rustls_native_certs::Error {
+            context: "failed to open file",
+            kind: rustls_native_certs::ErrorKind::Io {
+                inner: std::io::ErrorKind::PermissionDenied.into(),
+                path: "/certificates.pem".into(),
+            },
+        });
+        let error = system_roots(loaded).unwrap_err();
+        assert!(error.message().contains("/certificates.pem"), "{error}");
+        assert!(error.source().is_some());
     }
 
     #[test]
