@@ -41,7 +41,7 @@ private constructor(
     private val registered: Outcome.Registered,
     private val endpoints: String,
     private val observers: Observers,
-    private val background: Background,
+    private val callbacks: CallbackRunner,
 ) {
     /** The push consumers that are not closed. They run even if the application does not refer to them. */
     private val pushConsumers: MutableSet<PushConsumer> = ConcurrentHashMap.newKeySet()
@@ -55,7 +55,7 @@ private constructor(
         val given = ProducerOptions().apply(options)
         val native = given.toNative()
         val producer = Operations.await<Outcome.Registered>(this) { createProducer(registered.key, native) }
-        return Producer(producer, endpoints, observers, given.checker?.let { background.answerChecks(producer, it) })
+        return Producer(producer, endpoints, observers, given.checker?.let { callbacks.answerChecks(producer, it) })
     }
 
     /**
@@ -113,7 +113,7 @@ private constructor(
         val native = deadline.toJava("deadline")
         try {
             val closed = Operations.await<Outcome.Closed>(this) { closeClient(registered.key, native) }
-            background.cancel()
+            callbacks.cancel()
             return CloseReport(closed)
         } finally {
             pushConsumers.forEach { it.stop() }
@@ -169,15 +169,15 @@ private constructor(
             val native = given.toNative()
             Operations.start()
             val observers = Observers(given.logger, given.interceptors)
-            val background = Background(observers)
+            val callbacks = CallbackRunner(observers)
             val logs = Logs.forwardTo(observers)
             try {
-                val registered = open(native, given.provider, background)
-                if (given.logger != null) background.logStatus(registered, logs)
-                return Client(registered, endpoints, observers, background)
+                val registered = open(native, given.provider, callbacks)
+                if (given.logger != null) callbacks.logStatus(registered, logs)
+                return Client(registered, endpoints, observers, callbacks)
             } catch (e: Throwable) {
                 logs.close()
-                background.cancel()
+                callbacks.cancel()
                 throw e
             }
         }
@@ -185,11 +185,11 @@ private constructor(
         private suspend fun open(
             native: ConnectOptions,
             provider: (suspend () -> Credentials)?,
-            background: Background,
+            callbacks: CallbackRunner,
         ): Outcome.Registered {
             if (provider == null) return Operations.await(native) { connect(native) }
             val requests = Operations.call<Outcome.Registered>(native) { createCredentialRequests() }
-            background.answerRequests(requests, provider)
+            callbacks.answerRequests(requests, provider)
             return Operations.await(requests) { connectWithProvider(native, requests.key) }
         }
 

@@ -34,7 +34,7 @@ class SimpleConsumerOptions internal constructor(private val group: String) {
     fun maxBodySize(limit: Long) = apply { maxBodySize = limit }
 
     internal fun toNative() =
-        ConsumeOptions(group, subscriptions, lite, maxBodySize?.notNegative("maxBodySize")?.toULong())
+        ConsumeOptions(group, subscriptions, lite, maxBodySize.toNative("maxBodySize"))
 }
 
 /**
@@ -119,12 +119,12 @@ class PushConsumerOptions internal constructor(private val group: String) {
             group,
             subscriptions,
             lite,
-            concurrency?.notNegative("concurrency")?.toULong(),
-            maxCachedMessages?.notNegative("maxCachedMessages")?.toULong(),
-            maxCachedBytes?.notNegative("maxCachedBytes")?.toULong(),
+            concurrency.toNative("concurrency"),
+            maxCachedMessages.toNative("maxCachedMessages"),
+            maxCachedBytes.toNative("maxCachedBytes"),
             invisibleDuration.toJava("invisibleDuration"),
             maxRate,
-            maxBodySize?.notNegative("maxBodySize")?.toULong(),
+            maxBodySize.toNative("maxBodySize"),
         )
 }
 

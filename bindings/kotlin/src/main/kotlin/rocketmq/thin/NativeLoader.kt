@@ -1,14 +1,13 @@
 package rocketmq.thin
 
 import com.sun.jna.Native
-import java.io.File
 import rocketmq.thin.internal.uniffiEnsureInitialized
 
 /** Loads the native library. */
 internal object NativeLoader {
     private const val LIBRARY = "rocketmq_thin_kotlin"
 
-    /** Why the library cannot be loaded. Stored because the JVM reports why a class failed to initialize only once. */
+    /** Why the library cannot be loaded. The JVM reports only once why the initialization of a class failed. */
     private val failure: LinkageError? by lazy {
         try {
             Native.register(NativeFunctions::class.java, LIBRARY)
@@ -20,9 +19,9 @@ internal object NativeLoader {
     }
 
     /**
-     * Loads the library, unless it is already loaded.
+     * Loads the library if it is not loaded yet.
      *
-     * @throws UnsatisfiedLinkError if it cannot be loaded, at each call
+     * @throws UnsatisfiedLinkError from each call, if the library cannot be loaded
      */
     fun load() {
         failure?.let { throw UnsatisfiedLinkError(explanation(it)).apply { initCause(it) } }
@@ -30,30 +29,23 @@ internal object NativeLoader {
 
     private fun explanation(failure: LinkageError): String {
         val reason = generateSequence<Throwable>(failure) { it.cause }.last().let { it.message ?: it.toString() }
-        return "rocketmq-thin cannot load its native library: ${reason.trimEnd('.')}. ${advice(reason)}"
+        return "rocketmq-thin cannot load its native library: ${reason.trimEnd('.')}.${advice(reason)}"
     }
 
-    private fun advice(reason: String): String {
-        val folder = temporaryFolder()
-        val fault =
-            when {
-                !folder.exists() -> "does not exist"
-                !folder.canWrite() -> "is not writable"
-                NOEXEC.any { it in reason } -> "does not allow execution (it is probably mounted noexec)"
-                else -> return "JNA unpacks it into $folder; choose another folder with -Djna.tmpdir=DIR."
-            }
-        return "JNA unpacks it into $folder, which $fault. Choose a folder that is writable and allows execution " +
-            "with -Djna.tmpdir=DIR, or unpack the libraries yourself and set -Djna.boot.library.path (JNA's own) " +
-            "and -Djna.library.path (lib$LIBRARY)."
-    }
+    /** Says how to choose another folder, if JNA could not unpack the library or execute what it had unpacked. */
+    private fun advice(reason: String): String =
+        if (UNUSABLE_FOLDER.any { it in reason }) {
+            " JNA unpacks native libraries into a temporary folder, which must be writable, have free space and allow " +
+                "execution (not mounted noexec). Choose another folder with -Djna.tmpdir=DIR, or unpack the libraries " +
+                "yourself and set -Djna.boot.library.path (JNA's own) and -Djna.library.path (lib$LIBRARY)."
+        } else ""
 
-    /** Errors of `dlopen` for a file on a file system that is mounted noexec. */
-    private val NOEXEC = listOf("failed to map segment", "Operation not permitted")
-
-    /** Returns the folder that JNA uses, according to the rules of its `Native.getTempDir`. */
-    private fun temporaryFolder(): File {
-        System.getProperty("jna.tmpdir")?.let { return File(it) }
-        val cache = System.getenv("XDG_CACHE_HOME")?.ifBlank { null } ?: "${System.getProperty("user.home")}/.cache"
-        return File(cache, "JNA/temp").takeIf { it.exists() && it.canWrite() } ?: File(System.getProperty("java.io.tmpdir"))
-    }
+    /** Parts of the errors of JNA for a folder that it can't use, and of `dlopen` for a file that can't be executed. */
+    private val UNUSABLE_FOLDER =
+        listOf(
+            "JNA temporary directory",
+            "Failed to create temporary file",
+            "failed to map segment",
+            "Operation not permitted",
+        )
 }

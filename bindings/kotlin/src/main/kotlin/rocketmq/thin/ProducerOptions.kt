@@ -5,31 +5,31 @@ import java.util.function.Function
 import kotlinx.coroutines.runInterruptible
 import rocketmq.thin.internal.SendOptions
 
-/** The topics of a [Producer], and limits for concurrent sends. Options that are null have their defaults. */
+/** The topics of a [Producer], and limits for concurrent sends. An option that is null has its default. */
 class ProducerOptions internal constructor() {
-    /** Topics that must exist when the producer is created (none). The producer may send to other topics, too. */
+    /** Topics that must exist when the producer is created. The producer may send to other topics, too. Default: none. */
     var topics: List<String> = emptyList()
 
-    /** The maximum number of messages being sent (4096). Further sends wait. */
+    /** The maximum number of messages being sent. Further sends wait. Default: 4096. */
     var maxInFlightMessages: Int? = null
 
-    /** The maximum total size of the bodies being sent, in bytes (64 MiB). Further sends wait. */
+    /** The maximum total size of the bodies being sent, in bytes. Further sends wait. Default: 64 MiB. */
     var maxInFlightBytes: Long? = null
 
-    /** Bodies larger than this, in bytes, are compressed (no body is compressed). */
+    /** Bodies larger than this, in bytes, are compressed. Default: no body is compressed. */
     var compressAbove: Long? = null
 
     internal var checker: (suspend (OrphanCheck) -> Decision)? = null
         private set
 
     /** Sets [topics]. */
-    fun topics(vararg names: String) = apply { topics = names.asList() }
+    fun topics(vararg names: String) = apply { topics = names.toList() }
 
     /**
-     * Sets the checker, which decides about transactions that were neither committed nor rolled back in time. They may
-     * be those of other producers of the topics, and of processes that have died, so the checker must read durable
-     * state. If it throws, takes longer than a minute, or returns [Decision.Unknown], the server asks again. Several
-     * checks run at the same time.
+     * Sets the checker, which decides about transactions that were neither committed nor rolled back in time. A
+     * transaction may come from another producer of the topic or from a process that has ended, so the checker must
+     * read durable state. If it throws, takes longer than a minute, or returns [Decision.Unknown], the server asks
+     * again. Several checks run at the same time.
      */
     fun checker(checker: suspend (OrphanCheck) -> Decision) = apply { this.checker = checker }
 
@@ -52,8 +52,8 @@ class ProducerOptions internal constructor() {
     internal fun toNative() =
         SendOptions(
             topics,
-            maxInFlightMessages?.notNegative("maxInFlightMessages")?.toULong(),
-            maxInFlightBytes?.notNegative("maxInFlightBytes")?.toULong(),
-            compressAbove?.notNegative("compressAbove")?.toULong(),
+            maxInFlightMessages.toNative("maxInFlightMessages"),
+            maxInFlightBytes.toNative("maxInFlightBytes"),
+            compressAbove.toNative("compressAbove"),
         )
 }

@@ -269,8 +269,8 @@ internal constructor(
 
         fun fetchOptions(maxMessages: Int?, maxBytes: Long?, invisibleDuration: Duration?) =
             FetchOptions(
-                maxMessages?.notNegative("maxMessages")?.toULong(),
-                maxBytes?.notNegative("maxBytes")?.toULong(),
+                maxMessages.toNative("maxMessages"),
+                maxBytes.toNative("maxBytes"),
                 invisibleDuration.toJava("invisibleDuration"),
             )
     }

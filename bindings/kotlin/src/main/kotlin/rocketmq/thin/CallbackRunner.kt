@@ -25,10 +25,10 @@ import rocketmq.thin.internal.provideCredentials
 import rocketmq.thin.internal.refuseCredentials
 
 /**
- * The background work of a client: it calls the application's checkers and credentials provider, and logs status
- * changes. Exceptions of these functions are logged, and not thrown. They run on threads that may block.
+ * Calls the application's checkers, credentials provider and logger in the background, on threads that may block. Their
+ * exceptions are logged, and not thrown.
  */
-internal class Background(private val observers: Observers) {
+internal class CallbackRunner(private val observers: Observers) {
     private val scope = CoroutineScope(SupervisorJob() + Dispatchers.IO)
 
     /** Runs [work] until it ends, or until the returned job or [scope] is cancelled. */
