@@ -4,9 +4,9 @@ use std::fmt::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::args::Serve;
 use super::logging;
 use super::output::{print, print_error};
+use super::serve_flags::Serve;
 use crate::config::{Config, ConfigSource, Finding, Findings, SettingPath, Severity};
 
 /// Checks the configuration file, the flags and the environment together. The exit code is 0 if the proxy can start with them,

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args as ClapArgs, Subcommand};
 
 use super::access::{AclCommand, UserCommand};
+use super::catalog_flags::{GroupSettings, TopicSettings};
 use super::dead_letters::DlqCommand;
 use super::messages::MessageCommand;
 use super::quotas::QuotaCommand;
 use super::server_args::{NameArgs, Server};
-use super::settings::{GroupSettings, TopicSettings};
 use super::store_check::{CheckArgs, CopyArgs};
 use super::units;
 use crate::log_level::LogLevel;

@@ -6,7 +6,7 @@ mod access_reports;
 mod access_source;
 mod admin;
 mod admin_error;
-mod args;
+mod catalog_flags;
 mod catalog_reports;
 mod check_config;
 mod commands;
@@ -17,8 +17,8 @@ mod message_trace;
 mod messages;
 mod output;
 mod quotas;
+mod serve_flags;
 mod server_args;
-mod settings;
 mod stat_reports;
 mod store_check;
 mod store_reports;
@@ -32,9 +32,9 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::app;
 use crate::config::Config;
-use args::Args;
 use commands::{Command, StoreCommand};
 use output::{print, print_error, print_note};
+use serve_flags::Args;
 
 /// Parses the command line and runs the command.
 #[must_use]

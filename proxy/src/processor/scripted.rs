@@ -14,9 +14,9 @@ use crate::context::Context;
 use crate::layer::{Layers, Quotas};
 use crate::service::{
     AckOutcome, Acknowledge, Administration, BrokerRequests, Capabilities, Change, ChangeInvisible,
-    Delivered, Delivery, Forward, GroupConfig, InvisibleOutcome, LiteSubscriptions, Message, Messages,
-    Metadata, Offsets, Receive, Route, Routes, Sent, ServiceError, ServiceErrorKind, Services, Settle,
-    TopicConfig, TopicKind, Transactions,
+    Delivered, Delivery, EndTransaction, Forward, GroupConfig, InvisibleOutcome, LiteSubscriptions, Message,
+    Messages, Metadata, Offsets, Receive, Route, Routes, Sent, ServiceError, ServiceErrorKind, Services,
+    Settle, TopicConfig, TopicKind, Transactions,
 };
 
 /// A call of the backend, with the sender for its answer.
@@ -224,7 +224,13 @@ impl BrokerRequests for Scripted {
     }
 }
 
-impl Transactions for Scripted {}
+#[async_trait]
+impl Transactions for Scripted {
+    async fn end(&self, _: EndTransaction) -> Result<(), ServiceError> {
+        Err(ServiceError::new(ServiceErrorKind::Unsupported, "no test ends a transaction"))
+    }
+}
+
 impl LiteSubscriptions for Scripted {}
 impl Offsets for Scripted {}
 impl Administration for Scripted {}

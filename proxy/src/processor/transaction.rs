@@ -25,8 +25,8 @@ pub struct EndTransactionCommand {
     pub transaction_id: String,
     /// The decision. `None` if the producer doesn't know it yet; then it is asked again.
     pub resolution: Option<Resolution>,
-    /// Whether the decision answers a check.
-    pub checked: bool,
+    /// Whether the decision answers a check of the broker.
+    pub answers_check: bool,
 }
 
 impl Command for EndTransactionCommand {
@@ -55,7 +55,7 @@ impl Command for EndTransactionCommand {
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {
-        let Self { topic, message_id, transaction_id, resolution, checked } = self;
+        let Self { topic, message_id, transaction_id, resolution, answers_check } = self;
         let recent = &environment.transactions;
         validate::topic(&topic)?;
         let refuse = |message: &str| Err(Error::new(ErrorKind::InvalidTransactionId, message));
@@ -72,7 +72,7 @@ impl Command for EndTransactionCommand {
         // the old coordinates to another message.
         let last_check = recent.last_check(&topic, &message_id);
         let transaction = last_check
-            .filter(|last_check| !checked && last_check.cluster == transaction.cluster)
+            .filter(|last_check| !answers_check && last_check.cluster == transaction.cluster)
             .unwrap_or(transaction);
         let services = &environment.clusters.get(&transaction.cluster)?.services;
         let repeatable = services.metadata.capabilities().repeatable_decisions;
@@ -83,7 +83,7 @@ impl Command for EndTransactionCommand {
             message_id,
             coordinates: transaction.coordinates,
             resolution,
-            answers_check: checked,
+            answers_check,
             // The client's deadline is not used, because the client's next attempt needs the outcome, too.
             deadline: context.received + environment.limits.call,
         };

@@ -1,6 +1,6 @@
 //! Encodes and decodes the frames of commands.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::command::{Command, HeaderType};
@@ -13,6 +13,62 @@ const MAX_READ: usize = 9 * MAX_FRAME;
 
 /// The bytes of a length field.
 const LENGTH: usize = 4;
+
+/// The maximum lengths of a frame and of its header, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameLimits {
+    /// Of the whole frame.
+    pub frame: usize,
+    /// Of the header.
+    pub header: usize,
+}
+
+/// The limits of [`CommandCodec`].
+const READ_LIMITS: FrameLimits = FrameLimits { frame: MAX_READ, header: 0x00FF_FFFF };
+
+/// The first bytes of a frame: its lengths, and the encoding of its header.
+#[derive(Clone, Copy, Debug)]
+pub struct FramePrefix {
+    /// The length of the whole frame in bytes.
+    pub length: usize,
+    header_length: usize,
+    header_type: HeaderType,
+}
+
+impl FramePrefix {
+    /// Reads the prefix at the beginning of the buffer. Returns `None` if more bytes are needed.
+    ///
+    /// # Errors
+    /// If a length exceeds its limit, the lengths contradict each other, or the encoding is unknown.
+    pub fn read(buffer: &[u8], limits: FrameLimits) -> Result<Option<Self>, FrameError> {
+        let Some((length, rest)) = buffer.split_first_chunk::<LENGTH>() else { return Ok(None) };
+        let length = (u32::from_be_bytes(*length) as usize).saturating_add(LENGTH);
+        if length > limits.frame {
+            return Err(FrameError::TooLong(length));
+        }
+        if length < 2 * LENGTH {
+            return Err(FrameError::malformed(format!(
+                "a frame of {length} bytes has no room for its lengths"
+            )));
+        }
+        let Some(&[header_type, a, b, c]) = rest.first_chunk::<LENGTH>() else { return Ok(None) };
+        let header_length = u32::from_be_bytes([0, a, b, c]) as usize;
+        if header_length > limits.header {
+            let text = format!("the header has {header_length} bytes, at most {} are allowed", limits.header);
+            return Err(FrameError::malformed(text));
+        }
+        if 2 * LENGTH + header_length > length {
+            let text = format!("a header of {header_length} bytes in a frame of {length}");
+            return Err(FrameError::malformed(text));
+        }
+        let header_type = match header_type {
+            0 => HeaderType::Json,
+            1 => HeaderType::Binary,
+            other => return Err(FrameError::malformed(format!("unknown header type {other}"))),
+        };
+        Ok(Some(Self { length, header_length, header_type }))
+    }
+}
 
 /// An error of reading or writing a frame. After a read error the connection can't be used any more, because the beginning
 /// of the next frame is unknown.
@@ -44,40 +100,22 @@ impl Decoder for CommandCodec {
     type Error = FrameError;
 
     fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Command>, FrameError> {
-        let Some(length) = buffer.first_chunk::<LENGTH>().map(|raw| u32::from_be_bytes(*raw) as usize) else {
+        let Some(prefix) = FramePrefix::read(buffer, READ_LIMITS)? else { return Ok(None) };
+        let FramePrefix { length, header_length, header_type } = prefix;
+        if buffer.len() < length {
+            buffer.reserve(length - buffer.len());
             return Ok(None);
+        }
+        let mut frame = buffer.split_to(length).freeze();
+        frame.advance(2 * LENGTH);
+        let header = frame.split_to(header_length);
+        let mut command = match header_type {
+            HeaderType::Json => json::decode(&header)?,
+            HeaderType::Binary => binary::decode(header)?,
         };
-        if length > MAX_READ - LENGTH {
-            return Err(FrameError::TooLong(length.saturating_add(LENGTH)));
-        }
-        if length < LENGTH {
-            return Err(FrameError::malformed(format!("the length is {length}, less than {LENGTH}")));
-        }
-        if buffer.len() < LENGTH + length {
-            buffer.reserve(LENGTH + length - buffer.len());
-            return Ok(None);
-        }
-        buffer.advance(LENGTH);
-        decode_frame(buffer.split_to(length).freeze()).map(Some)
+        command.body = frame;
+        Ok(Some(command))
     }
-}
-
-fn decode_frame(mut frame: Bytes) -> Result<Command, FrameError> {
-    let mark = frame.get_u32();
-    let header_length = (mark & 0x00FF_FFFF) as usize;
-    if header_length > frame.len() {
-        let text =
-            format!("the header has {header_length} bytes, the rest of the frame only {}", frame.len());
-        return Err(FrameError::malformed(text));
-    }
-    let header = frame.split_to(header_length);
-    let mut command = match mark >> 24 {
-        0 => json::decode(&header)?,
-        1 => binary::decode(header)?,
-        other => return Err(FrameError::malformed(format!("unknown header type {other}"))),
-    };
-    command.body = frame;
-    Ok(command)
 }
 
 impl Encoder<&Command> for CommandCodec {

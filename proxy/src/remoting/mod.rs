@@ -17,5 +17,5 @@ pub mod request;
 pub mod response;
 pub mod sign;
 
-pub use codec::{CommandCodec, FrameError, MAX_FRAME};
+pub use codec::{CommandCodec, FrameError, FrameLimits, FramePrefix, MAX_FRAME};
 pub use command::{Command, Fields, HeaderType, Language};

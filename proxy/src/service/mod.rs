@@ -57,7 +57,7 @@ pub struct Services {
     pub routes: Arc<dyn Routes>,
     /// The configuration of topics and groups.
     pub metadata: Arc<dyn Metadata>,
-    /// Committing half messages and rolling them back.
+    /// Ends transactions: commits half messages or rolls them back.
     pub transactions: Arc<dyn Transactions>,
     /// Requests of the broker to clients.
     pub broker_requests: Arc<dyn BrokerRequests>,
@@ -71,7 +71,7 @@ pub struct Services {
 
 impl Services {
     /// The services of a backend that implements all traits on one type. For an unsupported service, the backend keeps the
-    /// default methods, which return `Unsupported`, and leaves its flag in [`Capabilities`] off.
+    /// default methods if there are any, returns `Unsupported`, and leaves its flag in [`Capabilities`] off.
     pub fn of<B>(backend: Arc<B>) -> Self
     where
         B: Messages

@@ -1,29 +1,27 @@
-//! Committing half messages and rolling them back.
+//! Ends transactions: commits half messages or rolls them back.
 
 use std::time::Instant;
 
 use async_trait::async_trait;
 
-use super::{ServiceError, ServiceErrorKind};
+use super::ServiceError;
 
-/// Committing half messages and rolling them back.
+/// Ends transactions.
 ///
 /// Any proxy of a fleet can end any transaction: its coordinates ([`super::Sent::transaction`], or those of a
 /// [`super::BrokerRequest::Check`]) contain everything that is needed.
 #[async_trait]
 pub trait Transactions: Send + Sync {
-    /// Delivers a half message, or drops it. The first decision counts. A later decision gets the answer of the first one,
-    /// and has no effect.
+    /// Delivers a half message, or drops it.
     ///
-    /// This is not idempotent on Apache's brokers, which deliver a message once for each commit. A caller that gets no
-    /// answer must not repeat the call. The broker will check the transaction.
+    /// On the embedded broker the first decision counts: a later one has no effect, and gets the answer of the first one.
+    /// Apache's brokers deliver a message once for each commit. So a caller that gets no answer must not repeat the call,
+    /// unless [`super::Capabilities::repeatable_decisions`] is set; the broker will check the transaction.
     ///
     /// # Errors
     /// `InvalidHandle` (this backend did not create the coordinates), `Rejected` (the broker has no such half message),
     /// `TopicNotFound`, `Unsupported`, `Timeout`, `Unavailable`.
-    async fn end(&self, _: EndTransaction) -> Result<(), ServiceError> {
-        Err(ServiceError::new(ServiceErrorKind::Unsupported, "transactions are not supported by this server"))
-    }
+    async fn end(&self, end: EndTransaction) -> Result<(), ServiceError>;
 }
 
 /// A decision about a half message.

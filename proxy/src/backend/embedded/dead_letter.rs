@@ -20,6 +20,9 @@ use super::topic::Topic;
 use super::writer::StoreRequest;
 use crate::service::{Delay, Forward, Message, Origin, ServiceError, ServiceErrorKind, names};
 
+/// The number of queues of a dead-letter topic or a retry topic.
+pub(super) const QUEUES: i32 = 1;
+
 /// A move in progress. Other moves of the same message wait until it is dropped.
 struct Move {
     progress_writer: Arc<ProgressWriter>,
@@ -59,7 +62,7 @@ impl Broker {
         let Some(stored) = self.read_message(&group, at).await? else { return Ok(None) };
         let attempts = stored.earlier_attempts.saturating_add(moved.attempt);
         let letter = as_dead_letter(stored.message, request.topic);
-        let topic = self.ensure_topic(&names::dead_letter_topic(&request.group), 1).await?;
+        let topic = self.ensure_topic(&names::dead_letter_topic(&request.group), QUEUES).await?;
         let entry =
             NewMessage { message: codec::encode(&letter, attempts), queue: 0, due: None, immunity: None };
         let (reply, answer) = oneshot::channel();

@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 use super::broker::Broker;
 use super::catalog::{Group, group_not_found};
 use super::codec;
-use super::dead_letter::as_dead_letter;
+use super::dead_letter::{QUEUES, as_dead_letter};
 use super::new_message::NewMessage;
 use super::send::{due, sent};
 use crate::service::names::properties::{ORIGIN_MESSAGE_ID, RETRY_TOPIC};
@@ -14,9 +14,6 @@ use crate::service::{
     Delay, Filter, Message, Offsets, Pull, PullOutcome, SendBack, Sent, SentBack, ServiceError,
     ServiceErrorKind, delay_level, names,
 };
-
-/// The number of queues of a retry topic or a dead-letter topic.
-const QUEUES: i32 = 1;
 
 impl Broker {
     /// See [`Offsets::send_back`].

@@ -22,6 +22,14 @@ pub(super) struct Freshness {
     pub(super) idle: Duration,
 }
 
+/// How long routes and configurations are cached. They are refreshed as often as by Apache's proxy. A missing topic is
+/// looked up again after a second, because users create it and try again.
+pub(super) const FRESHNESS: Freshness = Freshness {
+    refresh: Duration::from_secs(20),
+    absent: Duration::from_secs(1),
+    idle: Duration::from_secs(300),
+};
+
 /// Looked-up values by key. At most one lookup runs per key; all callers share it. If a lookup fails, the old value stays
 /// in use. The value `None` means that the key certainly has none. Clients choose the keys, so the number of entries is
 /// bounded.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio_rustls::TlsConnector;
 
 use super::answer::success;
-use super::cache::{Cache, Freshness};
+use super::cache::{Cache, FRESHNESS};
 use super::connection::Dialer;
 use super::error::CallError;
 use super::heartbeat;
@@ -52,14 +52,6 @@ pub(super) struct Cluster {
     name_servers: Arc<NameServers>,
     routes: Arc<Cache<Arc<TopicRoute>, LookupError>>,
 }
-
-/// How long routes and configurations are cached. They are refreshed as often as by Apache's proxy. A missing topic is
-/// looked up again after a second, because users create it and try again.
-pub(super) const FRESHNESS: Freshness = Freshness {
-    refresh: Duration::from_secs(20),
-    absent: Duration::from_secs(1),
-    idle: Duration::from_secs(300),
-};
 
 impl Cluster {
     pub(super) fn new(options: ClusterOptions) -> Self {

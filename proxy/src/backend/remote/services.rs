@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 
-use super::cache::Cache;
-use super::cluster::{Cluster, ClusterOptions, FRESHNESS, no_route};
+use super::cache::{Cache, FRESHNESS};
+use super::cluster::{Cluster, ClusterOptions, no_route};
 use super::convert;
 use super::options::RemoteConfig;
 use crate::remoting::sign::Signer;

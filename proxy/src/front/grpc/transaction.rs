@@ -20,7 +20,7 @@ pub(super) async fn end(
             pb::TransactionResolution::Rollback => Some(Resolution::Rollback),
             pb::TransactionResolution::Unspecified => None,
         },
-        checked: request.source() == pb::TransactionSource::SourceServerCheck,
+        answers_check: request.source() == pb::TransactionSource::SourceServerCheck,
         topic: convert::name(request.topic),
         message_id: request.message_id,
         transaction_id: request.transaction_id,

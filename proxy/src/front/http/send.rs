@@ -331,7 +331,7 @@ pub(super) async fn end_transaction(
         message_id,
         transaction_id,
         resolution: Some(resolution),
-        checked: false,
+        answers_check: false,
     };
     shared.processor.run(&caller.context, command).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -1,39 +1,21 @@
-//! Checks the length of a frame by its first bytes, before memory is allocated for it or anything is decoded.
+//! Limits the frames that clients may send. They are checked by their first bytes, before memory is allocated for them or
+//! anything is decoded.
 
 use bytes::BytesMut;
 
-use crate::remoting::{FrameError, MAX_FRAME};
+use crate::remoting::{FrameError, FrameLimits, FramePrefix, MAX_FRAME};
 
 /// The longest header in bytes. One of its fields may contain the properties of a message (32 KiB at most), and JSON
 /// may encode one byte as six.
 const MAX_HEADER: usize = 512 << 10;
-/// Bytes of the frame's length, the header type and the header's length.
-const PREFIX: usize = 8;
+const LIMITS: FrameLimits = FrameLimits { frame: MAX_FRAME, header: MAX_HEADER };
 
 /// The length in bytes of the frame at the beginning of the buffer. `None` if the buffer is too short to know it.
 ///
 /// # Errors
-/// If a length exceeds its limit, or the lengths contradict each other.
+/// See [`FramePrefix::read`].
 pub(super) fn length(buffer: &BytesMut) -> Result<Option<usize>, FrameError> {
-    let Some(prefix) = buffer.first_chunk::<PREFIX>() else { return Ok(None) };
-    let [a, b, c, d, header_type, e, f, g] = *prefix;
-    let length = u32::from_be_bytes([a, b, c, d]) as usize + size_of::<u32>();
-    let header = u32::from_be_bytes([0, e, f, g]) as usize;
-    if length > MAX_FRAME {
-        return Err(FrameError::TooLong(length));
-    }
-    if header > MAX_HEADER {
-        return Err(FrameError::Malformed(format!(
-            "the header has {header} bytes, at most {MAX_HEADER} are allowed"
-        )));
-    }
-    if PREFIX + header > length {
-        return Err(FrameError::Malformed(format!("a header of {header} bytes in a frame of {length}")));
-    }
-    if header_type > 1 {
-        return Err(FrameError::Malformed(format!("unknown header type {header_type}")));
-    }
-    Ok(Some(length))
+    Ok(FramePrefix::read(buffer, LIMITS)?.map(|prefix| prefix.length))
 }
 
 /// The buffer capacity in bytes for the next read of a frame of this length. It is bounded, so that a frame that never

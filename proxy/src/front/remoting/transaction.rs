@@ -44,7 +44,7 @@ pub(super) async fn end(request: Request) -> Answered {
             ROLLBACK => Some(Resolution::Rollback),
             _ => None,
         },
-        checked: request.flag("fromTransactionCheck"),
+        answers_check: request.flag("fromTransactionCheck"),
     };
     request.run(end).await?;
     Ok(success())
