@@ -28,7 +28,7 @@ use crate::error::{Error, ErrorKind};
 /// How long a connection may be silent before a heartbeat is sent over it, to check that it is alive.
 const PROBE_AFTER_SILENCE: Duration = Duration::from_secs(9);
 
-/// Sends the requests of one client id: of a producer, a consumer, or the route table.
+/// Sends the requests of one client id: of a producer, a consumer, or the route cache.
 #[derive(Clone, Debug)]
 pub(crate) struct Rpc {
     identity: Arc<Identity>,

@@ -11,7 +11,7 @@ use crate::{
     options::{ClientOptions, Language},
 };
 
-/// The client id of a producer, a consumer or the route table, and the metadata of its requests. Servers store settings
+/// The client id of a producer, a consumer or the route cache, and the metadata of its requests. Servers store settings
 /// and connections by client id.
 #[derive(Debug)]
 pub(crate) struct Identity {

@@ -23,12 +23,12 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 /// The routes of a client's topics.
 ///
 /// Each query runs in its own task and callers wait for its result, so that a caller that gives up does not affect other
-/// callers. Dropping the table ends all tasks.
+/// callers. Dropping the cache ends all tasks.
 #[derive(Debug)]
-pub(crate) struct Routes(Arc<Table>);
+pub(crate) struct Routes(Arc<Cache>);
 
 #[derive(Debug)]
-struct Table {
+struct Cache {
     rpc: Rpc,
     servers: Arc<Servers>,
     topics: Mutex<HashMap<String, Topic>>,
@@ -52,13 +52,13 @@ enum Progress {
 }
 
 impl Routes {
-    /// Creates an empty table, and starts the task that refreshes it periodically.
+    /// Creates an empty cache, and starts the task that refreshes it periodically.
     pub(crate) fn new(rpc: Rpc, servers: Arc<Servers>) -> Self {
         let stop = CancellationToken::new();
         let topics = Mutex::default();
-        let table = Arc::new(Table { rpc, servers, topics, stop });
-        table.spawn(table.clone().refresh_periodically());
-        Self(table)
+        let cache = Arc::new(Cache { rpc, servers, topics, stop });
+        cache.spawn(cache.clone().refresh_periodically());
+        Self(cache)
     }
 
     /// The client id in the requests of queries.
@@ -114,7 +114,7 @@ impl Drop for Routes {
     }
 }
 
-impl Table {
+impl Cache {
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
         tokio::spawn(async move { stop.run_until_cancelled(work).await });
@@ -154,12 +154,12 @@ impl Table {
         }
         let (progress, query) = watch::channel(Progress::Querying(None));
         entry.query = Some(query.clone());
-        let (table, topic) = (self.clone(), topic.to_owned());
+        let (cache, topic) = (self.clone(), topic.to_owned());
         let deadline =
             deadline.max(crate::options::deadline(Instant::now(), self.servers.options.request_timeout));
         self.spawn(async move {
-            let result = table.query(&topic, deadline, &progress).await.map(Arc::new);
-            table.store(&topic, result.as_ref().ok());
+            let result = cache.query(&topic, deadline, &progress).await.map(Arc::new);
+            cache.store(&topic, result.as_ref().ok());
             progress.send_replace(Progress::Done(result));
         });
         query
