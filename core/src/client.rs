@@ -28,7 +28,7 @@ use crate::{
     producer::Producer,
     push_consumer::PushConsumer,
     route::Routes,
-    rpc::{CurrentCredentials, Pool, Servers},
+    rpc::{ClientContext, CurrentCredentials, Pool},
     session::Session,
     simple_consumer::SimpleConsumer,
     wire::{ConsumerKind, Role},
@@ -41,7 +41,7 @@ use crate::{
 pub struct Client(Arc<Inner>);
 
 struct Inner {
-    servers: Arc<Servers>,
+    context: Arc<ClientContext>,
     routes: Arc<Routes>,
     members: Mutex<Vec<Weak<dyn Closable>>>,
     closed: AtomicBool,
@@ -61,7 +61,7 @@ impl Client {
     pub async fn connect(options: ClientOptions) -> Result<Self> {
         options::check("connect", options.flaw())?;
         let mut options = options.bounded();
-        let Access { endpoints: access, https } = Access::parse(&options.endpoints)?;
+        let Access { endpoints: configured_endpoints, https } = Access::parse(&options.endpoints)?;
         let tls = if https { options.tls.clone().for_https() } else { options.tls.clone() };
         let monitor = Arc::new(Monitor::default());
         let new_pool = {
@@ -75,24 +75,24 @@ impl Client {
         if let Some(provider) = options.credentials_provider.take() {
             credentials.keep_current(provider);
         }
-        let servers = Arc::new(Servers { pool, access, options, credentials, monitor });
-        let routes = Arc::new(Routes::new(servers.rpc()?, servers.clone()));
+        let context = Arc::new(ClientContext { pool, configured_endpoints, options, credentials, monitor });
+        let routes = Arc::new(Routes::new(context.rpc()?, context.clone()));
         let closed = AtomicBool::new(false);
-        let client = Self(Arc::new(Inner { servers, routes, members: Mutex::default(), closed }));
-        client.0.servers.connect().await?;
+        let client = Self(Arc::new(Inner { context, routes, members: Mutex::default(), closed }));
+        client.0.context.connect().await?;
         Ok(client)
     }
 
     /// Returns whether the servers can be reached, according to the latest calls and heartbeats.
     #[must_use]
     pub fn health(&self) -> Health {
-        self.0.servers.health()
+        self.0.context.health()
     }
 
     /// Returns the current status, followed by each later change.
     #[must_use]
     pub fn status_changes(&self) -> StatusChanges {
-        StatusChanges::new(self.0.servers.clone())
+        StatusChanges::new(self.0.context.clone())
     }
 
     /// Replaces the credentials. Later requests are signed with the new credentials.
@@ -101,7 +101,7 @@ impl Client {
     ///
     /// `InvalidOptions` if a value can't be sent as a header; the old credentials stay in use.
     pub fn update_credentials(&self, credentials: &Credentials) -> Result<()> {
-        self.0.servers.credentials.update(credentials)
+        self.0.context.credentials.update(credentials)
     }
 
     /// Creates a producer. It is ready to send: the server has sent its settings, and the named topics exist. If the
@@ -156,7 +156,7 @@ impl Client {
     /// Returns a snapshot of the metrics of this client, including all its producers and consumers.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
-        self.0.servers.metrics(self.0.routes.client_id())
+        self.0.context.metrics(self.0.routes.client_id())
     }
 
     /// Closes all producers and consumers of this client concurrently, within `deadline`. The report leaves out
@@ -168,10 +168,10 @@ impl Client {
         let open = members.iter().filter_map(Weak::upgrade).filter(|member| !member.is_closed());
         let reports = join_all(open.map(|member| member.close(deadline))).await;
         self.0.routes.stop();
-        self.0.servers.end_export(options::deadline(start, deadline)).await;
-        self.0.servers.credentials.close();
-        self.0.servers.pool.clear();
-        self.0.servers.monitor.close();
+        self.0.context.end_export(options::deadline(start, deadline)).await;
+        self.0.context.credentials.close();
+        self.0.context.pool.clear();
+        self.0.context.monitor.close();
         reports.into_iter().fold(CloseReport::default(), CloseReport::merge).with_elapsed_since(start)
     }
 
@@ -194,13 +194,13 @@ impl Client {
 
     /// Starts a session. Waits for its settings and for the routes of `topics`, unless the client starts lazily.
     async fn start_session(&self, operation: &'static str, role: Role, topics: &[String]) -> Result<Session> {
-        let Inner { servers, routes, closed, .. } = &*self.0;
+        let Inner { context, routes, closed, .. } = &*self.0;
         if closed.load(Ordering::SeqCst) {
             return Err(Error::closed(operation));
         }
-        let deadline = options::deadline(Instant::now(), servers.options.startup_timeout);
-        let session = Session::new(servers.rpc()?, servers.clone(), role);
-        if servers.options.startup == Startup::Lazy {
+        let deadline = options::deadline(Instant::now(), context.options.startup_timeout);
+        let session = Session::new(context.rpc()?, context.clone(), role);
+        if context.options.startup == Startup::Lazy {
             session.connect_in_background()?;
             return Ok(session);
         }
@@ -232,7 +232,7 @@ impl Client {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.servers.monitor.close();
+        self.context.monitor.close();
     }
 }
 
@@ -260,8 +260,8 @@ fn check_consumer(operation: &'static str, group: &str, subscriptions: &[Subscri
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("options", &self.0.servers.options)
-            .field("connections", &self.0.servers.pool.connections())
+            .field("options", &self.0.context.options)
+            .field("connections", &self.0.context.pool.connections())
             .finish_non_exhaustive()
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct ConnectOptions {
 #[derive(uniffi::Record)]
 pub(crate) struct Encryption {
     roots: Roots,
-    identity: Option<Identity>,
+    client_certificate: Option<ClientCertificate>,
     server_name: Option<String>,
     skip_verification: bool,
 }
@@ -41,7 +41,7 @@ pub(crate) enum Roots {
 
 /// The client's certificate and private key, in PEM format.
 #[derive(uniffi::Record)]
-pub(crate) struct Identity {
+pub(crate) struct ClientCertificate {
     certificate: Vec<u8>,
     key: Vec<u8>,
 }
@@ -53,8 +53,8 @@ impl From<Encryption> for core::Tls {
             Roots::System => Self::system_roots(),
             Roots::Ca { pem } => Self::ca(pem),
         };
-        if let Some(Identity { certificate, key }) = given.identity {
-            tls = tls.identity(certificate, key);
+        if let Some(ClientCertificate { certificate, key }) = given.client_certificate {
+            tls = tls.client_certificate(certificate, key);
         }
         if let Some(name) = given.server_name {
             tls = tls.server_name(name);

@@ -196,7 +196,7 @@ impl From<Tls> for bridge::Tls {
         let mut tls = given.ca.map_or_else(Self::system_roots, |ca| Self::ca(pem_bytes(ca)));
         if given.cert.is_some() || given.key.is_some() {
             let pem = |pem: Option<Pem>| pem.map(pem_bytes).unwrap_or_default();
-            tls = tls.identity(pem(given.cert), pem(given.key));
+            tls = tls.client_certificate(pem(given.cert), pem(given.key));
         }
         if let Some(name) = given.server_name {
             tls = tls.server_name(name);

@@ -332,7 +332,7 @@ impl Input for bridge::Tls {
         let certificate = pem("Tls.certificate", &value.getattr("certificate")?)?;
         let key = pem("Tls.key", &value.getattr("key")?)?;
         if certificate.is_some() || key.is_some() {
-            tls = tls.identity(certificate.unwrap_or_default(), key.unwrap_or_default());
+            tls = tls.client_certificate(certificate.unwrap_or_default(), key.unwrap_or_default());
         }
         let server_name: Option<String> = argument("Tls.server_name", &value.getattr("server_name")?)?;
         if let Some(server_name) = server_name {

@@ -7,21 +7,21 @@ use tokio::sync::watch;
 
 use crate::{
     health::{Health, Status},
-    rpc::Servers,
+    rpc::ClientContext,
 };
 
 /// The changes of a client's status, from [`Client::status_changes`](crate::Client::status_changes). Does not keep
 /// the client open.
 pub struct StatusChanges {
-    servers: Arc<Servers>,
+    context: Arc<ClientContext>,
     changed: watch::Receiver<()>,
     latest: Option<Status>,
 }
 
 impl StatusChanges {
-    pub(super) fn new(servers: Arc<Servers>) -> Self {
-        let changed = servers.monitor.changes();
-        Self { servers, changed, latest: None }
+    pub(super) fn new(context: Arc<ClientContext>) -> Self {
+        let changed = context.monitor.changes();
+        Self { context, changed, latest: None }
     }
 
     /// Returns the current health on the first call, then waits for the next change of the status. The last status is
@@ -34,7 +34,7 @@ impl StatusChanges {
         }
         loop {
             self.changed.borrow_and_update();
-            let health = self.servers.health();
+            let health = self.context.health();
             if self.latest != Some(health.status) {
                 self.latest = Some(health.status);
                 return Some(health);

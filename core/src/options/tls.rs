@@ -7,7 +7,7 @@ use std::fmt;
 /// ```
 /// # use rocketmq_thin::Tls;
 /// # let (ca, certificate, key) = ("", "", "");
-/// let mutual = Tls::ca(ca).identity(certificate, key);
+/// let mutual = Tls::ca(ca).client_certificate(certificate, key);
 /// let by_address = Tls::system_roots().server_name("mq.example.org");
 /// ```
 ///
@@ -16,7 +16,7 @@ use std::fmt;
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Tls {
     pub(crate) roots: Roots,
-    pub(crate) identity: Option<ClientCertificate>,
+    pub(crate) client_certificate: Option<ClientCertificate>,
     pub(crate) server_name: Option<String>,
     pub(crate) skip_verification: bool,
 }
@@ -62,8 +62,9 @@ impl Tls {
     /// `certificate` is the client's certificate in PEM form, followed by those of intermediate authorities if
     /// there are any. `key` is its private key in PEM form (PKCS#8, PKCS#1 or SEC1), not encrypted.
     #[must_use]
-    pub fn identity(mut self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
-        self.identity = Some(ClientCertificate { certificate: certificate.into(), key: key.into() });
+    pub fn client_certificate(mut self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        self.client_certificate =
+            Some(ClientCertificate { certificate: certificate.into(), key: key.into() });
         self
     }
 
@@ -100,7 +101,7 @@ impl fmt::Debug for Tls {
         };
         f.debug_struct("Tls")
             .field("roots", &roots)
-            .field("client_certificate", &self.identity.is_some())
+            .field("client_certificate", &self.client_certificate.is_some())
             .field("server_name", &self.server_name)
             .field("skip_verification", &self.skip_verification)
             .finish()

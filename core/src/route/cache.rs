@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::TopicRoute;
 use crate::{
     error::{Error, ErrorKind},
-    rpc::{NoSettings, QueryRoute, Retry, Rpc, Servers},
+    rpc::{ClientContext, NoSettings, QueryRoute, Retry, Rpc},
     wire::{build_query_route, process_query_route},
 };
 
@@ -30,7 +30,7 @@ pub(crate) struct Routes(Arc<Cache>);
 #[derive(Debug)]
 struct Cache {
     rpc: Rpc,
-    servers: Arc<Servers>,
+    context: Arc<ClientContext>,
     topics: Mutex<HashMap<String, Topic>>,
     stop: CancellationToken,
 }
@@ -53,10 +53,10 @@ enum Progress {
 
 impl Routes {
     /// Creates an empty cache, and starts the task that refreshes it periodically.
-    pub(crate) fn new(rpc: Rpc, servers: Arc<Servers>) -> Self {
+    pub(crate) fn new(rpc: Rpc, context: Arc<ClientContext>) -> Self {
         let stop = CancellationToken::new();
         let topics = Mutex::default();
-        let cache = Arc::new(Cache { rpc, servers, topics, stop });
+        let cache = Arc::new(Cache { rpc, context, topics, stop });
         cache.spawn(cache.clone().refresh_periodically());
         Self(cache)
     }
@@ -93,7 +93,7 @@ impl Routes {
                 format!("the query for the route of topic {topic} timed out"),
             )
             .with_retryable(true)
-            .with_endpoint(self.0.servers.access.to_string())),
+            .with_endpoint(self.0.context.configured_endpoints.to_string())),
         }
     }
 
@@ -137,7 +137,7 @@ impl Cache {
             self.start_query(
                 topic,
                 entry,
-                crate::options::deadline(Instant::now(), self.servers.options.operation_timeout),
+                crate::options::deadline(Instant::now(), self.context.options.operation_timeout),
             );
         }
     }
@@ -156,7 +156,7 @@ impl Cache {
         entry.query = Some(query.clone());
         let (cache, topic) = (self.clone(), topic.to_owned());
         let deadline =
-            deadline.max(crate::options::deadline(Instant::now(), self.servers.options.request_timeout));
+            deadline.max(crate::options::deadline(Instant::now(), self.context.options.request_timeout));
         self.spawn(async move {
             let result = cache.query(&topic, deadline, &progress).await.map(Arc::new);
             cache.store(&topic, result.as_ref().ok());
@@ -185,7 +185,7 @@ impl Cache {
         deadline: Instant,
         progress: &watch::Sender<Progress>,
     ) -> Result<TopicRoute, Error> {
-        let options = &self.servers.options;
+        let options = &self.context.options;
         let retry = Retry::new("query_route", &options.retry, options.request_timeout, deadline);
         // Servers answer this request without having the client's settings.
         retry.run(&NoSettings, |limit| self.query_once(topic, limit, progress)).await
@@ -205,8 +205,8 @@ impl Cache {
     }
 
     async fn request(&self, topic: &str, limit: Duration) -> Result<TopicRoute, Error> {
-        let link = self.servers.pick_access()?;
-        let request = build_query_route(self.rpc.resource(topic), &self.servers.access);
+        let link = self.context.pick_configured()?;
+        let request = build_query_route(self.rpc.resource(topic), &self.context.configured_endpoints);
         let (origin, response) = self.rpc.unary::<QueryRoute>(&link, request, limit).await?;
         process_query_route(&origin, response)
     }

@@ -8,7 +8,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{call::Rpc, servers::Servers};
+use super::{call::Rpc, client_context::ClientContext};
 use crate::{error::Error, options::Endpoints, wire::build_export};
 
 /// The time between two exports, the same as in Apache's clients.
@@ -36,7 +36,7 @@ struct Target {
     rpc: Rpc,
 }
 
-impl Servers {
+impl ClientContext {
     /// Starts to export to `collector`, on behalf of the producer or consumer that received the settings; `None` ends
     /// the export.
     ///
@@ -91,13 +91,13 @@ impl Servers {
 }
 
 /// Exports periodically, until the client is dropped.
-async fn run(servers: Weak<Servers>, target: Target, interval: Duration) {
+async fn run(context: Weak<ClientContext>, target: Target, interval: Duration) {
     let mut ticks = tokio::time::interval_at((Instant::now() + interval).into(), interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let Some(servers) = servers.upgrade() else { return };
-        log_failure(&target, servers.export(&target, EXPORT_TIMEOUT).await);
+        let Some(context) = context.upgrade() else { return };
+        log_failure(&target, context.export(&target, EXPORT_TIMEOUT).await);
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod batcher;
 mod call;
+mod client_context;
 mod codec;
 mod connection;
 mod connections;
@@ -22,7 +23,6 @@ mod operation;
 mod pool;
 mod request_body;
 mod retry;
-mod servers;
 mod signer;
 mod tls;
 mod transport;
@@ -30,6 +30,7 @@ mod write_buffer;
 
 pub(crate) use batcher::{Answer, BatchCall, Batcher, PendingItem, wait_all};
 pub(crate) use call::{ReceiveEnd, Received, Rpc, new_id};
+pub(crate) use client_context::ClientContext;
 pub(crate) use connections::PollSlot;
 pub(crate) use credentials::CurrentCredentials;
 pub(crate) use failure::{Origin, Outcome};
@@ -42,4 +43,3 @@ pub(crate) use operation::{
 };
 pub(crate) use pool::Pool;
 pub(crate) use retry::{Backoff, NoSettings, ReplaySettings, Retry, Verdict, verdict};
-pub(crate) use servers::Servers;

@@ -1,4 +1,4 @@
-//! The body of a request, which ends the stream with its last frame.
+//! A request body that lets hyper set END_STREAM on its last frame.
 
 use std::{
     pin::Pin,
@@ -11,7 +11,7 @@ use tonic::Status;
 
 /// A body that reports its end together with its last frame.
 ///
-/// The end of the stream is then sent with that frame. Otherwise it would be a separate frame, which is written later.
+/// Otherwise hyper sends an extra empty DATA frame.
 pub(super) struct RequestBody {
     inner: tonic::body::Body,
     next: Option<Result<Frame<Bytes>, Status>>,

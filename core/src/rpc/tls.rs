@@ -42,7 +42,8 @@ impl TlsSetup {
         let server_name = tls.server_name.as_deref().map(parse_server_name).transpose()?;
         let roots = match &tls.roots {
             Roots::Off => {
-                let unused = tls.identity.is_some() || server_name.is_some() || tls.skip_verification;
+                let unused =
+                    tls.client_certificate.is_some() || server_name.is_some() || tls.skip_verification;
                 return if unused {
                     Err(invalid("TLS options are set but TLS is off; use https:// endpoints or enable TLS"))
                 } else {
@@ -63,11 +64,13 @@ impl TlsSetup {
         } else {
             builder.with_root_certificates(roots)
         };
-        let mut config = match &tls.identity {
+        let mut config = match &tls.client_certificate {
             None => builder.with_no_client_auth(),
-            Some(identity) => {
-                let (chain, key) = client_certificate(identity)?;
-                builder.with_client_auth_cert(chain, key).map_err(|error| unusable_identity(&error))?
+            Some(given) => {
+                let (chain, key) = parse_client_certificate(given)?;
+                builder
+                    .with_client_auth_cert(chain, key)
+                    .map_err(|error| unusable_client_certificate(&error))?
             }
         };
         config.alpn_protocols.push(ALPN_HTTP2.to_vec());
@@ -122,10 +125,10 @@ fn parse_roots(pem: &[u8]) -> Result<RootCertStore, Error> {
     Ok(roots)
 }
 
-fn client_certificate(
-    identity: &ClientCertificate,
+fn parse_client_certificate(
+    given: &ClientCertificate,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
-    Ok((certificates("client certificate", &identity.certificate)?, private_key(&identity.key)?))
+    Ok((certificates("client certificate", &given.certificate)?, private_key(&given.key)?))
 }
 
 /// Parses all certificates of a PEM text; at least one.
@@ -177,7 +180,7 @@ fn reason(error: &pem::Error) -> String {
     }
 }
 
-fn unusable_identity(error: &rustls::Error) -> Error {
+fn unusable_client_certificate(error: &rustls::Error) -> Error {
     match error {
         rustls::Error::InconsistentKeys(_) => {
             unusable("client key", "it does not belong to the client certificate")
@@ -294,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unusable_identity_names_the_argument() {
+    fn an_unusable_client_certificate_or_key_is_named() {
         let (certificate, key) = own();
         let encrypted = key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
         let old = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n";
@@ -311,7 +314,7 @@ mod tests {
             (&certificate, old, "the client key can't be used: it is encrypted; decrypt it"),
             (&certificate, &own().1, "it does not belong to the client certificate"),
         ] {
-            let message = refusal(&Tls::ca(certificate_of_ca()).identity(certificate, key));
+            let message = refusal(&Tls::ca(certificate_of_ca()).client_certificate(certificate, key));
             assert!(message.contains(text), "{message}");
         }
     }
@@ -324,7 +327,7 @@ mod tests {
     fn settings_without_tls_and_a_wrong_server_name_are_refused() {
         let (certificate, key) = own();
         for tls in [
-            Tls::off().identity(&*certificate, &*key),
+            Tls::off().client_certificate(&*certificate, &*key),
             Tls::off().server_name("a.example"),
             Tls::off().dangerously_skip_verification(),
         ] {
@@ -337,7 +340,8 @@ mod tests {
     fn sound_settings_are_accepted() {
         let (certificate, key) = own();
         assert!(TlsSetup::new(&Tls::off()).unwrap().is_none());
-        let setup = TlsSetup::new(&Tls::ca(&*certificate).identity(&*certificate, &*key)).unwrap().unwrap();
+        let setup =
+            TlsSetup::new(&Tls::ca(&*certificate).client_certificate(&*certificate, &*key)).unwrap().unwrap();
         for host in ["h", "127.0.0.1", "::1", "a_b.local"] {
             setup.server_name(&Address::new(host, 8081)).unwrap();
         }

@@ -30,7 +30,7 @@ use crate::{
     message::Orphan,
     metrics::Recorder,
     options::{Address, ClientOptions, Endpoints, RetryOptions},
-    rpc::{Link, NotifyClientTermination, Pool, ReplaySettings, Rpc, Servers, Verdict, verdict},
+    rpc::{ClientContext, Link, NotifyClientTermination, Pool, ReplaySettings, Rpc, Verdict, verdict},
     wire::{ConsumerSettings, Role, Settings, build_settings},
 };
 
@@ -63,7 +63,7 @@ pub(crate) struct Session {
 #[derive(Debug)]
 struct Inner {
     rpc: Rpc,
-    servers: Arc<Servers>,
+    context: Arc<ClientContext>,
     role: Mutex<Role>,
     /// The settings that a server sent last.
     settings: Mutex<Settings>,
@@ -80,11 +80,11 @@ struct Inner {
 
 impl Session {
     /// Creates a session without streams. Its tasks end when it is dropped.
-    pub(crate) fn new(rpc: Rpc, servers: Arc<Servers>, role: Role) -> Self {
-        let health = servers.monitor.register_session();
+    pub(crate) fn new(rpc: Rpc, context: Arc<ClientContext>, role: Role) -> Self {
+        let health = context.monitor.register_session();
         let inner = Arc::new(Inner {
             rpc,
-            servers,
+            context,
             role: Mutex::new(role),
             settings: Mutex::default(),
             health,
@@ -105,11 +105,11 @@ impl Session {
     }
 
     pub(crate) fn pool(&self) -> &Pool {
-        &self.inner.servers.pool
+        &self.inner.context.pool
     }
 
     pub(crate) fn options(&self) -> &ClientOptions {
-        &self.inner.servers.options
+        &self.inner.context.options
     }
 
     pub(crate) fn settings(&self) -> Settings {
@@ -154,7 +154,7 @@ impl Session {
 
     /// The retry options of the user, with the pauses that the server has set.
     pub(crate) fn retry(&self) -> RetryOptions {
-        let options = self.inner.servers.options.retry;
+        let options = self.inner.context.options.retry;
         match self.settings().pauses {
             Some((initial, max)) => RetryOptions { initial, max, ..options },
             None => options,
@@ -163,14 +163,14 @@ impl Session {
 
     /// Starts to connect to a server at the user's endpoints, without waiting for it.
     pub(crate) fn connect_in_background(&self) -> Result<(), Error> {
-        let link = self.inner.servers.pick_access()?;
+        let link = self.inner.context.pick_configured()?;
         self.inner.stream(&link);
         Ok(())
     }
 
     /// Waits until a server at the user's endpoints has sent settings.
     pub(crate) async fn wait_until_ready(&self, deadline: Instant) -> Result<(), Error> {
-        self.ready(&self.inner.servers.access, deadline).await.map(drop)
+        self.ready(&self.inner.context.configured_endpoints, deadline).await.map(drop)
     }
 
     /// Waits until the best address of `endpoints` has the settings of this client.
@@ -186,7 +186,7 @@ impl Session {
         on_error: impl Fn(Error),
     ) -> Result<Arc<Link>, Error> {
         loop {
-            let link = self.inner.servers.pool.pick(endpoints)?;
+            let link = self.inner.context.pool.pick(endpoints)?;
             let mut state = self.inner.stream(&link).watch();
             let (before, until) = match &*state.borrow_and_update() {
                 StreamState::Ready { .. } => return Ok(link),
@@ -230,17 +230,17 @@ impl Session {
     /// Adds to the error of an unreachable address which server named the address, unless the user gave it.
     pub(crate) fn explain(&self, link: &Link, error: Error) -> Error {
         let unreachable = error.kind() == ErrorKind::Unavailable && error.code().is_none();
-        if !unreachable || error.maybe_delivered() || self.inner.servers.is_access(link) {
+        if !unreachable || error.maybe_delivered() || self.inner.context.is_configured(link) {
             return error;
         }
-        let access = &self.inner.servers.access;
-        error.explained(&format!("the server at {access} names this address for the topic"))
+        let asked = &self.inner.context.configured_endpoints;
+        error.explained(&format!("the server at {asked} names this address for the topic"))
     }
 
     /// Sends the settings again and waits until the server has them.
     pub(crate) async fn replay(&self, link: &Arc<Link>, deadline: Instant) -> Result<(), Error> {
         let deadline = deadline
-            .min(crate::options::deadline(Instant::now(), self.inner.servers.options.request_timeout));
+            .min(crate::options::deadline(Instant::now(), self.inner.context.options.request_timeout));
         let stream = self.inner.stream(link);
         let mut state = stream.watch();
         let before = match &*state.borrow() {
@@ -295,7 +295,7 @@ impl Session {
     }
 
     async fn notify_termination(&self, link: Arc<Link>) {
-        let limit = self.inner.servers.options.request_timeout;
+        let limit = self.inner.context.options.request_timeout;
         let request = v2::NotifyClientTerminationRequest { group: self.inner.group() };
         let result = self.inner.rpc.unary::<NotifyClientTermination>(&link, request, limit).await;
         if let Err(error) = result {
@@ -353,7 +353,7 @@ impl Inner {
 
     /// The settings of this client, which are the first command of every stream.
     fn own_settings(&self) -> v2::Settings {
-        build_settings(&self.rpc, &self.servers, &self.role.lock())
+        build_settings(&self.rpc, &self.context, &self.role.lock())
     }
 
     fn group(&self) -> Option<v2::Resource> {
@@ -385,7 +385,7 @@ impl Inner {
     }
 
     async fn heartbeat(self: &Arc<Self>, link: &Arc<Link>) {
-        let limit = self.servers.options.request_timeout.min(HEARTBEAT_TIMEOUT);
+        let limit = self.context.options.request_timeout.min(HEARTBEAT_TIMEOUT);
         let request = v2::HeartbeatRequest { group: self.group(), client_type: self.client_type().into() };
         let answer = self.rpc.heartbeat(link, request, limit).await;
         let Err(error) = answer.and_then(|(origin, response)| origin.check(response.status.as_ref())) else {

@@ -108,7 +108,7 @@ impl StreamTask {
         let mut failures = 0;
         let mut failures_in_a_row = 0;
         let mut lost_at = None;
-        while failures_in_a_row < MAX_FAILURES || self.session.servers.is_access(&self.link) {
+        while failures_in_a_row < MAX_FAILURES || self.session.context.is_configured(&self.link) {
             let received = self.received;
             let next = self.serve().await;
             failures_in_a_row += 1;
@@ -139,7 +139,7 @@ impl StreamTask {
         let before = self.received;
         let first_settings_due = crate::options::deadline(
             Instant::now(),
-            self.session.servers.options.request_timeout.saturating_mul(FIRST_SETTINGS_TIMEOUTS),
+            self.session.context.options.request_timeout.saturating_mul(FIRST_SETTINGS_TIMEOUTS),
         );
         // Some servers send no headers before their first command, so the settings are sent first.
         if commands.try_send(self.settings()).is_err() {
@@ -203,7 +203,7 @@ impl StreamTask {
         match command.command {
             Some(Command::Settings(settings)) => {
                 *self.session.settings.lock() = process_settings(&settings);
-                self.session.servers.export_metrics(process_metric(&settings), &self.session.rpc);
+                self.session.context.export_metrics(process_metric(&settings), &self.session.rpc);
                 self.link.record_success();
                 self.session.health.clear(&Component::telemetry(self.link.name()));
                 self.received += 1;
@@ -257,7 +257,7 @@ impl StreamTask {
         let nonce = command.nonce.clone();
         let reply = VerificationReply::new(nonce.clone(), commands);
         let endpoints = Endpoints::from_iter([self.link.address().clone()]);
-        let namespace = self.session.servers.options.namespace.clone();
+        let namespace = self.session.context.options.namespace.clone();
         let name = self.session.group().map(|group| group.name).unwrap_or_default();
         let delivery = process_verification(command, Group { namespace, name }, &endpoints);
         let accepted = delivery

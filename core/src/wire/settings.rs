@@ -11,7 +11,7 @@ use rocketmq_thin_proto::v2::{self, settings::PubSub};
 use super::consumer_settings::{self, ConsumerSettings};
 use crate::{
     options::{Endpoints, Filter, Language, Subscription},
-    rpc::{Identity, Rpc, Servers, WireLanguage},
+    rpc::{ClientContext, Identity, Rpc, WireLanguage},
 };
 
 /// What a session is for.
@@ -62,8 +62,8 @@ pub(crate) struct Settings {
 }
 
 /// Builds the settings of a client, which are the first command of every telemetry stream.
-pub(crate) fn build_settings(rpc: &Rpc, servers: &Servers, role: &Role) -> v2::Settings {
-    let Servers { options, access, .. } = servers;
+pub(crate) fn build_settings(rpc: &Rpc, context: &ClientContext, role: &Role) -> v2::Settings {
+    let ClientContext { options, configured_endpoints, .. } = context;
     let pub_sub = match role {
         Role::Producer { topics } => PubSub::Publishing(v2::Publishing {
             topics: topics.iter().map(|topic| rpc.resource(topic)).collect(),
@@ -87,7 +87,7 @@ pub(crate) fn build_settings(rpc: &Rpc, servers: &Servers, role: &Role) -> v2::S
         !matches!(role, Role::Consumer { kind: ConsumerKind::Push | ConsumerKind::LitePush, .. });
     v2::Settings {
         client_type: Some(role.client_type().into()),
-        access_point: Some(endpoints(access)),
+        access_point: Some(endpoints(configured_endpoints)),
         backoff_policy: has_policy.then(|| v2::RetryPolicy {
             max_attempts: i32::try_from(options.retry.max_attempts).unwrap_or(i32::MAX),
             strategy: Some(v2::retry_policy::Strategy::ExponentialBackoff(v2::ExponentialBackoff {
@@ -244,18 +244,18 @@ mod tests {
     #[test]
     fn the_settings_of_a_consumer_name_its_group_and_topics() {
         let options = ClientOptions { namespace: "ns".into(), ..ClientOptions::default() };
-        let access = Access::parse("h:1").unwrap().endpoints;
-        let servers = Servers {
+        let configured_endpoints = Access::parse("h:1").unwrap().endpoints;
+        let context = ClientContext {
             pool: Pool::new(&Tls::off(), Duration::ZERO, Arc::default()).unwrap(),
-            access,
+            configured_endpoints,
             credentials: CurrentCredentials::new(&options).unwrap(),
             options,
             monitor: Arc::default(),
         };
-        let rpc = servers.rpc().unwrap();
+        let rpc = context.rpc().unwrap();
         let kind = ConsumerKind::LiteSimple;
         let role = Role::Consumer { kind, group: "g".into(), subscriptions: vec!["t".into()] };
-        let settings = build_settings(&rpc, &servers, &role);
+        let settings = build_settings(&rpc, &context, &role);
         assert_eq!(settings.client_type(), v2::ClientType::LiteSimpleConsumer);
         let Some(PubSub::Subscription(subscription)) = settings.pub_sub else { panic!("no subscription") };
         let topic = subscription.subscriptions[0].topic.clone().unwrap();

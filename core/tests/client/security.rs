@@ -93,10 +93,10 @@ async fn a_server_may_require_a_client_certificate() {
     let message = refusal(&server, tls.clone()).await;
     assert!(message.contains("requires a client certificate"), "{message}");
     let (certificate, key) = other.certify("client");
-    let message = refusal(&server, tls.clone().identity(certificate, key)).await;
+    let message = refusal(&server, tls.clone().client_certificate(certificate, key)).await;
     assert!(message.contains("does not accept the client's certificate"), "{message}");
     let (certificate, key) = authority.certify("client");
-    let client = connect(&server, tls.identity(certificate, key)).await.unwrap();
+    let client = connect(&server, tls.client_certificate(certificate, key)).await.unwrap();
     let producer = client.producer(ProducerOptions::new(["t"])).await.unwrap();
     producer.send(Message::new("t", "x")).await.unwrap();
 }
@@ -311,7 +311,7 @@ async fn no_secret_is_shown_anywhere() {
         .credentials(secret())
         .credentials_provider(async || Ok(Credentials::new("ak", "hush-key-2").session_token("hush-token-2")))
         .startup(Startup::Wait)
-        .tls(Tls::ca(authority.pem()).identity(certificate, &*key));
+        .tls(Tls::ca(authority.pem()).client_certificate(certificate, &*key));
     let mut shown = format!("{options:?} {:?} {:?}", options.credentials, options.tls);
     let client = Client::connect(options).await.unwrap();
     let producer = client.producer(ProducerOptions::new(["t"])).await.unwrap();

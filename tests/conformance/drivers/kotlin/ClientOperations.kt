@@ -99,7 +99,7 @@ private fun tls(given: JsonElement): Tls {
     if (given !is JsonObject) return Tls.SYSTEM_ROOTS
     val bytes = { name: String -> given.text(name)?.encodeToByteArray() }
     var tls = bytes("ca")?.let(Tls::ca) ?: Tls.SYSTEM_ROOTS
-    bytes("cert")?.let { tls = tls.identity(it, bytes("key")!!) }
+    bytes("cert")?.let { tls = tls.clientCertificate(it, bytes("key")!!) }
     given.text("server_name")?.let { tls = tls.serverName(it) }
     if (given["skip_verification"] == JsonPrimitive(true)) tls = tls.dangerouslySkipVerification()
     return tls

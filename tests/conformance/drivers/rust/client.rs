@@ -72,7 +72,7 @@ pub(crate) fn tls(given: &Map<String, Value>) -> Tls {
     let text = |name: &str| given.get(name).and_then(Value::as_str);
     let mut tls = text("ca").map_or_else(Tls::system_roots, Tls::ca);
     if let (Some(cert), Some(key)) = (text("cert"), text("key")) {
-        tls = tls.identity(cert, key);
+        tls = tls.client_certificate(cert, key);
     }
     if let Some(name) = text("server_name") {
         tls = tls.server_name(name);

@@ -8,9 +8,9 @@ import kotlin.time.Duration
 import kotlin.time.toKotlinDuration
 import kotlinx.coroutines.future.await
 import rocketmq.thin.internal.AccessKey
+import rocketmq.thin.internal.ClientCertificate
 import rocketmq.thin.internal.ConnectOptions
 import rocketmq.thin.internal.Encryption
-import rocketmq.thin.internal.Identity
 import rocketmq.thin.internal.Roots
 import rocketmq.thin.internal.StartupMode
 
@@ -157,8 +157,8 @@ constructor(
 }
 
 /**
- * The encryption of connections: `Tls.ca(authority).identity(certificate, key)`. Certificates and keys are in PEM
- * format. With invalid ones, connecting fails with [RocketMQException.InvalidOptions].
+ * The encryption of connections: `Tls.ca(authority).clientCertificate(certificate, key)`. Certificates and keys are in
+ * PEM format. With invalid ones, connecting fails with [RocketMQException.InvalidOptions].
  */
 class Tls private constructor(internal val encryption: Encryption) {
     private constructor(roots: Roots) : this(Encryption(roots, null, null, false))
@@ -167,8 +167,8 @@ class Tls private constructor(internal val encryption: Encryption) {
      * Authenticates the client with a [certificate], which is followed by the certificates of intermediate authorities,
      * if any. [key] is its unencrypted private key.
      */
-    fun identity(certificate: ByteArray, key: ByteArray): Tls =
-        Tls(encryption.copy(identity = Identity(certificate, key)))
+    fun clientCertificate(certificate: ByteArray, key: ByteArray): Tls =
+        Tls(encryption.copy(clientCertificate = ClientCertificate(certificate, key)))
 
     /** Sets the [name] that the server's certificate must have (the host of the endpoint). */
     fun serverName(name: String): Tls = Tls(encryption.copy(serverName = name))

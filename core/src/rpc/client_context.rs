@@ -1,4 +1,4 @@
-//! What all parts of a client share: its addresses, connections, credentials and options.
+//! What all producers and consumers of a client share: its endpoints, connections, credentials and options.
 
 use std::{sync::Arc, time::Instant};
 
@@ -10,18 +10,18 @@ use crate::{
     options::{ClientOptions, Endpoints, Startup},
 };
 
-/// The addresses of a client's servers, the connections to them, and the client's options.
+/// What all producers and consumers of a client share.
 #[derive(Debug)]
-pub(crate) struct Servers {
+pub(crate) struct ClientContext {
     pub(crate) pool: Pool,
-    /// The addresses that the user gave.
-    pub(crate) access: Endpoints,
+    /// The endpoints in the options of the client.
+    pub(crate) configured_endpoints: Endpoints,
     pub(crate) options: ClientOptions,
     pub(crate) credentials: Arc<CurrentCredentials>,
     pub(crate) monitor: Arc<Monitor>,
 }
 
-impl Servers {
+impl ClientContext {
     /// Creates an [`Rpc`] with a new client id.
     pub(crate) fn rpc(&self) -> Result<Rpc, Error> {
         Ok(Rpc::new(Identity::new(&self.options, self.credentials.clone())?))
@@ -34,7 +34,7 @@ impl Servers {
         if options.startup != Startup::Lazy {
             self.credentials.ready(deadline).await.map_err(|error| error.during("connect"))?;
         }
-        self.pool.connect_any(&self.access, options.startup, deadline).await
+        self.pool.connect_any(&self.configured_endpoints, options.startup, deadline).await
     }
 
     /// Whether the servers can be reached.
@@ -42,9 +42,9 @@ impl Servers {
         Health::new(self.pool.endpoints(), self.monitor.is_closed())
     }
 
-    /// The link to the best of the addresses that the user gave.
-    pub(crate) fn pick_access(&self) -> Result<Arc<Link>, Error> {
-        self.pool.pick(&self.access)
+    /// The link to the best of the configured endpoints.
+    pub(crate) fn pick_configured(&self) -> Result<Arc<Link>, Error> {
+        self.pool.pick(&self.configured_endpoints)
     }
 
     /// A snapshot of the metrics, labelled with `client_id`.
@@ -53,13 +53,14 @@ impl Servers {
         pool.metrics().snapshot(client_id, pool.in_flight(), pool.connections())
     }
 
-    /// Whether the user gave the address.
-    pub(crate) fn is_access(&self, link: &Link) -> bool {
-        self.access.addresses().contains(link.address())
+    /// Whether the link leads to a configured endpoint.
+    pub(crate) fn is_configured(&self, link: &Link) -> bool {
+        self.configured_endpoints.addresses().contains(link.address())
     }
 }
 
-impl Drop for Servers {
+impl Drop for ClientContext {
+    /// Ends the task that keeps the credentials current, if the client was dropped without a close.
     fn drop(&mut self) {
         self.credentials.close();
     }
