@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod context;
 mod durable_file;
+mod duration;
 pub mod error;
 pub mod front;
 pub mod histogram;

@@ -44,11 +44,11 @@ pub struct TopicSpec {
     #[serde(default)]
     pub perm: Perm,
     /// How long a lite topic is kept after its last use, in a topic of type `lite`; for ever by default.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::duration::optional")]
     #[cfg_attr(feature = "http", schema(value_type = Option<String>, example = "7d"))]
     pub lite_expiration: Option<Duration>,
     /// How long messages are kept; by default, as set in the broker's configuration.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "humantime_serde")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::duration::optional")]
     #[cfg_attr(feature = "http", schema(value_type = Option<String>, example = "7d"))]
     pub retention: Option<Duration>,
     /// The most bytes of messages that are kept, 0 for no limit; by default, as set in the broker's configuration.
@@ -140,15 +140,15 @@ pub struct GroupSpec {
 pub enum RetrySpec {
     /// A list of pauses, the last of which repeats: `["1s", "30s", "5m"]`.
     #[cfg_attr(feature = "http", schema(value_type = Vec<String>))]
-    Table(#[serde(with = "pauses")] Vec<Duration>),
+    Table(#[serde(with = "crate::duration::list")] Vec<Duration>),
     /// Exponential growth: `{ initial = "5s", max = "2h", multiplier = 2.0 }`.
     Growing {
         /// The first pause.
-        #[serde(with = "humantime_serde")]
+        #[serde(with = "crate::duration")]
         #[cfg_attr(feature = "http", schema(value_type = String, example = "5s"))]
         initial: Duration,
         /// The longest pause.
-        #[serde(with = "humantime_serde")]
+        #[serde(with = "crate::duration")]
         #[cfg_attr(feature = "http", schema(value_type = String, example = "5s"))]
         max: Duration,
         /// The factor between a pause and the next one.
@@ -293,23 +293,6 @@ impl From<GroupConfig> for GroupSpec {
             lite_exclusive: config.lite_exclusive,
             start: Some(StartSpec(config.start)).filter(|StartSpec(start)| *start != GroupStart::Default),
         }
-    }
-}
-
-/// Serializes a list of durations such as `30s`.
-mod pauses {
-    use std::time::Duration;
-
-    use humantime_serde::Serde;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(pauses: &[Duration], to: S) -> Result<S::Ok, S::Error> {
-        pauses.iter().map(|pause| Serde::from(*pause)).collect::<Vec<_>>().serialize(to)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Duration>, D::Error> {
-        let pauses = Vec::<Serde<Duration>>::deserialize(from)?;
-        Ok(pauses.into_iter().map(Serde::into_inner).collect())
     }
 }
 

@@ -6,6 +6,7 @@ use clap::Args as ClapArgs;
 
 use super::units;
 use crate::config::{GroupSpec, Perm, StartSpec, TopicSpec, TopicType};
+use crate::duration;
 use crate::service::{
     GroupConfig, GroupField, GroupStart, GroupUpdate, Permission, RetryPolicy, TopicConfig, TopicField,
     TopicUpdate, millis, time,
@@ -29,10 +30,10 @@ pub(super) struct TopicSettings {
     #[arg(long, value_name = "PERM")]
     perm: Option<Perm>,
     /// How long after its last use a lite topic is removed with its messages; or never [default: never]
-    #[arg(long, value_name = "DURATION", value_parser = |text: &str| parse_or_default(text, "never", parse_duration))]
+    #[arg(long, value_name = "DURATION", value_parser = |text: &str| parse_or_default(text, "never", duration::parse))]
     lite_expiration: Option<OrDefault<Duration>>,
     /// How long messages are retained; `default`: as the configuration of the proxy says
-    #[arg(long, value_name = "DURATION", value_parser = |text: &str| parse_or_default(text, "default", parse_duration))]
+    #[arg(long, value_name = "DURATION", value_parser = |text: &str| parse_or_default(text, "default", duration::parse))]
     retention: Option<OrDefault<Duration>>,
     /// How many bytes of messages are retained, such as 10GiB, 0 without a limit; `default`: as the configuration of the
     /// proxy says
@@ -86,15 +87,16 @@ pub(super) struct GroupSettings {
         long,
         value_name = "DURATION[,DURATION]",
         value_delimiter = ',',
+        value_parser = duration::parse,
         conflicts_with_all = ["retry_initial", "retry_max", "retry_multiplier"]
     )]
-    retry: Option<Vec<humantime::Duration>>,
+    retry: Option<Vec<Duration>>,
     /// The first delay of an exponential backoff [default: 1s]
-    #[arg(long, value_name = "DURATION")]
-    retry_initial: Option<humantime::Duration>,
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    retry_initial: Option<Duration>,
     /// The longest delay of an exponential backoff [default: 2h]
-    #[arg(long, value_name = "DURATION")]
-    retry_max: Option<humantime::Duration>,
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    retry_max: Option<Duration>,
     /// The factor between the delays of an exponential backoff [default: 2]
     #[arg(long, value_name = "FACTOR")]
     retry_multiplier: Option<f32>,
@@ -136,11 +138,11 @@ impl GroupSettings {
         set(GroupField::RetryMax, self.retry_max.is_some());
         set(GroupField::RetryMultiplier, self.retry_multiplier.is_some());
         values.retry = match self.retry {
-            Some(pauses) => RetryPolicy::Customized(pauses.iter().map(|pause| **pause).collect()),
+            Some(pauses) => RetryPolicy::Customized(pauses),
             // Fields that are not in `fields` are ignored.
             None => RetryPolicy::Exponential {
-                initial: self.retry_initial.map(Into::into).unwrap_or_default(),
-                max: self.retry_max.map(Into::into).unwrap_or_default(),
+                initial: self.retry_initial.unwrap_or_default(),
+                max: self.retry_max.unwrap_or_default(),
                 multiplier: self.retry_multiplier.unwrap_or(1.0),
             },
         };
@@ -163,10 +165,6 @@ fn parse_start(text: &str) -> Result<StartSpec, String> {
         Ok(at) => Ok(StartSpec(GroupStart::Time(time(millis(at))))),
         Err(_) => Err(error),
     })
-}
-
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| error.to_string())
 }
 
 /// Parses a value, or the word that selects the default.

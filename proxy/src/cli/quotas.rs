@@ -1,6 +1,7 @@
 //! `quota`: lists, sets and removes the quotas of a running proxy.
 
 use std::num::{NonZeroU32, NonZeroU64};
+use std::time::Duration;
 
 use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
@@ -9,6 +10,7 @@ use super::admin_error::AdminError;
 use super::output::{ActionReport, Report, Table, show};
 use super::server_args::{NameArgs, Server};
 use super::units;
+use crate::duration;
 use crate::layer::{OnExcess, Per, Quota, QuotaStatus};
 
 #[derive(Subcommand)]
@@ -77,14 +79,14 @@ pub(super) struct SetQuota {
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     message_bytes: Option<NonZeroU64>,
     /// How much may arrive at once: the amount that the limits allow in this time
-    #[arg(long, value_name = "DURATION", default_value = "1s")]
-    burst: humantime::Duration,
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "1s")]
+    burst: Duration,
     /// What happens to a request that exceeds the quota
     #[arg(long, value_name = "WHAT", default_value = "refuse")]
     on_excess: OnExcess,
     /// The longest delay of a request
-    #[arg(long, value_name = "DURATION", default_value = "1s")]
-    max_delay: humantime::Duration,
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "1s")]
+    max_delay: Duration,
 }
 
 /// Runs `quota`.
@@ -124,9 +126,9 @@ impl SetQuota {
             long_polls: self.long_polls,
             requests_in_flight: self.requests_in_flight,
             message_bytes: self.message_bytes,
-            burst: self.burst.into(),
+            burst: self.burst,
             on_excess: self.on_excess,
-            max_delay: self.max_delay.into(),
+            max_delay: self.max_delay,
         }
     }
 }

@@ -41,7 +41,7 @@ pub struct Config {
     /// The number of threads that serve requests. 0 means half the number of processors.
     pub workers: usize,
     /// How long a shutdown waits for requests in progress.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::duration")]
     pub drain: Duration,
     /// The number of concurrent requests above which new ones are refused with TOO_MANY_REQUESTS. Waiting receives don't count.
     /// The last tenth is reserved for acknowledgements and other requests that settle messages; heartbeats are never refused.

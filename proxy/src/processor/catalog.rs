@@ -1,11 +1,14 @@
 //! Requests of administrators that create, change, list and delete topics and groups.
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
 
 use super::cluster_router::ClusterRouter;
 use super::validate;
+use crate::duration;
 use crate::error::Error;
 use crate::service::{
     Change, GroupConfig, GroupUpdate, Metadata, RetryPolicy, ServiceError, ServiceErrorKind, TopicConfig,
@@ -64,8 +67,8 @@ fn check_topic(topic: &TopicConfig) -> Result<(), ServiceError> {
     if topic.read_queues == 0 && topic.write_queues == 0 {
         return Err(rejected(format!("topic {} needs at least one queue", topic.name)));
     }
-    if topic.retention.is_some_and(|retention| retention.is_zero()) {
-        return Err(rejected(format!("the retention of topic {} must be longer than zero", topic.name)));
+    if let Some(retention) = topic.retention {
+        check_duration(retention, format_args!("the retention of topic {}", topic.name))?;
     }
     check_lite_expiration(topic)
 }
@@ -81,13 +84,20 @@ fn check_retry(group: &GroupConfig) -> Result<(), ServiceError> {
         RetryPolicy::Customized(pauses) if pauses.len() > MAX_PAUSES => {
             refuse(format!("has more than {MAX_PAUSES} pauses"))
         }
+        RetryPolicy::Customized(pauses) => {
+            let problem = pauses.iter().find_map(|pause| duration::check(*pause));
+            problem.map_or(Ok(()), |problem| refuse(format!("has a pause that {problem}")))
+        }
         RetryPolicy::Exponential { multiplier, .. } if !multiplier.is_finite() || *multiplier < 1.0 => {
             refuse(format!("needs a multiplier of 1 or more, not {multiplier}"))
         }
         RetryPolicy::Exponential { initial, max, .. } if initial > max => {
             refuse("has an initial pause that is longer than the maximum".to_owned())
         }
-        _ => Ok(()),
+        RetryPolicy::Exponential { max, .. } => {
+            let problem = duration::check(*max);
+            problem.map_or(Ok(()), |problem| refuse(format!("has a maximum that {problem}")))
+        }
     }
 }
 
@@ -100,13 +110,15 @@ fn check_lite_expiration(topic: &TopicConfig) -> Result<(), ServiceError> {
             topic.name
         ));
     }
-    if expiration.is_zero() {
-        return refuse(format!(
-            "the expiration of lite topics of topic {} must be longer than zero",
-            topic.name
-        ));
+    check_duration(expiration, format_args!("the expiration of lite topics of topic {}", topic.name))
+}
+
+/// Refuses how long something is kept if it is zero, or so long that times would overflow.
+fn check_duration(duration: Duration, name: fmt::Arguments<'_>) -> Result<(), ServiceError> {
+    if duration.is_zero() {
+        return Err(rejected(format!("{name} must be longer than zero")));
     }
-    Ok(())
+    duration::check(duration).map_or(Ok(()), |problem| Err(rejected(format!("{name} {problem}"))))
 }
 
 /// All topics of all clusters that clients can use, sorted by name.
@@ -178,4 +190,32 @@ fn first_failure(results: Vec<Result<(), ServiceError>>) -> Result<(), Error> {
         exists.get_or_insert(error);
     }
     exists.map_or(Ok(()), |error| Err(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_that_could_overflow_times_are_refused() {
+        let topic = |retention, lite_expiration| TopicConfig {
+            retention,
+            lite_expiration,
+            ..TopicConfig::new("t", TopicKind::Lite, 1)
+        };
+        let retried = |retry| GroupConfig { retry, ..GroupConfig::named("g") };
+        let growing = |max| RetryPolicy::Exponential { initial: Duration::ZERO, max, multiplier: 2.0 };
+        let refused = |length: Duration| {
+            [
+                check_topic(&topic(Some(length), None)),
+                check_topic(&topic(None, Some(length))),
+                check_retry(&retried(RetryPolicy::Customized(vec![length]))),
+                check_retry(&retried(growing(length))),
+            ]
+            .map(|checked| checked.is_err())
+        };
+        assert_eq!(refused(duration::LONGEST), [false; 4]);
+        assert_eq!(refused(duration::LONGEST + Duration::from_millis(1)), [true; 4]);
+        assert_eq!(refused(Duration::MAX), [true; 4]);
+    }
 }

@@ -19,40 +19,40 @@ pub struct Limits {
     /// The most UTF-8 bytes of a lite topic's name.
     pub lite_topic_bytes: usize,
     /// The longest time between a send and the delivery time of the message.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::duration")]
     pub delay: Duration,
     /// The longest time that a half message may request before its producer is first asked for its decision.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::duration")]
     pub transaction_recovery: Duration,
     /// The shortest lease that a receive may request.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::duration")]
     pub min_invisible: Duration,
     /// The longest lease that a request may set.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::duration")]
     pub max_invisible: Duration,
     /// The shortest wait of a receive.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::duration")]
     pub min_polling: Duration,
     /// The longest wait of a receive.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::duration")]
     pub max_polling: Duration,
     /// The most messages of one receive.
     pub receive_batch: usize,
     /// The first lease of a delivery that the proxy renews on request.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::duration")]
     pub renewed_lease: Duration,
     /// A lease under renewal is renewed when less than this time is left.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::duration")]
     pub renew_ahead: Duration,
     /// The interval in which leases under renewal are checked.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::duration")]
     pub renew_every: Duration,
     /// How long a lease is renewed. After that, an unsettled message is delivered again according to its group's retry
     /// policy.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::duration")]
     pub renew_for: Duration,
     /// The timeout of a call to the backend, unless the client's deadline is earlier.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::duration")]
     pub call: Duration,
 }
 

@@ -32,6 +32,13 @@ async fn topics_and_groups_are_made_changed_and_deleted() {
         (&json!("fifo"), &json!("r"), &json!(2))
     );
     assert_eq!(orders.get("retention"), None);
+    let endless = json!({"retention": "18446744073709551615s"});
+    let refused = change(&proxy, Method::PATCH, "/v1/topics/orders", endless).await;
+    assert_eq!(refused.problem().0, 400);
+    assert!(
+        refused.json()["detail"].to_string().contains("the longest duration is 100 years"),
+        "{refused:?}"
+    );
 
     let group = json!({"name": "billing", "fifo": true, "retry": ["1s", "5s"]});
     assert_eq!(post(proxy.address, "/v1/groups", group).await.status, StatusCode::CREATED);

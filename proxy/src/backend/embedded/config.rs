@@ -24,7 +24,7 @@ pub struct EmbeddedConfig {
     /// The number of queues of a topic that a request creates.
     pub default_queues: i32,
     /// How long messages are kept, whether consumed or not.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::duration")]
     pub retention: Duration,
     /// The most bytes of messages that a topic keeps, whether consumed or not; 0 means no limit. The oldest messages are
     /// removed first, in chunks of up to 128 KiB. The newest chunk of each queue stays.
@@ -32,10 +32,10 @@ pub struct EmbeddedConfig {
     /// The most bytes of messages that all topics keep together; 0 means no limit. The oldest messages are removed first.
     pub store_retention_bytes: u64,
     /// The time from the send of a half message to its first orphan check, unless the message sets another one.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::duration")]
     pub transaction_timeout: Duration,
     /// The time between two orphan checks of a half message.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::duration")]
     pub transaction_check_interval: Duration,
     /// The most orphan checks of a half message. If it is still undecided an interval after the last check, it is
     /// discarded, with a warning.

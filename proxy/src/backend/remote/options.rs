@@ -32,13 +32,13 @@ pub struct RemoteConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
     /// The timeout for connecting.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::duration")]
     pub connect_timeout: Duration,
     /// The timeout for looking up a route, or the configuration of one topic or group.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::duration")]
     pub lookup_timeout: Duration,
     /// The timeout for storing and settling messages. A receive may take this long in addition to its wait for messages.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::duration")]
     pub call_timeout: Duration,
 }
 

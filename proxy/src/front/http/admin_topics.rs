@@ -1,12 +1,10 @@
 //! Administration of topics.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json as JsonAnswer;
 use axum::extract::State;
 use axum::http::StatusCode;
-use humantime_serde::Serde;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
@@ -16,6 +14,7 @@ use super::problem::Problem;
 use super::shared::Shared;
 use super::times;
 use crate::catalog::{Perm, TopicSpec, TopicType};
+use crate::duration;
 use crate::error::Error;
 use crate::processor::{Page, TopicSummary};
 use crate::service::{
@@ -103,11 +102,11 @@ pub(super) struct TopicChange {
     /// How long a lite topic is kept after its last use, such as `7d`; null: forever.
     #[serde(deserialize_with = "nullable")]
     #[schema(value_type = Option<String>, example = "7d")]
-    lite_expiration: Option<Option<Serde<Duration>>>,
+    lite_expiration: Option<Option<duration::Text>>,
     /// How long messages are retained, such as `7d`; null: as the proxy's configuration says.
     #[serde(deserialize_with = "nullable")]
     #[schema(value_type = Option<String>, example = "7d")]
-    retention: Option<Option<Serde<Duration>>>,
+    retention: Option<Option<duration::Text>>,
     /// How many bytes of messages are retained, 0 without a limit; null: as the proxy's configuration says.
     #[serde(deserialize_with = "nullable")]
     #[schema(value_type = Option<u64>)]
@@ -137,8 +136,8 @@ impl TopicChange {
         values.read_queues = read.unwrap_or(values.read_queues);
         values.write_queues = write.unwrap_or(values.write_queues);
         values.permission = self.perm.map_or(values.permission, Permission::from);
-        values.lite_expiration = self.lite_expiration.flatten().map(Serde::into_inner);
-        values.retention = self.retention.flatten().map(Serde::into_inner);
+        values.lite_expiration = self.lite_expiration.flatten().map(|duration::Text(time)| time);
+        values.retention = self.retention.flatten().map(|duration::Text(time)| time);
         values.retention_bytes = self.retention_bytes.flatten();
         TopicUpdate { values, fields }
     }

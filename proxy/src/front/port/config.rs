@@ -30,16 +30,16 @@ pub struct TransportConfig {
     /// completely are refused, oldest first.
     pub bytes: usize,
     /// How long a connection may take until its protocol is known, including PROXY header and TLS handshake.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::duration")]
     pub handshake_timeout: Duration,
     /// How long a request may take to arrive.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::duration")]
     pub request_timeout: Duration,
     /// How long a peer may take to accept the next part of an answer.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::duration")]
     pub answer_timeout: Duration,
     /// A connection without calls is closed after this time.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::duration")]
     pub idle_timeout: Duration,
 }
 

@@ -77,7 +77,7 @@ pub struct AccessConfig {
     pub brokers: bool,
     /// The largest difference between the time in a signature and the proxy's clock. Apache's Java client signs local time as
     /// if it were UTC, which differs by up to 14 hours.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "crate::duration")]
     pub signature_lifetime: Duration,
     /// The trusted issuers of session tokens. Their tokens name users of the configured source.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -24,7 +24,7 @@ pub struct AccessLogConfig {
     /// The share of requests that are logged, from 0 to 1, regardless of their results [default: 1].
     pub sample: f64,
     /// Requests that take longer than this are logged in any case, except those that wait for messages.
-    #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    #[serde(with = "crate::duration::optional", skip_serializing_if = "Option::is_none")]
     pub slow: Option<Duration>,
 }
 

@@ -63,7 +63,7 @@ pub struct Quota {
     #[cfg_attr(feature = "http", schema(value_type = Option<u64>, minimum = 1))]
     pub message_bytes: Option<NonZeroU64>,
     /// How much may arrive at once, as the time in which the limits per second allow the same amount.
-    #[serde(default = "one_second", with = "humantime_serde")]
+    #[serde(default = "one_second", with = "crate::duration")]
     #[cfg_attr(feature = "http", schema(value_type = String, example = "1s"))]
     pub burst: Duration,
     /// What happens to a request that exceeds the quota.
@@ -71,7 +71,7 @@ pub struct Quota {
     pub on_excess: OnExcess,
     /// The longest delay of a request. A request is refused if it would have to wait longer, or for more than half of the time
     /// until its client's timeout.
-    #[serde(default = "one_second", with = "humantime_serde")]
+    #[serde(default = "one_second", with = "crate::duration")]
     #[cfg_attr(feature = "http", schema(value_type = String, example = "1s"))]
     pub max_delay: Duration,
 }

@@ -31,7 +31,7 @@ pub struct IssuerConfig {
     #[serde(default = "all_algorithms")]
     pub algorithms: Vec<String>,
     /// The allowed difference between the issuer's and the proxy's clock.
-    #[serde(default = "leeway", with = "humantime_serde")]
+    #[serde(default = "leeway", with = "crate::duration")]
     pub leeway: Duration,
     /// The claim with the user's name.
     #[serde(default = "user_claim")]
