@@ -169,7 +169,7 @@ pub struct CloseReport {
     pub abandoned: usize,
     /// Messages of push consumers that were being handled or settled, and were settled before the deadline.
     pub handled: usize,
-    /// Messages of push consumers that waited for a handler, and were given back to the servers.
+    /// Messages of consumers that waited for a handler, a receive or a stream, and were given back to the servers.
     pub given_back: usize,
     /// How long the close took.
     pub elapsed: Duration,

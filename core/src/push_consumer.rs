@@ -49,8 +49,9 @@ use crate::{
 /// - **Errors.** A topic that can't be received from is polled at most five times a second, and does not delay other
 ///   topics. The client logs a warning when a topic starts to fail, and an event of level `info` when it works again.
 ///
-/// Dropping the last clone without [`close`](Self::close) ends all work, including running handlers. Messages that were
-/// not settled are delivered again after their lease.
+/// Dropping the last clone without [`close`](Self::close) ends all work, including running handlers, and gives back
+/// messages that wait for a handler in the background. Other messages that were not settled are delivered again after
+/// their lease.
 #[derive(Clone)]
 pub struct PushConsumer(Arc<Owner>);
 
@@ -59,7 +60,9 @@ struct Owner(Arc<Inner>);
 
 impl Drop for Owner {
     fn drop(&mut self) {
+        let waiting = self.0.stop();
         self.0.session().stop().cancel();
+        self.0.leases.give_back_detached(waiting);
     }
 }
 
@@ -162,12 +165,13 @@ impl Closable for Inner {
             let ended = self.session().stop().is_cancelled();
             // After an earlier close no message can be settled any more.
             let until = if ended { start } else { crate::options::deadline(start, deadline) };
-            let waiting = self.stop();
-            let mut given_back = 0;
-            let give_back = async { given_back = self.leases.give_back(waiting).await };
-            let work = async { tokio::join!(give_back, self.wait_until_drained()) };
+            let before = self.leases.given_back();
+            self.give_back(self.stop());
+            self.receiving.close();
+            let work = async { tokio::join!(self.receiving.wait(), self.wait_until_drained()) };
             let _ = tokio::time::timeout_at(until.into(), work).await;
             let (handled, unfinished) = self.close_results();
+            let given_back = self.leases.given_back() - before;
             let left = until.saturating_duration_since(Instant::now());
             let report = self.member.close(left, std::future::ready(())).await;
             let abandoned = report.abandoned.max(unfinished);

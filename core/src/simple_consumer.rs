@@ -37,8 +37,9 @@ use crate::{
 /// receive for a minute, the waiting deliveries are given back, so that another consumer of the group can get them.
 /// Servers since 5.5.0 do not count this as an attempt, except in FIFO groups.
 ///
-/// Dropping the last clone without [`close`](Self::close) ends polling. Deliveries that were not acknowledged are
-/// delivered again after their invisible time.
+/// Dropping the last clone without [`close`](Self::close) ends polling, and gives back waiting deliveries in the
+/// background. Deliveries that the application has received and not acknowledged are delivered again after their
+/// invisible time.
 #[derive(Clone)]
 pub struct SimpleConsumer(Arc<Inner>);
 
@@ -133,8 +134,8 @@ impl SimpleConsumer {
     ///
     /// # Errors
     ///
-    /// The refusal of a server, at once. A temporary failure only if it lasts as long as the wait.
-    /// `InvalidArgument` if there is no subscription.
+    /// The refusal of a server, at once. A temporary failure only if it lasts as long as the wait: the cause of the
+    /// last attempt that failed. `InvalidArgument` if there is no subscription.
     pub async fn receive(&self, options: ReceiveOptions) -> Result<Vec<Delivery>> {
         options::check("receive", options.flaw())?;
         self.0.polls.receive(&options).await.map_err(|error| error.during("receive"))
@@ -273,9 +274,11 @@ impl SimpleConsumer {
     /// Refuses further calls, gives back deliveries that no receive or stream has returned, waits at most `deadline`
     /// for acks in flight, and tells the servers that the consumer has closed.
     pub async fn close(&self, deadline: Duration) -> CloseReport {
-        let Inner { member, subscriptions, prefetched, .. } = &*self.0;
+        let Inner { member, leases, subscriptions, prefetched, .. } = &*self.0;
+        let before = leases.given_back();
         subscriptions.close();
-        member.close(deadline, prefetched.close()).await
+        let report = member.close(deadline, prefetched.close()).await;
+        CloseReport { given_back: leases.given_back() - before, ..report }
     }
 
     fn submit_ack(&self, delivery: &Delivery) -> Result<Answer<()>> {
@@ -344,6 +347,12 @@ impl Inner {
         if let Some(topic) = topic {
             self.prefetched.give_back_topic(topic).await;
         }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.prefetched.abandon();
     }
 }
 

@@ -274,7 +274,7 @@ export interface CloseReport {
   readonly abandoned: number;
   /** For push consumers: the number of messages that were being handled, and were settled in time. */
   readonly handled: number;
-  /** For push consumers: the number of messages that were given back to the server unhandled. */
+  /** For consumers: the number of messages that were given back to the server unhandled. */
   readonly givenBack: number;
   /** How long the close took. */
   readonly elapsedMs: number;

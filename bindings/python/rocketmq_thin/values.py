@@ -169,7 +169,7 @@ class CloseReport(NamedTuple):
         abandoned: The number of sends and acks without a response at the deadline, which failed with `Closed`, and of
             messages whose handlers were still running, which are delivered again.
         handled: For push consumers: the number of messages that were being handled, and were settled in time.
-        given_back: For push consumers: the number of messages that were given back to the server unhandled.
+        given_back: For consumers: the number of messages that were given back to the server unhandled.
         elapsed: How long the close took.
     """
 

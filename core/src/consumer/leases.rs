@@ -2,13 +2,16 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use futures::{
     StreamExt,
-    future::{BoxFuture, FutureExt, ready},
+    future::{BoxFuture, FutureExt},
     stream::FuturesUnordered,
 };
 use parking_lot::Mutex;
@@ -45,6 +48,8 @@ pub(crate) struct Leases {
     session: Arc<Session>,
     state: Mutex<State>,
     wake: Notify,
+    /// How many deliveries the servers have accepted back.
+    given_back: AtomicUsize,
     /// The runtime of the task. [`keep`](Self::keep) may be called from any thread.
     runtime: Handle,
 }
@@ -85,7 +90,13 @@ struct Renewals {
 
 impl Leases {
     pub(crate) fn new(session: Arc<Session>) -> Arc<Self> {
-        Arc::new(Self { session, state: Mutex::default(), wake: Notify::new(), runtime: Handle::current() })
+        Arc::new(Self {
+            session,
+            state: Mutex::default(),
+            wake: Notify::new(),
+            given_back: AtomicUsize::new(0),
+            runtime: Handle::current(),
+        })
     }
 
     pub(crate) fn session(&self) -> &Arc<Session> {
@@ -129,23 +140,37 @@ impl Leases {
         }
     }
 
-    /// Gives back deliveries that the application has not seen, so that another consumer can get them. Returns how
-    /// many the servers accepted.
-    pub(crate) async fn give_back(&self, leases: Vec<Arc<Lease>>) -> usize {
+    /// How many deliveries the servers have accepted back from [`give_back`](Self::give_back).
+    pub(crate) fn given_back(&self) -> usize {
+        self.given_back.load(Ordering::Relaxed)
+    }
+
+    /// Gives back deliveries that the application has not seen, so that another consumer can get them.
+    pub(crate) async fn give_back(&self, leases: Vec<Arc<Lease>>) {
         let give_back = async |lease: Arc<Lease>| {
             self.release(&lease);
             // Waits for a renewal in flight, and uses its new handle.
-            let given_back = Change::give_back(self.session.clone(), lease).run().await;
-            given_back.inspect_err(log_not_given_back).is_ok()
+            match Change::give_back(self.session.clone(), lease).run().await {
+                Ok(()) => drop(self.given_back.fetch_add(1, Ordering::Relaxed)),
+                Err(error) => log_not_given_back(&error),
+            }
         };
-        let results = futures::stream::iter(leases.into_iter().map(give_back));
-        results.buffer_unordered(MAX_CONCURRENT_GIVE_BACKS).filter(|taken| ready(*taken)).count().await
+        let work = futures::stream::iter(leases.into_iter().map(give_back));
+        work.buffer_unordered(MAX_CONCURRENT_GIVE_BACKS).collect().await
     }
 
-    /// Gives back one delivery in the background, with a single attempt. Works after the session has ended.
-    pub(crate) fn give_back_detached(&self, lease: Arc<Lease>) {
-        let change = Change::give_back(self.session.clone(), lease);
-        self.runtime.spawn(async move { change.run_once().await.inspect_err(log_not_given_back) });
+    /// Gives back deliveries in the background, with a single attempt each. Works after the session has ended.
+    pub(crate) fn give_back_detached(&self, leases: Vec<Arc<Lease>>) {
+        if leases.is_empty() {
+            return;
+        }
+        let session = self.session.clone();
+        let give_back = move |lease| {
+            let change = Change::give_back(session.clone(), lease);
+            async move { change.run_once().await.unwrap_or_else(|error| log_not_given_back(&error)) }
+        };
+        let work = futures::stream::iter(leases.into_iter().map(give_back));
+        self.runtime.spawn(work.buffer_unordered(MAX_CONCURRENT_GIVE_BACKS).collect::<()>());
     }
 
     /// Records the result of a request that settles the delivery. Stops renewing the lease if it has ended.

@@ -7,7 +7,7 @@ use tokio::{
     runtime::Handle,
     sync::{Notify, futures::Notified, mpsc},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     dispatch::{Dispatch, Key, Limits, Sequence},
@@ -38,6 +38,8 @@ pub(super) struct Inner {
     pub(super) lite: Option<Arc<LiteTopics>>,
     /// Cancelled when a close begins, which ends the polls.
     pub(super) stop_polling: CancellationToken,
+    /// The tasks that poll, and those that give messages back. A close waits until they have ended.
+    pub(super) receiving: TaskTracker,
     pub(super) state: Mutex<State>,
     /// Wakes polls that wait for room.
     room_freed: Notify,
@@ -61,7 +63,7 @@ pub(super) struct State {
     /// How many messages were settled since the close began.
     pub(super) settled_since_close: usize,
     /// The messages to verify. Taken when the consumer begins to receive.
-    verifications: Option<mpsc::Receiver<Verification>>,
+    pub(super) verifications: Option<mpsc::Receiver<Verification>>,
 }
 
 /// A cached message.
@@ -130,6 +132,7 @@ impl Inner {
             lite,
             leases: Leases::new(member.session().clone()),
             stop_polling: member.session().stop().child_token(),
+            receiving: TaskTracker::new(),
             member,
             routes,
             group,
@@ -153,7 +156,7 @@ impl Inner {
         if matches!(state.mode, Mode::Idle) {
             state.mode = Mode::Pull;
             drop(state);
-            self.receive();
+            self.start_receiving();
             return true;
         }
         matches!(state.mode, Mode::Pull)
@@ -167,18 +170,8 @@ impl Inner {
         }
         state.mode = Mode::Handler { spawn, worker_due: false };
         drop(state);
-        self.receive();
-        true
-    }
-
-    fn receive(self: &Arc<Self>) {
-        let _runtime = self.runtime.enter();
-        let verifications = self.state.lock().verifications.take();
-        if let Some(verifications) = verifications {
-            self.session().spawn(self.clone().verify(verifications));
-        }
-        self.session().spawn(self.clone().run_alarm());
         self.start_receiving();
+        true
     }
 
     /// Waits until there is room for a poll of up to `batch` messages, and reserves it.
@@ -422,7 +415,7 @@ impl Inner {
     }
 
     /// Calls [`signal`](Self::signal) when a retry is due, or the rate limit allows the next message.
-    async fn run_alarm(self: Arc<Self>) {
+    pub(super) async fn run_alarm(self: Arc<Self>) {
         loop {
             let at = {
                 let mut state = self.state.lock();

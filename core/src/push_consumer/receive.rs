@@ -32,12 +32,18 @@ struct BrokerPoller {
 }
 
 impl Inner {
-    /// Starts a task for each topic.
+    /// Starts the consumer's tasks, among them one for each topic.
     pub(super) fn start_receiving(self: &Arc<Self>) {
+        let _runtime = self.runtime.enter();
+        let verifications = self.state.lock().verifications.take();
+        if let Some(verifications) = verifications {
+            self.session().spawn(self.clone().verify(verifications));
+        }
+        self.session().spawn(self.clone().run_alarm());
         for Subscription { topic, filter } in self.options.sources() {
             let (group, max_body_size) = (self.group.clone(), self.options.decode.max_body_size);
             let source = Arc::new(Source { group, topic: topic.into(), filter, max_body_size });
-            self.session().spawn(self.clone().receive_topic(source));
+            self.session().spawn(self.receiving.track_future(self.clone().receive_topic(source)));
         }
     }
 

@@ -112,9 +112,8 @@ impl Inner {
         if !leases.is_empty() {
             let _runtime = self.runtime.enter();
             let inner = self.clone();
-            self.session().spawn(async move {
-                inner.leases.give_back(leases).await;
-            });
+            let give_back = async move { inner.leases.give_back(leases).await };
+            self.session().spawn(self.receiving.track_future(give_back));
         }
     }
 }

@@ -142,7 +142,7 @@ impl Feed {
             for subscribed in current.iter() {
                 if !known.contains(&subscribed.id) {
                     known.push(subscribed.id);
-                    self.session.spawn(self.clone().poll_topic(subscribed.clone()));
+                    self.prefetched.spawn_poll(self.clone().poll_topic(subscribed.clone()));
                 }
             }
             if subscriptions.changed().await.is_err() {

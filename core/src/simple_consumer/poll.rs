@@ -161,7 +161,7 @@ impl Polls {
         let running = Arc::new(RunningPoll::new(poll, deadline, stop.clone()));
         let (polls, subscribed) = (self.clone(), subscribed.clone());
         let (broker, own) = (broker.clone(), running.clone());
-        self.session.spawn(async move {
+        self.prefetched.spawn_poll(async move {
             let result = tokio::select! {
                 // First: when it is stopped, it may have messages.
                 biased;
@@ -187,7 +187,7 @@ impl Polls {
     async fn poll(&self, poller: &Poller, running: &RunningPoll) -> Result<Vec<Delivery>> {
         let give_up = running.deadline.max(Instant::now() + running.poll.wait);
         loop {
-            let report = |error| running.set_error(error);
+            let report = |error| running.report_delay(error);
             let error = match poller.poll(running.poll, report, running.stop.cancelled()).await {
                 Ok(deliveries) => return Ok(deliveries),
                 Err(error) => error,
@@ -195,7 +195,7 @@ impl Polls {
             if verdict(&error) == Verdict::Fail || Instant::now() + poller.pause() >= give_up {
                 return Err(error);
             }
-            running.set_error(Some(error));
+            running.record_failure(error);
             self.prefetched.notify();
         }
     }

@@ -47,6 +47,8 @@ pub(crate) struct Prefetched {
     /// Notified when the application takes deliveries after it was idle.
     activated: Notify,
     ended: CancellationToken,
+    /// The tasks that poll, and add deliveries. A close waits until they have ended.
+    polls: TaskTracker,
     tasks: TaskTracker,
     /// The runtime of tasks. Deliveries may be put back from any thread.
     runtime: Handle,
@@ -93,6 +95,7 @@ impl Prefetched {
             state: Mutex::default(),
             changes: watch::Sender::new(0),
             activated: Notify::new(),
+            polls: TaskTracker::new(),
             tasks: TaskTracker::new(),
             runtime: Handle::current(),
         })
@@ -101,6 +104,11 @@ impl Prefetched {
     /// A receiver that changes whenever there may be deliveries to take, or [`notify`](Self::notify) is called.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    /// Spawns a task that polls. It is dropped when the session ends.
+    pub(super) fn spawn_poll(&self, poll: impl Future<Output = ()> + Send + 'static) {
+        self.session.spawn(self.polls.track_future(poll));
     }
 
     /// Wakes all waiting receives and streams.
@@ -190,24 +198,34 @@ impl Prefetched {
         self.give_back(|entry| has_ended(entry.stream.as_ref())).await;
     }
 
-    /// Gives back all deliveries. Deliveries that are added later are given back at once.
+    /// Gives back all deliveries, including those of the polls, which have been stopped. Deliveries that are added later
+    /// are given back at once.
     pub(crate) async fn close(&self) {
         self.state.lock().closed = true;
         self.ended.cancel();
         self.notify();
-        self.give_back(|_| true).await;
+        self.polls.close();
+        tokio::join!(self.polls.wait(), self.give_back(|_| true));
         self.tasks.close();
         self.tasks.wait().await;
     }
 
+    /// Gives back all deliveries in the background, because the consumer was dropped.
+    pub(super) fn abandon(&self) {
+        self.state.lock().closed = true;
+        self.leases.give_back_detached(self.remove_all(|_| true));
+    }
+
     async fn give_back(&self, chosen: impl Fn(&Entry) -> bool) {
-        let unwanted = {
-            let mut state = self.state.lock();
-            let (unwanted, waiting) = state.waiting.drain(..).partition::<VecDeque<_>, _>(chosen);
-            state.waiting = waiting;
-            unwanted.into_iter().map(|entry| entry.delivery.lease).collect()
-        };
+        let unwanted = self.remove_all(chosen);
         self.leases.give_back(unwanted).await;
+    }
+
+    fn remove_all(&self, chosen: impl Fn(&Entry) -> bool) -> Vec<Arc<Lease>> {
+        let mut state = self.state.lock();
+        let (unwanted, waiting) = state.waiting.drain(..).partition::<VecDeque<_>, _>(chosen);
+        state.waiting = waiting;
+        unwanted.into_iter().map(|entry| entry.delivery.lease).collect()
     }
 
     fn insert(
@@ -223,7 +241,7 @@ impl Prefetched {
         let deliveries = deliveries.filter(|(delivery, _)| !delivery.lease.has_ended(now));
         if closed {
             drop(state);
-            return deliveries.for_each(|(delivery, _)| self.leases.give_back_detached(delivery.lease));
+            return self.give_back_late(deliveries.map(|(delivery, _)| delivery.lease).collect());
         }
         let entry = |(delivery, reservation): (Delivery, Option<Reservation>)| {
             self.leases.keep(&delivery.lease, crate::options::deadline(now, LONGEST_WAIT));
@@ -247,6 +265,15 @@ impl Prefetched {
         }
         drop(state);
         self.notify();
+    }
+
+    /// Gives back deliveries that were added after the end. A close that is in progress waits for this.
+    fn give_back_late(&self, unwanted: Vec<Arc<Lease>>) {
+        if self.tasks.is_closed() || self.session.stop().is_cancelled() {
+            return self.leases.give_back_detached(unwanted);
+        }
+        let leases = self.leases.clone();
+        self.spawn(async move { leases.give_back(unwanted).await });
     }
 
     /// Spawns `work`, which is dropped when the session ends.

@@ -1,11 +1,11 @@
-//! Tasks that are put back, because no handler has seen them.
+//! Messages of push consumers that no handler has seen: tasks are put back, and messages given back to the server.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
-use rocketmq_thin::{ConsumeResult, PushConsumerOptions};
+use rocketmq_thin::{ConsumeResult, ProducerOptions, PushConsumerOptions};
 use rocketmq_thin_proto::v2::Code;
 
 use crate::{
@@ -58,4 +58,36 @@ async fn a_closed_consumer_gives_back_a_task_that_is_put_back() {
     let given_back: Vec<_> =
         changed.iter().filter(|it| it.suspend == Some(true)).map(|it| it.message_id.as_str()).collect();
     assert_eq!(given_back, ["2", "0", "1"]);
+}
+
+#[tokio::test]
+async fn what_a_stopped_poll_has_brought_is_given_back_within_the_close() {
+    let receive = |_: &_, _| (Code::Ok, "OK", vec![message("1", "x"), message("2", "x")]);
+    let server =
+        TestServer::start(Script { receive: Box::new(receive), unfinished: |_| true, ..Script::default() });
+    let client = client(&server).await;
+    let consumer = client.push_consumer(PushConsumerOptions::new("g", ["t"])).await.unwrap();
+    consumer.start(|_| async { ConsumeResult::Ack }).unwrap();
+    server.seen.wait("given out", 1).await;
+    // An answer on the same connection arrives after the messages.
+    client.producer(ProducerOptions::new(["t"])).await.unwrap();
+    let report = consumer.close(Duration::from_secs(20)).await;
+    assert_eq!((report.handled, report.given_back), (0, 2));
+    assert_eq!(server.seen.changed.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_dropped_consumer_gives_back_messages_whose_handlers_have_not_begun() {
+    let server = three_messages();
+    let options = PushConsumerOptions::new("g", ["t"]).concurrency(1);
+    let consumer = client(&server).await.push_consumer(options).await.unwrap();
+    let tasks = consumer.next_tasks(9).await.unwrap();
+    assert_eq!(tasks.len(), 1);
+    drop(consumer);
+    server.seen.wait("change_invisible", 2).await;
+    let changed = server.seen.changed.lock().unwrap().clone();
+    let mut given_back: Vec<_> =
+        changed.iter().filter(|it| it.suspend == Some(true)).map(|it| it.message_id.as_str()).collect();
+    given_back.sort_unstable();
+    assert_eq!(given_back, ["1", "2"]);
 }

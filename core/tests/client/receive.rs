@@ -1,8 +1,12 @@
 //! Receiving and settling.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
-use rocketmq_thin::{ErrorKind, ReceiveOptions, SimpleConsumer, SimpleConsumerOptions};
+use rocketmq_thin::{ErrorKind, ProducerOptions, ReceiveOptions, SimpleConsumer, SimpleConsumerOptions};
 use rocketmq_thin_proto::v2::{self, Code};
 
 use crate::{
@@ -47,6 +51,23 @@ async fn a_lost_server_returns_an_error_and_not_an_empty_list() {
     let server = TestServer::at(address, Script::default(), None);
     assert!(consumer.receive(ReceiveOptions::default()).await.unwrap().is_empty());
     server.seen.wait("receive", 1).await;
+}
+
+#[tokio::test]
+async fn a_receive_whose_only_answer_was_a_failure_returns_it() {
+    let attempts = AtomicUsize::new(0);
+    let server = TestServer::start(Script {
+        receive: Box::new(|_, _| (Code::InternalServerError, "trouble", Vec::new())),
+        // The wait ends during the second attempt.
+        hang: Box::new(move |_| attempts.fetch_add(1, Ordering::SeqCst) > 0),
+        ..Script::default()
+    });
+    let options = SimpleConsumerOptions::new("g", ["t"]);
+    let consumer = client(&server).await.simple_consumer(options).await.unwrap();
+    let options = ReceiveOptions::default().await_duration(Duration::from_millis(800));
+    let error = consumer.receive(options).await.unwrap_err();
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Unavailable, "trouble"));
+    server.seen.wait("receive", 2).await;
 }
 
 #[tokio::test]
@@ -223,6 +244,37 @@ async fn a_waiting_delivery_is_given_back_at_the_close_without_counting_an_attem
     // The delay is random, so that not all deliveries become visible at the same time.
     let invisible = Duration::try_from(changed[0].invisible_duration.unwrap()).unwrap();
     assert!(invisible <= Duration::from_secs(1), "{invisible:?}");
+}
+
+#[tokio::test]
+async fn a_dropped_consumer_gives_back_what_waits_for_a_receive() {
+    let script = Script { receive: Box::new(once_per_topic), ..Script::default() };
+    let server = TestServer::start(script);
+    let (consumer, _, _) = prefetching(&server, Duration::from_secs(60)).await;
+    let waiting = consumer.receive(ReceiveOptions::default()).await.unwrap();
+    consumer.put_back(waiting);
+    drop(consumer);
+    server.seen.wait("change_invisible", 1).await;
+    assert_eq!(server.seen.changed.lock().unwrap()[0].suspend, Some(true));
+}
+
+#[tokio::test]
+async fn what_a_stopped_poll_has_brought_is_given_back_within_the_close() {
+    let receive = |_: &_, _| (Code::Ok, "OK", vec![message("1", "x")]);
+    let server =
+        TestServer::start(Script { receive: Box::new(receive), unfinished: |_| true, ..Script::default() });
+    let options = SimpleConsumerOptions::new("g", ["t"]);
+    let client = client(&server).await;
+    let consumer = client.simple_consumer(options).await.unwrap();
+    let waiting = consumer.clone();
+    let receive = tokio::spawn(async move { waiting.receive(ReceiveOptions::default()).await });
+    server.seen.wait("given out", 1).await;
+    // An answer on the same connection arrives after the message.
+    client.producer(ProducerOptions::new(["t"])).await.unwrap();
+    let report = consumer.close(Duration::from_secs(20)).await;
+    assert_eq!(report.given_back, 1);
+    assert_eq!(server.seen.changed.lock().unwrap().len(), 1);
+    assert_eq!(receive.await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! Polls that receives have started, and which of them no receive waits for.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -9,6 +12,9 @@ use crate::{consumer::SHORTEST_POLL, error::Error, wire::Poll};
 
 /// How many polls of one broker may run without a receive that waits for them. Beyond that, the oldest is cancelled.
 const MAX_IDLE: usize = 16;
+
+/// A request is answered at once, or the server holds it for longer than this.
+const MIN_WAIT: Duration = Duration::from_secs(1);
 
 /// A poll that was started, and its result once it has ended.
 pub(super) struct RunningPoll {
@@ -23,8 +29,14 @@ pub(super) struct RunningPoll {
 #[derive(Default)]
 struct Progress {
     ended: bool,
-    /// Why the poll ended, or its latest failure while it runs.
-    error: Option<Error>,
+    /// Why the next attempt can't be made yet.
+    delay: Option<Error>,
+    /// Why the latest attempt failed, or why the poll ended.
+    failure: Option<Error>,
+    /// How long the attempt took that failed.
+    failed_after: Duration,
+    /// When the server became ready for the attempt in flight.
+    attempted_at: Option<Instant>,
 }
 
 /// The running polls of one broker that no receive waits for. A later receive can take them over.
@@ -44,20 +56,44 @@ impl RunningPoll {
     /// would send one request after the other.
     pub(super) fn may_poll_again(&self) -> bool {
         let progress = self.progress.lock();
-        progress.ended && progress.error.is_none() && self.started.elapsed() >= SHORTEST_POLL
+        progress.ended && progress.failure.is_none() && self.started.elapsed() >= SHORTEST_POLL
     }
 
+    /// Why the poll ended, or why it has no answer yet.
     pub(super) fn error(&self) -> Option<Error> {
-        self.progress.lock().error.clone()
+        self.progress.lock().error(Instant::now())
     }
 
-    pub(super) fn end(&self, error: Option<Error>) {
-        *self.progress.lock() = Progress { ended: true, error };
+    pub(super) fn end(&self, failure: Option<Error>) {
+        *self.progress.lock() = Progress { ended: true, failure, ..Progress::default() };
     }
 
-    /// Sets the latest failure, or clears it.
-    pub(super) fn set_error(&self, error: Option<Error>) {
-        self.progress.lock().error = error;
+    /// Records why the next attempt can't be made yet; `None` when it is made.
+    pub(super) fn report_delay(&self, error: Option<Error>) {
+        self.progress.lock().report_delay(error, Instant::now());
+    }
+
+    /// Records that an attempt failed. Another one follows.
+    pub(super) fn record_failure(&self, error: Error) {
+        self.progress.lock().record_failure(error, Instant::now());
+    }
+}
+
+impl Progress {
+    fn error(&self, now: Instant) -> Option<Error> {
+        // A server that holds a request for longer than it took to refuse the previous one waits for messages.
+        let is_waiting = self.attempted_at.is_some_and(|at| now > at + self.failed_after + MIN_WAIT);
+        self.delay.as_ref().or(self.failure.as_ref().filter(|_| !is_waiting)).cloned()
+    }
+
+    fn report_delay(&mut self, error: Option<Error>, now: Instant) {
+        self.attempted_at = error.is_none().then_some(now);
+        self.delay = error;
+    }
+
+    fn record_failure(&mut self, error: Error, now: Instant) {
+        self.failed_after = self.attempted_at.take().map_or(Duration::ZERO, |at| now - at);
+        (self.delay, self.failure) = (None, Some(error));
     }
 }
 
@@ -82,5 +118,31 @@ impl IdlePolls {
         if idle.len() > MAX_IDLE {
             idle.remove(0).stop.cancel();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_failure_counts_until_the_server_waits_for_messages() {
+        let error = |message: &str| Error::new(ErrorKind::Unavailable, "receive", message);
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut progress = Progress::default();
+        let message = |progress: &Progress, now| progress.error(now).map(|error| error.message().to_owned());
+        progress.report_delay(Some(error("no connection")), start);
+        assert_eq!(message(&progress, start).as_deref(), Some("no connection"));
+        progress.report_delay(None, start);
+        assert_eq!(message(&progress, start), None);
+        progress.record_failure(error("no broker"), after(3));
+        // The next attempt is in flight.
+        progress.report_delay(None, after(4));
+        assert_eq!(message(&progress, after(8)).as_deref(), Some("no broker"));
+        assert_eq!(message(&progress, after(9)), None);
+        progress.record_failure(error("no broker again"), after(10));
+        assert_eq!(message(&progress, after(10)).as_deref(), Some("no broker again"));
     }
 }

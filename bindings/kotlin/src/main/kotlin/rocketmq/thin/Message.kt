@@ -252,7 +252,7 @@ data class CloseReport(
     val abandoned: Long,
     /** For push consumers: the number of messages that were being handled, and were settled in time. */
     val handled: Long,
-    /** For push consumers: the number of messages that were given back to the server unhandled. */
+    /** For consumers: the number of messages that were given back to the server unhandled. */
     val givenBack: Long,
     /** How long the close took. */
     val elapsed: Duration,
