@@ -1,6 +1,5 @@
 //! Reads the messages of a call's request, and limits their size, memory and time.
 
-use std::io::Read;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -14,12 +13,11 @@ use tonic::Code;
 
 use super::field_count::{self, FieldCountError, WireRequest};
 use super::wire::{PREFIX, Refusal};
+use crate::decompression::{InflateError, Inflating};
 use crate::front::port::{Charge, Exhausted};
 
 /// The most bytes that are allocated for a message before any of them have arrived.
 const MAX_AHEAD: usize = 256 << 10;
-/// The bytes that are decompressed before the task yields.
-const INFLATE_CHUNK: usize = 64 << 10;
 
 /// How the messages of a request may be compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,25 +194,17 @@ where
 
     async fn inflate(&mut self, message: &[u8]) -> Result<Bytes, Refusal> {
         let compressed = self.buffered.len();
-        let mut decoder = flate2::read::GzDecoder::new(message);
-        let mut out = Vec::new();
+        let mut inflating = Inflating::gzip(message, self.limits.bytes);
         loop {
-            if out.len() == out.capacity() {
-                let capacity =
-                    (2 * out.capacity()).clamp(4 * message.len().min(MAX_AHEAD), self.limits.bytes + 1);
-                self.charge.set(compressed + capacity)?;
-                out.reserve_exact(capacity - out.len());
+            self.charge.set(compressed + inflating.next_capacity())?;
+            match inflating.step() {
+                Ok(Some(inflated)) => return Ok(inflated.into()),
+                Ok(None) => tokio::task::yield_now().await,
+                Err(InflateError::TooLong) => return Err(Refusal::Reset(Reason::CANCEL)),
+                Err(InflateError::Malformed) => {
+                    return Err(Refusal::status(Code::Internal, "the message is not valid gzip"));
+                }
             }
-            let room = (out.capacity() - out.len()).min(INFLATE_CHUNK);
-            let malformed = |_| Refusal::status(Code::Internal, "the message is not valid gzip");
-            let read = decoder.by_ref().take(room as u64).read_to_end(&mut out).map_err(malformed)?;
-            if read < room {
-                return Ok(out.into());
-            }
-            if out.len() > self.limits.bytes {
-                return Err(Refusal::Reset(Reason::CANCEL));
-            }
-            tokio::task::yield_now().await;
         }
     }
 
@@ -333,7 +323,7 @@ mod tests {
     #[tokio::test]
     async fn a_read_that_is_cancelled_while_it_decompresses_loses_nothing() {
         let (client, mut reader) = reader(Compression::Gzip, &connection(1 << 20));
-        let message = "a text ".repeat(INFLATE_CHUNK / 4);
+        let message = "a text ".repeat(20_000);
         let sent = pb::TelemetryCommand { status: Some(pb::Status { code: 1, message }), command: None };
         feed(&client, &gzip(&prost::Message::encode_to_vec(&sent)));
         let mut cancelled = Box::pin(reader.next::<pb::TelemetryCommand>());

@@ -3,8 +3,8 @@
 use super::answer::Refusal;
 use super::inflate::inflate;
 use super::request_charge::RequestCharge;
+use crate::decompression::{InflateError, Inflating};
 use crate::remoting::MAX_FRAME;
-use crate::remoting::compression::{InflateError, Inflating};
 use crate::service::{BodyEncoding, Message};
 
 /// The most bytes of decompressed bodies in one answer. One message may exceed it.

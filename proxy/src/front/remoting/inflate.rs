@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::answer::Refusal;
 use super::request_charge::RequestCharge;
-use crate::remoting::compression::{InflateError, Inflating};
+use crate::decompression::{InflateError, Inflating};
 
 /// Decompresses a body. Other tasks run after each step of about 64 KiB. On success the request remains charged for
 /// the body.

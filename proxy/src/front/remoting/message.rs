@@ -8,8 +8,8 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use super::log_position;
+use crate::decompression::is_zlib;
 use crate::processor::{Draft, PropertyRules, TopicName};
-use crate::remoting::compression;
 use crate::remoting::message::{StoredMessage, flags};
 use crate::remoting::properties;
 use crate::service::names::properties as names;
@@ -234,7 +234,7 @@ fn properties_of(message: &Message, cluster: &str) -> String {
 /// The flag of a compressed body, if it still is compressed, and clients can decompress it. Java clients drop a body
 /// that they can't decompress, and the messages behind it, without an error: they get it without the flag.
 fn compressed_flag(message: &Message) -> i32 {
-    let is_compressed = message.body_encoding == BodyEncoding::Gzip && compression::is_zlib(&message.body);
+    let is_compressed = message.body_encoding == BodyEncoding::Gzip && is_zlib(&message.body);
     if is_compressed { flags::COMPRESSED } else { 0 }
 }
 

@@ -10,8 +10,9 @@ use super::inflate::inflate;
 use super::message::{self, Header};
 use super::request::Request;
 use super::{log_position, status, transaction};
+use crate::decompression::{Inflating, WORKING_BYTES};
 use crate::processor::{Draft, RecallCommand, SendCommand, Stored};
-use crate::remoting::compression::{Inflating, WORKING_BYTES};
+use crate::remoting::compression;
 use crate::remoting::message::{BatchEntry, message_id, read_batch};
 use crate::remoting::{Command, request, response};
 use crate::service::names::RETRY_PREFIX;
@@ -130,7 +131,8 @@ async fn inflated(request: &Request, system_flags: i32, body: &[u8]) -> Result<B
     let unreadable =
         |_| illegal(format!("the body can't be decompressed, or it is longer than {max_body} bytes"));
     request.charge.grow(WORKING_BYTES)?;
-    let inflating = Inflating::new(system_flags, body, max_body).map_err(unreadable)?;
+    let inflating =
+        Inflating::new(compression::of_flags(system_flags), body, max_body).map_err(unreadable)?;
     let inflated = inflate(inflating, &request.charge).await?.map_err(unreadable)?;
     request.charge.shrink(WORKING_BYTES);
     Ok(inflated)
