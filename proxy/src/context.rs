@@ -1,7 +1,7 @@
 //! The context of a request: the client, its address and credentials, and its deadline.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -125,6 +125,28 @@ pub enum Host {
     Ip(IpAddr),
     /// A peer's name that is not an IP address.
     Other(Arc<str>),
+}
+
+impl Host {
+    /// The /64 network of an IPv6 address, all of which usually belongs to one client; other hosts unchanged.
+    #[must_use]
+    pub fn network(self) -> Self {
+        match self {
+            Self::Ip(IpAddr::V6(ip)) => {
+                Self::Ip(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into())
+            }
+            host => host,
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(ip) => ip.fmt(f),
+            Self::Other(name) => name.fmt(f),
+        }
+    }
 }
 
 impl Context {

@@ -69,6 +69,8 @@ pub enum ErrorKind {
     ClientIdRequired,
     /// The client is not authenticated.
     Unauthorized,
+    /// Too many wrong secrets came from the client's host. RocketMQ's protocols have the code of [`Self::Unauthorized`] for it.
+    TooManyFailures,
     /// The client is authenticated, but has no right to do this. RocketMQ's protocols have one code for both.
     AccessDenied,
     /// The topic or group does not allow this operation.

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
+use http::Method;
 use rocketmq_thin_proto::v2 as pb;
 use rocketmq_thin_proxy::config::Config;
 use rocketmq_thin_proxy::remoting::Command;
@@ -17,6 +18,8 @@ use tonic::Request;
 
 use crate::admin::{self, text};
 use crate::classic::{Classic, code as classic_code, send as classic_send};
+use crate::http::call;
+use crate::metrics::scrape;
 use crate::support::{Proxy, code, message, receive_as, receive_request, request};
 use crate::telemetry;
 
@@ -167,6 +170,53 @@ async fn a_classic_consumer_has_its_filter_checked_by_the_rights_of_a_consumer()
         let answer = client.call(signed_command(check, "billing", &secrets[0])).await;
         assert_eq!(answer.code, expected, "{group}: {:?}", answer.remark);
     }
+}
+
+#[tokio::test]
+async fn guesses_from_a_host_are_soon_not_verified_in_any_protocol_and_others_go_on() {
+    let may_send: &[&[&str]] = &[&["Topic:orders", "pub"]];
+    let (guarded, secrets) = Guarded::start_with(&[("shop", may_send), ("billing", may_send)], |config| {
+        config.access.failures_per_minute = 3;
+        config.metrics.listen = Some("127.0.0.1:0".to_owned());
+    })
+    .await;
+    let order = || request(pb::SendMessageRequest { messages: vec![message("orders", "1", "one")] });
+    let mut honest = guarded.proxy.client().await;
+    let mut guesser = guarded.proxy.client().await;
+    let mut send = async |is_honest: bool, secret: &str| {
+        let client = if is_honest { &mut honest } else { &mut guesser };
+        let sent = client.send_message(signed(order(), "shop", secret)).await.expect("an answer");
+        let status = sent.into_inner().status.expect("a status");
+        (status.code(), status.message)
+    };
+    assert_eq!(send(true, &secrets[0]).await.0, pb::Code::Ok);
+    let refused = |text: &str| (pb::Code::Unauthorized, text.to_owned());
+    for guess in ["1", "2", "3"] {
+        assert_eq!(send(false, guess).await, refused("check signature failed."));
+    }
+    let too_many = |text: &str| text.starts_with("too many wrong secrets; try again in ");
+    let (code, text) = send(false, "4").await;
+    assert!(code == pb::Code::Unauthorized && too_many(&text), "{code:?}: {text}");
+
+    // Not even the right secret is verified.
+    let classic_order = || classic_send("orders", 0, &[("UNIQ_KEY", "id")], "body");
+    let mut classic = Classic::connect(guarded.proxy.address).await;
+    let answer = classic.call(signed_command(classic_order(), "shop", &secrets[0])).await;
+    assert_eq!(answer.code, classic_code::NO_PERMISSION);
+    assert!(answer.remark.as_deref().is_some_and(too_many), "{:?}", answer.remark);
+    let basic = format!("Basic {}", STANDARD.encode(format!("shop:{}", secrets[0])));
+    let headers = [("authorization", basic.as_str()), ("content-type", "application/json")];
+    let path = (Method::POST, "/v1/topics/orders/messages");
+    let answer = call(guarded.proxy.address, path, &headers, r#"{"text": "a"}"#).await;
+    assert_eq!(answer.problem(), (401, "Unauthenticated".to_owned(), 40100));
+    assert!(answer.json()["detail"].as_str().is_some_and(too_many), "{answer:?}");
+
+    // A connection that has sent the right secret goes on, and so does another user behind the same address.
+    assert_eq!(send(true, &secrets[0]).await.0, pb::Code::Ok);
+    let answer = classic.call(signed_command(classic_order(), "billing", &secrets[1])).await;
+    assert_eq!(answer.code, classic_code::SUCCESS, "{:?}", answer.remark);
+    let refusals = r#"rocketmq_thin_proxy_refusals_total{reason="too_many_failures"}"#;
+    assert_eq!(scrape(&guarded.proxy).await.value(refusals), 3.0);
 }
 
 #[tokio::test]

@@ -13,10 +13,10 @@ use crate::support::{Proxy, ack, code, handle, message, receive, receive_request
 
 /// The result of a scrape: values by series, such as `name{label="value"}`.
 #[derive(Debug)]
-struct Scraped(BTreeMap<String, f64>);
+pub(crate) struct Scraped(BTreeMap<String, f64>);
 
 impl Scraped {
-    fn value(&self, series: &str) -> f64 {
+    pub(crate) fn value(&self, series: &str) -> f64 {
         *self.0.get(series).unwrap_or_else(|| panic!("{series} is not among {:#?}", self.0.keys()))
     }
 
@@ -106,7 +106,7 @@ async fn http(address: SocketAddr, request: &str) -> (String, String) {
     (head.to_owned(), body.to_owned())
 }
 
-async fn scrape(proxy: &Proxy) -> Scraped {
+pub(crate) async fn scrape(proxy: &Proxy) -> Scraped {
     let address = proxy.metrics_address.expect("an address");
     let (head, body) = http(address, "GET /metrics HTTP/1.1\r\nhost: proxy\r\n\r\n").await;
     assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("text/plain; version=0.0.4"), "{head}");

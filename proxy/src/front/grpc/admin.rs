@@ -291,7 +291,10 @@ pub(super) fn refused(error: Error) -> Status {
         | ErrorKind::GroupNotFound
         | ErrorKind::UserNotFound
         | ErrorKind::PolicyNotFound => Code::NotFound,
-        ErrorKind::Forbidden | ErrorKind::Unauthorized | ErrorKind::AccessDenied => Code::PermissionDenied,
+        ErrorKind::Forbidden
+        | ErrorKind::Unauthorized
+        | ErrorKind::TooManyFailures
+        | ErrorKind::AccessDenied => Code::PermissionDenied,
         ErrorKind::Busy => Code::ResourceExhausted,
         ErrorKind::Timeout => Code::DeadlineExceeded,
         ErrorKind::NotImplemented => Code::Unimplemented,

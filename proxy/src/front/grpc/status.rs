@@ -67,7 +67,9 @@ pub(super) fn code(kind: ErrorKind) -> pb::Code {
         ErrorKind::UnknownClient => pb::Code::UnrecognizedClientType,
         ErrorKind::Corrupted => pb::Code::MessageCorrupted,
         ErrorKind::ClientIdRequired => pb::Code::ClientIdRequired,
-        ErrorKind::Unauthorized | ErrorKind::AccessDenied => pb::Code::Unauthorized,
+        ErrorKind::Unauthorized | ErrorKind::TooManyFailures | ErrorKind::AccessDenied => {
+            pb::Code::Unauthorized
+        }
         ErrorKind::Forbidden => pb::Code::Forbidden,
         ErrorKind::TopicNotFound => pb::Code::TopicNotFound,
         ErrorKind::GroupNotFound => pb::Code::ConsumerGroupNotFound,

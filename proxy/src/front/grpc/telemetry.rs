@@ -129,7 +129,10 @@ impl Telemetry {
             Err(error)
                 if matches!(
                     error.kind,
-                    ErrorKind::Busy | ErrorKind::Unauthorized | ErrorKind::AccessDenied
+                    ErrorKind::Busy
+                        | ErrorKind::Unauthorized
+                        | ErrorKind::TooManyFailures
+                        | ErrorKind::AccessDenied
                 ) =>
             {
                 Some(self.end_with(&error))

@@ -71,7 +71,7 @@ fn status(kind: ErrorKind) -> StatusCode {
         | ErrorKind::Corrupted
         | ErrorKind::ClientIdRequired
         | ErrorKind::BodyEmpty => StatusCode::BAD_REQUEST,
-        ErrorKind::Unauthorized => StatusCode::UNAUTHORIZED,
+        ErrorKind::Unauthorized | ErrorKind::TooManyFailures => StatusCode::UNAUTHORIZED,
         ErrorKind::AccessDenied | ErrorKind::Forbidden => StatusCode::FORBIDDEN,
         ErrorKind::TopicNotFound
         | ErrorKind::GroupNotFound
@@ -175,6 +175,7 @@ mod tests {
             (ErrorKind::TopicNotFound, (404, 40402, "TopicNotFound", false)),
             (ErrorKind::InvalidHandle, (400, 40013, "InvalidReceipt", false)),
             (ErrorKind::Unauthorized, (401, 40100, "Unauthenticated", false)),
+            (ErrorKind::TooManyFailures, (401, 40100, "Unauthenticated", false)),
             (ErrorKind::AccessDenied, (403, 40100, "Unauthenticated", false)),
             (ErrorKind::Busy, (429, 42900, "Throttled", true)),
             (ErrorKind::Internal, (503, 50001, "Unavailable", true)),

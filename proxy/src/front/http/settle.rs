@@ -217,6 +217,7 @@ fn refuses_request(kind: ErrorKind) -> bool {
             | ErrorKind::IllegalGroup
             | ErrorKind::IllegalInvisibleTime
             | ErrorKind::Unauthorized
+            | ErrorKind::TooManyFailures
             | ErrorKind::AccessDenied
     )
 }

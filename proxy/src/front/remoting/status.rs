@@ -31,7 +31,10 @@ pub(super) fn code(kind: ErrorKind) -> i32 {
         ErrorKind::InvalidHandle => response::INVALID_PARAMETER,
         ErrorKind::IllegalOffset => response::PULL_OFFSET_MOVED,
         ErrorKind::OffsetNotFound => response::QUERY_NOT_FOUND,
-        ErrorKind::Forbidden | ErrorKind::Unauthorized | ErrorKind::AccessDenied => response::NO_PERMISSION,
+        ErrorKind::Forbidden
+        | ErrorKind::Unauthorized
+        | ErrorKind::TooManyFailures
+        | ErrorKind::AccessDenied => response::NO_PERMISSION,
         ErrorKind::TopicNotFound => response::TOPIC_NOT_EXIST,
         ErrorKind::UserNotFound => response::USER_NOT_EXIST,
         ErrorKind::PolicyNotFound => response::POLICY_NOT_EXIST,

@@ -10,6 +10,7 @@
 mod administer;
 mod brokers;
 mod catalog;
+mod failed_attempts;
 mod file;
 mod grant;
 mod policy;
@@ -36,6 +37,7 @@ use crate::error::{Error, ErrorKind};
 use crate::service::Administration;
 pub use catalog::FirstUser;
 use catalog::{Catalog, OpenCatalog};
+use failed_attempts::FailedAttempts;
 pub use file::{AccessError, AccessFile};
 use file::{FileVersion, LoadedRules};
 pub(super) use grant::Grant;
@@ -79,6 +81,10 @@ pub struct AccessConfig {
     /// if it were UTC, which differs by up to 14 hours.
     #[serde(with = "crate::duration")]
     pub signature_lifetime: Duration,
+    /// How many wrong signatures and secrets a host may send per minute for one user, and ten times as many for all users
+    /// together. Further ones are refused without being verified, except on connections that have sent the right secret. 0
+    /// means no limit.
+    pub failures_per_minute: u32,
     /// The trusted issuers of session tokens. Their tokens name users of the configured source.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub issuers: Vec<IssuerConfig>,
@@ -93,6 +99,7 @@ impl Default for AccessConfig {
             key_file: None,
             brokers: false,
             signature_lifetime,
+            failures_per_minute: 20,
             issuers: Vec::new(),
         }
     }
@@ -111,6 +118,7 @@ pub struct AccessControl {
     in_force: watch::Sender<Arc<AccessState>>,
     source: UserSource,
     signature_lifetime: Duration,
+    failed_attempts: FailedAttempts,
 }
 
 /// The source of users and policies.
@@ -170,13 +178,18 @@ impl AccessControl {
     fn new(config: &AccessConfig, rules: Rules, source: UserSource) -> Result<Self, AccessError> {
         let issuers = Arc::new(Issuers::open(&config.issuers)?);
         let in_force = watch::Sender::new(Arc::new(AccessState { rules: Arc::new(rules), issuers }));
-        Ok(Self { in_force, source, signature_lifetime: config.signature_lifetime })
+        Ok(Self {
+            in_force,
+            source,
+            signature_lifetime: config.signature_lifetime,
+            failed_attempts: FailedAttempts::new(config.failures_per_minute),
+        })
     }
 
     /// Authenticates and authorizes a request. Returns the user, and a grant if the request waits or opens a stream.
     ///
     /// # Errors
-    /// `Unauthorized`, `AccessDenied`.
+    /// `Unauthorized`, `TooManyFailures`, `AccessDenied`.
     pub(super) fn authorize<'a>(
         &self,
         operation: &Operation<'a>,
@@ -201,7 +214,7 @@ impl AccessControl {
     /// Authenticates and authorizes an administrative request. Super users have all rights.
     ///
     /// # Errors
-    /// `Unauthorized`, `AccessDenied`.
+    /// `Unauthorized`, `TooManyFailures`, `AccessDenied`.
     pub(super) fn administer(&self, context: &Context, right: Right) -> Result<(), Error> {
         let in_force = self.in_force.borrow().clone();
         let (name, _) = self.authenticate(&in_force, context)?;
@@ -236,8 +249,9 @@ impl AccessControl {
             rules.active_user(user)?;
             return Ok((Cow::Owned(user.to_owned()), Proof::Certificate(names.clone())));
         }
-        let (name, user) =
-            rules.verify_signature(context.credentials.as_deref(), now, self.signature_lifetime)?;
+        let attempt = self.failed_attempts.attempt(context);
+        let (name, user) = rules.verify_signature(&attempt, now, self.signature_lifetime)?;
+        attempt.succeeded(name);
         Ok((Cow::Borrowed(name), Proof::Secret(user.secret.clone())))
     }
 

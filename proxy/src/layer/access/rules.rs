@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use rustc_hash::FxHashMap;
 
+use super::failed_attempts::Attempt;
 use super::policy::{Action, Actions, Decision, Effect, Pattern, Policies, PolicyRule};
 use super::rights::{RequiredRights, Resource};
 use super::seal::Secret;
@@ -13,7 +14,6 @@ use super::signature::{self, Signature};
 use super::tables::UserKind;
 use super::unauthorized;
 use super::verified_signatures::VerifiedSignatures;
-use crate::context::Credentials;
 use crate::error::{Error, ErrorKind};
 
 /// Users and their policies, indexed for lookups.
@@ -98,14 +98,14 @@ impl Rules {
     /// in the signature and `now`.
     pub(super) fn verify_signature<'c>(
         &self,
-        credentials: Option<&'c Credentials>,
+        attempt: &Attempt<'_, 'c>,
         now: SystemTime,
         lifetime: Duration,
     ) -> Result<(&'c str, &User), Error> {
-        let known = credentials.and_then(|credentials| self.seen.get(credentials));
+        let known = attempt.context.credentials.as_deref().and_then(|credentials| self.seen.get(credentials));
         let (name, signed) = match known {
             Some((name, signed)) => (name, Some(signed)),
-            None => self.verify_uncached(credentials)?,
+            None => self.verify_uncached(attempt)?,
         };
         let apart = |signed| now.duration_since(signed).unwrap_or_else(|early| early.duration());
         if signed.is_some_and(|signed| apart(signed) > lifetime) {
@@ -115,15 +115,21 @@ impl Rules {
     }
 
     /// Verifies a signature that is not in the cache. Returns its user and its time, if the protocol signs a time.
-    fn verify_uncached<'c>(
-        &self,
-        credentials: Option<&'c Credentials>,
-    ) -> Result<(&'c str, Option<SystemTime>), Error> {
+    fn verify_uncached<'c>(&self, attempt: &Attempt<'_, 'c>) -> Result<(&'c str, Option<SystemTime>), Error> {
+        let credentials = attempt.context.credentials.as_deref();
         let signature = Signature::read(credentials)?;
         let name = signature.user;
-        if !signature.is_made_with(&self.active_user(name)?.secret) {
-            return Err(unauthorized("check signature failed.".to_owned()));
-        }
+        let known = self.users.contains_key(name).then_some(name);
+        attempt.check(known)?;
+        let verified = self.active_user(name).and_then(|user| match signature.is_made_with(&user.secret) {
+            true => Ok(()),
+            false => Err(unauthorized("check signature failed.".to_owned())),
+        });
+        verified.inspect_err(|error| {
+            if error.kind == ErrorKind::Unauthorized {
+                attempt.failed(known);
+            }
+        })?;
         let signed = signature.time()?;
         if let (Some(credentials), Some(signed)) = (credentials, signed) {
             self.seen.add(credentials, name, signed);

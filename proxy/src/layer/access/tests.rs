@@ -229,7 +229,6 @@ fn only_valid_and_recent_signatures_are_accepted() {
     }
     let upper = format!("any Credential=alice,Signature={}", signature.to_uppercase());
     assert_eq!(refusal(&with(upper, time.clone())), None);
-
     let hour = Duration::from_secs(60 * 60);
     let now = SystemTime::now();
     // Apache's Java client signs local time.
@@ -241,7 +240,8 @@ fn only_valid_and_recent_signatures_are_accepted() {
     // A cached signature is not verified again, but expires all the same.
     let context = signed_at("alice", SECRET, now);
     let rules = access.control.in_force.borrow().rules.clone();
-    let at = |time| rules.verify_signature(context.credentials.as_deref(), time, hour).map(|(name, _)| name);
+    let attempt = access.control.failed_attempts.attempt(&context);
+    let at = |time| rules.verify_signature(&attempt, time, hour).map(|(name, _)| name);
     assert_eq!([at(now), at(now + hour / 2)], [Ok("alice"), Ok("alice")]);
     assert_eq!(at(now + 2 * hour).err().map(|error| error.message), stale);
 

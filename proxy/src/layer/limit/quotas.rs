@@ -1,7 +1,6 @@
 //! The quotas in force, and the permits that requests hold.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,7 +12,7 @@ use super::bucket::{Allowance, Amounts, Demand, Excess};
 use super::buckets::{BucketKey, Buckets};
 use super::priority::Priority;
 use super::quota::{Gauge, OnExcess, Per, Quota, Rate};
-use crate::context::{Context, Host};
+use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::layer::{Names, Operation, OperationKind, Size};
 use crate::pattern;
@@ -263,7 +262,7 @@ impl Rule {
         let hash = |name: &str| Some(hasher.hash_one(name));
         match self.quota.per {
             Per::Client => Some(Some(client)),
-            Per::Address => Some(Some(hasher.hash_one(network(request.context.host())))),
+            Per::Address => Some(Some(hasher.hash_one(request.context.host().network()))),
             Per::User => request.user.map(hash),
             Per::Group => request.group.map(hash),
             Per::Topic => request.topic.map(hash),
@@ -409,16 +408,6 @@ fn demand(operation: &Operation<'_>) -> Option<Demand> {
         _ => Gauge::InFlight,
     };
     Some(Demand { take, required, gauge, priority })
-}
-
-/// The /64 network of an IPv6 address, all of which usually belongs to one client; other hosts unchanged.
-fn network(host: Host) -> Host {
-    match host {
-        Host::Ip(IpAddr::V6(ip)) => {
-            Host::Ip(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into())
-        }
-        host => host,
-    }
 }
 
 /// The first name, unless it is empty.
