@@ -130,6 +130,21 @@ pub(crate) fn require_lite(
     })
 }
 
+/// Refuses an operation that lite consumers don't support.
+///
+/// # Errors
+///
+/// `InvalidArgument` if it is a lite consumer.
+pub(crate) fn refuse_lite(lite: Option<&Arc<LiteTopics>>, operation: &'static str) -> Result<()> {
+    match lite {
+        None => Ok(()),
+        Some(_) => {
+            let message = "a lite consumer subscribes to lite topics only";
+            Err(Error::new(ErrorKind::InvalidArgument, operation, message))
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
     names: BTreeSet<String>,

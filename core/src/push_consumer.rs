@@ -1,12 +1,14 @@
 //! The push consumer: receives messages, calls a handler for each, and settles them by its result.
 
 mod dispatch;
+mod held_message;
 mod inner;
 mod lite;
 mod outcome;
 mod rate;
 mod receive;
 mod settle;
+mod subscribe;
 mod task;
 mod verify;
 mod worker;
@@ -45,6 +47,8 @@ use crate::{
 /// - **Leases.** The lease of a message is renewed while the message waits and is handled, however long that takes. If the
 ///   lease is lost because the servers can't be reached for long, the result of the handler is dropped, a warning is
 ///   logged, and the message is delivered again.
+/// - **Subscriptions** can be changed while the consumer runs: see [`subscribe`](Self::subscribe) and
+///   [`unsubscribe`](Self::unsubscribe).
 /// - **Limits.** A poll requests only as many messages as the limits of the options allow.
 /// - **Errors.** A topic that can't be received from is polled at most five times a second, and does not delay other
 ///   topics. The client logs a warning when a topic starts to fail, and an event of level `info` when it works again.
@@ -155,6 +159,15 @@ impl PushConsumer {
     /// A handler that closes its own consumer waits for itself until the deadline. Its message is delivered again.
     pub async fn close(&self, deadline: Duration) -> CloseReport {
         self.0.0.clone().close(deadline).await
+    }
+
+    /// Runs `work` in its own task, so that it completes even if the caller stops waiting.
+    async fn run(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<()>> + Send + 'static,
+    ) -> Result<()> {
+        self.0.0.member.run(operation, work).await
     }
 }
 

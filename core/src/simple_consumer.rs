@@ -20,7 +20,7 @@ use self::{feed::Feed, poll::Polls, prefetched::Prefetched};
 use crate::{
     consumer::{AckBatcher, Change, DeadLetter, Destination, Leases, Subscriptions, batcher_for, submit_ack},
     error::{Error, ErrorKind, Result},
-    lite::LiteTopics,
+    lite::{LiteTopics, refuse_lite},
     member::{Closable, Member},
     message::{CloseReport, Delivery, Group},
     options::{self, ReceiveOptions, SimpleConsumerOptions, StreamOptions, Subscription},
@@ -66,7 +66,8 @@ impl SimpleConsumer {
             .bind_topic
             .clone()
             .map(|topic| LiteTopics::start(session.clone(), routes.clone(), options.group.clone(), topic));
-        let subscriptions = Subscriptions::new(session.clone(), routes, group.clone(), options);
+        let sources = (options.sources(), options.decode);
+        let subscriptions = Subscriptions::new(session.clone(), routes, group.clone(), sources);
         let prefetched = Prefetched::new(session.clone(), leases.clone());
         let polls = Polls::new(subscriptions.clone(), prefetched.clone());
         Self(Arc::new(Inner { member, group, leases, subscriptions, lite, polls, prefetched }))
@@ -88,7 +89,7 @@ impl SimpleConsumer {
     /// `TopicNotFound` if the topic does not exist; `InvalidArgument` for an empty topic or filter, and for a lite
     /// consumer; otherwise the refusal of a server. On an error the subscriptions do not change.
     pub async fn subscribe(&self, subscription: impl Into<Subscription>) -> Result<()> {
-        self.check_not_lite("subscribe")?;
+        refuse_lite(self.lite(), "subscribe")?;
         let (inner, subscription) = (self.0.clone(), subscription.into());
         self.run("subscribe", async move {
             let topic = subscription.topic.clone();
@@ -108,7 +109,7 @@ impl SimpleConsumer {
     ///
     /// The refusal of a server. On an error the subscriptions do not change.
     pub async fn unsubscribe(&self, topic: &str) -> Result<()> {
-        self.check_not_lite("unsubscribe")?;
+        refuse_lite(self.lite(), "unsubscribe")?;
         let (inner, topic) = (self.0.clone(), topic.to_owned());
         self.run("unsubscribe", async move {
             let removed = inner.subscriptions.unsubscribe(&topic).await?;
@@ -121,8 +122,7 @@ impl SimpleConsumer {
     /// The current subscriptions. A lite consumer has one, for the topic that its group is bound to.
     #[must_use]
     pub fn subscriptions(&self) -> Vec<Subscription> {
-        let subscribed = self.0.subscriptions.current();
-        subscribed.iter().map(|it| Subscription::new(&*it.source.topic, it.source.filter.clone())).collect()
+        self.0.subscriptions.list()
     }
 
     /// Waits for messages of any subscribed topic. Returns an empty list if nothing arrives in time. With a wait of

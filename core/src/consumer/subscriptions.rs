@@ -1,4 +1,4 @@
-//! The subscriptions of a simple consumer, which may change while it runs.
+//! The subscriptions of a consumer, which may change while it runs.
 
 use std::{
     sync::{
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     error::{Error, ErrorKind, Result},
     message::Group,
-    options::{SimpleConsumerOptions, Subscription},
+    options::{DecodeOptions, Subscription},
     route::Routes,
     session::Session,
     wire::Source,
@@ -47,20 +47,20 @@ impl Subscriptions {
         session: Arc<Session>,
         routes: Arc<Routes>,
         group: Arc<Group>,
-        options: SimpleConsumerOptions,
+        (sources, decode): (Vec<Subscription>, DecodeOptions),
     ) -> Arc<Self> {
         let stop = session.stop().child_token();
         let this = Self {
             session,
             routes,
             group,
-            max_body_size: options.decode.max_body_size,
+            max_body_size: decode.max_body_size,
             ids: AtomicU64::new(0),
             current: watch::Sender::new(Arc::new([])),
             change: tokio::sync::Mutex::default(),
             stop,
         };
-        let subscribed = options.sources().into_iter().map(|it| this.new_subscription(it)).collect();
+        let subscribed = sources.into_iter().map(|it| this.new_subscription(it)).collect();
         this.current.send_replace(subscribed);
         Arc::new(this)
     }
@@ -72,6 +72,12 @@ impl Subscriptions {
 
     pub(crate) fn current(&self) -> Arc<[Arc<Subscribed>]> {
         self.current.borrow().clone()
+    }
+
+    /// The current subscriptions, as the application gave them.
+    pub(crate) fn list(&self) -> Vec<Subscription> {
+        let subscribed = self.current();
+        subscribed.iter().map(|it| Subscription::new(&*it.source.topic, it.source.filter.clone())).collect()
     }
 
     /// Cancels all polls.

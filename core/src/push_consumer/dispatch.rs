@@ -246,6 +246,11 @@ impl<T> Dispatch<T> {
         at.filter(|_| self.may_hand_out())
     }
 
+    /// A message, in whichever state.
+    pub(super) fn get(&self, key: Key) -> Option<&T> {
+        self.entries.get(&key).map(|entry| &entry.item)
+    }
+
     /// Returns a message that was handed out and not handled. It is handed out next.
     pub(super) fn put_back(&mut self, key: Key) -> Option<&mut T> {
         let entry = self.entries.get_mut(&key).filter(|entry| entry.state == State::Handling)?;
@@ -329,10 +334,15 @@ impl<T> Dispatch<T> {
     /// Ends handing out and reservations for good. Removes and returns the waiting messages.
     pub(super) fn close(&mut self) -> Vec<T> {
         self.closed = true;
+        self.discard_waiting(|_| true)
+    }
+
+    /// Removes and returns the `chosen` ones of the waiting messages, in order.
+    pub(super) fn discard_waiting(&mut self, chosen: impl Fn(&T) -> bool) -> Vec<T> {
         let mut waiting: Vec<Key> = self
             .entries
             .iter()
-            .filter(|(_, entry)| entry.state == State::Waiting)
+            .filter(|(_, entry)| entry.state == State::Waiting && chosen(&entry.item))
             .map(|(key, _)| *key)
             .collect();
         waiting.sort_unstable();

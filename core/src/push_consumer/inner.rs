@@ -7,21 +7,20 @@ use tokio::{
     runtime::Handle,
     sync::{Notify, futures::Notified, mpsc},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 
 use super::{
-    dispatch::{Dispatch, Key, Limits, Sequence},
+    dispatch::{Dispatch, Key, Limits},
+    held_message::{HeldMessage, sequence},
     outcome::{ConsumeResult, HandlingOutcome, Step},
     settle::Settlement,
     task::{Completion, Task},
-    verify::VerificationRequest,
 };
 use crate::{
-    consumer::{AckBatcher, Destination, Leases},
+    consumer::{AckBatcher, Destination, Leases, Subscribed, Subscriptions},
     lite::LiteTopics,
     member::Member,
     message::{Delivery, Group, Lease},
-    metrics::{CachedMessage, ConsumeSeries},
     options::{LONGEST_WAIT, PushConsumerOptions},
     route::Routes,
     session::{Session, Verification},
@@ -31,13 +30,11 @@ use crate::{
 pub(super) struct Inner {
     pub(super) member: Member<Destination, AckBatcher>,
     pub(super) leases: Arc<Leases>,
-    pub(super) routes: Arc<Routes>,
+    pub(super) subscriptions: Arc<Subscriptions>,
     pub(super) group: Arc<Group>,
     pub(super) options: PushConsumerOptions,
     /// The lite topics of a lite consumer.
     pub(super) lite: Option<Arc<LiteTopics>>,
-    /// Cancelled when a close begins, which ends the polls.
-    pub(super) stop_polling: CancellationToken,
     /// The tasks that poll, and those that give messages back. A close waits until they have ended.
     pub(super) receiving: TaskTracker,
     pub(super) state: Mutex<State>,
@@ -64,21 +61,6 @@ pub(super) struct State {
     pub(super) settled_since_close: usize,
     /// The messages to verify. Taken when the consumer begins to receive.
     pub(super) verifications: Option<mpsc::Receiver<Verification>>,
-}
-
-/// A cached message.
-pub(super) struct HeldMessage {
-    lease: Arc<Lease>,
-    /// How many times the message was handed out, by this consumer and others.
-    attempt: u32,
-    /// Whether later messages wait for this one.
-    ordered: bool,
-    /// Counts the message in the metrics.
-    cached: CachedMessage,
-    /// The message; taken when it is handed out, unless it may be handed out again.
-    delivery: Option<Delivery>,
-    /// Set for a message to verify. Such a message has no lease to settle or give back.
-    verification: Option<VerificationRequest>,
 }
 
 /// A function that starts a worker, which calls the handler.
@@ -124,17 +106,19 @@ impl Inner {
             settled_since_close: 0,
             verifications: Some(member.session().verifications()),
         };
+        let session = member.session();
         let lite = options
             .bind_topic
             .as_ref()
-            .map(|topic| LiteTopics::start(member.session().clone(), routes.clone(), &options.group, topic));
+            .map(|topic| LiteTopics::start(session.clone(), routes.clone(), &options.group, topic));
+        let sources = (options.sources(), options.decode);
+        let subscriptions = Subscriptions::new(session.clone(), routes, group.clone(), sources);
         Arc::new(Self {
             lite,
-            leases: Leases::new(member.session().clone()),
-            stop_polling: member.session().stop().child_token(),
+            leases: Leases::new(session.clone()),
             receiving: TaskTracker::new(),
             member,
-            routes,
+            subscriptions,
             group,
             options,
             state: Mutex::new(state),
@@ -194,7 +178,7 @@ impl Inner {
     pub(super) fn insert_received(
         self: &Arc<Self>,
         reservation: Reservation<'_>,
-        broker: &Arc<str>,
+        (subscribed, broker): (&Arc<Subscribed>, &Arc<str>),
         deliveries: Vec<Delivery>,
     ) {
         if deliveries.is_empty() {
@@ -207,17 +191,14 @@ impl Inner {
         }
         let series = self.session().metrics().consumes(&self.group.name, &deliveries[0].topic);
         let mut state = self.state.lock();
-        let unwanted: Vec<_> = if state.dispatch.is_closed() {
+        // Also after a close, which ends all subscriptions.
+        let unwanted: Vec<_> = if subscribed.stop.is_cancelled() {
             deliveries.into_iter().map(|delivery| delivery.lease).collect()
         } else {
             for delivery in deliveries {
                 let sequence = fifo.then(|| sequence(&delivery, broker));
-                let (size, lease) = (delivery.body.len(), delivery.lease.clone());
-                let attempt = delivery.attempt;
-                let cached = CachedMessage::new(series.clone(), size);
-                let delivery = Some(delivery);
-                let held =
-                    HeldMessage { lease, attempt, ordered: fifo, cached, delivery, verification: None };
+                let size = delivery.body.len();
+                let held = HeldMessage::received(delivery, subscribed.clone(), fifo, series.clone());
                 state.dispatch.insert(held, size, sequence);
             }
             Vec::new()
@@ -268,7 +249,6 @@ impl Inner {
         let policy = self.session().consumer_settings();
         let now = Instant::now();
         let mut state = self.state.lock();
-        let closed = state.dispatch.is_closed();
         let Some(held) = state.dispatch.finish_handling(key) else { return };
         held.cached.handler_ended(now, result == ConsumeResult::Ack);
         if let Some(verification) = held.verification.take() {
@@ -286,7 +266,7 @@ impl Inner {
             );
             return self.remove(state, key, false);
         }
-        let handled = HandlingOutcome { result, attempt, ordered, closed };
+        let handled = HandlingOutcome { result, attempt, ordered, unsubscribed: held.is_unsubscribed() };
         let step = handled.next_step(&policy.redelivery, now);
         if let Step::HandOutAt(at) = step {
             held.attempt = attempt.saturating_add(1);
@@ -302,13 +282,15 @@ impl Inner {
         self.settle(Settlement::new(key, lease, attempt, step));
     }
 
-    /// Takes back a message that no handler has seen. A closed consumer gives it back to the server.
+    /// Takes back a message that no handler has seen. After its subscription has ended, also by a close, it is given back
+    /// to the server.
     pub(super) fn put_back(self: &Arc<Self>, key: Key, delivery: Delivery) {
         let _runtime = self.runtime.enter();
         let mut state = self.state.lock();
-        if !state.dispatch.is_closed() {
+        let unsubscribed = state.dispatch.get(key).is_some_and(HeldMessage::is_unsubscribed);
+        if !unsubscribed && !state.dispatch.is_closed() {
             if let Some(held) = state.dispatch.put_back(key) {
-                held.delivery = Some(delivery);
+                held.put_back(delivery);
             }
             return self.signal(state, Instant::now());
         }
@@ -365,12 +347,20 @@ impl Inner {
 
     /// Ends polling and handing out. Returns the leases of the messages that were waiting.
     pub(super) fn stop(self: &Arc<Self>) -> Vec<Arc<Lease>> {
-        self.stop_polling.cancel();
+        self.subscriptions.close();
         let mut state = self.state.lock();
         let waiting = state.dispatch.close();
         self.signal(state, Instant::now());
         self.tasks.notify_waiters();
         waiting.into_iter().filter(|held| held.verification.is_none()).map(|held| held.lease).collect()
+    }
+
+    /// Removes the messages of ended subscriptions that wait to be handed out. Returns their leases.
+    pub(super) fn discard_unsubscribed(self: &Arc<Self>) -> Vec<Arc<Lease>> {
+        let mut state = self.state.lock();
+        let waiting = state.dispatch.discard_waiting(HeldMessage::is_unsubscribed);
+        self.signal(state, Instant::now());
+        waiting.into_iter().map(|held| held.lease).collect()
     }
 
     /// Waits until no message is handled or settled.
@@ -434,43 +424,6 @@ impl Inner {
             }
             self.signal(self.state.lock(), Instant::now());
         }
-    }
-}
-
-impl HeldMessage {
-    /// Wraps a message to verify.
-    pub(super) fn for_verification(
-        delivery: Delivery,
-        verification: VerificationRequest,
-        series: Arc<ConsumeSeries>,
-    ) -> Self {
-        Self {
-            lease: delivery.lease.clone(),
-            attempt: delivery.attempt,
-            ordered: false,
-            cached: CachedMessage::new(series, delivery.body.len()),
-            delivery: Some(delivery),
-            verification: Some(verification),
-        }
-    }
-
-    /// The message for a handler. An ordered message is cloned, because it may be handed out again.
-    fn hand_out(&mut self, now: Instant) -> Option<Delivery> {
-        self.cached.handler_started(now);
-        if self.ordered {
-            self.delivery.clone().map(|delivery| Delivery { attempt: self.attempt, ..delivery })
-        } else {
-            self.delivery.take()
-        }
-    }
-}
-
-/// The sequence of a message: its message group, else its lite topic, else its queue.
-fn sequence(delivery: &Delivery, broker: &Arc<str>) -> Sequence {
-    let topic = delivery.lease.message().topic.clone();
-    match delivery.message_group.as_ref().or(delivery.lite_topic.as_ref()) {
-        Some(group) => Sequence::Group { topic, group: group.clone() },
-        None => Sequence::Queue { topic, broker: broker.clone(), id: delivery.queue_id },
     }
 }
 

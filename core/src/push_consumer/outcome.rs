@@ -40,8 +40,8 @@ pub(super) struct HandlingOutcome {
     pub(super) attempt: u32,
     /// Whether later messages must wait for this one.
     pub(super) ordered: bool,
-    /// Whether the consumer is being closed, so that no message is handed out any more.
-    pub(super) closed: bool,
+    /// Whether the subscription has ended, also by a close, so that its messages are not handed out any more.
+    pub(super) unsubscribed: bool,
 }
 
 impl HandlingOutcome {
@@ -63,7 +63,7 @@ impl HandlingOutcome {
         if self.attempt >= policy.max_attempts {
             return Step::DeadLetter;
         }
-        if self.closed { Step::Return(delay) } else { Step::HandOutAt(now + delay) }
+        if self.unsubscribed { Step::Return(delay) } else { Step::HandOutAt(now + delay) }
     }
 }
 
@@ -81,7 +81,7 @@ mod tests {
             policy
         };
         let seconds = Duration::from_secs;
-        for (result, attempt, ordered, closed, step) in [
+        for (result, attempt, ordered, unsubscribed, step) in [
             (Ack, 1, false, false, Step::Ack),
             (Ack, 9, true, true, Step::Ack),
             (DeadLetter, 1, false, false, Step::DeadLetter),
@@ -99,7 +99,7 @@ mod tests {
             (RetryAfter(seconds(7)), 2, true, false, Step::HandOutAt(now + seconds(7))),
             (RetryAfter(seconds(7)), 3, true, false, Step::DeadLetter),
         ] {
-            let handled = HandlingOutcome { result, attempt, ordered, closed };
+            let handled = HandlingOutcome { result, attempt, ordered, unsubscribed };
             assert_eq!(handled.next_step(&policy, now), step, "{handled:?}");
         }
     }

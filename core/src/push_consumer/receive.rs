@@ -10,10 +10,9 @@ use futures::{
 
 use super::inner::Inner;
 use crate::{
-    consumer::{LONGEST_POLL, Poller, SHORTEST_POLL},
+    consumer::{LONGEST_POLL, Poller, SHORTEST_POLL, Subscribed},
     error::{Error, Result},
     health::Component,
-    options::Subscription,
     route::TopicRoute,
     rpc::{Backoff, Verdict, verdict},
     wire::{Poll, Source},
@@ -23,7 +22,7 @@ use crate::{
 struct BrokerPoller {
     inner: Arc<Inner>,
     name: Arc<str>,
-    topic: Arc<str>,
+    subscribed: Arc<Subscribed>,
     poller: Poller,
     /// Whether the latest poll failed.
     failing: bool,
@@ -32,7 +31,7 @@ struct BrokerPoller {
 }
 
 impl Inner {
-    /// Starts the consumer's tasks, among them one for each topic.
+    /// Starts the consumer's tasks.
     pub(super) fn start_receiving(self: &Arc<Self>) {
         let _runtime = self.runtime.enter();
         let verifications = self.state.lock().verifications.take();
@@ -40,20 +39,33 @@ impl Inner {
             self.session().spawn(self.clone().verify(verifications));
         }
         self.session().spawn(self.clone().run_alarm());
-        for Subscription { topic, filter } in self.options.sources() {
-            let (group, max_body_size) = (self.group.clone(), self.options.decode.max_body_size);
-            let source = Arc::new(Source { group, topic: topic.into(), filter, max_body_size });
-            self.session().spawn(self.receiving.track_future(self.clone().receive_topic(source)));
+        self.session().spawn(self.clone().follow_subscriptions());
+    }
+
+    /// Starts a task for each subscription, including those that are added later.
+    async fn follow_subscriptions(self: Arc<Self>) {
+        let mut subscriptions = self.subscriptions.watch();
+        let mut started = None;
+        loop {
+            let current = subscriptions.borrow_and_update().clone();
+            for subscribed in current.iter().filter(|it| Some(it.id) > started) {
+                let receive = self.clone().receive_topic(subscribed.clone());
+                self.session().spawn(self.receiving.track_future(receive));
+            }
+            started = current.iter().map(|it| it.id).max().max(started);
+            if subscriptions.changed().await.is_err() {
+                return;
+            }
         }
     }
 
-    /// Receives from a topic until the polls are stopped.
-    async fn receive_topic(self: Arc<Self>, source: Arc<Source>) {
+    /// Receives from a topic until its subscription ends.
+    async fn receive_topic(self: Arc<Self>, subscribed: Arc<Subscribed>) {
         let mut polls = FuturesUnordered::new();
         tokio::select! {
             biased;
-            () = self.stop_polling.cancelled() => {}
-            () = self.poll_brokers(&source, &mut polls) => {}
+            () = subscribed.stop.cancelled() => {}
+            () = self.poll_brokers(&subscribed, &mut polls) => {}
         }
         // They are stopped, too, and return what has arrived.
         while polls.next().await.is_some() {}
@@ -62,14 +74,15 @@ impl Inner {
     /// Polls every broker of a topic, including brokers that are added to its route later.
     async fn poll_brokers(
         self: &Arc<Self>,
-        source: &Arc<Source>,
+        subscribed: &Arc<Subscribed>,
         polls: &mut FuturesUnordered<BoxFuture<'static, BrokerPoller>>,
     ) {
+        let source = &subscribed.source;
         let mut known: Option<Arc<TopicRoute>> = None;
         let (mut wanted, mut polled) = (HashSet::new(), HashSet::new());
         let mut backoff = Backoff::for_receiving();
         // A poll that begins after the stop ends at once.
-        while !self.stop_polling.is_cancelled() {
+        while !subscribed.stop.is_cancelled() {
             match self.new_route(source, known.as_ref()).await {
                 Ok(None) => {}
                 Ok(Some((route, brokers))) => {
@@ -77,7 +90,7 @@ impl Inner {
                     known = Some(route);
                     let added = wanted.iter().filter(|name| polled.insert(Arc::clone(name)));
                     polls.extend(
-                        added.map(|name| BrokerPoller::new(self, source, name.clone()).poll().boxed()),
+                        added.map(|name| BrokerPoller::new(self, subscribed, name.clone()).poll().boxed()),
                     );
                     backoff = Backoff::for_receiving();
                 }
@@ -85,7 +98,7 @@ impl Inner {
                     let topic = &*source.topic;
                     tracing::warn!(%error, topic, "receiving from the topic failed; trying again");
                     (known, wanted) = (None, HashSet::new());
-                    self.routes.refresh(topic);
+                    self.subscriptions.routes.refresh(topic);
                 }
             }
             match polls.next().await {
@@ -104,7 +117,8 @@ impl Inner {
         known: Option<&Arc<TopicRoute>>,
     ) -> Result<Option<(Arc<TopicRoute>, HashSet<Arc<str>>)>> {
         let timeout = self.session().options().operation_timeout;
-        let route = self.routes.get(&source.topic, crate::options::deadline(Instant::now(), timeout)).await?;
+        let deadline = crate::options::deadline(Instant::now(), timeout);
+        let route = self.subscriptions.routes.get(&source.topic, deadline).await?;
         if known.is_some_and(|known| Arc::ptr_eq(known, &route)) {
             return Ok(None);
         }
@@ -114,22 +128,22 @@ impl Inner {
 }
 
 impl BrokerPoller {
-    fn new(inner: &Arc<Inner>, source: &Arc<Source>, name: Arc<str>) -> Self {
+    fn new(inner: &Arc<Inner>, subscribed: &Arc<Subscribed>, name: Arc<str>) -> Self {
         inner.state.lock().dispatch.add_poll();
-        let (session, routes) = (inner.session().clone(), inner.routes.clone());
+        let (session, routes) = (inner.session().clone(), inner.subscriptions.routes.clone());
         Self {
             inner: inner.clone(),
-            poller: Poller::new(session, routes, source.clone(), name.clone()),
-            topic: source.topic.clone(),
+            poller: Poller::new(session, routes, subscribed.source.clone(), name.clone()),
+            subscribed: subscribed.clone(),
             name,
             failing: false,
             refused: None,
         }
     }
 
-    /// Polls once. Ends when the polls are stopped.
+    /// Polls once. Ends when the subscription ends.
     async fn poll(mut self) -> Self {
-        let stop = self.inner.stop_polling.clone();
+        let stop = self.subscribed.stop.clone();
         tokio::select! {
             // First: a poll that is stopped may have messages.
             biased;
@@ -150,19 +164,24 @@ impl BrokerPoller {
             invisible: inner.options.invisible_duration,
             wait: settings.long_polling_timeout.clamp(SHORTEST_POLL, LONGEST_POLL),
         };
-        let stopped = inner.stop_polling.cancelled();
+        let subscribed = self.subscribed.clone();
+        let stopped = subscribed.stop.cancelled();
         match self.poller.poll(poll, |error| self.log_delay(error), stopped).await {
             Ok(deliveries) => {
                 self.record_success();
-                inner.insert_received(reservation, &self.name, deliveries);
+                inner.insert_received(reservation, (&subscribed, &self.name), deliveries);
             }
             Err(error) => self.record_failure(&error),
         }
     }
 
+    fn topic(&self) -> &str {
+        &self.subscribed.source.topic
+    }
+
     fn log_delay(&self, error: Option<Error>) {
         if let Some(error) = error {
-            tracing::debug!(%error, topic = &*self.topic, broker = &*self.name, "the server is not ready; a receive waits");
+            tracing::debug!(%error, topic = self.topic(), broker = &*self.name, "the server is not ready; a receive waits");
         }
     }
 
@@ -170,7 +189,7 @@ impl BrokerPoller {
         self.clear_refusal();
         if std::mem::take(&mut self.failing) {
             tracing::info!(
-                topic = &*self.topic,
+                topic = self.topic(),
                 broker = &*self.name,
                 "receiving from the topic works again"
             );
@@ -179,7 +198,7 @@ impl BrokerPoller {
 
     fn record_failure(&mut self, error: &Error) {
         let was_failing = std::mem::replace(&mut self.failing, true);
-        let (topic, broker) = (&*self.topic, &*self.name);
+        let (topic, broker) = (self.topic(), &*self.name);
         if verdict(error) == Verdict::Fail {
             if self.refused.is_none() {
                 tracing::error!(%error, topic, broker, "the server refuses to deliver messages; trying again");
@@ -195,8 +214,8 @@ impl BrokerPoller {
     /// Reports the refusal in the client's health, because handlers don't see it.
     fn report_refusal(&mut self, error: &Error) {
         let Some(endpoint) = error.endpoint() else { return };
-        let component =
-            Component { endpoint: endpoint.into(), source: Some((self.topic.clone(), self.name.clone())) };
+        let source = Some((self.subscribed.source.topic.clone(), self.name.clone()));
+        let component = Component { endpoint: endpoint.into(), source };
         if self.refused.as_ref() != Some(&component) {
             self.clear_refusal();
         }

@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::{
-    ConsumeResult,
-    inner::{HeldMessage, Inner},
-};
+use super::{ConsumeResult, held_message::HeldMessage, inner::Inner};
 use crate::session::{Verification, VerificationReply};
 
 /// How many messages are verified at the same time. They do not count against the limits of the options.

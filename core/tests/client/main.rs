@@ -13,6 +13,7 @@ mod network;
 mod observe;
 mod push;
 mod push_put_back;
+mod push_subscribe;
 mod receive;
 mod relay;
 mod security;

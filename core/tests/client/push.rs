@@ -32,13 +32,17 @@ fn with_messages(messages: Vec<v2::Message>) -> Script {
     }
 }
 
-fn of_group(mut message: v2::Message, group: &str) -> v2::Message {
+pub(crate) fn of_group(mut message: v2::Message, group: &str) -> v2::Message {
     message.system_properties.as_mut().unwrap().message_group = Some(group.into());
     message
 }
 
 /// Settings of a group whose retry policy has these pauses, in milliseconds.
-fn group_settings(fifo: bool, pauses: &[u32], max_attempts: i32) -> Answer<v2::Settings, v2::Settings> {
+pub(crate) fn group_settings(
+    fifo: bool,
+    pauses: &[u32],
+    max_attempts: i32,
+) -> Answer<v2::Settings, v2::Settings> {
     let next = pauses.iter().map(|millis| prost_types::Duration {
         seconds: i64::from(millis / 1000),
         nanos: (millis % 1000 * 1_000_000) as i32,
@@ -63,7 +67,7 @@ fn options() -> PushConsumerOptions {
 }
 
 /// Waits until this many entries were acked, in however many requests.
-async fn wait_for_acks(server: &TestServer, count: usize) -> Vec<String> {
+pub(crate) async fn wait_for_acks(server: &TestServer, count: usize) -> Vec<String> {
     for requests in 1.. {
         server.seen.wait("ack", requests).await;
         let requests = server.seen.acked.lock().unwrap().clone();

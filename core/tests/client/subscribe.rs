@@ -25,7 +25,7 @@ fn all_but_silent() -> Script {
 }
 
 /// The subscribed topics in settings.
-fn topics(settings: &v2::Settings) -> Vec<&str> {
+pub(crate) fn topics(settings: &v2::Settings) -> Vec<&str> {
     let Some(v2::settings::PubSub::Subscription(subscription)) = &settings.pub_sub else {
         panic!("no consumer")
     };

@@ -198,6 +198,23 @@ fn a_close_removes_waiting_messages() {
     assert_eq!(dispatch.unfinished(), 0);
 }
 
+#[test]
+fn chosen_messages_that_wait_are_removed() {
+    let (mut dispatch, now) = (dispatch(LIMITS), Instant::now());
+    for (item, of) in [(0, "a"), (1, "a"), (2, "a"), (3, "b"), (4, "b")] {
+        dispatch.insert(item, 1, group(of));
+    }
+    let handled = hand_out(&mut dispatch, now);
+    assert_eq!(items(&handled), [0, 3]);
+    // Message 3 waits for its retry.
+    dispatch.finish_handling(handled[1].0);
+    dispatch.retry_at(handled[1].0, now);
+    assert_eq!(dispatch.discard_waiting(|item| [0, 1, 3].contains(item)), [1, 3]);
+    assert_eq!(items(&hand_out(&mut dispatch, now)), [4]);
+    settle(&mut dispatch, handled[0].0);
+    assert_eq!(items(&hand_out(&mut dispatch, now)), [2]);
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Poll { brings: usize, group: u8 },
