@@ -57,6 +57,7 @@ mod push_consumer;
 mod queue;
 mod running_operation;
 mod simple_consumer;
+mod subscriptions;
 mod tasks;
 mod transaction;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rocketmq_thin::{CLOSE_DEADLINE, Delivery, Error, ReceiveOptions, StreamOptions, Subscription};
+use rocketmq_thin::{CLOSE_DEADLINE, Delivery, Error, ReceiveOptions, StreamOptions};
 
 use crate::deliveries::Deliveries;
 use crate::operation::Operation;
@@ -67,31 +67,6 @@ impl SimpleConsumer {
     /// `InvalidReceipt` if the lease has expired; `Closed` if the consumer is closed, and in a forked child.
     pub fn keep_lease(&self, delivery: &Delivery, max: Duration) -> Result<(), Error> {
         self.call("keep_lease", |consumer| consumer.keep_lease(delivery, max))?
-    }
-
-    /// Subscribes to a topic, or changes its filter: [`Outcome::Done`].
-    pub fn subscribe(&self, subscription: Subscription) -> Operation {
-        self.operation("subscribe", |consumer| async move {
-            consumer.subscribe(subscription).await?;
-            Ok(Outcome::Done)
-        })
-    }
-
-    /// Ends the subscription of a topic: [`Outcome::Done`].
-    pub fn unsubscribe(&self, topic: String) -> Operation {
-        self.operation("unsubscribe", |consumer| async move {
-            consumer.unsubscribe(&topic).await?;
-            Ok(Outcome::Done)
-        })
-    }
-
-    /// Returns the current subscriptions.
-    ///
-    /// # Errors
-    ///
-    /// `Closed` in a forked child.
-    pub fn subscriptions(&self) -> Result<Vec<Subscription>, Error> {
-        self.call("subscriptions", rocketmq_thin::SimpleConsumer::subscriptions)
     }
 
     /// Starts a stream, which fetches messages before the application takes them.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rocketmq_thin_bridge::CLOSE_DEADLINE;
 
 use crate::completions::submit;
-use crate::options::{ConsumeOptions, TopicFilter};
+use crate::options::ConsumeOptions;
 use crate::outcome::Outcome;
 use crate::registry::{CLIENTS, CONSUMERS, DELIVERIES};
 
@@ -38,25 +38,6 @@ pub(crate) fn keep_delivery_lease(consumer: i64, delivery: i64, max: Duration) -
 #[uniffi::export]
 pub(crate) fn is_lease_lost(delivery: i64) -> bool {
     DELIVERIES.get(delivery).is_some_and(|delivery| delivery.is_lease_lost())
-}
-
-/// Subscribes to a topic, or changes its filter.
-#[uniffi::export]
-pub(crate) fn subscribe_topic(consumer: i64, subscription: TopicFilter) -> i64 {
-    submit(|| Some(CONSUMERS.get(consumer)?.subscribe(subscription.into())))
-}
-
-/// Ends the subscription of a topic.
-#[uniffi::export]
-pub(crate) fn unsubscribe_topic(consumer: i64, topic: String) -> i64 {
-    submit(|| Some(CONSUMERS.get(consumer)?.unsubscribe(topic)))
-}
-
-/// Returns the current subscriptions of a simple consumer.
-#[uniffi::export]
-pub(crate) fn consumer_subscriptions(consumer: i64) -> Vec<TopicFilter> {
-    let subscriptions = CONSUMERS.get(consumer).and_then(|consumer| consumer.subscriptions().ok());
-    subscriptions.unwrap_or_default().into_iter().filter_map(TopicFilter::new).collect()
 }
 
 /// Closes a simple consumer.

@@ -28,6 +28,7 @@ mod outcome;
 mod push;
 mod registry;
 mod stream;
+mod subscriptions;
 mod transaction;
 
 uniffi::setup_scaffolding!("rocketmq_thin");

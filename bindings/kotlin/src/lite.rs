@@ -5,25 +5,9 @@ use rocketmq_thin_bridge::LiteRevocations;
 use crate::completions::submit;
 use crate::outcome::Outcome;
 use crate::registry::{CONSUMERS, PUSH_CONSUMERS, Registry};
+use crate::subscriptions::{ConsumerKey, call};
 
 static REVOCATIONS: Registry<LiteRevocations> = Registry::new();
-
-/// The kind of a consumer, and its key in the registry of this kind.
-#[derive(uniffi::Enum)]
-pub(crate) enum ConsumerKey {
-    Simple { key: i64 },
-    Push { key: i64 },
-}
-
-/// Calls a method of a consumer of either kind. Returns `None` if the consumer does not exist.
-macro_rules! call {
-    ($consumer:expr, $method:ident($($argument:expr)?)) => {
-        match $consumer {
-            ConsumerKey::Simple { key } => CONSUMERS.get(key).map(|consumer| consumer.$method($($argument)?)),
-            ConsumerKey::Push { key } => PUSH_CONSUMERS.get(key).map(|consumer| consumer.$method($($argument)?)),
-        }
-    };
-}
 
 /// Subscribes to a lite topic.
 #[uniffi::export]

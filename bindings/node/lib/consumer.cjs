@@ -1,18 +1,32 @@
 'use strict';
 
-// Lite topics.
+// What simple and push consumers have in common.
 
 const { iterate, run, unwrap } = require('./operations.cjs');
-const { signalOf, string } = require('./arguments.cjs');
+const { signalOf, string, subscription } = require('./arguments.cjs');
 const { Inspectable } = require('./inspectable.cjs');
 
-/** The base class of simple and push consumers: their subscriptions to lite topics. */
-class LiteConsumer extends Inspectable {
+/** The base class of simple and push consumers: their subscriptions to topics and lite topics. */
+class Consumer extends Inspectable {
   #native;
 
   constructor(native, fields) {
     super(fields);
     this.#native = native;
+  }
+
+  async subscribe(given, call) {
+    const checked = subscription(given, 'subscription');
+    await run(() => this.#native.subscribe(checked), signalOf(call));
+  }
+
+  async unsubscribe(topic, call) {
+    const given = string(topic, 'topic');
+    await run(() => this.#native.unsubscribe(given), signalOf(call));
+  }
+
+  subscriptions() {
+    return unwrap(this.#native.subscriptions());
   }
 
   async subscribeLite(liteTopic, call) {
@@ -36,4 +50,4 @@ class LiteConsumer extends Inspectable {
   }
 }
 
-module.exports = { LiteConsumer };
+module.exports = { Consumer };

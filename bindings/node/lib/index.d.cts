@@ -352,8 +352,24 @@ export class Transaction implements AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** Methods of consumers of lite topics. For other consumers they reject with `InvalidArgument`. */
-export interface LiteConsumer {
+/**
+ * The subscriptions of simple and push consumers. Lite consumers reject `subscribe` and `unsubscribe` with
+ * `InvalidArgument`, and other consumers the methods of lite topics.
+ */
+export interface Consumer {
+  /**
+   * Subscribes to another topic, or changes the filter of a subscribed topic. Messages that matched the previous filter and
+   * that the application has not received are given back. Rejects with `TopicNotFound`; then nothing changes.
+   */
+  subscribe(subscription: string | Subscription, call?: CallOptions): Promise<void>;
+  /**
+   * Ends the subscription of a topic. Its messages that the application has not received are given back. Deliveries of a
+   * simple consumer can still be settled. Running handlers of a push consumer continue, and their messages are settled; no
+   * more handlers are called for the topic. A push consumer without topics is idle.
+   */
+  unsubscribe(topic: string, call?: CallOptions): Promise<void>;
+  /** Returns the current subscriptions. For a consumer of lite topics, their topic. */
+  subscriptions(): Subscription[];
   /** Subscribes to a lite topic. */
   subscribeLite(liteTopic: string, call?: CallOptions): Promise<void>;
   /** Ends the subscription of a lite topic. */
@@ -378,7 +394,7 @@ export class Messages implements AsyncIterableIterator<Delivery>, AsyncDisposabl
 }
 
 /** Calls a handler for each message. The process does not end before the consumer is closed. */
-export class PushConsumer implements LiteConsumer, AsyncDisposable {
+export class PushConsumer implements Consumer, AsyncDisposable {
   private constructor();
   /**
    * Calls no handlers, and receives nothing, until `resume`. Running handlers continue. Messages that wait for a handler
@@ -394,6 +410,9 @@ export class PushConsumer implements LiteConsumer, AsyncDisposable {
    * of its own consumer, which waits for the handler.
    */
   close(options?: CloseOptions): Promise<CloseReport>;
+  subscribe(subscription: string | Subscription, call?: CallOptions): Promise<void>;
+  unsubscribe(topic: string, call?: CallOptions): Promise<void>;
+  subscriptions(): Subscription[];
   subscribeLite(liteTopic: string, call?: CallOptions): Promise<void>;
   unsubscribeLite(liteTopic: string, call?: CallOptions): Promise<void>;
   liteTopics(): string[];
@@ -402,7 +421,7 @@ export class PushConsumer implements LiteConsumer, AsyncDisposable {
 }
 
 /** Receives messages one call at a time. */
-export class SimpleConsumer implements LiteConsumer, AsyncDisposable {
+export class SimpleConsumer implements Consumer, AsyncDisposable {
   private constructor();
   /** Waits for messages of any subscribed topic. Returns an empty array if no message arrives in time. */
   receive(options?: ReceiveOptions): Promise<Delivery[]>;
@@ -426,11 +445,8 @@ export class SimpleConsumer implements LiteConsumer, AsyncDisposable {
   deadLetter(delivery: Delivery, call?: CallOptions): Promise<void>;
   /** Keeps a delivery invisible until it is settled or garbage-collected, for at most `maxMs`. Throws `InvalidReceipt`. */
   keepLease(delivery: Delivery, maxMs: number): void;
-  /** Subscribes to another topic, or changes the filter of a subscribed topic. Rejects with `TopicNotFound`. */
   subscribe(subscription: string | Subscription, call?: CallOptions): Promise<void>;
-  /** Ends the subscription of a topic. Deliveries that were received from it can still be settled. */
   unsubscribe(topic: string, call?: CallOptions): Promise<void>;
-  /** Returns the current subscriptions. For a consumer of lite topics, their topic. */
   subscriptions(): Subscription[];
   subscribeLite(liteTopic: string, call?: CallOptions): Promise<void>;
   unsubscribeLite(liteTopic: string, call?: CallOptions): Promise<void>;

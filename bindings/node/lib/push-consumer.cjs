@@ -6,9 +6,9 @@ const { run, unwrap } = require('./operations.cjs');
 const { closeOptions } = require('./arguments.cjs');
 const { handleTasks, start } = require('./handler-runner.cjs');
 const { asyncDispose } = require('./async-dispose.cjs');
-const { LiteConsumer } = require('./lite-consumer.cjs');
+const { Consumer } = require('./consumer.cjs');
 
-class PushConsumer extends LiteConsumer {
+class PushConsumer extends Consumer {
   #native;
   #controller = new AbortController();
 

@@ -11,14 +11,12 @@ const {
   receiveOptions,
   signalOf,
   streamOptions,
-  string,
-  subscription,
 } = require('./arguments.cjs');
 const { asyncDispose } = require('./async-dispose.cjs');
-const { LiteConsumer } = require('./lite-consumer.cjs');
+const { Consumer } = require('./consumer.cjs');
 const { Messages } = require('./messages.cjs');
 
-class SimpleConsumer extends LiteConsumer {
+class SimpleConsumer extends Consumer {
   #native;
   #group;
   #observers;
@@ -84,20 +82,6 @@ class SimpleConsumer extends LiteConsumer {
   keepLease(delivery, maxMs) {
     const lease = leaseOf(delivery, 'delivery');
     unwrap(this.#native.keepLease(...lease, milliseconds(maxMs, 'maxMs')));
-  }
-
-  async subscribe(given, call) {
-    const checked = subscription(given, 'subscription');
-    await run(() => this.#native.subscribe(checked), signalOf(call));
-  }
-
-  async unsubscribe(topic, call) {
-    const given = string(topic, 'topic');
-    await run(() => this.#native.unsubscribe(given), signalOf(call));
-  }
-
-  subscriptions() {
-    return unwrap(this.#native.subscriptions());
   }
 
   async close(options = {}) {

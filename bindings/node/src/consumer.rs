@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use napi::bindgen_prelude::{ClassInstance, Either, Env, Error, Result, Status, ToNapiValue, Unknown};
+use napi::bindgen_prelude::{ClassInstance, Env, Error, Result, Status, ToNapiValue, Unknown};
 use napi_derive::napi;
 use rocketmq_thin_bridge::{self as bridge, Queue};
 
-use crate::input::{ReceiveOptions, StreamOptions, Subscription, close_deadline, millis, subscription};
+use crate::input::{ReceiveOptions, StreamOptions, close_deadline, millis};
 use crate::outcome::{operation_id, tagged_result};
 
 #[napi]
@@ -66,24 +66,6 @@ impl SimpleConsumer {
     ) -> Result<Vec<Unknown<'env>>> {
         let result = self.consumer.keep_lease(leases.get(index)?, millis(max_ms)?);
         tagged_result(env, result, |()| ().into_unknown(env))
-    }
-
-    #[napi]
-    pub fn subscribe(&self, given: Either<String, Subscription>) -> Result<i64> {
-        operation_id(self.queue.submit(self.consumer.subscribe(subscription(given)?)))
-    }
-
-    #[napi]
-    pub fn unsubscribe(&self, topic: String) -> Result<i64> {
-        operation_id(self.queue.submit(self.consumer.unsubscribe(topic)))
-    }
-
-    #[napi]
-    pub fn subscriptions<'env>(&self, env: &'env Env) -> Result<Vec<Unknown<'env>>> {
-        tagged_result(env, self.consumer.subscriptions(), |subscriptions| {
-            let known: Vec<_> = subscriptions.into_iter().filter_map(Subscription::new).collect();
-            known.into_unknown(env)
-        })
     }
 
     #[napi]

@@ -19,4 +19,5 @@ mod outcome;
 mod output;
 mod producer;
 mod push;
+mod subscriptions;
 mod transaction;

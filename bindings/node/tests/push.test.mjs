@@ -91,6 +91,20 @@ test('a consumer can be paused', async () => {
   await consumer.close();
 });
 
+test('the subscriptions of a push consumer can be changed', async () => {
+  const { topic, consumer, until } = await startConsumer(() => {});
+  const other = name();
+  await consumer.subscribe({ topic: other, tags: ['a'] });
+  await consumer.unsubscribe(topic);
+  assert.deepEqual(consumer.subscriptions(), [{ topic: other, tags: ['a'] }]);
+  await producer.send({ topic: other, body: 'x', tag: 'a' });
+  assert.deepEqual(await until(1), ['x 1']);
+  await consumer.unsubscribe(other);
+  assert.deepEqual(consumer.subscriptions(), []);
+  await assert.rejects(consumer.subscribe({ topic: other, tag: 'a' }), TypeError);
+  await consumer.close();
+});
+
 test('deliveries can be returned, kept invisible and moved to the dead letters', async () => {
   const topic = name();
   const consumer = await client.simpleConsumer({ group: name(), subscriptions: topic });

@@ -1,6 +1,6 @@
 // Code that the compiler must accept, and, after @ts-expect-error, must refuse. The program is also run.
 
-import { Client, RocketMQError, type Delivery, type ErrorKind, type Interceptor, type Metric, type Receipt, type Settled } from 'rocketmq-thin';
+import { Client, RocketMQError, type Delivery, type ErrorKind, type Interceptor, type Metric, type Receipt, type Settled, type Subscription } from 'rocketmq-thin';
 
 const [endpoints = '', topic = ''] = process.argv.slice(-2);
 
@@ -87,6 +87,12 @@ async function main(): Promise<void> {
   });
   await producer.send({ topic: `${topic}-push`, body: 'pushed' });
   console.log(await handled);
+
+  await using push = await client.pushConsumer({ group: `${topic}-other`, subscriptions: topic, handler: () => 'ack' });
+  await push.subscribe({ topic: `${topic}-2`, tags: ['a'] }, { signal: AbortSignal.timeout(60_000) });
+  await push.unsubscribe(topic);
+  const left: Subscription[] = push.subscriptions();
+  if (left.length !== 1) throw new Error(`${left.length} subscriptions are left`);
 
   try {
     await Client.connect('');

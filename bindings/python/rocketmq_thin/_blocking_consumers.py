@@ -17,8 +17,37 @@ from .values import CloseReport, Seconds, Sql, Subscriptions, Tags
 _C = TypeVar("_C", _native.SimpleConsumer, _native.PushConsumer)
 
 
-class _LiteConsumer(Closeable[_C]):
-    """Methods of consumers of lite topics."""
+class _Consumer(Closeable[_C]):
+    """The subscriptions of simple and push consumers."""
+
+    def subscribe(self, topic: str, filter: Union[Tags, Sql, None] = None) -> None:
+        """Subscribes to another topic, or changes the filter of a subscribed topic. `None` means all messages.
+
+        Messages that matched the previous filter and that the application has not received are given back.
+
+        Raises:
+            errors.TopicNotFound: The topic does not exist. The subscriptions do not change.
+            errors.InvalidArgument: This is a consumer of lite topics, which has `subscribe_lite`.
+        """
+        run(self._native.subscribe(topic, filter))
+
+    def unsubscribe(self, topic: str) -> None:
+        """Ends the subscription of a topic. Its messages that the application has not received are given back.
+
+        Deliveries of a simple consumer can still be settled. Running handlers of a push consumer continue, and their
+        messages are settled; no more handlers are called for the topic. A push consumer without topics is idle.
+
+        Raises:
+            errors.InvalidArgument: This is a consumer of lite topics, which has `unsubscribe_lite`.
+        """
+        run(self._native.unsubscribe(topic))
+
+    def subscriptions(self) -> dict[str, Union[Tags, Sql, None]]:
+        """Returns the current subscriptions: topics and their filters. `None` means all messages.
+
+        For a consumer of lite topics, this is their topic.
+        """
+        return self._native.subscriptions()
 
     def subscribe_lite(self, lite_topic: str) -> None:
         """Subscribes to a lite topic. The consumer must have been created with `Lite(topic)`."""
@@ -39,7 +68,7 @@ class _LiteConsumer(Closeable[_C]):
             yield lite_topic
 
 
-class SimpleConsumer(_LiteConsumer[_native.SimpleConsumer]):
+class SimpleConsumer(_Consumer[_native.SimpleConsumer]):
     """Receives messages on request and acknowledges them. Created by `Client.simple_consumer`."""
 
     def __init__(
@@ -125,25 +154,6 @@ class SimpleConsumer(_LiteConsumer[_native.SimpleConsumer]):
         """
         self._native.keep_lease(delivery, max)
 
-    def subscribe(self, topic: str, filter: Union[Tags, Sql, None] = None) -> None:
-        """Subscribes to another topic, or changes the filter of a subscribed topic. `None` means all messages.
-
-        Raises:
-            errors.TopicNotFound: The topic does not exist.
-        """
-        run(self._native.subscribe(topic, filter))
-
-    def unsubscribe(self, topic: str) -> None:
-        """Ends the subscription of a topic. Deliveries that were received from it can still be settled."""
-        run(self._native.unsubscribe(topic))
-
-    def subscriptions(self) -> dict[str, Union[Tags, Sql, None]]:
-        """Returns the current subscriptions: topics and their filters. `None` means all messages.
-
-        For a consumer of lite topics, this is their topic.
-        """
-        return self._native.subscriptions()
-
     def messages(
         self,
         *,
@@ -198,7 +208,7 @@ class Messages:
             self.close()
 
 
-class PushConsumer(_LiteConsumer[_native.PushConsumer]):
+class PushConsumer(_Consumer[_native.PushConsumer]):
     """Calls a handler for each message. Created by `Client.push_consumer`."""
 
     def __init__(

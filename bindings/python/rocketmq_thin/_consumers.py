@@ -18,8 +18,37 @@ from .values import CloseReport, Seconds, Sql, Tags
 _C = TypeVar("_C", _native.SimpleConsumer, _native.PushConsumer)
 
 
-class _LiteConsumer(Openable[_C]):
-    """Methods of consumers of lite topics."""
+class _Consumer(Openable[_C]):
+    """The subscriptions of simple and push consumers."""
+
+    async def subscribe(self, topic: str, filter: Union[Tags, Sql, None] = None) -> None:
+        """Subscribes to another topic, or changes the filter of a subscribed topic. `None` means all messages.
+
+        Messages that matched the previous filter and that the application has not received are given back.
+
+        Raises:
+            errors.TopicNotFound: The topic does not exist. The subscriptions do not change.
+            errors.InvalidArgument: This is a consumer of lite topics, which has `subscribe_lite`.
+        """
+        await run(self._native.subscribe(topic, filter))
+
+    async def unsubscribe(self, topic: str) -> None:
+        """Ends the subscription of a topic. Its messages that the application has not received are given back.
+
+        Deliveries of a simple consumer can still be settled. Running handlers of a push consumer continue, and their
+        messages are settled; no more handlers are called for the topic. A push consumer without topics is idle.
+
+        Raises:
+            errors.InvalidArgument: This is a consumer of lite topics, which has `unsubscribe_lite`.
+        """
+        await run(self._native.unsubscribe(topic))
+
+    def subscriptions(self) -> dict[str, Union[Tags, Sql, None]]:
+        """Returns the current subscriptions: topics and their filters. `None` means all messages.
+
+        For a consumer of lite topics, this is their topic.
+        """
+        return self._native.subscriptions()
 
     async def subscribe_lite(self, lite_topic: str) -> None:
         """Subscribes to a lite topic. The consumer must have been created with `Lite(topic)`."""
@@ -40,7 +69,7 @@ class _LiteConsumer(Openable[_C]):
             yield lite_topic
 
 
-class SimpleConsumer(_LiteConsumer[_native.SimpleConsumer]):
+class SimpleConsumer(_Consumer[_native.SimpleConsumer]):
     """Receives messages on request and acknowledges them. Created by `Client.simple_consumer`."""
 
     def __init__(
@@ -132,25 +161,6 @@ class SimpleConsumer(_LiteConsumer[_native.SimpleConsumer]):
         """
         self._native.keep_lease(delivery, max)
 
-    async def subscribe(self, topic: str, filter: Union[Tags, Sql, None] = None) -> None:
-        """Subscribes to another topic, or changes the filter of a subscribed topic. `None` means all messages.
-
-        Raises:
-            errors.TopicNotFound: The topic does not exist.
-        """
-        await run(self._native.subscribe(topic, filter))
-
-    async def unsubscribe(self, topic: str) -> None:
-        """Ends the subscription of a topic. Deliveries that were received from it can still be settled."""
-        await run(self._native.unsubscribe(topic))
-
-    def subscriptions(self) -> dict[str, Union[Tags, Sql, None]]:
-        """Returns the current subscriptions: topics and their filters. `None` means all messages.
-
-        For a consumer of lite topics, this is their topic.
-        """
-        return self._native.subscriptions()
-
     def messages(
         self,
         *,
@@ -209,7 +219,7 @@ class Messages:
             await self.close()
 
 
-class PushConsumer(_LiteConsumer[_native.PushConsumer]):
+class PushConsumer(_Consumer[_native.PushConsumer]):
     """Calls a handler for each message. Created by `Client.push_consumer`."""
 
     def __init__(

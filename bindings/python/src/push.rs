@@ -10,7 +10,7 @@ use crate::error::py_error;
 use crate::input::{Seconds, argument};
 use crate::operation::Operation;
 use crate::options::close_deadline;
-use crate::output::Delivery;
+use crate::output::{Delivery, subscriptions};
 
 type Any<'py> = Bound<'py, PyAny>;
 
@@ -33,6 +33,20 @@ impl PushConsumer {
 
     fn is_paused(&self, py: Python<'_>) -> PyResult<bool> {
         self.0.is_paused().map_err(|error| py_error(py, &error))
+    }
+
+    fn subscribe(&self, topic: &Any<'_>, filter: &Any<'_>) -> PyResult<Operation> {
+        let filter = argument("filter", filter)?;
+        let subscription = bridge::Subscription::new(argument::<String>("topic", topic)?, filter);
+        Ok(Operation::new(self.0.subscribe(subscription)))
+    }
+
+    fn unsubscribe(&self, topic: &Any<'_>) -> PyResult<Operation> {
+        Ok(Operation::new(self.0.unsubscribe(argument("topic", topic)?)))
+    }
+
+    fn subscriptions<'py>(&self, py: Python<'py>) -> PyResult<Any<'py>> {
+        subscriptions(py, self.0.subscriptions().map_err(|error| py_error(py, &error))?)
     }
 
     fn subscribe_lite(&self, lite_topic: &Any<'_>) -> PyResult<Operation> {

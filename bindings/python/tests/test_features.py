@@ -1,6 +1,7 @@
 """Message types, streams, settling, credentials, health and startup, in both APIs."""
 
 import asyncio
+import queue
 import threading
 import unittest
 from datetime import datetime, timedelta, timezone
@@ -94,6 +95,18 @@ class Blocking(Case):
             self.assertEqual(consumer.subscriptions(), filters)
             consumer.unsubscribe(self.name)
             self.assertEqual(set(consumer.subscriptions()), set(filters) - {self.name})
+
+    def test_the_subscriptions_of_a_push_consumer_can_be_changed(self):
+        handled = queue.Queue()
+        with Client(self.server) as client, client.producer() as producer:
+            with client.push_consumer(self.name, self.name, lambda delivery: handled.put(delivery.body)) as consumer:
+                consumer.subscribe(f"{self.name}-new", Tags("a"))
+                consumer.unsubscribe(self.name)
+                self.assertEqual(consumer.subscriptions(), {f"{self.name}-new": Tags("a")})
+                producer.send(Message(f"{self.name}-new", b"x", tag="a"))
+                self.assertEqual(handled.get(), b"x")
+                consumer.unsubscribe(f"{self.name}-new")
+                self.assertEqual(consumer.subscriptions(), {})
 
     def test_a_stream_is_an_iterator(self):
         with Client(self.server) as client, client.producer() as producer:

@@ -140,6 +140,10 @@ async def with_asyncio(server: str, topic: str) -> None:
                 consumer.pause()
                 assert consumer.is_paused
                 consumer.resume()
+                await consumer.subscribe(f"{topic}-other", Sql("a = 1"))
+                await consumer.unsubscribe(f"{topic}-other")
+                filters: dict[str, Union[Tags, Sql, None]] = consumer.subscriptions()
+                assert filters == {topic: None}, filters
                 await producer.send_all(Message(topic, body) for body in (b"bad", b"good"))
                 assert (await seen.get()).startswith("good 2")
             async with client.simple_consumer(topic, f"%DLQ%{topic}") as letters:
@@ -160,6 +164,9 @@ def not_run(client: Client, consumer: rocketmq_thin.SimpleConsumer, delivery: De
     Client("https://h:8443", namespace="n", tls=tls, max_attempts=1, initial_retry_delay=0.1, max_retry_delay=2)
     lite = client.push_consumer("g", Lite("chats"), print, max_rate=0.5, max_cached_bytes=1)
     lite.subscribe_lite("alice")
+    push = client.push_consumer("g", "orders", print)
+    push.subscribe("bills", Tags("new", "paid"))
+    push.unsubscribe("orders")
     names: list[str] = [*lite.lite_topics(), *lite.lite_revocations()]
     client.simple_consumer("g", {"orders": Sql("amount > 100"), "bills": Tags("new", "paid")}).nack(delivery, 1)
     consumer.dead_letter(delivery)

@@ -15,9 +15,9 @@ import kotlinx.serialization.json.put
 import kotlinx.serialization.json.putJsonArray
 import rocketmq.thin.Client
 import rocketmq.thin.ConsumeResult
+import rocketmq.thin.Consumer
 import rocketmq.thin.Delivery
 import rocketmq.thin.Filter
-import rocketmq.thin.LiteConsumer
 import rocketmq.thin.Messages
 import rocketmq.thin.PushConsumer
 import rocketmq.thin.SimpleConsumer
@@ -33,7 +33,7 @@ suspend fun performOnConsumer(op: String, request: JsonObject): JsonElement? {
         "stream" -> return handle(stream(request))
         "next" -> return next(request)
         "lite_topics" -> {
-            val topics = request.handle<LiteConsumer>("consumer").liteTopics()
+            val topics = request.handle<Consumer>("consumer").liteTopics()
             return buildJsonObject { putJsonArray("lite_topics") { topics.forEach { add(it) } } }
         }
         "ack_all" -> {
@@ -43,10 +43,10 @@ suspend fun performOnConsumer(op: String, request: JsonObject): JsonElement? {
         }
         "pause" -> request.handle<PushConsumer>("consumer").pause()
         "resume" -> request.handle<PushConsumer>("consumer").resume()
-        "subscribe_lite" -> request.handle<LiteConsumer>("consumer").subscribeLite(request.text("lite_topic")!!)
-        "unsubscribe_lite" -> request.handle<LiteConsumer>("consumer").unsubscribeLite(request.text("lite_topic")!!)
-        "subscribe" -> request.handle<SimpleConsumer>("consumer").subscribe(request.text("topic")!!, filter(request))
-        "unsubscribe" -> request.handle<SimpleConsumer>("consumer").unsubscribe(request.text("topic")!!)
+        "subscribe_lite" -> request.handle<Consumer>("consumer").subscribeLite(request.text("lite_topic")!!)
+        "unsubscribe_lite" -> request.handle<Consumer>("consumer").unsubscribeLite(request.text("lite_topic")!!)
+        "subscribe" -> request.handle<Consumer>("consumer").subscribe(request.text("topic")!!, filter(request))
+        "unsubscribe" -> request.handle<Consumer>("consumer").unsubscribe(request.text("topic")!!)
         "ack", "nack", "dead_letter", "change_invisible", "keep_lease" -> settle(op, request)
         "drop" -> {
             handles.remove(request.text("handle"))

@@ -17,16 +17,22 @@ pub(crate) type Loop = Arc<Mutex<Option<Messages>>>;
 
 impl Handles {
     pub(crate) async fn subscribe(&self, request: Value) -> Result<Value, Value> {
-        let consumer = self.consumer_of(&request)?;
-        let subscription: Subscription = convert::subscription(request)?;
-        consumer.subscribe(subscription).await.map_err(|error| convert::error(&error))?;
+        let subscription: Subscription = convert::subscription(request.clone())?;
+        let done = match self.push_consumer_of(&request) {
+            Ok(consumer) => consumer.subscribe(subscription).await,
+            Err(_) => self.consumer_of(&request)?.subscribe(subscription).await,
+        };
+        done.map_err(|error| convert::error(&error))?;
         Ok(json!({}))
     }
 
     pub(crate) async fn unsubscribe(&self, mut request: Value) -> Result<Value, Value> {
         let topic: String = taken(&mut request, "topic")?;
-        let unsubscribed = self.consumer_of(&request)?.unsubscribe(&topic).await;
-        unsubscribed.map_err(|error| convert::error(&error))?;
+        let done = match self.push_consumer_of(&request) {
+            Ok(consumer) => consumer.unsubscribe(&topic).await,
+            Err(_) => self.consumer_of(&request)?.unsubscribe(&topic).await,
+        };
+        done.map_err(|error| convert::error(&error))?;
         Ok(json!({}))
     }
 

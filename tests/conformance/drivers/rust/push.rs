@@ -95,7 +95,7 @@ impl Handles {
         Ok(json!({"lite_topics": lite_topics}))
     }
 
-    fn push_consumer_of(&self, request: &Value) -> Result<PushConsumer, Value> {
+    pub(crate) fn push_consumer_of(&self, request: &Value) -> Result<PushConsumer, Value> {
         self.find(request, "consumer", |made| &made.push_consumers)
     }
 }

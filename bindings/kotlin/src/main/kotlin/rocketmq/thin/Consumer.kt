@@ -1,22 +1,51 @@
 package rocketmq.thin
 
 import java.util.concurrent.CompletableFuture
-import java.util.function.Consumer
+import java.util.function.Consumer as JavaConsumer
 import kotlinx.coroutines.flow.Flow
 import kotlinx.coroutines.flow.map
 import rocketmq.thin.internal.ConsumerKey
 import rocketmq.thin.internal.Outcome
+import rocketmq.thin.internal.TopicFilter
+import rocketmq.thin.internal.consumerSubscriptions
 import rocketmq.thin.internal.liteRevocations as openRevocations
 import rocketmq.thin.internal.nextRevocation
 import rocketmq.thin.internal.subscribeLiteTopic
+import rocketmq.thin.internal.subscribeTopic
 import rocketmq.thin.internal.subscribedLiteTopics
 import rocketmq.thin.internal.unsubscribeLiteTopic
+import rocketmq.thin.internal.unsubscribeTopic
 
 /**
- * Functions of consumers of lite topics, which have the option `lite`. For other consumers they fail with
- * [RocketMQException.InvalidArgument].
+ * The subscriptions of a [SimpleConsumer] or a [PushConsumer].
+ *
+ * Lite consumers, which have the option `lite`, subscribe to lite topics only: [subscribe] and [unsubscribe] fail with
+ * [RocketMQException.InvalidArgument]. So do the functions of lite topics for other consumers.
  */
-sealed class LiteConsumer(private val consumer: ConsumerKey) {
+sealed class Consumer(private val consumer: ConsumerKey) {
+    /**
+     * Subscribes to the messages of [topic] that match [filter], or changes the filter of a subscribed topic. Messages
+     * that matched the previous filter and that the application has not received are given back.
+     *
+     * @throws RocketMQException `TopicNotFound` if the topic does not exist; then the subscriptions do not change
+     */
+    suspend fun subscribe(topic: String, filter: Filter = Filter.ALL) {
+        Operations.await<Outcome.Done>(this) { subscribeTopic(consumer, TopicFilter(topic, filter.native)) }
+    }
+
+    /**
+     * Ends the subscription of [topic]. Its messages that the application has not received are given back. Deliveries
+     * of a simple consumer can still be settled. Running handlers of a push consumer continue, and their messages are
+     * settled; no more handlers are called for the topic. A push consumer without topics is idle.
+     */
+    suspend fun unsubscribe(topic: String) {
+        Operations.await<Outcome.Done>(this) { unsubscribeTopic(consumer, topic) }
+    }
+
+    /** Returns the current subscriptions: topics and their filters. */
+    fun subscriptions(): Map<String, Filter> =
+        keepReachable(this) { consumerSubscriptions(consumer) }.associate { it.topic to Filter.of(it.filter) }
+
     /** Subscribes to [liteTopic]. */
     suspend fun subscribeLite(liteTopic: String) {
         Operations.await<Outcome.Done>(this) { subscribeLiteTopic(consumer, liteTopic) }
@@ -38,6 +67,14 @@ sealed class LiteConsumer(private val consumer: ConsumerKey) {
             )
             .map { it.text }
 
+    /** [subscribe] for Java. */
+    @JvmOverloads
+    fun subscribeAsync(topic: String, filter: Filter = Filter.ALL): CompletableFuture<Unit> =
+        future { subscribe(topic, filter) }
+
+    /** [unsubscribe] for Java. */
+    fun unsubscribeAsync(topic: String): CompletableFuture<Unit> = future { unsubscribe(topic) }
+
     /** [subscribeLite] for Java. */
     fun subscribeLiteAsync(liteTopic: String): CompletableFuture<Unit> = future { subscribeLite(liteTopic) }
 
@@ -48,6 +85,6 @@ sealed class LiteConsumer(private val consumer: ConsumerKey) {
      * [liteRevocations] for Java. The future completes when the consumer is closed; cancelling it ends the calls of
      * [listener].
      */
-    fun liteRevocationsAsync(listener: Consumer<String>): CompletableFuture<Unit> =
+    fun liteRevocationsAsync(listener: JavaConsumer<String>): CompletableFuture<Unit> =
         future { liteRevocations().collect(listener::accept) }
 }

@@ -26,7 +26,7 @@ internal constructor(
     private val handlerRunner: HandlerRunner,
     /** The push consumers of the client that are not closed. */
     private val openConsumers: MutableSet<PushConsumer>,
-) : LiteConsumer(ConsumerKey.Push(registered.key)) {
+) : Consumer(ConsumerKey.Push(registered.key)) {
     init {
         openConsumers += this
     }

@@ -19,14 +19,10 @@ import rocketmq.thin.NativeFunctions.rocketmq_thin_receive
 import rocketmq.thin.internal.ConsumerKey
 import rocketmq.thin.internal.FetchOptions
 import rocketmq.thin.internal.Outcome
-import rocketmq.thin.internal.TopicFilter
 import rocketmq.thin.internal.closeConsumer
-import rocketmq.thin.internal.consumerSubscriptions
 import rocketmq.thin.internal.deadLetterDelivery
 import rocketmq.thin.internal.keepDeliveryLease
 import rocketmq.thin.internal.nackDelivery
-import rocketmq.thin.internal.subscribeTopic
-import rocketmq.thin.internal.unsubscribeTopic
 
 /** Receives messages one call at a time, or as a flow. Created by [Client.simpleConsumer]. */
 class SimpleConsumer
@@ -35,7 +31,7 @@ internal constructor(
     private val group: String,
     private val endpoints: String,
     private val observers: Observers,
-) : LiteConsumer(ConsumerKey.Simple(registered.key)) {
+) : Consumer(ConsumerKey.Simple(registered.key)) {
     internal val key get() = registered.key
 
     /**
@@ -170,24 +166,6 @@ internal constructor(
     /** [keepLease] for Java. */
     fun keepLease(delivery: Delivery, max: JavaDuration) = keepLease(delivery, max.toKotlinDuration())
 
-    /**
-     * Subscribes to the messages of [topic] that match [filter], or changes the filter of a subscribed topic.
-     *
-     * @throws RocketMQException `TopicNotFound` if the topic does not exist
-     */
-    suspend fun subscribe(topic: String, filter: Filter = Filter.ALL) {
-        Operations.await<Outcome.Done>(this) { subscribeTopic(registered.key, TopicFilter(topic, filter.native)) }
-    }
-
-    /** Returns the current subscriptions: topics and their filters. */
-    fun subscriptions(): Map<String, Filter> =
-        keepReachable(this) { consumerSubscriptions(registered.key) }.associate { it.topic to Filter.of(it.filter) }
-
-    /** Ends the subscription of [topic]. Deliveries that were received from it can still be settled. */
-    suspend fun unsubscribe(topic: String) {
-        Operations.await<Outcome.Done>(this) { unsubscribeTopic(registered.key, topic) }
-    }
-
     /** Accepts no more calls, and waits up to [deadline] (20 s) for outstanding acks. */
     suspend fun close(deadline: Duration? = null): CloseReport =
         CloseReport(
@@ -247,14 +225,6 @@ internal constructor(
 
     /** [deadLetter] for Java. */
     fun deadLetterAsync(delivery: Delivery): CompletableFuture<Unit> = future { deadLetter(delivery) }
-
-    /** [subscribe] for Java. */
-    @JvmOverloads
-    fun subscribeAsync(topic: String, filter: Filter = Filter.ALL): CompletableFuture<Unit> =
-        future { subscribe(topic, filter) }
-
-    /** [unsubscribe] for Java. */
-    fun unsubscribeAsync(topic: String): CompletableFuture<Unit> = future { unsubscribe(topic) }
 
     /** [close] for Java. */
     @JvmOverloads

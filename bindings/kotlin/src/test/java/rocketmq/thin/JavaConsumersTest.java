@@ -41,6 +41,9 @@ class JavaConsumersTest {
             for (int count = 0; count < 6; count++) all.add(handled.take());
             assertEquals(Set.of("one 1", "one 2", "two 1", "two 2", "three 1", "three 2"), all);
 
+            consumer.subscribeAsync("other", Filter.tags("t")).join();
+            consumer.unsubscribeAsync("java").join();
+            assertEquals(Map.of("other", Filter.tags("t")), consumer.subscriptions());
             consumer.pause();
             assertTrue(consumer.isPaused());
             assertEquals(0, consumer.closeAsync(Duration.ofSeconds(5)).join().getAbandoned());

@@ -192,6 +192,28 @@ class PushConsumerTest : MergedTest() {
     }
 
     @Test
+    fun `subscriptions can be changed at run time`() = test { client ->
+        val (one, other) = unique("one") to unique("other")
+        val producer = client.producer { topics(one, other) }
+        val handled = Channel<String>(Channel.UNLIMITED)
+        val consumer = client.pushConsumer(unique("group")) {
+            subscribe(one)
+            handler { delivery ->
+                handled.send(delivery.body.decodeToString())
+                ConsumeResult.Ack
+            }
+        }
+        consumer.subscribe(other, Filter.sql("n > 1"))
+        consumer.unsubscribe(one)
+        assertEquals(mapOf(other to Filter.sql("n > 1")), consumer.subscriptions())
+        producer.send(Message(one, "missed"))
+        producer.send(Message(other, "received", properties = mapOf("n" to "2")))
+        assertEquals("received", handled.receive())
+        consumer.unsubscribe(other)
+        assertEquals(emptyMap<String, Filter>(), consumer.subscriptions())
+    }
+
+    @Test
     fun `a consumer without a handler is refused`() = test { client ->
         val error = runCatching { client.pushConsumer(unique("group")) { subscribe("any") } }.exceptionOrNull()
         assertTrue(error is IllegalArgumentException && "needs a handler" in error.message!!, "$error")
