@@ -116,7 +116,7 @@ pub use message::{CloseReport, DeadLetterOrigin, Delivery, Message, Receipt};
 pub use metrics::{Histogram, Metric, MetricPoint, MetricValue, Metrics};
 pub use options::{
     CLOSE_DEADLINE, ClientOptions, Credentials, CredentialsProvider, DecodeOptions, Filter, Language,
-    ORPHAN_CHECK_TIMEOUT, ProducerOptions, PushConsumerOptions, ReceiveOptions, RetryOptions,
+    ORPHAN_CHECK_TIMEOUT, OffsetOption, ProducerOptions, PushConsumerOptions, ReceiveOptions, RetryOptions,
     SimpleConsumerOptions, Startup, StreamOptions, Subscription, Tls,
 };
 pub use producer::{Decision, OrphanCheck, OrphanChecks, Producer, Transaction};

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use crate::{
     error::{Error, ErrorKind, Result},
+    options::OffsetOption,
     route::Routes,
     rpc::{Backoff, Retry, SyncLiteSubscription},
     session::Session,
@@ -68,6 +69,9 @@ macro_rules! lite_functions {
             /// Subscribes to a lite topic of the topic that the group is bound to. Does nothing if the consumer is
             /// subscribed to it already. Returns once the servers have the subscription.
             ///
+            /// The group continues where it was in the lite topic; [`subscribe_lite_from`](Self::subscribe_lite_from)
+            /// starts elsewhere.
+            ///
             /// The client repeats the complete set of lite topics every 30 s and after each reconnect. Cancelling the
             /// future does not cancel the change.
             ///
@@ -80,7 +84,25 @@ macro_rules! lite_functions {
                 const OPERATION: &str = "subscribe_lite";
                 let topics = crate::lite::require_lite(self.lite(), OPERATION)?;
                 let name = lite_topic.to_owned();
-                self.run(OPERATION, async move { topics.subscribe(&name).await }).await
+                self.run(OPERATION, async move { topics.subscribe(&name, None).await }).await
+            }
+
+            /// Subscribes to a lite topic as [`subscribe_lite`](Self::subscribe_lite) does, and moves the group to
+            /// `start` in it. All consumers of the group share the position. If the consumer is subscribed already,
+            /// nothing changes: unsubscribe first.
+            ///
+            /// # Errors
+            ///
+            /// As for [`subscribe_lite`](Self::subscribe_lite). Servers may have moved the group in spite of an error.
+            pub async fn subscribe_lite_from(
+                &self,
+                lite_topic: &str,
+                start: crate::OffsetOption,
+            ) -> crate::Result<()> {
+                const OPERATION: &str = "subscribe_lite";
+                let topics = crate::lite::require_lite(self.lite(), OPERATION)?;
+                let name = lite_topic.to_owned();
+                self.run(OPERATION, async move { topics.subscribe(&name, Some(start)).await }).await
             }
 
             /// Ends the subscription of a lite topic, if there is one. Returns once the servers have ended it.
@@ -179,12 +201,13 @@ impl LiteTopics {
         this
     }
 
-    /// Subscribes to a lite topic at all servers, then adds it to the set.
+    /// Subscribes to a lite topic at all servers, then adds it to the set. The group starts in it at `start`, or where
+    /// it was.
     ///
     /// # Errors
     ///
     /// The refusal of a server. Then the consumer is not subscribed.
-    pub(crate) async fn subscribe(&self, name: &str) -> Result<()> {
+    pub(crate) async fn subscribe(&self, name: &str, start: Option<OffsetOption>) -> Result<()> {
         const OPERATION: &str = "subscribe_lite";
         let _guard = self.sync_lock.lock().await;
         if self.state.lock().names.contains(name) {
@@ -192,7 +215,7 @@ impl LiteTopics {
         }
         self.check(name).map_err(|error| error.during(OPERATION))?;
         self.state.lock().has_synced = true;
-        let result = self.sync(OPERATION, LiteChange::Add, &[name.to_owned()]).await;
+        let result = self.sync(OPERATION, LiteChange::Add(start), &[name.to_owned()]).await;
         match result {
             Ok(()) => drop(self.state.lock().names.insert(name.to_owned())),
             // Some of the servers may have accepted it.

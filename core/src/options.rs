@@ -4,6 +4,7 @@ mod client;
 mod consumer;
 mod credentials;
 mod endpoints;
+mod offset;
 mod push_consumer;
 mod tls;
 
@@ -15,6 +16,7 @@ pub use consumer::{
 };
 pub use credentials::{Credentials, CredentialsProvider};
 pub(crate) use endpoints::{Access, Address, Endpoints};
+pub use offset::OffsetOption;
 pub use push_consumer::PushConsumerOptions;
 pub use tls::Tls;
 pub(crate) use tls::{ClientCertificate, Roots};

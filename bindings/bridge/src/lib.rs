@@ -77,9 +77,9 @@ pub use queue::Queue;
 pub use rocketmq_thin::{
     CLOSE_DEADLINE, ClientOptions, CloseReport, ConsumeResult, Credentials, DeadLetterOrigin, Decision,
     DecodeOptions, Delivery, EndpointHealth, Error, ErrorKind, Filter, Health, Histogram, Language, Message,
-    Metric, MetricPoint, MetricValue, Metrics, ORPHAN_CHECK_TIMEOUT, ProducerOptions, PushConsumerOptions,
-    Receipt, ReceiveOptions, RetryOptions, SimpleConsumerOptions, Startup, Status, StreamOptions,
-    Subscription, Tls,
+    Metric, MetricPoint, MetricValue, Metrics, ORPHAN_CHECK_TIMEOUT, OffsetOption, ProducerOptions,
+    PushConsumerOptions, Receipt, ReceiveOptions, RetryOptions, SimpleConsumerOptions, Startup, Status,
+    StreamOptions, Subscription, Tls,
 };
 pub use running_operation::{RunningOperation, run, start};
 pub use tasks::Tasks;

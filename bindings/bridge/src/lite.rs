@@ -1,6 +1,6 @@
 //! Lite topics. Both simple and push consumers can subscribe to them.
 
-use rocketmq_thin::Error;
+use rocketmq_thin::{Error, OffsetOption};
 
 use crate::operation::Operation;
 use crate::outcome::Outcome;
@@ -9,10 +9,14 @@ use crate::process_bound::{LiteRevocations, ProcessBound, PushConsumer, SimpleCo
 macro_rules! lite_consumer {
     ($consumer:ident) => {
         impl $consumer {
-            /// Subscribes to a lite topic: [`Outcome::Done`].
-            pub fn subscribe_lite(&self, lite_topic: String) -> Operation {
-                self.operation("subscribe_lite", |consumer| async move {
-                    consumer.subscribe_lite(&lite_topic).await.map(|()| Outcome::Done)
+            /// Subscribes to a lite topic, in which the group starts at `start`, or where it was: [`Outcome::Done`].
+            pub fn subscribe_lite(&self, lite_topic: String, start: Option<OffsetOption>) -> Operation {
+                self.operation("subscribe_lite", move |consumer| async move {
+                    match start {
+                        Some(start) => consumer.subscribe_lite_from(&lite_topic, start).await?,
+                        None => consumer.subscribe_lite(&lite_topic).await?,
+                    }
+                    Ok(Outcome::Done)
                 })
             }
 

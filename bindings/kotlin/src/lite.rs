@@ -1,6 +1,8 @@
 //! Lite topics. Both simple and push consumers can subscribe to them.
 
-use rocketmq_thin_bridge::LiteRevocations;
+use std::time::SystemTime;
+
+use rocketmq_thin_bridge::{LiteRevocations, OffsetOption};
 
 use crate::completions::submit;
 use crate::outcome::Outcome;
@@ -9,10 +11,38 @@ use crate::subscriptions::{ConsumerKey, call};
 
 static REVOCATIONS: Registry<LiteRevocations> = Registry::new();
 
-/// Subscribes to a lite topic.
+/// Where a group starts in a lite topic.
+#[derive(uniffi::Enum)]
+pub(crate) enum StartOffset {
+    Last,
+    Min,
+    Max,
+    Offset(u64),
+    Tail(u64),
+    Timestamp(SystemTime),
+}
+
+impl From<StartOffset> for OffsetOption {
+    fn from(given: StartOffset) -> Self {
+        match given {
+            StartOffset::Last => Self::Last,
+            StartOffset::Min => Self::Min,
+            StartOffset::Max => Self::Max,
+            StartOffset::Offset(offset) => Self::Offset(offset),
+            StartOffset::Tail(messages) => Self::Tail(messages),
+            StartOffset::Timestamp(time) => Self::Timestamp(time),
+        }
+    }
+}
+
+/// Subscribes to a lite topic, in which the group starts at `start`, or where it was.
 #[uniffi::export]
-pub(crate) fn subscribe_lite_topic(consumer: ConsumerKey, lite_topic: String) -> i64 {
-    submit(|| call!(consumer, subscribe_lite(lite_topic)))
+pub(crate) fn subscribe_lite_topic(
+    consumer: ConsumerKey,
+    lite_topic: String,
+    start: Option<StartOffset>,
+) -> i64 {
+    submit(|| call!(consumer, subscribe_lite(lite_topic, start.map(Into::into))))
 }
 
 /// Ends the subscription of a lite topic.

@@ -13,10 +13,10 @@ pub(crate) enum ConsumerKey {
 
 /// Calls a method of a consumer of either kind. Returns `None` if the consumer does not exist.
 macro_rules! call {
-    ($consumer:expr, $method:ident($($argument:expr)?)) => {
+    ($consumer:expr, $method:ident($($argument:expr),*)) => {
         match $consumer {
-            ConsumerKey::Simple { key } => CONSUMERS.get(key).map(|consumer| consumer.$method($($argument)?)),
-            ConsumerKey::Push { key } => PUSH_CONSUMERS.get(key).map(|consumer| consumer.$method($($argument)?)),
+            ConsumerKey::Simple { key } => CONSUMERS.get(key).map(|consumer| consumer.$method($($argument),*)),
+            ConsumerKey::Push { key } => PUSH_CONSUMERS.get(key).map(|consumer| consumer.$method($($argument),*)),
         }
     };
 }

@@ -44,6 +44,11 @@ function bytes(value, path) {
   return valid ? value : refuse(value, path, `a whole number of bytes from 0 to ${Number.MAX_SAFE_INTEGER}`);
 }
 
+function position(value, path) {
+  const valid = Number.isSafeInteger(value) && value >= 0;
+  return valid ? value : refuse(value, path, `a whole number from 0 to ${Number.MAX_SAFE_INTEGER}`);
+}
+
 function milliseconds(value, path) {
   const valid = Number.isFinite(value) && value >= 0 && value <= 1.8e22;
   return valid ? value : refuse(value, path, 'a number of milliseconds from 0 to 1.8e22');
@@ -249,6 +254,19 @@ const receiveOptions = record({ maxMessages: count, invisibleMs: milliseconds, a
 const closeOptions = record({ deadlineMs: milliseconds, signal: abortSignal });
 const callOptions = record({ signal: abortSignal });
 
+const offsetPolicy = oneOf('last', 'min', 'max');
+const offsetPosition = record({ offset: position, tail: position, timestamp: date });
+
+/** Accepts a word, or an object with one field. Returns an object with one field. */
+function offsetOption(value, path) {
+  if (!isObject(value)) return { policy: offsetPolicy(value, path) };
+  const given = offsetPosition(value, path);
+  if (Object.keys(given).length !== 1) throw new TypeError(`${path} must have one of offset, tail and timestamp`);
+  return given;
+}
+
+const subscribeLiteOptions = record({ start: offsetOption, signal: abortSignal });
+
 const message = record(
   {
     topic: string,
@@ -305,5 +323,6 @@ module.exports = {
   simpleConsumerOptions,
   streamOptions,
   string,
+  subscribeLiteOptions,
   subscription,
 };

@@ -3,7 +3,7 @@
 // What simple and push consumers have in common.
 
 const { iterate, run, unwrap } = require('./operations.cjs');
-const { signalOf, string, subscription } = require('./arguments.cjs');
+const { signalOf, string, subscribeLiteOptions, subscription } = require('./arguments.cjs');
 const { Inspectable } = require('./inspectable.cjs');
 
 /** The base class of simple and push consumers: their subscriptions to topics and lite topics. */
@@ -29,9 +29,10 @@ class Consumer extends Inspectable {
     return unwrap(this.#native.subscriptions());
   }
 
-  async subscribeLite(liteTopic, call) {
+  async subscribeLite(liteTopic, options = {}) {
     const given = string(liteTopic, 'liteTopic');
-    await run(() => this.#native.subscribeLite(given), signalOf(call));
+    const { start, signal } = subscribeLiteOptions(options, 'options');
+    await run(() => this.#native.subscribeLite(given, start), signal);
   }
 
   async unsubscribeLite(liteTopic, call) {

@@ -100,6 +100,16 @@ pub struct Subscription {
     pub sql: Option<String>,
 }
 
+/// Where a group starts in a lite topic. Has one field.
+#[napi(object, object_to_js = false)]
+pub struct OffsetOption {
+    pub policy: Option<String>,
+    pub offset: Option<f64>,
+    pub tail: Option<f64>,
+    /// Milliseconds since 1970.
+    pub timestamp: Option<f64>,
+}
+
 #[napi(object, object_to_js = false)]
 pub struct ReceiveOptions {
     pub max_messages: Option<u32>,
@@ -291,6 +301,23 @@ impl TryFrom<StreamOptions> for bridge::StreamOptions {
         }
         stream.invisible_duration = millis_or(options.invisible_ms, stream.invisible_duration)?;
         Ok(stream)
+    }
+}
+
+impl TryFrom<OffsetOption> for bridge::OffsetOption {
+    type Error = Error;
+
+    fn try_from(given: OffsetOption) -> Result<Self> {
+        let OffsetOption { policy, offset, tail, timestamp } = given;
+        match (policy.as_deref(), offset, tail, timestamp) {
+            (Some("last"), None, None, None) => Ok(Self::Last),
+            (Some("min"), None, None, None) => Ok(Self::Min),
+            (Some("max"), None, None, None) => Ok(Self::Max),
+            (None, Some(offset), None, None) => Ok(Self::Offset(offset as u64)),
+            (None, None, Some(tail), None) => Ok(Self::Tail(tail as u64)),
+            (None, None, None, Some(timestamp)) => Ok(Self::Timestamp(time(timestamp)?)),
+            _ => Err(Error::new(Status::InvalidArg, "there is no such offset option")),
+        }
     }
 }
 

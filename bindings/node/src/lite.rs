@@ -7,6 +7,7 @@ use napi_derive::napi;
 use rocketmq_thin_bridge::{self as bridge, Queue};
 
 use crate::consumer::SimpleConsumer;
+use crate::input::OffsetOption;
 use crate::outcome::{operation_id, tagged_result};
 use crate::push::PushConsumer;
 
@@ -30,8 +31,9 @@ macro_rules! lite_consumer {
         #[napi]
         impl $Consumer {
             #[napi]
-            pub fn subscribe_lite(&self, lite_topic: String) -> Result<i64> {
-                operation_id(self.queue.submit(self.consumer.subscribe_lite(lite_topic)))
+            pub fn subscribe_lite(&self, lite_topic: String, start: Option<OffsetOption>) -> Result<i64> {
+                let start = start.map(TryInto::try_into).transpose()?;
+                operation_id(self.queue.submit(self.consumer.subscribe_lite(lite_topic, start)))
             }
 
             #[napi]

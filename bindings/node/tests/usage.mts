@@ -1,6 +1,6 @@
 // Code that the compiler must accept, and, after @ts-expect-error, must refuse. The program is also run.
 
-import { Client, RocketMQError, type Delivery, type ErrorKind, type Interceptor, type Metric, type Receipt, type Settled, type Subscription } from 'rocketmq-thin';
+import { Client, RocketMQError, type Delivery, type ErrorKind, type Interceptor, type Metric, type OffsetOption, type PushConsumer, type Receipt, type Settled, type Subscription } from 'rocketmq-thin';
 
 const [endpoints = '', topic = ''] = process.argv.slice(-2);
 
@@ -101,6 +101,14 @@ async function main(): Promise<void> {
   }
 }
 
+async function lite(consumer: PushConsumer): Promise<void> {
+  const starts: OffsetOption[] = ['last', 'min', 'max', { offset: 5 }, { tail: 10 }, { timestamp: new Date() }];
+  for (const start of starts) await consumer.subscribeLite('alice', { start, signal: AbortSignal.timeout(1000) });
+  await consumer.subscribeLite('bob');
+  // @ts-expect-error: a position has one field
+  await consumer.subscribeLite('alice', { start: { offset: 5, tail: 10 } });
+}
+
 async function refused(client: Client, delivery: Delivery): Promise<void> {
   // @ts-expect-error: a misspelt field
   await client.simpleConsumer({ group: 'g', subscriptions: { topic: 't', tag: 'a' } });
@@ -122,4 +130,5 @@ async function refused(client: Client, delivery: Delivery): Promise<void> {
 }
 
 await main();
+void lite;
 void refused;

@@ -154,6 +154,9 @@ test('the error of an argument of the wrong type names the argument', async () =
     [() => consumer.receive({ maxMessages: 1.5 }), /^options\.maxMessages must be a whole number/],
     [() => consumer.receive({ awaitMs: -1 }), /^options\.awaitMs must be a number of milliseconds from 0 to 1\.8e22/],
     [() => consumer.receive({ awaitMs: '1' }), /^options\.awaitMs must be a number of milliseconds/],
+    [() => consumer.subscribeLite('a', { start: 'first' }), /^options\.start must be 'last' or 'min' or 'max', not the string "first"$/],
+    [() => consumer.subscribeLite('a', { start: { offset: -1 } }), /^options\.start\.offset must be a whole number from 0 to 9007199254740991/],
+    [() => consumer.subscribeLite('a', { start: { offset: 1, tail: 1 } }), /^options\.start must have one of offset, tail and timestamp$/],
     [() => client.producer({ topic: 'a' }), /^options has no field topic; it takes topics, /],
     [() => client.simpleConsumer({ subscriptions: [] }), /^options\.group must be a string, not undefined$/],
     [

@@ -12,7 +12,7 @@ from ._handler_threads import Handler, handle_tasks, start
 from ._native import Delivery, run
 from ._observers import Observers
 from .errors import Error
-from .values import CloseReport, Seconds, Sql, Subscriptions, Tags
+from .values import CloseReport, OffsetOption, Seconds, Sql, Subscriptions, Tags
 
 _C = TypeVar("_C", _native.SimpleConsumer, _native.PushConsumer)
 
@@ -49,9 +49,14 @@ class _Consumer(Closeable[_C]):
         """
         return self._native.subscriptions()
 
-    def subscribe_lite(self, lite_topic: str) -> None:
-        """Subscribes to a lite topic. The consumer must have been created with `Lite(topic)`."""
-        run(self._native.subscribe_lite(lite_topic))
+    def subscribe_lite(self, lite_topic: str, start: Optional[OffsetOption] = None) -> None:
+        """Subscribes to a lite topic. The consumer must have been created with `Lite(topic)`.
+
+        Args:
+            lite_topic: The name of the lite topic. If the consumer is subscribed to it already, nothing changes.
+            start: Where the group starts in the lite topic. Its members share the position. Default: where it was.
+        """
+        run(self._native.subscribe_lite(lite_topic, start))
 
     def unsubscribe_lite(self, lite_topic: str) -> None:
         """Ends the subscription of a lite topic."""

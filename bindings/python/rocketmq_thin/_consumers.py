@@ -13,7 +13,7 @@ from ._native import Delivery
 from ._observers import Observers
 from ._openable import Openable, require_callable
 from .errors import Error
-from .values import CloseReport, Seconds, Sql, Tags
+from .values import CloseReport, OffsetOption, Seconds, Sql, Tags
 
 _C = TypeVar("_C", _native.SimpleConsumer, _native.PushConsumer)
 
@@ -50,9 +50,14 @@ class _Consumer(Openable[_C]):
         """
         return self._native.subscriptions()
 
-    async def subscribe_lite(self, lite_topic: str) -> None:
-        """Subscribes to a lite topic. The consumer must have been created with `Lite(topic)`."""
-        await run(self._native.subscribe_lite(lite_topic))
+    async def subscribe_lite(self, lite_topic: str, start: Optional[OffsetOption] = None) -> None:
+        """Subscribes to a lite topic. The consumer must have been created with `Lite(topic)`.
+
+        Args:
+            lite_topic: The name of the lite topic. If the consumer is subscribed to it already, nothing changes.
+            start: Where the group starts in the lite topic. Its members share the position. Default: where it was.
+        """
+        await run(self._native.subscribe_lite(lite_topic, start))
 
     async def unsubscribe_lite(self, lite_topic: str) -> None:
         """Ends the subscription of a lite topic."""

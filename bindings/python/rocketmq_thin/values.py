@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Iterable, Literal, Mapping, NamedTuple, Optional, TypeVar, Union
+from typing import ClassVar, Iterable, Literal, Mapping, NamedTuple, Optional, TypeVar, Union
 
 from .errors import Error
 
@@ -135,6 +135,46 @@ class Lite:
     """
 
     lite_topics_of: str
+
+
+@dataclass(frozen=True)
+class OffsetOption:
+    """Where a group starts in a lite topic: `OffsetOption.MIN`, `OffsetOption.tail(10)`. See `subscribe_lite` of consumers.
+
+    Attributes:
+        kind: How the position is chosen.
+        value: The offset, the number of messages or the time; `None` for other kinds.
+    """
+
+    kind: Literal["last", "min", "max", "offset", "tail", "timestamp"]
+    value: Union[int, datetime, None] = None
+
+    LAST: ClassVar[OffsetOption]
+    """At the first message that the group has not consumed."""
+    MIN: ClassVar[OffsetOption]
+    """At the first message."""
+    MAX: ClassVar[OffsetOption]
+    """After the last message."""
+
+    @staticmethod
+    def offset(offset: int) -> OffsetOption:
+        """At this offset."""
+        return OffsetOption("offset", offset)
+
+    @staticmethod
+    def tail(messages: int) -> OffsetOption:
+        """This many messages before the first one that the group has not consumed."""
+        return OffsetOption("tail", messages)
+
+    @staticmethod
+    def timestamp(time: datetime) -> OffsetOption:
+        """At the first message that was stored at `time`, which has a time zone, or later. Apache's brokers ignore this."""
+        return OffsetOption("timestamp", time)
+
+
+OffsetOption.LAST = OffsetOption("last")
+OffsetOption.MIN = OffsetOption("min")
+OffsetOption.MAX = OffsetOption("max")
 
 
 Subscriptions = Union[Mapping[str, Union[Tags, Sql, None]], Names, Lite]

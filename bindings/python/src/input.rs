@@ -384,6 +384,26 @@ impl Input for bridge::Filter {
     }
 }
 
+impl Input for bridge::OffsetOption {
+    const EXPECTED: &'static str = "a rocketmq_thin.OffsetOption";
+
+    fn convert(name: &dyn Display, value: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let (Ok(kind), Ok(given)) = (value.getattr("kind"), value.getattr("value")) else {
+            return Err(wrong_type::<Self>(name, value));
+        };
+        let number = |name: &str| usize::convert(&format_args!("OffsetOption.{name}"), &given);
+        match String::convert(&"OffsetOption.kind", &kind)?.as_str() {
+            "last" => Ok(Self::Last),
+            "min" => Ok(Self::Min),
+            "max" => Ok(Self::Max),
+            "offset" => Ok(Self::Offset(number("offset")? as u64)),
+            "tail" => Ok(Self::Tail(number("tail")? as u64)),
+            "timestamp" => Ok(Self::Timestamp(Time::convert(&"OffsetOption.timestamp", &given)?.0)),
+            _ => Err(wrong_type::<Self>(name, value)),
+        }
+    }
+}
+
 impl Input for bridge::Decision {
     const EXPECTED: &'static str = "a rocketmq_thin.Decision";
 

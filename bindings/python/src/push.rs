@@ -49,8 +49,9 @@ impl PushConsumer {
         subscriptions(py, self.0.subscriptions().map_err(|error| py_error(py, &error))?)
     }
 
-    fn subscribe_lite(&self, lite_topic: &Any<'_>) -> PyResult<Operation> {
-        Ok(Operation::new(self.0.subscribe_lite(argument("lite_topic", lite_topic)?)))
+    fn subscribe_lite(&self, lite_topic: &Any<'_>, start: &Any<'_>) -> PyResult<Operation> {
+        let (lite_topic, start) = (argument("lite_topic", lite_topic)?, argument("start", start)?);
+        Ok(Operation::new(self.0.subscribe_lite(lite_topic, start)))
     }
 
     fn unsubscribe_lite(&self, lite_topic: &Any<'_>) -> PyResult<Operation> {

@@ -5,7 +5,7 @@ import datetime
 from proxied import Case
 
 import rocketmq_thin
-from rocketmq_thin import Client, Credentials, Message, Tags, aio
+from rocketmq_thin import Client, Credentials, Message, OffsetOption, Tags, aio
 
 
 class Input(Case):
@@ -82,6 +82,9 @@ class Input(Case):
                     (lambda: rocketmq_thin.forward_logs("l"), "logger must be a logging.Logger, got str"),
                     (lambda: send(Message("t", b"x", deliver_at="noon")), f"Message.deliver_at must be {time}, got str"),
                     (lambda: send(Message("t", b"x", deliver_at=naive)), f"Message.deliver_at must be {time}, got {naive}, which has no time zone"),
+                    (lambda: consumer.subscribe_lite("a", "min"), "start must be a rocketmq_thin.OffsetOption, got str"),
+                    (lambda: consumer.subscribe_lite("a", OffsetOption.tail(-1)), "OffsetOption.tail must be an int, not negative, got -1"),
+                    (lambda: consumer.subscribe_lite("a", OffsetOption.timestamp(7)), f"OffsetOption.timestamp must be {time}, got int"),
                     (lambda: consumer.ack("d"), "delivery must be a rocketmq_thin.Delivery, got str"),
                     (lambda: consumer.ack_all(["d"]), "deliveries[0] must be a rocketmq_thin.Delivery, got str"),
                 ]:

@@ -21,6 +21,7 @@ from rocketmq_thin import (
     Lite,
     Message,
     Metric,
+    OffsetOption,
     OrphanCheck,
     Receipt,
     Retry,
@@ -164,6 +165,9 @@ def not_run(client: Client, consumer: rocketmq_thin.SimpleConsumer, delivery: De
     Client("https://h:8443", namespace="n", tls=tls, max_attempts=1, initial_retry_delay=0.1, max_retry_delay=2)
     lite = client.push_consumer("g", Lite("chats"), print, max_rate=0.5, max_cached_bytes=1)
     lite.subscribe_lite("alice")
+    lite.subscribe_lite("bob", OffsetOption.MIN)
+    starts: list[OffsetOption] = [OffsetOption.LAST, OffsetOption.MAX, OffsetOption.offset(5), OffsetOption.tail(10)]
+    lite.subscribe_lite("carol", start=OffsetOption.timestamp(datetime.now(timezone.utc)) if starts else None)
     push = client.push_consumer("g", "orders", print)
     push.subscribe("bills", Tags("new", "paid"))
     push.unsubscribe("orders")

@@ -1,10 +1,12 @@
 //! Lite consumers.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use rocketmq_thin::{ErrorKind, ReceiveOptions, SimpleConsumer, SimpleConsumerOptions};
+use rocketmq_thin::{ErrorKind, OffsetOption, ReceiveOptions, SimpleConsumer, SimpleConsumerOptions};
 use rocketmq_thin_proto::v2::{
-    self, Code, LiteSubscriptionAction as Action, NotifyUnsubscribeLiteCommand, settings::PubSub,
+    self, Code, LiteSubscriptionAction as Action, NotifyUnsubscribeLiteCommand,
+    offset_option::{OffsetType, Policy},
+    settings::PubSub,
     telemetry_command::Command,
 };
 
@@ -55,6 +57,32 @@ async fn lite_topics_are_added_and_removed_one_by_one() {
     assert_eq!((request.topic.unwrap().name, request.group.unwrap().name), ("parent".into(), "g".into()));
     let settings = server.seen.settings.lock().unwrap()[0].clone();
     assert_eq!(settings.client_type(), v2::ClientType::LiteSimpleConsumer);
+}
+
+#[tokio::test]
+async fn the_server_is_told_where_the_group_starts() {
+    let server = TestServer::start(Script::default());
+    let consumer = consumer(&server).await;
+    consumer.subscribe_lite("default").await.unwrap();
+    let starts = [
+        (OffsetOption::Last, OffsetType::Policy(Policy::Last.into())),
+        (OffsetOption::Min, OffsetType::Policy(Policy::Min.into())),
+        (OffsetOption::Max, OffsetType::Policy(Policy::Max.into())),
+        (OffsetOption::Offset(7), OffsetType::Offset(7)),
+        (OffsetOption::Tail(u64::MAX), OffsetType::TailN(i64::MAX)),
+        (OffsetOption::Timestamp(UNIX_EPOCH + Duration::from_micros(2500)), OffsetType::Timestamp(2)),
+    ];
+    for (at, (start, _)) in starts.iter().enumerate() {
+        consumer.subscribe_lite_from(&at.to_string(), *start).await.unwrap();
+    }
+    consumer.subscribe_lite_from("0", OffsetOption::Max).await.unwrap();
+    // The complete set moves no group.
+    server.seen.drop_streams();
+    server.seen.wait("sync_lite", 8).await;
+    let sent: Vec<_> = server.seen.synced.lock().unwrap().iter().map(|it| it.offset_option).collect();
+    assert_eq!((sent[0], sent[7]), (None, None));
+    let options = starts.map(|(_, offset)| Some(v2::OffsetOption { offset_type: Some(offset) }));
+    assert_eq!(sent[1..7], options);
 }
 
 #[tokio::test]

@@ -43,7 +43,8 @@ suspend fun performOnConsumer(op: String, request: JsonObject): JsonElement? {
         }
         "pause" -> request.handle<PushConsumer>("consumer").pause()
         "resume" -> request.handle<PushConsumer>("consumer").resume()
-        "subscribe_lite" -> request.handle<Consumer>("consumer").subscribeLite(request.text("lite_topic")!!)
+        "subscribe_lite" ->
+            request.handle<Consumer>("consumer").subscribeLite(request.text("lite_topic")!!, offsetOption(request["from"]))
         "unsubscribe_lite" -> request.handle<Consumer>("consumer").unsubscribeLite(request.text("lite_topic")!!)
         "subscribe" -> request.handle<Consumer>("consumer").subscribe(request.text("topic")!!, filter(request))
         "unsubscribe" -> request.handle<Consumer>("consumer").unsubscribe(request.text("topic")!!)

@@ -19,8 +19,30 @@ import kotlinx.serialization.json.putJsonArray
 import kotlinx.serialization.json.putJsonObject
 import rocketmq.thin.Delivery
 import rocketmq.thin.Message
+import rocketmq.thin.OffsetOption
 import rocketmq.thin.Receipt
 import rocketmq.thin.RocketMQException
+
+/** The position in the field `from` of a request. */
+fun offsetOption(from: JsonElement?): OffsetOption? =
+    when (val given = from.present()) {
+        null -> null
+        is JsonObject -> {
+            val (kind, value) = given.entries.single()
+            val number = value.jsonPrimitive.long
+            when (kind) {
+                "offset" -> OffsetOption.offset(number)
+                "tail" -> OffsetOption.tail(number)
+                else -> OffsetOption.timestamp(Instant.ofEpochMilli(number))
+            }
+        }
+        else ->
+            when (given.jsonPrimitive.content) {
+                "last" -> OffsetOption.LAST
+                "min" -> OffsetOption.MIN
+                else -> OffsetOption.MAX
+            }
+    }
 
 fun message(given: JsonObject): Message {
     val properties = given["properties"].present()?.jsonObject.orEmpty()

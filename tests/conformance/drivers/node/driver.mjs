@@ -255,8 +255,9 @@ const operations = {
     return { message: done ? null : received(keep('d', value), value) };
   },
 
-  async subscribe_lite({ consumer, lite_topic }, call) {
-    await made.get(consumer).subscribeLite(lite_topic, call);
+  async subscribe_lite({ consumer, lite_topic, from }, call) {
+    const start = from?.timestamp_ms === undefined ? from : { timestamp: new Date(from.timestamp_ms) };
+    await made.get(consumer).subscribeLite(lite_topic, { ...call, start });
     return {};
   },
 

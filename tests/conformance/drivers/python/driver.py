@@ -15,7 +15,21 @@ import threading
 from datetime import datetime, timedelta, timezone
 
 import rocketmq_thin
-from rocketmq_thin import Credentials, DeadLetter, Decision, Error, Histogram, Lite, Message, Retry, Sql, Tags, Tls, aio
+from rocketmq_thin import (
+    Credentials,
+    DeadLetter,
+    Decision,
+    Error,
+    Histogram,
+    Lite,
+    Message,
+    OffsetOption,
+    Retry,
+    Sql,
+    Tags,
+    Tls,
+    aio,
+)
 from scripted import Answers, Reporting, event, write
 
 EPOCH = datetime.fromtimestamp(0, timezone.utc)
@@ -219,8 +233,9 @@ class Driver:
             delivery = None
         return {"message": delivery and received(self.keep("d", delivery), delivery)}
 
-    async def op_subscribe_lite(self, consumer, lite_topic):
-        await self.call(self.made[consumer].subscribe_lite, lite_topic)
+    async def op_subscribe_lite(self, consumer, lite_topic, **given):
+        start = offset_option(**given)
+        await self.call(self.made[consumer].subscribe_lite, lite_topic, start)
         return {}
 
     async def op_unsubscribe_lite(self, consumer, lite_topic):
@@ -308,6 +323,18 @@ async def in_thread(function, *args, **kwargs):
 
     threading.Thread(target=work, daemon=True).start()
     return await future
+
+
+def offset_option(**given):
+    if not given:
+        return None
+    start = given["from"]
+    if isinstance(start, str):
+        return getattr(OffsetOption, start.upper())
+    ((kind, value),) = start.items()
+    if kind == "timestamp_ms":
+        return OffsetOption.timestamp(EPOCH + timedelta(milliseconds=value))
+    return getattr(OffsetOption, kind)(value)
 
 
 def subscribed(topic, tags=None, sql=None):

@@ -9,8 +9,8 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use rocketmq_thin::{
-    ClientOptions, CloseReport, Credentials, Delivery, Error, Filter, Message, Receipt, ReceiveOptions,
-    Startup, Subscription, Tls,
+    ClientOptions, CloseReport, Credentials, Delivery, Error, Filter, Message, OffsetOption, Receipt,
+    ReceiveOptions, Startup, Subscription, Tls,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -158,6 +158,20 @@ pub(crate) fn subscription(request: Value) -> Result<Subscription, Value> {
     let given = json!({"topic": field("topic"), "tags": field("tags"), "sql": field("sql")});
     let given: Subscribed = serde_json::from_value(given).map_err(|error| foreign(&error))?;
     Ok(given.into())
+}
+
+/// The position in the field `from` of a `subscribe_lite` request.
+pub(crate) fn offset_option(from: &Value) -> Result<OffsetOption, Value> {
+    let number = |field: &str| from[field].as_u64();
+    Ok(match (from.as_str(), number("offset"), number("tail"), number("timestamp_ms")) {
+        (Some("last"), ..) => OffsetOption::Last,
+        (Some("min"), ..) => OffsetOption::Min,
+        (Some("max"), ..) => OffsetOption::Max,
+        (_, Some(offset), ..) => OffsetOption::Offset(offset),
+        (_, _, Some(messages), _) => OffsetOption::Tail(messages),
+        (.., Some(time)) => OffsetOption::Timestamp(UNIX_EPOCH + Duration::from_millis(time)),
+        _ => return Err(foreign(&format!("from: {from}"))),
+    })
 }
 
 pub(crate) fn receipt(receipt: &Receipt) -> Value {

@@ -69,9 +69,13 @@ impl Handles {
 
     pub(crate) async fn subscribe_lite(&self, mut request: Value) -> Result<Value, Value> {
         let lite_topic: String = taken(&mut request, "lite_topic")?;
-        let done = match self.push_consumer_of(&request) {
-            Ok(consumer) => consumer.subscribe_lite(&lite_topic).await,
-            Err(_) => self.consumer_of(&request)?.subscribe_lite(&lite_topic).await,
+        let from: Option<Value> = taken(&mut request, "from")?;
+        let from = from.as_ref().map(convert::offset_option).transpose()?;
+        let done = match (self.push_consumer_of(&request), from) {
+            (Ok(consumer), None) => consumer.subscribe_lite(&lite_topic).await,
+            (Ok(consumer), Some(from)) => consumer.subscribe_lite_from(&lite_topic, from).await,
+            (Err(_), None) => self.consumer_of(&request)?.subscribe_lite(&lite_topic).await,
+            (Err(_), Some(from)) => self.consumer_of(&request)?.subscribe_lite_from(&lite_topic, from).await,
         };
         done.map_err(|error| convert::error(&error))?;
         Ok(json!({}))

@@ -46,9 +46,12 @@ sealed class Consumer(private val consumer: ConsumerKey) {
     fun subscriptions(): Map<String, Filter> =
         keepReachable(this) { consumerSubscriptions(consumer) }.associate { it.topic to Filter.of(it.filter) }
 
-    /** Subscribes to [liteTopic]. */
-    suspend fun subscribeLite(liteTopic: String) {
-        Operations.await<Outcome.Done>(this) { subscribeLiteTopic(consumer, liteTopic) }
+    /**
+     * Subscribes to [liteTopic], in which the group starts at [start], or where it was. Its members share the position.
+     * If the consumer is subscribed to it already, nothing changes.
+     */
+    suspend fun subscribeLite(liteTopic: String, start: OffsetOption? = null) {
+        Operations.await<Outcome.Done>(this) { subscribeLiteTopic(consumer, liteTopic, start?.native) }
     }
 
     /** Ends the subscription of [liteTopic]. */
@@ -76,7 +79,9 @@ sealed class Consumer(private val consumer: ConsumerKey) {
     fun unsubscribeAsync(topic: String): CompletableFuture<Unit> = future { unsubscribe(topic) }
 
     /** [subscribeLite] for Java. */
-    fun subscribeLiteAsync(liteTopic: String): CompletableFuture<Unit> = future { subscribeLite(liteTopic) }
+    @JvmOverloads
+    fun subscribeLiteAsync(liteTopic: String, start: OffsetOption? = null): CompletableFuture<Unit> =
+        future { subscribeLite(liteTopic, start) }
 
     /** [unsubscribeLite] for Java. */
     fun unsubscribeLiteAsync(liteTopic: String): CompletableFuture<Unit> = future { unsubscribeLite(liteTopic) }

@@ -13,6 +13,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.CancellationException;
+import java.util.concurrent.CompletionException;
 import java.util.concurrent.LinkedBlockingQueue;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -44,6 +45,9 @@ class JavaConsumersTest {
             consumer.subscribeAsync("other", Filter.tags("t")).join();
             consumer.unsubscribeAsync("java").join();
             assertEquals(Map.of("other", Filter.tags("t")), consumer.subscriptions());
+            var refused = assertThrows(
+                    CompletionException.class, () -> consumer.subscribeLiteAsync("a", OffsetOption.tail(5)).join());
+            assertTrue(refused.getCause() instanceof RocketMQException.InvalidArgument);
             consumer.pause();
             assertTrue(consumer.isPaused());
             assertEquals(0, consumer.closeAsync(Duration.ofSeconds(5)).join().getAbandoned());
