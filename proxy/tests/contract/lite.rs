@@ -295,6 +295,10 @@ pub(crate) async fn a_client_chooses_where_its_group_starts<B: Backend>(backend:
     client.change_lite("c", LiteAction::Clear, &[]).await;
     client.begin_lite("c", "tail", LiteStart::Tail(2)).await;
     assert_eq!(ids(&client.receive(client.lite_request("c")).await), ["2", "3"]);
+    client.send_lite("awaited", &["1", "2", "3"]).await;
+    let begin = client.begin_lite("c", "awaited", LiteStart::Offset(1));
+    let (delivery, ()) = tokio::join!(client.next_lite("c", LONG), begin);
+    assert_eq!(delivery.message.id, "2", "a receive that waits starts there, too");
 }
 
 pub(crate) async fn an_abandoned_lite_receive_loses_nothing<B: Backend>(backend: B) {

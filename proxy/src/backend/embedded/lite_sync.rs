@@ -22,17 +22,15 @@ impl LiteSubscriptions for Broker {
         let key = MemberKey { topic: topic.id(), group: group.id, client };
         let subscriptions = self.catalog.lite.subscriptions();
         let start = change.start.filter(|start| *start != LiteStart::Last);
-        let added = match (change.action, start) {
-            (LiteAction::Add, Some(_)) => subscriptions.missing(&key, &change.lite_topics),
-            _ => Vec::new(),
-        };
-        subscriptions.change(&key, &change, group.config.lite_exclusive)?;
-        let Some(start) = start else { return Ok(()) };
-        let start_at = GroupStartAt { parent: topic, group: group.id, start };
-        for name in added {
-            self.set_lite_start(start_at.clone(), name).await?;
+        if let (LiteAction::Add, Some(start)) = (change.action, start) {
+            // First, so that a receive that waits gets no message from before the start. A refused change moves no group.
+            subscriptions.check(&key, &change)?;
+            let start_at = GroupStartAt { parent: topic, group: group.id, start };
+            for name in subscriptions.missing(&key, &change.lite_topics) {
+                self.set_lite_start(start_at.clone(), name).await?;
+            }
         }
-        Ok(())
+        subscriptions.change(&key, &change, group.config.lite_exclusive)
     }
 }
 
