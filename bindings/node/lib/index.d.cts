@@ -1,5 +1,6 @@
 /// <reference types="node" />
 
+import { PushConsumer, SimpleConsumer } from './consumers.cjs';
 import { RocketMQError } from './error.cjs';
 import { Health, Interceptor, Logger, Metric } from './observe.cjs';
 
