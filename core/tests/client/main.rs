@@ -11,6 +11,7 @@ mod lite;
 mod message_types;
 mod network;
 mod observe;
+mod ordered_group;
 mod push;
 mod push_put_back;
 mod push_subscribe;

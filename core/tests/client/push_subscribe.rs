@@ -13,7 +13,8 @@ use rocketmq_thin_proto::v2::{self, Code};
 
 use crate::{
     client,
-    push::{group_settings, of_group, wait_for_acks},
+    ordered_group::{group_settings, of_group},
+    push::wait_for_acks,
     server::{Script, TestServer, message, topic},
     subscribe::topics,
 };
