@@ -11,9 +11,14 @@ const PUSH: Consumer<'_> = Consumer { group: "g", topic: "t", consume_type: "CON
 const PULL: Consumer<'_> = Consumer { consume_type: "CONSUME_ACTIVELY", ..PUSH };
 
 async fn proxy() -> Proxy {
+    with_queues(1).await
+}
+
+/// A proxy whose topics have this many queues.
+async fn with_queues(queues: i32) -> Proxy {
     Proxy::configured(|config| {
         config.remoting.enabled = true;
-        config.backend.embedded.default_queues = 1;
+        config.backend.embedded.default_queues = queues;
     })
     .await
 }
@@ -34,16 +39,18 @@ fn body(answer: &Command) -> Value {
 
 #[tokio::test]
 async fn a_peek_shows_messages_and_leaves_them() {
-    let proxy = proxy().await;
+    let proxy = with_queues(2).await;
     let mut client = Classic::consumer(&proxy, "client", PULL).await;
     let peek = |queue: i32| {
         let peek = Command::request(request::PEEK_MESSAGE).field("consumerGroup", "g").field("topic", "t");
         peek.field("queueId", queue).field("maxMsgNums", 2)
     };
     put(&mut client, &["a", "b", "c"]).await;
-    for queue in [0, -1, 0] {
+    assert_eq!(client.call(send("t", 1, &[], "d")).await.code, response::SUCCESS);
+    // The rest is that of all queues that were asked for.
+    for (queue, rest) in [(0, 1), (-1, 2), (0, 1)] {
         let peeked = client.call(peek(queue)).await;
-        assert_eq!((peeked.code, peeked.number("restNum")), (response::SUCCESS, Some(1)));
+        assert_eq!((peeked.code, peeked.number("restNum")), (response::SUCCESS, Some(rest)));
         assert_eq!(bodies(&message::decode_all(peeked.body)), ["a", "b"]);
     }
     client.commit(PULL, 3).await;

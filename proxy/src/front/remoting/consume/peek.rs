@@ -8,9 +8,9 @@ use super::super::request::Request;
 use super::offsets::committed_or_first;
 use super::queue_names::{broker_of, queue_name};
 use super::{pop, records};
-use crate::processor::{BrokersCommand, Expression, PullCommand};
+use crate::processor::{BrokersCommand, Expression, PullCommand, QueryOffsetCommand};
 use crate::remoting::{Command, response};
-use crate::service::{Delivery, PullOutcome, millis};
+use crate::service::{Delivery, PullOutcome, Whence, millis};
 
 /// PEEK_MESSAGE. A negative queue id means all queues of a broker.
 pub(super) async fn peek(request: Request) -> Answered {
@@ -27,12 +27,15 @@ pub(super) async fn peek(request: Request) -> Answered {
     let (mut remaining, mut is_full) = (0, false);
     for id in queues {
         let left = max.saturating_sub(i32::try_from(found.len()).unwrap_or(i32::MAX));
-        if left <= 0 || is_full {
-            break;
-        }
         let queue = queue_name(topic, broker.clone(), id);
+        let offset = committed_or_first(&request, group, queue.clone()).await?;
+        if left <= 0 || is_full {
+            let end = request.run(QueryOffsetCommand { queue, whence: Whence::End }).await?;
+            remaining += (end - offset).max(0);
+            continue;
+        }
         let pull = PullCommand {
-            offset: committed_or_first(&request, group, queue.clone()).await?,
+            offset,
             queue,
             group: group.to_owned(),
             batch_size: left,
