@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use bytes::{Bytes, BytesMut};
-use rocketmq_thin_proxy::remoting::{Command, CommandCodec, HeaderType, request};
+use rocketmq_thin_proxy::remoting::{Command, CommandCodec, HeaderType, request, response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_util::codec::{Decoder, Encoder};
@@ -82,19 +82,34 @@ impl Classic {
         if choice % 8 == 0 {
             return self.connection(rest).await;
         }
-        let Some(command) = request(*choice, rest) else { return };
+        if let Some(command) = request(*choice, rest) {
+            self.call(&command).await;
+        }
+    }
+
+    /// Whether the proxy answers a request with these fields that lists the topics.
+    pub(crate) async fn lists_topics(&mut self, fields: &[(&'static str, String)]) -> bool {
+        let mut command = Command::request(request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER);
+        command.opaque = OPAQUE;
+        for (name, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
+            command = command.field(name, value);
+        }
+        self.call(&command).await == Some(response::SUCCESS)
+    }
+
+    /// Sends a request, and returns the code of its answer. `None` if there is none.
+    async fn call(&mut self, command: &Command) -> Option<i32> {
         let mut frame = BytesMut::new();
         // Not every code fits every kind of header.
-        if CommandCodec.encode(&command, &mut frame).is_err() {
-            return;
-        }
+        CommandCodec.encode(command, &mut frame).ok()?;
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
             None => self.connect().await,
         };
-        if stream.write_all(&frame).await.is_ok() && answered(&mut stream).await {
-            self.stream = Some(stream);
-        }
+        stream.write_all(&frame).await.ok()?;
+        let code = answered(&mut stream).await?;
+        self.stream = Some(stream);
+        Some(code)
     }
 
     /// A connection that ends after these bytes.
@@ -142,19 +157,20 @@ fn split(text: &[u8]) -> (&[u8], &[u8]) {
     end.map_or((text, &[]), |end| (&text[..end], &text[end + 2..]))
 }
 
-/// Reads until the answer to the last request is there. `false` if the proxy closes the connection instead.
-async fn answered(stream: &mut TcpStream) -> bool {
+/// Reads until the answer to the last request is there, and returns its code. `None` if the proxy closes the connection
+/// instead.
+async fn answered(stream: &mut TcpStream) -> Option<i32> {
     let mut buffer = BytesMut::new();
     loop {
         match CommandCodec.decode(&mut buffer) {
             Ok(Some(command)) if command.is_response() => {
                 assert_eq!(command.opaque, OPAQUE, "an answer to another request");
-                return true;
+                return Some(command.code);
             }
             // A request to the client.
             Ok(Some(_)) => {}
             Ok(None) => match stream.read_buf(&mut buffer).await {
-                Ok(0) | Err(_) => return false,
+                Ok(0) | Err(_) => return None,
                 Ok(_) => {}
             },
             Err(error) => panic!("the proxy sends {error}"),

@@ -3,10 +3,12 @@
 //! `cargo x fuzz TARGET` lets libFuzzer look for inputs. `cargo test` runs the seeds and mutations of them.
 
 mod classic;
+mod http;
 mod mutate;
 mod proxy;
 mod remoting;
 mod seeds;
+mod token;
 
 use std::path::Path;
 use std::str::FromStr;
@@ -31,12 +33,24 @@ pub enum Target {
     Remoting,
     /// Requests of classic clients, and whole connections of theirs, sent to a running proxy.
     Classic,
+    /// Requests to the HTTP front end, sent to a running proxy.
+    Http,
+    /// Signatures, passwords and session tokens in all protocols, sent to a running proxy; some of them properly signed.
+    Token,
 }
 
 impl Target {
     /// All targets.
-    pub const ALL: [Self; 6] =
-        [Self::Grpc, Self::Sql, Self::Handle, Self::ProxyHeader, Self::Remoting, Self::Classic];
+    pub const ALL: [Self; 8] = [
+        Self::Grpc,
+        Self::Sql,
+        Self::Handle,
+        Self::ProxyHeader,
+        Self::Remoting,
+        Self::Classic,
+        Self::Http,
+        Self::Token,
+    ];
 
     /// Its name on the command line.
     #[must_use]
@@ -48,6 +62,8 @@ impl Target {
             Self::ProxyHeader => "proxy-header",
             Self::Remoting => "remoting",
             Self::Classic => "classic",
+            Self::Http => "http",
+            Self::Token => "token",
         }
     }
 
@@ -63,6 +79,8 @@ impl Target {
             Self::ProxyHeader => fuzz_proxy_header(input),
             Self::Remoting => remoting::run(input),
             Self::Classic => proxy::classic(input),
+            Self::Http => proxy::http(input),
+            Self::Token => proxy::authenticate(input),
         }
     }
 

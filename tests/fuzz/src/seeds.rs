@@ -50,6 +50,8 @@ pub(crate) fn of(target: Target) -> Vec<Vec<u8>> {
             seeds
         }
         Target::Classic => classic_fields(),
+        Target::Http => http_requests(),
+        Target::Token => credentials(),
     }
 }
 
@@ -112,6 +114,102 @@ fn classic_requests() -> Vec<Vec<u8>> {
         frame.to_vec()
     };
     [heartbeat, single, batch, compressed].iter().map(frame).collect()
+}
+
+/// Requests of every part of the HTTP front end.
+fn http_requests() -> Vec<Vec<u8>> {
+    let json = "content-type: application/json\n\n";
+    let requests = [
+        (
+            "POST /v1/topics/t/messages",
+            r#"{"text": "a", "tag": "x", "keys": ["k"], "delay": "1s", "properties": {"p": "1"}}"#,
+        ),
+        (
+            "POST /v1/topics/t/messages",
+            r#"{"body": "/wA=", "message_group": "g", "deliver_at": "2026-11-29T10:00:00Z"}"#,
+        ),
+        ("POST /v1/groups/g/topics/t/receive?max=10&wait=1ms&invisible=60s&filter=a%7C%7Cb", ""),
+        ("POST /v1/groups/g/topics/t/receive?sql=a%20%3E%201&bodies=base64", ""),
+        ("POST /v1/groups/g/topics/t/ack", r#"{"handles": ["a", "b"]}"#),
+        ("POST /v1/groups/g/topics/t/nack", r#"{"handles": ["a"], "after": "1m"}"#),
+        ("POST /v1/groups/g/topics/t/extend", r#"{"handles": ["a"], "invisible": "1m"}"#),
+        ("POST /v1/groups/g/topics/t/dead-letter", r#"{"handles": ["a"], "lite_topic": "l"}"#),
+        (
+            "POST /v1/topics/t/transactions",
+            r#"{"transaction_id": "x", "message_id": "m", "decision": "commit"}"#,
+        ),
+        (
+            "POST /v1/topics",
+            r#"{"name": "u", "type": "lite", "queues": 2, "retention": "7d", "lite_expiration": "1h"}"#,
+        ),
+        ("PATCH /v1/topics/t", r#"{"perm": "rw", "retention": null, "retention_bytes": 1000}"#),
+        ("DELETE /v1/topics/u", ""),
+        (
+            "POST /v1/groups",
+            r#"{"name": "h", "fifo": true, "retry": {"initial": "1s", "max": "2s", "multiplier": 2.0}}"#,
+        ),
+        (
+            "PATCH /v1/groups/g",
+            r#"{"retry": ["1s", "5s"], "max_retries": 3, "start": "2026-11-29T10:00:00Z"}"#,
+        ),
+        ("POST /v1/groups/g/reset", r#"{"topic": "t", "to": "earliest"}"#),
+        (
+            "PUT /v1/quotas/q",
+            r#"{"name": "q", "per": "client", "send_bytes_per_second": 1000000000, "burst": "1s"}"#,
+        ),
+        ("DELETE /v1/quotas/q", ""),
+        ("GET /v1/topics/t/messages?offset=0&max=5&queue=0", ""),
+        ("POST /v1/topics/t/recall", r#"{"recall_handle": "x"}"#),
+        ("POST /v1/groups/g/dead-letters/resend", r#"{"next": 1}"#),
+        ("GET /v1/topics/t/stats", ""),
+        ("GET /v1/groups/g/stats?topic=t", ""),
+        ("GET /v1/topic-stats?after=a", ""),
+        ("GET /v1/messages/M1/trace?topic=t", ""),
+        ("GET /openapi.json", ""),
+        ("GET /v1/store", ""),
+        ("GET /v1/clients", ""),
+    ];
+    let mut seeds: Vec<_> = requests.map(|(line, body)| format!("{line}\n{json}{body}").into_bytes()).into();
+    seeds.extend(texts(&[
+        "POST /v1/topics/t/messages\ncontent-type: text/plain\nx-rocketmq-tag: x\nx-rocketmq-keys: a b\nx-rocketmq-delay: 1s\n\nhello",
+        "POST /v1/topics/t/messages\nce-specversion: 1.0\nce-id: 1\nce-source: /s\nce-type: t\nce-time: 2026-11-29T10:00:00Z\n\
+         ce-ext: %C3%A9\ncontent-type: text/plain\n\nhello",
+        "POST /v1/topics/t/messages\ncontent-type: application/cloudevents+json\n\n{\"specversion\":\"1.0\",\"id\":\"1\",\
+         \"source\":\"/s\",\"type\":\"t\",\"data_base64\":\"AAE=\",\"ext\":1}",
+        "POST /v1/topics/t/messages\ncontent-type: application/cloudevents-batch+json\n\n[{\"specversion\":\"1.0\",\"id\":\"1\",\
+         \"source\":\"/s\",\"type\":\"t\",\"data\":{\"a\":[1]}}]",
+        "POST /v1/groups/g/topics/t/receive?max=2\naccept: text/event-stream\nlast-event-id: 1\n\n",
+        "OPTIONS /v1/topics/t/messages\norigin: https://a.example\naccess-control-request-method: POST\n\n",
+        "GET /v1/topics\naccept-encoding: gzip\nauthorization: Basic YTpi\n\n",
+    ]));
+    seeds
+}
+
+/// Credentials of every kind. The first byte chooses it.
+fn credentials() -> Vec<Vec<u8>> {
+    let token =
+        "eyJhbGciOiJFUzI1NiIsImtpZCI6ImsifQ.eyJpc3MiOiJodHRwczovL2xvZ2luLmV4YW1wbGUvIiwiYXVkIjoibXEifQ.AAAA";
+    let header = r#"{"alg":"ES256","typ":"JWT","kid":"k"}"#;
+    let claims =
+        |rest: &str| format!(r#"{{"iss":"https://login.example/","aud":"mq","sub":"admin",{rest}}}"#);
+    let seeds = [
+        (0, "MQv2-HMAC-SHA1 Credential=admin/x/Rocketmq, SignedHeaders=x-mq-date-time, Signature=00ff\n20260131T235959Z\n".to_owned()),
+        (0, format!("\n\n{token}")),
+        (1, format!("Bearer {token}")),
+        (1, "Basic YWRtaW46c2VjcmV0".to_owned()),
+        (1, "bearer YWRtaW46c2VjcmV0".to_owned()),
+        (2, "admin:secret".to_owned()),
+        (3, "admin\nAAECAwQFBgcICQoLDA0ODxAREhM=\n".to_owned()),
+        (3, format!("\n\n{token}")),
+        (4, format!("{header}\n{}", claims(r#""exp":32503680000"#))),
+        (4, format!("{header}\n{}", claims(r#""exp":32503680000.5,"nbf":1,"iat":1,"aud":["mq","x"]"#))),
+        (4, format!("{}\n{}", r#"{"alg":"none"}"#, claims(r#""exp":1e300"#))),
+        (4, format!("{}\n{}", r#"{"alg":"HS256","jwk":{"kty":"oct","k":"AA"},"crit":["x"]}"#, claims(r#""exp":-1"#))),
+        (5, "20260131T235959Z".to_owned()),
+        (5, "2026-01-31T23:59:59.123456789+08:00".to_owned()),
+        (5, "2026-11-30T18:59:59-0530".to_owned()),
+    ];
+    seeds.iter().map(|(choice, text)| [&[*choice][..], text.as_bytes()].concat()).collect()
 }
 
 fn texts(texts: &[&str]) -> Vec<Vec<u8>> {

@@ -46,3 +46,13 @@ fn remoting() {
 fn classic_requests() {
     run(Target::Classic, CALLS);
 }
+
+#[test]
+fn http_requests() {
+    run(Target::Http, CALLS);
+}
+
+#[test]
+fn credentials() {
+    run(Target::Token, CALLS);
+}

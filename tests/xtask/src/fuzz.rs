@@ -21,7 +21,8 @@ const COVERAGE: &[&str] = &[
     "-Coverflow-checks=on",
 ];
 /// The targets, by their names in `fuzz::Target`.
-pub(crate) const TARGETS: [&str; 6] = ["grpc", "sql", "handle", "proxy-header", "remoting", "classic"];
+pub(crate) const TARGETS: [&str; 8] =
+    ["grpc", "sql", "handle", "proxy-header", "remoting", "classic", "http", "token"];
 /// The most bytes of an input.
 const LONGEST: usize = 4096;
 
