@@ -14,48 +14,48 @@ import rocketmq.thin.internal.Encryption
 import rocketmq.thin.internal.Roots
 import rocketmq.thin.internal.StartupMode
 
-/** How a [Client] connects to its servers. Options that are null have their defaults, which are in parentheses. */
+/** How a [Client] connects to its servers. An option that is null has its default. */
 class ClientOptions internal constructor(private val endpoints: String) {
-    /** The namespace of all topics and groups (none). */
+    /** The namespace of all topics and groups. Default: none. */
     var namespace: String? = null
 
-    /** The credentials that requests are signed with (none). */
+    /** The credentials that requests are signed with. Default: none. */
     var credentials: Credentials? = null
 
-    /** The encryption of connections ([Tls.OFF], except for `https://` endpoints). */
+    /** The encryption of connections. Default: [Tls.OFF], except for `https://` endpoints. */
     var tls: Tls? = null
 
-    /** Whether connecting waits for the servers ([Startup.Eager]). */
+    /** Whether connecting waits for the servers. Default: [Startup.Eager]. */
     var startup: Startup? = null
 
-    /** The timeout of one attempt (3 s). For a receive, it is added to `awaitDuration`. */
+    /** The timeout of one attempt. For a receive, it is added to `awaitDuration`. Default: 3 s. */
     var requestTimeout: Duration? = null
 
-    /** The timeout of one call, including all retries (10 s). */
+    /** The timeout of one call, including all retries. Default: 10 s. */
     var operationTimeout: Duration? = null
 
-    /** The timeout for connecting, and for creating a producer or consumer (10 s). */
+    /** The timeout for connecting, and for creating a producer or consumer. Default: 10 s. */
     var startupTimeout: Duration? = null
 
     /**
-     * The maximum number of attempts of one call (16). With 1, a request that a server may have received is never
-     * repeated.
+     * The maximum number of attempts of one call. With 1, a request that a server may have received is never repeated.
+     * Default: 16.
      */
     var maxAttempts: Int? = null
 
     /**
-     * The limit of the delay before the first retry (20 ms). Delays are random, below a limit that doubles with each
-     * attempt.
+     * The limit of the delay before the first retry. Delays are random, below a limit that doubles with each attempt.
+     * Default: 20 ms.
      */
     var initialRetryDelay: Duration? = null
 
-    /** The maximum of that limit (1 s). */
+    /** The maximum of that limit. Default: 1 s. */
     var maxRetryDelay: Duration? = null
 
     /**
      * Logs failures of handlers and checkers, status changes, and internal events of the clients of this process, such
-     * as lost connections (nothing is logged). For example `System.getLogger("rocketmq.thin")`. At most 1,024 records
-     * wait to be logged; further records are dropped, and their number is logged.
+     * as lost connections. For example `System.getLogger("rocketmq.thin")`. At most 1,024 records wait to be logged;
+     * further records are dropped, and their number is logged. Default: nothing is logged.
      */
     var logger: System.Logger? = null
 
@@ -147,7 +147,7 @@ constructor(
     val accessKey: String,
     internal val secretKey: String,
     internal val sessionToken: String? = null,
-    /** When the credentials expire (never). The client calls its [ClientOptions.credentialsProvider] before that. */
+    /** When the credentials expire; the client calls its [ClientOptions.credentialsProvider] before. Default: never. */
     val expiresAt: Instant? = null,
 ) {
     /** The access key, without the secrets. */
@@ -170,7 +170,7 @@ class Tls private constructor(internal val encryption: Encryption) {
     fun clientCertificate(certificate: ByteArray, key: ByteArray): Tls =
         Tls(encryption.copy(clientCertificate = ClientCertificate(certificate, key)))
 
-    /** Sets the [name] that the server's certificate must have (the host of the endpoint). */
+    /** Sets the [name] that the server's certificate must have. Default: the host of the endpoint. */
     fun serverName(name: String): Tls = Tls(encryption.copy(serverName = name))
 
     /** Accepts any certificate. This gives no protection against a man in the middle. For tests only. */

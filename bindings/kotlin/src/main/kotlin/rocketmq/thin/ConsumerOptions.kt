@@ -13,13 +13,13 @@ import rocketmq.thin.internal.MessageFilter
 import rocketmq.thin.internal.TopicFilter
 
 /**
- * Options of a [SimpleConsumer], which has either subscriptions or [lite]. Options that are null have their defaults.
+ * Options of a [SimpleConsumer], which has either subscriptions or [lite]. An option that is null has its default.
  */
 class SimpleConsumerOptions internal constructor(private val group: String) {
     private val subscriptions = mutableListOf<TopicFilter>()
     private var lite: String? = null
 
-    /** The maximum size of a decompressed body, in bytes (64 MiB). A larger body is delivered as corrupted. */
+    /** The maximum size of a decompressed body, in bytes. A larger body is delivered as corrupted. Default: 64 MiB. */
     var maxBodySize: Long? = null
 
     /** Subscribes to messages of [topic] that match [filter]. All members of a group need the same subscriptions. */
@@ -38,33 +38,33 @@ class SimpleConsumerOptions internal constructor(private val group: String) {
 }
 
 /**
- * Options of a [PushConsumer], which has a handler, and either subscriptions or [lite]. Options that are null have
- * their defaults.
+ * Options of a [PushConsumer], which has a handler, and either subscriptions or [lite]. An option that is null has its
+ * default.
  */
 class PushConsumerOptions internal constructor(private val group: String) {
     private val subscriptions = mutableListOf<TopicFilter>()
     private var lite: String? = null
     private var handler: Handler? = null
 
-    /** The maximum number of messages that are handled at the same time (20). */
+    /** The maximum number of messages that are handled at the same time. Default: 20. */
     var concurrency: Int? = null
 
-    /** The maximum number of messages in the client that wait, or are being handled or settled (4096). */
+    /** The maximum number of messages in the client that wait, or are being handled or settled. Default: 4096. */
     var maxCachedMessages: Int? = null
 
-    /** The maximum size of their bodies, in bytes (64 MiB). Above it, receiving pauses. */
+    /** The maximum size of their bodies, in bytes. Above it, receiving pauses. Default: 64 MiB. */
     var maxCachedBytes: Long? = null
 
     /**
-     * The duration of a lease, which is renewed while a message waits or is handled (60 s). If the process dies, its
-     * messages are delivered again after this time.
+     * The duration of a lease, which is renewed while a message waits or is handled. If the process dies, its messages
+     * are delivered again after this time. Default: 60 s.
      */
     var invisibleDuration: Duration? = null
 
-    /** The maximum number of messages that are handled per second (no limit). */
+    /** The maximum number of messages that are handled per second. Default: no limit. */
     var maxRate: Double? = null
 
-    /** The maximum size of a decompressed body, in bytes (64 MiB). A larger body is delivered as corrupted. */
+    /** The maximum size of a decompressed body, in bytes. A larger body is delivered as corrupted. Default: 64 MiB. */
     var maxBodySize: Long? = null
 
     /** Subscribes to messages of [topic] that match [filter]. All members of a group need the same subscriptions. */

@@ -7,7 +7,7 @@ import rocketmq.thin.internal.SendOptions
 
 /** The topics of a [Producer], and limits for concurrent sends. An option that is null has its default. */
 class ProducerOptions internal constructor() {
-    /** Topics that must exist when the producer is created. The producer may send to other topics, too. Default: none. */
+    /** Topics that must exist when the producer is created. It may send to other topics, too. Default: none. */
     var topics: List<String> = emptyList()
 
     /** The maximum number of messages being sent. Further sends wait. Default: 4096. */
