@@ -18,9 +18,9 @@ const SIGNAL_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// the wait and cancels the operation.
 #[pyfunction]
 pub(crate) fn run<'py>(py: Python<'py>, operation: &Operation) -> PyResult<Bound<'py, PyAny>> {
-    let mut call = bridge::start(operation.take()?).map_err(|error| py_error(py, &error))?;
+    let mut running = bridge::start(operation.take()?).map_err(|error| py_error(py, &error))?;
     let outcome = loop {
-        let waiting = &mut call;
+        let waiting = &mut running;
         let outcome = py.detach(move || {
             let outcome = waiting.wait(SIGNAL_CHECK_INTERVAL);
             while is_daemon_at_exit() {

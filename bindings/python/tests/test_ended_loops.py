@@ -4,11 +4,12 @@ import asyncio
 import logging
 import logging.handlers
 import queue
+import select
 import warnings
 
 from proxied import Case
 
-from rocketmq_thin import Client, Message, aio, errors
+from rocketmq_thin import Client, Message, _loop, aio, errors
 
 
 def close_uncancelled(main):
@@ -56,6 +57,33 @@ class EndedLoops(Case):
                             other.ack(delivery)
                             break
                     self.assertEqual(run(consumer.close()).handled, 0)
+
+    def test_messages_that_no_handler_has_seen_do_not_count_as_failed(self):
+        async def receive_unseen(group, producer):
+            client = await aio.Client(self.server)
+            await client.push_consumer(group, self.name, handler)
+            completions = _loop._completions(asyncio.get_running_loop())
+            while not completions.waiting:
+                await asyncio.sleep(0)
+            # The blocking send and select stop the loop, so that it does not fetch the outcome.
+            receipt = producer.send(Message(self.name, b"x"))
+            select.select([completions.native.fileno()], [], [])
+            return receipt
+
+        async def handler(delivery):
+            raise AssertionError("its loop has ended")
+
+        with Client(self.server) as client, client.producer(self.name) as producer:
+            for run in self.RUNS:
+                with self.subTest(run.__name__):
+                    group = f"unseen-{self.name}-{run.__name__}"
+                    receipt = run(receive_unseen(group, producer))
+                    with client.simple_consumer(group, self.name) as other:
+                        for delivery in other.messages():
+                            other.ack(delivery)
+                            if delivery.message_id == receipt.message_id:
+                                self.assertEqual(delivery.attempt, 1)
+                                break
 
     def test_requests_for_credentials_fail_at_once(self):
         for run in self.RUNS:
