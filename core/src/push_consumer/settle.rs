@@ -100,6 +100,10 @@ impl Inner {
 
     /// Gives back a message that no handler has seen, in the background. A close waits for this.
     pub(super) fn give_back_handed_out(self: &Arc<Self>, key: Key, lease: Arc<Lease>) {
+        if self.session().stop().is_cancelled() {
+            self.leases.give_back_detached(vec![lease.clone()]);
+            return self.finish_settling(key, &lease, false);
+        }
         let inner = self.clone();
         self.session().spawn(async move {
             inner.leases.give_back(vec![lease.clone()]).await;

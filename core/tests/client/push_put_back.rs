@@ -53,11 +53,25 @@ async fn a_closed_consumer_gives_back_a_task_that_is_put_back() {
     server.seen.wait("change_invisible", 2).await;
     tasks.remove(0).put_back();
     let report = close.await.unwrap();
-    assert_eq!((report.handled, report.abandoned), (0, 0));
+    assert_eq!((report.handled, report.given_back, report.abandoned), (0, 3, 0));
     let changed = server.seen.changed.lock().unwrap().clone();
     let given_back: Vec<_> =
         changed.iter().filter(|it| it.suspend == Some(true)).map(|it| it.message_id.as_str()).collect();
     assert_eq!(given_back, ["2", "0", "1"]);
+}
+
+#[tokio::test]
+async fn a_task_that_is_put_back_after_the_consumer_was_dropped_is_given_back() {
+    let server = three_messages();
+    let options = PushConsumerOptions::new("g", ["t"]).concurrency(3);
+    let client = client(&server).await;
+    let consumer = client.push_consumer(options).await.unwrap();
+    let mut tasks = consumer.next_tasks(1).await.unwrap();
+    drop(consumer);
+    tasks.remove(0).put_back();
+    server.seen.wait("change_invisible", 3).await;
+    let changed = server.seen.changed.lock().unwrap().clone();
+    assert!(changed.iter().all(|it| it.suspend == Some(true)));
 }
 
 #[tokio::test]
