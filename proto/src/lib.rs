@@ -19,10 +19,35 @@ pub mod thin {
     tonic::include_proto!("rocketmq.thin.v1");
 }
 
-/// The part of package `opentelemetry.proto.collector.metrics.v1` that an export of metrics uses, generated.
+// The generated code refers to other packages by their path from a common root.
 #[allow(missing_docs, clippy::all, unreachable_pub)]
+mod opentelemetry {
+    pub mod proto {
+        pub mod common {
+            pub mod v1 {
+                tonic::include_proto!("opentelemetry.proto.common.v1");
+            }
+        }
+        pub mod collector {
+            pub mod metrics {
+                pub mod v1 {
+                    tonic::include_proto!("opentelemetry.proto.collector.metrics.v1");
+                }
+            }
+            pub mod trace {
+                pub mod v1 {
+                    tonic::include_proto!("opentelemetry.proto.collector.trace.v1");
+                }
+            }
+        }
+    }
+}
+
+/// The part of OTLP that exports of metrics and traces use, generated.
 pub mod otlp {
-    tonic::include_proto!("opentelemetry.proto.collector.metrics.v1");
+    pub use super::opentelemetry::proto::collector::metrics::v1::*;
+    pub use super::opentelemetry::proto::collector::trace::v1::*;
+    pub use super::opentelemetry::proto::common::v1::*;
 }
 
 /// The response header by which a server announces that the messages of one request keep their own ids, tags, keys and

@@ -18,6 +18,7 @@ pub mod front;
 pub mod histogram;
 pub mod layer;
 pub mod log_level;
+pub mod otlp;
 mod pattern;
 pub mod processor;
 pub mod remoting;

@@ -51,7 +51,7 @@ pub(crate) fn build_export(metrics: &Metrics) -> Option<otlp::ExportMetricsServi
     };
     let scope_metrics = vec![otlp::ScopeMetrics { scope: Some(scope), metrics: exported }];
     Some(otlp::ExportMetricsServiceRequest {
-        resource_metrics: vec![otlp::ResourceMetrics { scope_metrics }],
+        resource_metrics: vec![otlp::ResourceMetrics { resource: None, scope_metrics }],
     })
 }
 

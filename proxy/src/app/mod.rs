@@ -22,21 +22,23 @@ use crate::config::{Config, EntryConfig, EntryProtocol, own_ports};
 use crate::context::EntryPoint;
 use crate::error::{Error, ErrorKind};
 use crate::front::grpc::{RoutePort, Server as GrpcServer};
-use crate::front::metrics::{MetricsServer, Sources};
+use crate::front::metrics::{Exposition, MetricsServer, Sources};
 use crate::front::port::{Budget, Port, PortOptions, Protocol, Tls, TlsError, TlsMode, TransportConfig};
 use crate::front::remoting::Server as RemotingServer;
 use crate::front::served_entry::{RouteAddresses, ServedEntry};
 use crate::layer::{
     AccessError, AccessLog, AccessLogError, FirstUser, Layers, MessageTrace, Observers, Quotas,
-    RequestMetrics,
+    RequestMetrics, Spans,
 };
 use crate::log_level::LogControl;
+use crate::otlp::{Exporter, OtlpError};
 use crate::processor::{ClusterRouter, HandleKey, Processor, Rules};
 use http::HttpFronts;
 
 /// The delay after a failure before creating the declared topics and groups is retried.
 const DECLARE_RETRY_DELAY: Duration = Duration::from_secs(5);
-/// How long a shutdown waits for the last records of message trace, and then for the last lines of the access log.
+/// How long a shutdown waits for the last records of message trace, then for the last lines of the access log, and then for
+/// the last export of metrics and traces.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why the proxy can't run.
@@ -62,6 +64,9 @@ pub enum AppError {
     /// The access log can't be opened.
     #[error(transparent)]
     AccessLog(#[from] AccessLogError),
+    /// The export of metrics and traces can't be set up.
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
     /// A declared topic or group can't be created.
     #[error("cannot create the configured topics and groups: {0}")]
     Catalog(Error),
@@ -80,6 +85,7 @@ pub struct App {
     backend: Backend,
     access_log: Option<Arc<AccessLog>>,
     message_trace: Option<Arc<MessageTrace>>,
+    exporter: Option<Exporter>,
     first_user: Option<FirstUser>,
     draining: CancellationToken,
     config: Config,
@@ -182,13 +188,17 @@ impl App {
         let quotas = Quotas::new(&config.quotas, config.fleet_size, access.is_some());
         let quotas = quotas.map_err(AppError::Config)?;
         let access_log = AccessLog::open(&config.access_log)?.map(Arc::new);
-        let counted = metrics_port.is_some().then(RequestMetrics::new);
+        let is_counted = metrics_port.is_some() || config.otlp.exports_metrics();
+        let counted = is_counted.then(RequestMetrics::new);
+        let spans = config.otlp.exports_traces().then(|| Spans::new(config.otlp.sample));
+        let (spans, ended_spans) = spans.map(|(spans, ended)| (Arc::new(spans), ended)).unzip();
         let is_merged = matches!(backend, Backend::Merged(_));
         let message_trace = message_trace::open(&config.message_trace, &router, is_merged).await?;
         let observers = Observers {
             metrics: counted.clone(),
             access_log: access_log.clone(),
             message_trace: message_trace.clone(),
+            spans: spans.clone(),
         };
         let layers = Layers::new(config.max_in_flight, quotas, access).with_observers(observers);
         let processor = Arc::new(Processor::new(router, rules, layers, draining.clone()));
@@ -258,21 +268,36 @@ impl App {
             protocols.extend(has(EntryProtocol::Remoting).then(|| at(&served, &transport)));
             serve(&entry.name, port, protocols);
         }
-        if let Some((port, requests)) = metrics_port.zip(counted) {
+        let metrics = counted.map(|requests| {
             let ports = endpoints.iter().map(|endpoint| (endpoint.name.clone(), endpoint.port.counts()));
-            let ports = ports.chain([(own_ports::METRICS.into(), port.counts())]).collect();
+            let own = metrics_port.iter().map(|port| (own_ports::METRICS.into(), port.counts()));
             let sources = Sources {
                 requests,
-                ports,
+                ports: ports.chain(own).collect(),
                 budget: budget.clone(),
                 access_log: access_log.clone(),
                 message_trace: message_trace.clone(),
+                spans,
                 processor: processor.clone(),
             };
-            let server: Arc<dyn Protocol> = Arc::new(MetricsServer::new(sources, &config.metrics));
+            Arc::new(Exposition::new(sources, &config.metrics))
+        });
+        if let Some((port, metrics)) = metrics_port.zip(metrics.clone()) {
+            let server: Arc<dyn Protocol> = Arc::new(MetricsServer::new(metrics));
             endpoints.push(Endpoint { name: own_ports::METRICS.into(), port, protocols: vec![server] });
         }
-        Ok(Self { endpoints, processor, backend, access_log, message_trace, first_user, draining, config })
+        let exporter = Exporter::start(&config.otlp, metrics, ended_spans)?;
+        Ok(Self {
+            endpoints,
+            processor,
+            backend,
+            access_log,
+            message_trace,
+            exporter,
+            first_user,
+            draining,
+            config,
+        })
     }
 
     /// The address that the proxy listens on.
@@ -358,6 +383,9 @@ impl App {
         }
         if let Some(log) = self.access_log {
             let _ = tokio::time::timeout(FLUSH_TIMEOUT, log.flushed()).await;
+        }
+        if let Some(exporter) = self.exporter {
+            let _ = tokio::time::timeout(FLUSH_TIMEOUT, exporter.stop()).await;
         }
         match self.backend {
             Backend::Merged(embedded) => embedded.close().await,

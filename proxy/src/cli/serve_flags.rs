@@ -70,6 +70,10 @@ pub(super) struct Serve {
     #[arg(long, value_name = "HOST:PORT", env = "ROCKETMQ_THIN_PROXY_METRICS_LISTEN")]
     metrics_listen: Option<String>,
 
+    /// Export metrics and traces to this collector of OpenTelemetry, by OTLP over gRPC [default: none]
+    #[arg(long, value_name = "URL", env = "ROCKETMQ_THIN_PROXY_OTLP_ENDPOINT")]
+    otlp_endpoint: Option<String>,
+
     /// Append a line of JSON for each request to this file; - is standard error [default: none]
     #[arg(long, value_name = "FILE", env = "ROCKETMQ_THIN_PROXY_ACCESS_LOG")]
     access_log: Option<PathBuf>,
@@ -168,6 +172,7 @@ impl Serve {
         overwrite_option(&mut config.admin_listen, self.admin_listen);
         overwrite_option(&mut config.access_log.file, self.access_log);
         overwrite_option(&mut config.metrics.listen, self.metrics_listen);
+        overwrite_option(&mut config.otlp.endpoint, self.otlp_endpoint);
         overwrite_option(&mut config.handle_key, self.handle_key);
         overwrite(&mut config.log.level, self.log);
         overwrite(&mut config.log.format, self.log_format);

@@ -11,6 +11,7 @@ use crate::backend::embedded::EmbeddedConfig;
 use crate::backend::remote::RemoteConfig;
 use crate::front::port::{TlsConfig, TlsMode};
 use crate::layer::{AccessConfig, IssuerConfig, Quotas};
+use crate::otlp::OtlpError;
 
 impl Config {
     /// Checks the settings without reading the files that they name.
@@ -31,6 +32,15 @@ impl Config {
             let problem =
                 format!("the share {} of messages is not between 0 and 1", self.message_trace.sample);
             findings.error("message_trace.sample", problem, "give a share such as 0.01, or 1 for all");
+        }
+        if let Err(error) = self.otlp.check() {
+            let setting = match &error {
+                OtlpError::Endpoint(_) => "otlp.endpoint",
+                OtlpError::Header(_) => "otlp.headers",
+                OtlpError::Sample(_) => "otlp.sample",
+                OtlpError::Interval(_) => "otlp.metrics_interval",
+            };
+            findings.error(setting, error.to_string(), "correct it, or remove it");
         }
         for (index, problem) in Quotas::mistakes(&self.quotas, self.access.is_on()) {
             let at = SettingPath::of(["quotas", &index.to_string()]);

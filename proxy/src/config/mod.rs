@@ -23,6 +23,7 @@ use crate::front::metrics::MetricsConfig;
 use crate::front::port::{TlsConfig, TransportConfig};
 use crate::front::remoting::RemotingConfig;
 use crate::layer::{AccessConfig, AccessLogConfig, MessageTraceConfig, Quota};
+use crate::otlp::OtlpConfig;
 use crate::processor::{Limits, PlacementRule};
 pub(crate) use entry::own_ports;
 pub use entry::{EntryAccess, EntryConfig, EntryProtocol};
@@ -69,6 +70,8 @@ pub struct Config {
     pub message_trace: MessageTraceConfig,
     /// Metrics for Prometheus.
     pub metrics: MetricsConfig,
+    /// The export of metrics and traces to a collector of OpenTelemetry.
+    pub otlp: OtlpConfig,
     /// TLS.
     pub tls: TlsConfig,
     /// Access control.
@@ -157,6 +160,7 @@ impl Default for Config {
             access_log: AccessLogConfig::default(),
             message_trace: MessageTraceConfig::default(),
             metrics: MetricsConfig::default(),
+            otlp: OtlpConfig::default(),
             tls: TlsConfig::default(),
             access: AccessConfig::default(),
             limits: Limits::default(),

@@ -11,6 +11,7 @@ mod message_trace;
 mod metrics;
 mod observe;
 mod operation;
+mod spans;
 mod truncate;
 
 use std::sync::Arc;
@@ -38,10 +39,12 @@ pub use metrics::{OperationCounts, RequestMetrics};
 use observe::Observed;
 pub use observe::Observers;
 pub use operation::{Names, Operation, OperationKind, Size};
+pub use spans::{RequestSpan, Span, SpanFailure, Spans, TraceParent};
 
 /// The layers, in this order: `access` refuses requests of unknown users, and requests without the necessary rights; `limit`
 /// bounds the load on the processor and the backend; `log_failures` logs failed requests; `metrics` counts requests; and
-/// `access_log` logs them, including those that other layers refuse. `message_trace` records the steps of messages.
+/// `access_log` logs them, including those that other layers refuse; `spans` records them as parts of traces.
+/// `message_trace` records the steps of messages.
 ///
 /// A new layer is a step in [`Layers::admit`], and in [`AdmittedRequest::finish`] if it needs the result.
 pub struct Layers {
@@ -217,6 +220,11 @@ impl<'a> AdmittedRequest<'a> {
     /// The trace of the request's messages, if they are traced.
     pub fn traced(&mut self) -> Option<&mut RequestTrace<'a>> {
         self.traced.as_deref_mut()
+    }
+
+    /// The request's span, if spans are recorded.
+    pub fn span(&mut self) -> Option<&mut RequestSpan<'a>> {
+        self.observed.span()
     }
 
     /// Reports the end of the request: the size of the answer, or the error.

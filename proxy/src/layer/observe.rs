@@ -1,10 +1,11 @@
-//! Reports the begin and the end of requests to metrics and to the access log.
+//! Reports the begin and the end of requests to metrics, to the access log and to traces.
 
 use std::sync::Arc;
 
 use super::access_log::{AccessLog, LogEntry};
 use super::message_trace::MessageTrace;
 use super::metrics::{Counted, RequestMetrics};
+use super::spans::{RequestSpan, Spans};
 use super::{Operation, Size};
 use crate::context::Context;
 use crate::error::Error;
@@ -18,6 +19,8 @@ pub struct Observers {
     pub access_log: Option<Arc<AccessLog>>,
     /// Records the steps of messages.
     pub message_trace: Option<Arc<MessageTrace>>,
+    /// Records requests as parts of traces.
+    pub spans: Option<Arc<Spans>>,
 }
 
 /// An observed request. Dropping it means that the request was cancelled.
@@ -25,6 +28,8 @@ pub(super) struct Observed<'a> {
     observers: &'a Observers,
     counted: Option<Counted<'a>>,
     entry: Option<LogEntry<'a>>,
+    // Boxed, so that requests without a span take no more memory.
+    span: Option<Box<RequestSpan<'a>>>,
 }
 
 impl Observers {
@@ -37,15 +42,22 @@ impl Observers {
         let is_observed = is_client_request(operation);
         let metrics = self.metrics.as_deref().filter(|_| is_observed);
         let access_log = self.access_log.as_deref().filter(|_| is_observed);
+        let spans = self.spans.as_deref().filter(|_| is_observed);
         Observed {
             observers: self,
             counted: metrics.map(|metrics| metrics.begin(operation)),
             entry: access_log.and_then(|log| log.begin(operation, user)),
+            span: spans.map(|spans| spans.begin(operation)),
         }
     }
 }
 
-impl Observed<'_> {
+impl<'a> Observed<'a> {
+    /// The span of the request, if spans are recorded.
+    pub(super) fn span(&mut self) -> Option<&mut RequestSpan<'a>> {
+        self.span.as_deref_mut()
+    }
+
     /// Reports that a layer has refused the request.
     pub(super) fn refused(self, context: &Context, error: &Error) {
         self.count_refusal(error);
@@ -66,6 +78,9 @@ impl Observed<'_> {
         }
         if let Some(entry) = self.entry {
             entry.finish(result);
+        }
+        if let Some(span) = self.span {
+            span.finish(result);
         }
     }
 }

@@ -39,6 +39,12 @@ pub trait Command: Send + Sync {
     /// Reports to message trace the outcome for these messages, and the messages in the answer.
     fn trace_end(_: Result<&Self::Answer, &Error>, _: &mut RequestTrace<'_>) {}
 
+    /// Calls `visit` with the W3C trace context of each message in the request that has one.
+    fn trace_contexts(&self, _visit: &mut dyn FnMut(&str)) {}
+
+    /// Calls `visit` with the W3C trace context of each message in the answer that has one.
+    fn answer_trace_contexts(_: &Self::Answer, _visit: &mut dyn FnMut(&str)) {}
+
     /// Carries the request out.
     fn handle(
         self,

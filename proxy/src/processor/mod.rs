@@ -51,6 +51,7 @@ mod session;
 mod settle;
 mod stream;
 mod summaries;
+mod trace_context;
 mod transaction;
 mod users;
 mod validate;
@@ -171,6 +172,9 @@ impl Processor {
         if let Some(traced) = request.traced() {
             command.trace(traced);
         }
+        if let Some(span) = request.span() {
+            command.trace_contexts(&mut |context| span.join(context));
+        }
         let waited = match request.wait_for_quota(&self.environment.draining) {
             Some(wait) => wait.await,
             None => Ok(()),
@@ -186,6 +190,9 @@ impl Processor {
         };
         if let Some(traced) = request.traced() {
             C::trace_end(result.as_ref(), traced);
+        }
+        if let (Some(span), Ok(answer)) = (request.span(), &result) {
+            C::answer_trace_contexts(answer, &mut |context| span.link(context));
         }
         let granted = request.finish(context, result.as_ref().map(C::answer_size));
         result.map(|answer| (answer, granted))

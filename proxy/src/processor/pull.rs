@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::command::Command;
 use super::environment::Environment;
-use super::{Expression, filter, group, validate};
+use super::{Expression, filter, group, trace_context, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::layer::{Names, OperationKind, RequestTrace, Size};
@@ -104,6 +104,11 @@ impl Command for PullCommand {
         if let Ok(Pulled { outcome: PullOutcome::Messages(messages), .. }) = result {
             messages.iter().for_each(|delivery| traced.record_delivery(delivery, None));
         }
+    }
+
+    fn answer_trace_contexts(answer: &Pulled, visit: &mut dyn FnMut(&str)) {
+        let PullOutcome::Messages(deliveries) = &answer.outcome else { return };
+        trace_context::of_messages(deliveries.iter().map(|delivery| &delivery.message), visit);
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<Pulled, Error> {

@@ -12,7 +12,7 @@ use super::environment::Environment;
 use super::handle::{Opened, Scope, SealedLease};
 use super::limits::Limits;
 use super::renewed_leases::{LeaseHolder, Renewal};
-use super::{Expression, filter, group, validate};
+use super::{Expression, filter, group, trace_context, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::layer::{Names, OperationKind, RequestTrace, Size};
@@ -103,6 +103,11 @@ impl Command for ReceiveCommand {
         for LeasedDelivery { delivery, handle } in leased {
             traced.record_delivery(delivery, Some(handle));
         }
+    }
+
+    fn answer_trace_contexts(answer: &Received, visit: &mut dyn FnMut(&str)) {
+        let Received::Messages(leased) = answer else { return };
+        trace_context::of_messages(leased.iter().map(|leased| &leased.delivery.message), visit);
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<Received, Error> {

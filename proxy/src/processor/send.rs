@@ -7,7 +7,7 @@ use super::draft::Draft;
 use super::environment::Environment;
 use super::handle::TransactionRef;
 use super::limits::Limits;
-use super::{message_type, validate};
+use super::{message_type, trace_context, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::layer::{Names, OperationKind, RequestTrace, Size, TracedSend};
@@ -81,6 +81,10 @@ impl Command for SendCommand {
             }
             Err(error) => traced.end_all(Err(error)),
         }
+    }
+
+    fn trace_contexts(&self, visit: &mut dyn FnMut(&str)) {
+        trace_context::of_drafts(&self.messages, visit);
     }
 
     fn size(&self) -> Size {

@@ -28,6 +28,7 @@ mod inspect;
 mod limits;
 mod message_trace;
 mod metrics;
+mod otlp;
 mod port;
 mod process;
 mod pull;

@@ -1,41 +1,45 @@
 //! The metrics of the proxy: their names, labels and help texts.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
-
 use super::Sources;
 use super::cap::OTHER;
+use super::config::MetricsConfig;
+use super::family::{MetricFamily, Metrics, NO_LABELS};
 use super::gatherer::{Gathered, Gatherer, GroupLine};
 use super::process;
-use super::text::{Format, Metrics, NO_LABELS};
+
 use crate::layer::{OperationCounts, QuotaStatus};
 use crate::processor::SoftState;
 
-/// Answers scrapes with the metrics of all sources.
-pub(super) struct Exposition {
+/// Reads the metrics of all sources.
+pub struct Exposition {
     sources: Sources,
     gatherer: Arc<Gatherer>,
     started: SystemTime,
 }
 
 impl Exposition {
-    pub(super) fn new(sources: Sources, gatherer: Arc<Gatherer>) -> Self {
+    /// Creates an exposition of these sources.
+    #[must_use]
+    pub fn new(sources: Sources, config: &MetricsConfig) -> Self {
+        let gatherer = Gatherer::new(sources.processor.clone(), config.max_series);
         Self { sources, gatherer, started: SystemTime::now() }
     }
 
-    /// Encodes all metrics.
-    ///
-    /// # Errors
-    /// The encoder's error. No cause is known.
-    pub(super) async fn encode(&self, format: Format) -> Result<String, fmt::Error> {
+    /// When counting began.
+    #[must_use]
+    pub fn started(&self) -> SystemTime {
+        self.started
+    }
+
+    /// The current values of all metrics.
+    pub async fn families(&self) -> Vec<MetricFamily> {
         let gathered = self.gatherer.latest().await;
-        let Sources { requests, ports, budget, access_log, message_trace, processor } = &self.sources;
+        let Sources { requests, ports, budget, access_log, message_trace, spans, processor } = &self.sources;
         let clusters = processor.health().borrow().clone();
-        format.write(Scrape {
+        let scrape = Scrape {
             operations: requests.operations(),
             refusals: requests.refusals(),
             ports: ports
@@ -52,6 +56,7 @@ impl Exposition {
             quotas: processor.quotas().list(),
             log_lines: access_log.as_ref().map(|log| log.lines()),
             trace_records: message_trace.as_ref().map(|trace| trace.records()),
+            dropped_spans: spans.as_ref().map(|spans| spans.dropped()),
             soft_state: processor.soft_state(),
             clusters: clusters
                 .into_iter()
@@ -62,7 +67,8 @@ impl Exposition {
                 .collect(),
             gathered,
             started: self.started,
-        })
+        };
+        scrape.families()
     }
 }
 
@@ -79,6 +85,8 @@ struct Scrape {
     log_lines: Option<(u64, u64)>,
     /// Records of message trace that were written and dropped. `None` if it is off.
     trace_records: Option<(u64, u64)>,
+    /// Spans that were not exported, because too many waited. `None` if none are recorded.
+    dropped_spans: Option<u64>,
     soft_state: SoftState,
     clusters: Vec<(String, u64)>,
     gathered: Arc<Gathered>,
@@ -93,21 +101,20 @@ struct Port {
     refused: [(&'static str, u64); 2],
 }
 
-impl Collector for Scrape {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut metrics = Metrics(encoder);
-        self.requests(&mut metrics)?;
-        self.messages(&mut metrics)?;
-        self.connections(&mut metrics)?;
-        self.topics(&mut metrics)?;
-        self.groups(&mut metrics)?;
-        self.disk(&mut metrics)?;
-        self.process(&mut metrics)
-    }
-}
-
 impl Scrape {
-    fn requests(&self, metrics: &mut Metrics<'_>) -> fmt::Result {
+    fn families(&self) -> Vec<MetricFamily> {
+        let mut metrics = Metrics::default();
+        self.requests(&mut metrics);
+        self.messages(&mut metrics);
+        self.connections(&mut metrics);
+        self.topics(&mut metrics);
+        self.groups(&mut metrics);
+        self.disk(&mut metrics);
+        self.process(&mut metrics);
+        metrics.0
+    }
+
+    fn requests(&self, metrics: &mut Metrics) {
         let ended = self.operations.iter().flat_map(|counts| {
             let by_code = counts.ended.iter();
             by_code.map(|(code, count)| {
@@ -119,56 +126,61 @@ impl Scrape {
             "rocketmq_thin_proxy_requests",
             "Finished requests of clients, by code: ok, cancelled, or the reason of the failure.",
             ended,
-        )?;
+        );
         metrics.gauge(
             "rocketmq_thin_proxy_requests_in_flight",
             "Requests that are not answered yet. Requests of receive and pull are mostly long polls.",
             self.operations.iter().map(|counts| (labels(counts), counts.in_flight)),
-        )?;
+        );
         metrics.histogram(
             "rocketmq_thin_proxy_request_duration_seconds",
             "Time between the arrival of a request and its answer, including long polls.",
             self.operations.iter().map(|counts| (labels(counts), counts.duration.clone())),
-        )?;
+        );
         metrics.counter(
             "rocketmq_thin_proxy_refusals",
             "Requests that access control or a limit refused before they were carried out.",
             self.refusals.iter().map(|(reason, count)| ([("reason", *reason)], *count)),
-        )?;
+        );
         let quotas = || self.quotas.iter().map(|status| ([("quota", status.quota.name.as_str())], status));
         metrics.counter(
             "rocketmq_thin_proxy_quota_refused",
             "Requests that a quota refused since it was set.",
             quotas().map(|(labels, status)| (labels, status.refused)),
-        )?;
+        );
         metrics.counter(
             "rocketmq_thin_proxy_quota_delayed",
             "Requests that a quota delayed since it was set.",
             quotas().map(|(labels, status)| (labels, status.delayed)),
-        )?;
+        );
         metrics.counter(
             "rocketmq_thin_proxy_access_log_lines",
             "Lines of the access log that were written.",
             self.log_lines.iter().map(|(written, _)| (NO_LABELS, *written)),
-        )?;
+        );
         metrics.counter(
             "rocketmq_thin_proxy_access_log_dropped",
             "Lines of the access log that were dropped, because the disk was too slow or full.",
             self.log_lines.iter().map(|(_, dropped)| (NO_LABELS, *dropped)),
-        )?;
+        );
         metrics.counter(
             "rocketmq_thin_proxy_message_trace_records",
             "Records of message trace that were written.",
             self.trace_records.iter().map(|(written, _)| (NO_LABELS, *written)),
-        )?;
+        );
         metrics.counter(
             "rocketmq_thin_proxy_message_trace_dropped",
             "Records of message trace that were dropped, because the broker was too slow or refused them.",
             self.trace_records.iter().map(|(_, dropped)| (NO_LABELS, *dropped)),
-        )
+        );
+        metrics.counter(
+            "rocketmq_thin_proxy_spans_dropped",
+            "Spans that were dropped, because the collector was too slow or could not be reached.",
+            self.dropped_spans.iter().map(|dropped| (NO_LABELS, *dropped)),
+        );
     }
 
-    fn messages(&self, metrics: &mut Metrics<'_>) -> fmt::Result {
+    fn messages(&self, metrics: &mut Metrics) {
         let sends = || self.operations.iter().filter(|counts| counts.operation == "send");
         let settles = self.operations.iter().filter(|counts| counts.operation != "send");
         let answers = || self.operations.iter().filter(|counts| counts.answered.messages > 0);
@@ -176,43 +188,43 @@ impl Scrape {
             "rocketmq_thin_proxy_messages_in",
             "Messages of sends that succeeded.",
             sends().map(|counts| (labels(counts), counts.carried.messages as u64)),
-        )?;
+        );
         metrics.counter(
             "rocketmq_thin_proxy_message_bytes_in",
             "Body bytes of the messages of sends that succeeded.",
             sends().map(|counts| (labels(counts), counts.carried.bytes as u64)),
-        )?;
+        );
         metrics.counter(
             "rocketmq_thin_proxy_messages_out",
             "Messages that were handed to clients, repetitions included.",
             answers().map(|counts| (labels(counts), counts.answered.messages as u64)),
-        )?;
+        );
         metrics.counter(
             "rocketmq_thin_proxy_message_bytes_out",
             "Body bytes of the messages that were handed to clients, repetitions included.",
             answers().map(|counts| (labels(counts), counts.answered.bytes as u64)),
-        )?;
+        );
         metrics.counter(
             "rocketmq_thin_proxy_deliveries_settled",
             "Deliveries that requests acknowledged, extended or moved to dead letters.",
             settles
                 .filter(|counts| counts.carried.messages > 0)
                 .map(|counts| (labels(counts), counts.carried.messages as u64)),
-        )
+        );
     }
 
-    fn connections(&self, metrics: &mut Metrics<'_>) -> fmt::Result {
+    fn connections(&self, metrics: &mut Metrics) {
         let Self { ports, soft_state, .. } = self;
         metrics.gauge(
             "rocketmq_thin_proxy_connections",
             "Open connections.",
             ports.iter().map(|port| ([("port", &*port.name)], port.open)),
-        )?;
+        );
         metrics.counter(
             "rocketmq_thin_proxy_connections_accepted",
             "Connections that were accepted.",
             ports.iter().map(|port| ([("port", &*port.name)], port.accepted)),
-        )?;
+        );
         let refused = ports.iter().flat_map(|port| {
             port.refused.iter().map(|(limit, count)| ([("port", &*port.name), ("limit", limit)], *count))
         });
@@ -220,52 +232,52 @@ impl Scrape {
             "rocketmq_thin_proxy_connections_refused",
             "Connections that were refused, by the limit in [transport] that was reached.",
             refused,
-        )?;
+        );
         metrics.gauge(
             "rocketmq_thin_proxy_held_bytes",
             "Bytes of requests and unsent answers in memory, which [transport] limits.",
             [(NO_LABELS, self.held_bytes)],
-        )?;
+        );
         metrics.counter(
             "rocketmq_thin_proxy_calls_refused",
             "Calls that were refused before they were read completely, by the limit in [transport] that was reached. Evicted calls arrived too slowly, and their memory was needed for others.",
             self.refused_calls.map(|(limit, count)| ([("limit", limit)], count)),
-        )?;
+        );
         metrics.gauge(
             "rocketmq_thin_proxy_clients",
             "Clients that are connected or sent a heartbeat recently.",
             [(NO_LABELS, soft_state.clients)],
-        )?;
+        );
         metrics.gauge(
             "rocketmq_thin_proxy_renewed_leases",
             "Leases that this proxy renews for clients.",
             [(NO_LABELS, soft_state.renewed_leases)],
-        )?;
+        );
         metrics.counter(
             "rocketmq_thin_proxy_lease_renewals",
             "Leases that were renewed.",
             [(NO_LABELS, soft_state.renewals)],
-        )?;
+        );
         metrics.counter(
             "rocketmq_thin_proxy_lease_renewal_failures",
             "Renewals of leases that have failed.",
             [(NO_LABELS, soft_state.failed_renewals)],
-        )?;
+        );
         metrics.gauge(
             "rocketmq_thin_proxy_cluster_up",
             "1 if the cluster can be used, otherwise 0.",
             self.clusters.iter().map(|(name, up)| ([("cluster", name.as_str())], *up)),
-        )
+        );
     }
 
-    fn topics(&self, metrics: &mut Metrics<'_>) -> fmt::Result {
+    fn topics(&self, metrics: &mut Metrics) {
         let topics =
             || self.gathered.topics.iter().map(|([topic], line)| ([("topic", topic.as_str())], line));
         metrics.gauge(
             "rocketmq_thin_proxy_topic_messages",
             "Messages that a topic holds, consumed or not.",
             topics().map(|(labels, line)| (labels, line.messages)),
-        )?;
+        );
         // The series of the other topics is left out: its sum shrinks when a topic is deleted, which a counter must not
         // do.
         metrics.counter(
@@ -274,17 +286,17 @@ impl Scrape {
             topics()
                 .filter(|([(_, topic)], _)| *topic != OTHER)
                 .map(|(labels, line)| (labels, u64::try_from(line.stored).unwrap_or_default())),
-        )?;
+        );
         metrics.gauge(
             "rocketmq_thin_proxy_topic_bytes",
             "Bytes of the messages that a topic holds. Estimated if there are many.",
             topics().filter_map(|(labels, line)| Some((labels, line.bytes?))),
-        )?;
+        );
         metrics.gauge(
             "rocketmq_thin_proxy_topic_oldest_message_timestamp_seconds",
             "Time at which the oldest message of a topic was stored.",
             topics().filter_map(|(labels, line)| Some((labels, seconds(line.oldest?)))),
-        )?;
+        );
         metrics.gauge(
             "rocketmq_thin_proxy_dead_letters",
             "Dead letters of a group that are stored.",
@@ -292,10 +304,10 @@ impl Scrape {
                 .dead_letters
                 .iter()
                 .map(|([group], line)| ([("group", group.as_str())], line.messages)),
-        )
+        );
     }
 
-    fn groups(&self, metrics: &mut Metrics<'_>) -> fmt::Result {
+    fn groups(&self, metrics: &mut Metrics) {
         let lines = || {
             self.gathered
                 .groups
@@ -306,7 +318,7 @@ impl Scrape {
             "rocketmq_thin_proxy_group_lag_messages",
             "Messages of a topic that a group has not settled.",
             lines().map(|(labels, line)| (labels, line.lag)),
-        )?;
+        );
         let known = |part: fn(&GroupLine) -> Option<i64>| {
             lines().filter_map(move |(labels, line)| Some((labels, part(line)?)))
         };
@@ -314,65 +326,65 @@ impl Scrape {
             "rocketmq_thin_proxy_group_in_flight_messages",
             "Deliveries under a lease.",
             known(|line| line.in_flight),
-        )?;
+        );
         metrics.gauge(
             "rocketmq_thin_proxy_group_retry_messages",
             "Messages whose lease has expired and that are delivered again to the next receive.",
             known(|line| line.retry),
-        )?;
+        );
         metrics.gauge(
             "rocketmq_thin_proxy_group_blocked_messages",
             "Messages that wait behind unsettled ones of their message group.",
             known(|line| line.blocked),
-        )?;
+        );
         metrics.gauge(
             "rocketmq_thin_proxy_group_oldest_unsettled_timestamp_seconds",
             "Time at which the oldest message that a group has not settled was stored.",
             lines().filter_map(|(labels, line)| Some((labels, seconds(line.oldest?)))),
-        )
+        );
     }
 
-    fn disk(&self, metrics: &mut Metrics<'_>) -> fmt::Result {
-        let Some(disk) = &self.gathered.disk else { return Ok(()) };
+    fn disk(&self, metrics: &mut Metrics) {
+        let Some(disk) = &self.gathered.disk else { return };
         metrics.gauge(
             "rocketmq_thin_proxy_store_bytes",
             "Bytes that the store uses on the disk, by kind.",
             disk.usage.iter().map(|(kind, bytes)| ([("kind", kind.as_str())], *bytes)),
-        )?;
+        );
         metrics.gauge(
             "rocketmq_thin_proxy_store_disk_free_bytes",
             "Free bytes of the file system of the store.",
             [(NO_LABELS, disk.free_bytes)],
-        )?;
+        );
         metrics.gauge(
             "rocketmq_thin_proxy_store_disk_size_bytes",
             "The size of the file system of the store.",
             [(NO_LABELS, disk.total_bytes)],
-        )?;
+        );
         metrics.gauge(
             "rocketmq_thin_proxy_store_writable",
             "1 if messages can be stored, otherwise 0.",
             [(NO_LABELS, u64::from(disk.failure.is_none()))],
-        )?;
+        );
         metrics.histogram(
             "rocketmq_thin_proxy_store_write_duration_seconds",
             "Time to write messages to the disk, including the fsync if flush is sync. Concurrent sends share a write.",
             [(NO_LABELS, disk.writes.clone())],
-        )
+        );
     }
 
-    fn process(&self, metrics: &mut Metrics<'_>) -> fmt::Result {
+    fn process(&self, metrics: &mut Metrics) {
         let gathered = || self.gathered.finished.into_iter();
         metrics.gauge(
             "rocketmq_thin_proxy_gathered_timestamp_seconds",
             "Time at which the current metrics of topics, groups and the store were gathered.",
             gathered().map(|(finished, _)| (NO_LABELS, seconds(finished))),
-        )?;
+        );
         metrics.gauge(
             "rocketmq_thin_proxy_gather_duration_seconds",
             "Time that the last gathering of the metrics of topics, groups and the store took.",
             gathered().map(|(_, took)| (NO_LABELS, took.as_secs_f64())),
-        )?;
+        );
         metrics.gauge(
             "rocketmq_thin_proxy_gather_failed",
             "1 if the last gathering of this part failed, otherwise 0.",
@@ -380,29 +392,29 @@ impl Scrape {
                 let failed = self.gathered.failed.contains(&part);
                 ([("part", part)], u64::from(failed))
             }),
-        )?;
+        );
         metrics.gauge(
             "rocketmq_thin_proxy_build_info",
             "The version of the proxy.",
             [([("version", env!("CARGO_PKG_VERSION"))], 1u64)],
-        )?;
+        );
         metrics.gauge(
             "process_start_time_seconds",
             "Time at which the process started.",
             [(NO_LABELS, seconds(self.started))],
-        )?;
-        let Some(usage) = process::usage() else { return Ok(()) };
-        metrics.seconds_counter(
+        );
+        let Some(usage) = process::usage() else { return };
+        metrics.counter(
             "process_cpu_seconds",
             "Processor time of the process.",
-            usage.cpu_seconds,
-        )?;
+            [(NO_LABELS, usage.cpu_seconds)],
+        );
         metrics.gauge(
             "process_resident_memory_bytes",
             "Resident memory of the process.",
             [(NO_LABELS, usage.resident_bytes)],
-        )?;
-        metrics.gauge("process_threads", "Threads of the process.", [(NO_LABELS, usage.threads)])
+        );
+        metrics.gauge("process_threads", "Threads of the process.", [(NO_LABELS, usage.threads)]);
     }
 }
 

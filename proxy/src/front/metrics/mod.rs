@@ -8,6 +8,7 @@
 mod cap;
 mod config;
 mod exposition;
+mod family;
 mod gatherer;
 mod process;
 mod text;
@@ -30,11 +31,11 @@ use tokio::time::timeout;
 use crate::front::port::{
     Budget, Connection, ConnectionStart, PortCounts, Protocol, Recognition, Refused, Stream, TransportConfig,
 };
-use crate::layer::{AccessLog, MessageTrace, RequestMetrics};
+use crate::layer::{AccessLog, MessageTrace, RequestMetrics, Spans};
 use crate::processor::Processor;
 pub use config::MetricsConfig;
-use exposition::Exposition;
-use gatherer::Gatherer;
+pub use exposition::Exposition;
+pub use family::{Labels, MetricFamily, Number, Series};
 use text::Format;
 
 const ALPN: &[u8] = b"http/1.1";
@@ -63,16 +64,17 @@ pub struct Sources {
     pub access_log: Option<Arc<AccessLog>>,
     /// Message trace, if it is on.
     pub message_trace: Option<Arc<MessageTrace>>,
+    /// Spans, if they are recorded.
+    pub spans: Option<Arc<Spans>>,
     /// Topics, groups, quotas, clients and the store.
     pub processor: Arc<Processor>,
 }
 
 impl MetricsServer {
-    /// Creates a front end that serves the metrics of these sources.
+    /// Creates a front end that serves these metrics.
     #[must_use]
-    pub fn new(sources: Sources, config: &MetricsConfig) -> Self {
-        let gatherer = Gatherer::new(sources.processor.clone(), config.max_series);
-        Self { exposition: Arc::new(Exposition::new(sources, gatherer)) }
+    pub fn new(exposition: Arc<Exposition>) -> Self {
+        Self { exposition }
     }
 
     /// The limits on connections for a port that serves metrics alone.
@@ -131,7 +133,8 @@ impl MetricsServer {
         let answer = match (request.uri().path(), request.method()) {
             (PATH, &Method::GET | &Method::HEAD) => {
                 let format = Format::accepted(request.headers());
-                self.exposition.encode(format).await.map(|text| (StatusCode::OK, format.content_type(), text))
+                let text = format.write(self.exposition.families().await);
+                text.map(|text| (StatusCode::OK, format.content_type(), text))
             }
             (PATH, _) => Ok(plain(StatusCode::METHOD_NOT_ALLOWED, "GET /metrics")),
             _ => Ok(plain(StatusCode::NOT_FOUND, "GET /metrics")),

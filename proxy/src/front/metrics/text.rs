@@ -4,13 +4,11 @@ use std::fmt;
 
 use http::{HeaderMap, header};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, MetricEncoder, NoLabelSet, prometheus_text, text,
-};
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, prometheus_text, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use crate::histogram::HistogramCounts;
+use super::family::{MetricFamily, Number, Series};
 
 /// The text format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +35,13 @@ impl Format {
         }
     }
 
-    /// Encodes the metrics of a collector.
-    pub(super) fn write(self, collector: impl Collector) -> Result<String, fmt::Error> {
+    /// Encodes metrics.
+    ///
+    /// # Errors
+    /// The encoder's error. No cause is known.
+    pub(super) fn write(self, families: Vec<MetricFamily>) -> Result<String, fmt::Error> {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(collector));
+        registry.register_collector(Box::new(Families(families)));
         let mut text = String::new();
         match self {
             Self::Prometheus => prometheus_text::encode(&mut text, &registry)?,
@@ -50,73 +51,46 @@ impl Format {
     }
 }
 
-/// Encodes metrics. A metric without series is encoded with its name and help text alone.
-pub(super) struct Metrics<'a>(pub(super) DescriptorEncoder<'a>);
+#[derive(Debug)]
+struct Families(Vec<MetricFamily>);
 
-impl Metrics<'_> {
-    /// Encodes a counter. The library appends `_total` to its name.
-    pub(super) fn counter<L: EncodeLabelSet>(
-        &mut self,
-        name: &str,
-        help: &str,
-        series: impl IntoIterator<Item = (L, u64)>,
-    ) -> fmt::Result {
-        self.family(Descriptor { name, help, kind: MetricType::Counter }, series, |mut metric, value| {
-            metric.encode_counter::<NoLabelSet, _, u64>(&value, None)
-        })
-    }
-
-    /// Encodes a counter of seconds, without labels.
-    pub(super) fn seconds_counter(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
-        self.family(
-            Descriptor { name, help, kind: MetricType::Counter },
-            [(NO_LABELS, value)],
-            |mut metric, value| metric.encode_counter::<NoLabelSet, _, u64>(&value, None),
-        )
-    }
-
-    /// Encodes a gauge.
-    pub(super) fn gauge<L: EncodeLabelSet, V: EncodeGaugeValue>(
-        &mut self,
-        name: &str,
-        help: &str,
-        series: impl IntoIterator<Item = (L, V)>,
-    ) -> fmt::Result {
-        self.family(Descriptor { name, help, kind: MetricType::Gauge }, series, |mut metric, value| {
-            metric.encode_gauge(&value)
-        })
-    }
-
-    /// Encodes a histogram of durations.
-    pub(super) fn histogram<L: EncodeLabelSet>(
-        &mut self,
-        name: &str,
-        help: &str,
-        series: impl IntoIterator<Item = (L, HistogramCounts)>,
-    ) -> fmt::Result {
-        self.family(Descriptor { name, help, kind: MetricType::Histogram }, series, |mut metric, value| {
-            let (sum, count) = (value.sum, value.count());
-            metric.encode_histogram::<NoLabelSet>(sum, count, &value.buckets, None)
-        })
-    }
-
-    fn family<L: EncodeLabelSet, V>(
-        &mut self,
-        descriptor: Descriptor<'_>,
-        series: impl IntoIterator<Item = (L, V)>,
-        encode: impl Fn(MetricEncoder<'_>, V) -> fmt::Result,
-    ) -> fmt::Result {
-        let mut metric = self.0.encode_descriptor(descriptor.name, descriptor.help, None, descriptor.kind)?;
-        series.into_iter().try_for_each(|(labels, value)| encode(metric.encode_family(&labels)?, value))
+impl Collector for Families {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|family| encode(&mut encoder, family))
     }
 }
 
-/// The name, help text and type of a metric.
-struct Descriptor<'a> {
-    name: &'a str,
-    help: &'a str,
-    kind: MetricType,
+/// Encodes a metric. The library appends `_total` to the names of counters.
+fn encode(
+    encoder: &mut DescriptorEncoder<'_>,
+    MetricFamily { name, help, series }: &MetricFamily,
+) -> fmt::Result {
+    let kind = match series {
+        Series::Counter(_) => MetricType::Counter,
+        Series::Gauge(_) => MetricType::Gauge,
+        Series::Histogram(_) => MetricType::Histogram,
+    };
+    let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+    match series {
+        Series::Counter(series) => series.iter().try_for_each(|(labels, value)| {
+            let mut series = metric.encode_family(labels)?;
+            match *value {
+                Number::Integer(value) => {
+                    series.encode_counter::<NoLabelSet, _, u64>(&value.unsigned_abs(), None)
+                }
+                Number::Float(value) => series.encode_counter::<NoLabelSet, _, u64>(&value, None),
+            }
+        }),
+        Series::Gauge(series) => series.iter().try_for_each(|(labels, value)| {
+            let mut series = metric.encode_family(labels)?;
+            match value {
+                Number::Integer(value) => series.encode_gauge(value),
+                Number::Float(value) => series.encode_gauge(value),
+            }
+        }),
+        Series::Histogram(series) => series.iter().try_for_each(|(labels, value)| {
+            let mut series = metric.encode_family(labels)?;
+            series.encode_histogram::<NoLabelSet>(value.sum, value.count(), &value.buckets, None)
+        }),
+    }
 }
-
-/// The labels of a metric with one series.
-pub(super) const NO_LABELS: [(&str, &str); 0] = [];
