@@ -1,6 +1,7 @@
 //! The producer: checks messages, limits how many are in flight, and queues them for sending.
 
 mod fifo_order;
+mod half_messages;
 mod in_flight_limits;
 mod orphan_checks;
 mod recall;
@@ -19,9 +20,9 @@ use tokio::sync::MutexGuard;
 
 use self::{
     fifo_order::FifoOrder,
+    half_messages::HalfSlot,
     in_flight_limits::InFlightLimits,
     send_batcher::{PendingSend, SendBatcher},
-    transaction::HalfSlot,
 };
 pub use self::{
     orphan_checks::{OrphanCheck, OrphanChecks},

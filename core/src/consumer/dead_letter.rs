@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration, time::Instant};
 
-use super::settle::deadline;
+use super::change::deadline;
 use crate::{
     error::Result,
     interceptor::Settlement,

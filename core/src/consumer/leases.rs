@@ -17,7 +17,7 @@ use futures::{
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::Notify};
 
-use super::settle::Change;
+use super::change::Change;
 use crate::{
     error::{Error, ErrorKind, Result},
     message::{Lease, Renewal},

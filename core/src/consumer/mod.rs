@@ -1,5 +1,6 @@
 //! What simple and push consumers share: polls, subscriptions, leases, and the requests that settle deliveries.
 
+mod change;
 mod dead_letter;
 mod leases;
 mod poller;
@@ -7,9 +8,10 @@ mod settle;
 mod subscriptions;
 
 pub(crate) use self::{
+    change::Change,
     dead_letter::DeadLetter,
     leases::Leases,
     poller::{LONGEST_POLL, Poller, SHORTEST_POLL},
-    settle::{AckBatcher, Change, Destination, ack_with_callback, batcher_for, submit_ack},
+    settle::{AckBatcher, Destination, ack_with_callback, batcher_for, submit_ack},
     subscriptions::{Subscribed, Subscriptions},
 };

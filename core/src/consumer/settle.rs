@@ -1,28 +1,22 @@
-//! Settles deliveries: acks, which are batched, and changes of the invisible time.
+//! Acknowledges deliveries, several in one request.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::leases::Leases;
+use super::{change::deadline, leases::Leases};
 use crate::{
     error::{Error, Result},
     interceptor::{SettleInfo, Settlement},
     member::Member,
-    message::{Delivery, Lease, Settling},
+    message::{Lease, Settling},
     metrics::{ConsumeSeries, Recorder},
     options::{ClientOptions, Endpoints, RetryOptions},
-    rpc::{
-        AckMessage, Answer, BatchCall, Batcher, ChangeInvisibleDuration, InFlightGuard, Link, PendingItem,
-        ReplaySettings, Retry,
-    },
+    rpc::{AckMessage, Answer, BatchCall, Batcher, InFlightGuard, Link, PendingItem, ReplaySettings},
     session::Session,
-    wire::{InvisibleChange, build_ack, build_change, process_ack, process_change},
+    wire::{build_ack, process_ack},
 };
-
-/// Deliveries that are given back together become visible at random times within this delay, and not all at once.
-const MAX_GIVE_BACK_DELAY: Duration = Duration::from_secs(1);
 
 /// The key of acks that may share a request: a topic, and the server that delivered its messages.
 pub(crate) type Destination = (Arc<str>, Endpoints);
@@ -72,14 +66,6 @@ pub(crate) fn batcher_for(
         let (topic, endpoints) = &destination;
         AckBatcher::new(leases.clone(), &message.group.name, topic, endpoints.clone())
     })
-}
-
-/// The deadline of a request that settles a delivery: the end of its lease, but at least one request timeout from now,
-/// because the server decides whether the lease has ended. At most the operation timeout.
-pub(super) fn deadline(lease: &Lease, options: &ClientOptions) -> Instant {
-    let now = Instant::now();
-    let shortest = crate::options::deadline(now, options.request_timeout);
-    lease.until().max(shortest).min(crate::options::deadline(now, options.operation_timeout))
 }
 
 impl AckBatcher {
@@ -148,129 +134,5 @@ impl BatchCall for AckBatcher {
             self.leases.record_result(lease, result);
         }
         Ok(results)
-    }
-}
-
-/// A request to change the invisible time of one delivery.
-pub(crate) struct Change {
-    session: Arc<Session>,
-    lease: Arc<Lease>,
-    invisible: Duration,
-    purpose: Purpose,
-}
-
-/// Why an invisible time is changed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    /// The application sets another time.
-    Change,
-    /// The client renews the lease. Skipped once the delivery is settled.
-    Renewal,
-    /// The application returns the delivery.
-    Nack,
-    /// The client returns a delivery that the application has not seen.
-    GiveBack,
-}
-
-impl Change {
-    pub(crate) fn new(session: Arc<Session>, delivery: &Delivery, invisible: Duration) -> Self {
-        Self { session, lease: delivery.lease.clone(), invisible, purpose: Purpose::Change }
-    }
-
-    /// Renews a lease for `invisible` from now, unless the delivery is settled first.
-    pub(crate) fn renewal(session: Arc<Session>, lease: Arc<Lease>, invisible: Duration) -> Self {
-        Self { session, lease, invisible, purpose: Purpose::Renewal }
-    }
-
-    /// Returns a delivery, which is delivered again after `after`.
-    pub(crate) fn nack(session: Arc<Session>, lease: Arc<Lease>, after: Duration) -> Self {
-        Self { session, lease, invisible: after, purpose: Purpose::Nack }
-    }
-
-    /// Gives back a delivery that the application has not seen. Servers that support it do not count the attempt.
-    ///
-    /// The message is delivered again after a random time of at most [`MAX_GIVE_BACK_DELAY`].
-    pub(crate) fn give_back(session: Arc<Session>, lease: Arc<Lease>) -> Self {
-        let invisible = rand::random_range(Duration::ZERO..=MAX_GIVE_BACK_DELAY);
-        Self { session, lease, invisible, purpose: Purpose::GiveBack }
-    }
-
-    /// Sends the change, with retries, and stores the new handle.
-    pub(crate) async fn run(self) -> Result<()> {
-        let deadline = deadline(&self.lease, self.session.options());
-        self.run_until(deadline).await
-    }
-
-    /// Like [`run`](Self::run), with retries until `deadline`.
-    pub(crate) async fn run_until(self, deadline: Instant) -> Result<()> {
-        self.session.settle(self.lease.message(), self.settlement(), self.send_until(deadline)).await
-    }
-
-    /// What interceptors and metrics see.
-    fn settlement(&self) -> Settlement {
-        match self.purpose {
-            Purpose::Change => Settlement::ChangeInvisible(self.invisible),
-            Purpose::Renewal => Settlement::Renewal(self.invisible),
-            Purpose::Nack => Settlement::Retry(self.invisible),
-            Purpose::GiveBack => Settlement::GiveBack(self.invisible),
-        }
-    }
-
-    async fn send_until(&self, deadline: Instant) -> Result<()> {
-        let _settling = self.settles().then(|| self.lease.begin_settling());
-        let (session, operation) = (&self.session, self.operation());
-        let options = session.options();
-        let retry = Retry::new(operation, &options.retry, options.request_timeout, deadline);
-        let result = retry.run(&**session, |limit| self.attempt(limit, deadline)).await;
-        if result.is_err() || self.settles() {
-            self.lease.record_result(&result);
-        }
-        result.map_err(|error| error.during(operation))
-    }
-
-    /// Sends the change once. Works after the session has ended.
-    pub(crate) async fn run_once(self) -> Result<()> {
-        let link = self.session.pool().pick(&self.lease.message().endpoints)?;
-        self.send(&link, self.session.options().request_timeout).await.map(drop)
-    }
-
-    /// Whether the change ends the consumer's use of the delivery.
-    fn settles(&self) -> bool {
-        matches!(self.purpose, Purpose::Nack | Purpose::GiveBack)
-    }
-
-    fn operation(&self) -> &'static str {
-        match self.purpose {
-            Purpose::Nack => "nack",
-            _ => "change_invisible",
-        }
-    }
-
-    async fn attempt(&self, limit: Duration, deadline: Instant) -> Result<()> {
-        // Some servers refuse requests of clients without a telemetry stream to them.
-        let link = self.session.ready(&self.lease.message().endpoints, deadline).await?;
-        let _guard = self.lease.lock_handle().await;
-        if self.purpose == Purpose::Renewal && !self.lease.is_open() {
-            return Ok(());
-        }
-        let handle = self.send(&link, limit).await?;
-        self.lease.renew(handle, self.invisible);
-        Ok(())
-    }
-
-    async fn send(&self, link: &Link, limit: Duration) -> Result<String> {
-        let (rpc, message) = (self.session.rpc(), self.lease.message());
-        // A returned lite message would block its lite topic, so the server must not count the attempt.
-        let suspend = match self.purpose {
-            Purpose::GiveBack => true,
-            Purpose::Nack => message.lite_topic.is_some(),
-            Purpose::Change | Purpose::Renewal => false,
-        };
-        let change =
-            InvisibleChange { message, handle: self.lease.handle(), invisible: self.invisible, suspend };
-        let (group, topic) = (rpc.resource(&*message.group.name), rpc.resource(&*message.topic));
-        let request = build_change(group, topic, change);
-        let (origin, response) = rpc.unary::<ChangeInvisibleDuration>(link, request, limit).await?;
-        process_change(&origin, response)
     }
 }

@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Decision, Inner, Producer, transaction::end_transaction};
+use super::{Decision, Inner, Producer, half_messages::end_transaction};
 use crate::{
     error::{Error, ErrorKind, Result},
     message::{Message, Orphan},

@@ -11,7 +11,7 @@ use std::{
 
 use futures::future::join_all;
 
-use super::{in_flight_limits::InFlightPermits, transaction::HalfSlot};
+use super::{half_messages::HalfSlot, in_flight_limits::InFlightPermits};
 use crate::{
     error::{Error, ErrorKind},
     message::{MessageType, Receipt},

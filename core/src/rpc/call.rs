@@ -21,7 +21,7 @@ use super::{
     failure::{self, Origin},
     identity::Identity,
     link::Link,
-    operation::{Heartbeat, Operation, invoke},
+    operation::{Heartbeat, Operation},
 };
 use crate::error::{Error, ErrorKind};
 
@@ -141,7 +141,7 @@ impl Rpc {
             request_id = origin.request_id.as_str()
         );
         let answer =
-            timeout_at(deadline.into(), invoke::<O>(connection.service(), request)).instrument(span).await;
+            timeout_at(deadline.into(), connection.service().call::<O>(request)).instrument(span).await;
         match answer {
             Ok(Ok(response)) => {
                 connection.record_answer();

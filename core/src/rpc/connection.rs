@@ -26,17 +26,20 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{
+    Status,
     body::Body,
     client::Grpc,
     codegen::{
         Service, StdError,
-        http::{Request, Response, StatusCode, Uri},
+        http::{Request, Response, StatusCode, Uri, uri::PathAndQuery},
     },
 };
 
 use super::{
+    codec::SizedCodec,
     diagnosis::{self, Greeting, GreetingRecorder},
     failure::CallFailure,
+    operation::Operation,
     request_body::RequestBody,
     write_buffer::WriteBuffer,
 };
@@ -249,6 +252,16 @@ impl ConnectionService {
     pub(super) fn grpc(self) -> Grpc<Self> {
         let origin = self.0.origin.clone();
         Grpc::with_origin(self, origin).max_decoding_message_size(MAX_RESPONSE_SIZE)
+    }
+
+    /// Sends one request.
+    pub(super) async fn call<O: Operation>(
+        self,
+        request: tonic::Request<O::Request>,
+    ) -> Result<tonic::Response<O::Response>, Status> {
+        let mut grpc = self.grpc();
+        grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        grpc.unary(request, PathAndQuery::from_static(O::PATH), SizedCodec::default()).await
     }
 }
 

@@ -5,10 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
-use super::{call::Rpc, client_context::ClientContext};
+use super::{
+    call::Rpc,
+    client_context::ClientContext,
+    exporter::{Export, Target},
+};
 use crate::{error::Error, options::Endpoints, wire::build_export};
 
 /// The time between two exports, the same as in Apache's clients.
@@ -17,24 +20,6 @@ const EXPORT_INTERVAL: Duration = Duration::from_secs(60);
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a close waits for the last export.
 const FINAL_EXPORT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The periodic export, if a server asks for one.
-#[derive(Debug, Default)]
-pub(super) struct Exporter(Mutex<Option<Export>>);
-
-#[derive(Debug)]
-struct Export {
-    target: Target,
-    /// Ends the task when dropped.
-    _stop: DropGuard,
-}
-
-/// The collector, and the client id under which metrics are exported.
-#[derive(Clone, Debug)]
-struct Target {
-    collector: Endpoints,
-    rpc: Rpc,
-}
 
 impl ClientContext {
     /// Starts to export to `collector`, on behalf of the producer or consumer that received the settings; `None` ends

@@ -1,13 +1,16 @@
 //! The metadata that identifies and signs every request.
 
-use std::{str::FromStr, sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::SystemTime};
 
 use rocketmq_thin_proto::v2;
-use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
+use tonic::metadata::{MetadataMap, MetadataValue};
 
-use super::credentials::{CurrentCredentials, Version};
+use super::{
+    credentials::{CurrentCredentials, Version},
+    metadata_values::{ascii, date_time, known_ascii},
+};
 use crate::{
-    error::{Error, ErrorKind},
+    error::Error,
     options::{ClientOptions, Language},
 };
 
@@ -76,11 +79,6 @@ impl Identity {
     }
 }
 
-/// Formats a time in UTC as `20260102T030405Z`.
-pub(super) fn date_time(now: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(now).to_string().replace(['-', ':'], "")
-}
-
 /// A new client id, `host@pid@random`. Servers show it to administrators, and otherwise only compare it.
 fn client_id() -> String {
     format!("{}@{}@{:016x}", Identity::host(), std::process::id(), rand::random::<u64>())
@@ -108,28 +106,12 @@ impl From<Language> for WireLanguage {
     }
 }
 
-/// A metadata value that is known to be printable ASCII, because this crate generated it or [`ascii`] accepted its parts.
-pub(super) fn known_ascii(value: &str) -> MetadataValue<Ascii> {
-    MetadataValue::from_str(value).expect("ids, dates and signatures are printable ASCII")
-}
-
-/// A metadata value from user input. `what` names the input in the error.
-pub(super) fn ascii(what: &str, value: &str) -> Result<MetadataValue<Ascii>, Error> {
-    let printable = value.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-    let value = printable.then(|| MetadataValue::from_str(value).ok()).flatten();
-    value.ok_or_else(|| invalid(what, "it must be printable ASCII"))
-}
-
-pub(super) fn invalid(what: &str, why: &str) -> Error {
-    Error::new(ErrorKind::InvalidOptions, "connect", format!("the {what} can't be used: {why}"))
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
-    use crate::options::Credentials;
+    use crate::{error::ErrorKind, options::Credentials};
 
     fn identity(options: &ClientOptions) -> Result<Identity, Error> {
         Identity::new(options, CurrentCredentials::new(options)?)

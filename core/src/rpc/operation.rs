@@ -2,9 +2,6 @@
 
 use prost::Message;
 use rocketmq_thin_proto::v2;
-use tonic::{Request, Response, Status, codegen::http::uri::PathAndQuery};
-
-use super::{codec::SizedCodec, connection::ConnectionService};
 
 /// A unary RPC.
 pub(crate) trait Operation {
@@ -19,16 +16,6 @@ pub(crate) trait Operation {
 
     /// The status of a response.
     fn status(response: &Self::Response) -> Option<&v2::Status>;
-}
-
-/// Sends one request.
-pub(super) async fn invoke<O: Operation>(
-    service: ConnectionService,
-    request: Request<O::Request>,
-) -> Result<Response<O::Response>, Status> {
-    let mut grpc = service.grpc();
-    grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-    grpc.unary(request, PathAndQuery::from_static(O::PATH), SizedCodec::default()).await
 }
 
 macro_rules! operations {

@@ -10,7 +10,7 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use parking_lot::Mutex;
 
 use super::{
-    export::Exporter,
+    exporter::Exporter,
     in_flight::InFlight,
     link::{Link, LinkHealth},
     retry::{NoSettings, Retry},

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use sha1::Sha1;
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 
-use super::identity::{ascii, date_time, invalid, known_ascii};
+use super::metadata_values::{ascii, date_time, invalid, known_ascii};
 use crate::{error::Error, options::Credentials};
 
 /// Signs the date of a request, because servers verify nothing else. A signature is reused for one second.
