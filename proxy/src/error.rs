@@ -111,6 +111,11 @@ impl Error {
         Self { kind, message: message.into(), retry_after: None }
     }
 
+    /// The error for a request whose user is not authenticated.
+    pub(crate) fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unauthorized, message)
+    }
+
     /// The error for a topic without a route.
     #[must_use]
     pub fn topic_not_found(topic: &str) -> Self {

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::AppError;
+use super::error::AppError;
 use crate::config::Config;
 use crate::layer::{AccessControl, FirstUser};
 use crate::service::Administration;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{AppError, file_limit};
+use super::error::AppError;
+use super::file_limit;
 use crate::config::{EntryAccess, EntryConfig};
 use crate::context::EntryPoint;
 use crate::front::grpc::RoutePort;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::mpsc;
 
-use super::AppError;
+use super::error::AppError;
 use crate::layer::{MessageTrace, MessageTraceConfig};
 use crate::processor::ClusterRouter;
 use crate::service::names::TRACE_TOPIC;

@@ -2,6 +2,7 @@
 
 mod access;
 mod entries;
+mod error;
 mod file_limit;
 mod handle_key;
 mod http;
@@ -12,27 +13,24 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::embedded::{self, Embedded, EmbeddedConfig, OpenError};
+use crate::backend::embedded::{self, Embedded, EmbeddedConfig};
 use crate::backend::{BackendConfig, remote};
 use crate::config::{Config, EntryConfig, EntryProtocol, own_ports};
 use crate::context::EntryPoint;
 use crate::error::{Error, ErrorKind};
 use crate::front::grpc::{RoutePort, Server as GrpcServer};
 use crate::front::metrics::{Exposition, MetricsServer, Sources};
-use crate::front::port::{Budget, Port, PortOptions, Protocol, Tls, TlsError, TlsMode, TransportConfig};
+use crate::front::port::{Budget, Port, PortOptions, Protocol, Tls, TlsMode, TransportConfig};
 use crate::front::remoting::Server as RemotingServer;
 use crate::front::served_entry::{RouteAddresses, ServedEntry};
-use crate::layer::{
-    AccessError, AccessLog, AccessLogError, FirstUser, Layers, MessageTrace, Observers, Quotas,
-    RequestMetrics, Spans,
-};
+use crate::layer::{AccessLog, FirstUser, Layers, MessageTrace, Observers, Quotas, RequestMetrics, Spans};
 use crate::log_level::LogControl;
-use crate::otlp::{Exporter, OtlpError};
+use crate::otlp::Exporter;
 use crate::processor::{ClusterRouter, HandleKey, Processor, Rules};
+pub use error::AppError;
 use http::HttpFronts;
 
 /// The delay after a failure before creating the declared topics and groups is retried.
@@ -40,43 +38,6 @@ const DECLARE_RETRY_DELAY: Duration = Duration::from_secs(5);
 /// How long a shutdown waits for the last records of message trace, then for the last lines of the access log, and then for
 /// the last export of metrics and traces.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Why the proxy can't run.
-#[derive(Debug, Error)]
-pub enum AppError {
-    /// Listening on the address fails.
-    #[error("cannot listen on {listen}: {source}")]
-    Listen {
-        /// The address.
-        listen: String,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// The data directory can't be opened.
-    #[error(transparent)]
-    Backend(#[from] OpenError),
-    /// TLS can't be set up.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// Access control can't be opened.
-    #[error(transparent)]
-    Access(#[from] AccessError),
-    /// The access log can't be opened.
-    #[error(transparent)]
-    AccessLog(#[from] AccessLogError),
-    /// The export of metrics and traces can't be set up.
-    #[error(transparent)]
-    Otlp(#[from] OtlpError),
-    /// A declared topic or group can't be created.
-    #[error("cannot create the configured topics and groups: {0}")]
-    Catalog(Error),
-    /// The settings contradict each other.
-    #[error("the configuration is invalid: {0}")]
-    Config(String),
-    /// Another error of the system.
-    #[error("{0}")]
-    System(#[from] io::Error),
-}
 
 /// A proxy that has bound its addresses. It serves requests once [`App::run`] is called.
 pub struct App {

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 #[cfg(feature = "console")]
 use super::EntryProtocol;
 use super::findings::{Findings, SettingPath};
+use super::names::is_valid_name;
 use super::{Config, EntryAccess, EntryConfig};
 use crate::backend::embedded::EmbeddedConfig;
 use crate::backend::remote::RemoteConfig;
@@ -305,12 +306,6 @@ impl Config {
             findings.warn("handle_key", problem, remedy);
         }
     }
-}
-
-/// Whether a name is not empty, and consists of letters, digits, `-` and `_`.
-pub(super) fn is_valid_name(text: &str) -> bool {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    !text.is_empty() && text.bytes().all(legal)
 }
 
 /// Splits `host:port`. `None` if the address has no such form.

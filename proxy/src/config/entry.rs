@@ -3,8 +3,8 @@
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::check::is_valid_name;
 use super::findings::{Findings, SettingPath};
+use super::names::is_valid_name;
 use crate::front::port::TlsConfig;
 use crate::front::served_entry::Authority;
 

@@ -4,6 +4,7 @@ mod check;
 mod entry;
 mod files;
 mod findings;
+mod names;
 mod source;
 
 use std::num::NonZeroU32;

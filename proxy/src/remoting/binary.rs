@@ -2,8 +2,8 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::codec::FrameError;
 use super::command::{Command, Fields, HeaderType, Language};
+use super::frame_error::FrameError;
 
 pub(super) fn decode(mut header: Bytes) -> Result<Command, FrameError> {
     let short = |_| FrameError::malformed("the binary header ends too early");

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use bytes::{BufMut, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use super::codec::FrameError;
 use super::command::{Command, Fields, HeaderType, Language};
+use super::frame_error::FrameError;
 
 /// A header for decoding. Missing and unknown keys are accepted.
 #[derive(Deserialize)]

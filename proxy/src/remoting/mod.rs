@@ -9,6 +9,7 @@ mod binary;
 mod codec;
 mod command;
 pub mod compression;
+mod frame_error;
 mod json;
 pub mod lenient;
 pub mod message;
@@ -17,5 +18,6 @@ pub mod request;
 pub mod response;
 pub mod sign;
 
-pub use codec::{CommandCodec, FrameError, FrameLimits, FramePrefix, MAX_FRAME};
+pub use codec::{CommandCodec, FrameLimits, FramePrefix, MAX_FRAME};
 pub use command::{Command, Fields, HeaderType, Language};
+pub use frame_error::FrameError;

@@ -9,6 +9,7 @@ mod broker_requests;
 mod broker_rights;
 pub mod delay_level;
 mod error;
+mod group_config;
 pub mod group_json;
 mod known_properties;
 mod lite;
@@ -19,6 +20,7 @@ pub mod names;
 mod offsets;
 mod routes;
 mod time;
+mod topic_config;
 mod transactions;
 mod updates;
 
@@ -32,6 +34,7 @@ pub use administration::{
 pub use broker_requests::{BrokerRequest, BrokerRequests, CheckOutcome, Reply};
 pub use broker_rights::{BrokerPolicy, BrokerRights, BrokerUser};
 pub use error::{ServiceError, ServiceErrorKind};
+pub use group_config::{GroupConfig, GroupStart, RetryPolicy};
 pub use known_properties::KnownProperties;
 pub use lite::{LiteAction, LiteChange, LiteStart, LiteSubscriptions};
 pub use message::{Body, BodyEncoding, ChosenQueue, Delay, Delivery, Message, Origin, SentBack};
@@ -39,12 +42,13 @@ pub use messages::{
     AckOutcome, Acknowledge, ChangeInvisible, DeadLetter, Delivered, Filter, Forward, InvisibleOutcome,
     Messages, NextAttempt, Persistence, Receive, Sent, Settle,
 };
-pub use metadata::{Capabilities, GroupConfig, GroupStart, Metadata, RetryPolicy, TopicConfig, TopicKind};
+pub use metadata::{Capabilities, Metadata};
 pub use offsets::{
     LOCK_TIME, Offsets, Pull, PullOutcome, Pulled, QueueLock, QueueRef, SendBack, TopicQueue, Whence,
 };
-pub use routes::{BrokerInfo, Permission, QueueRange, Route, Routes};
+pub use routes::{BrokerInfo, QueueRange, Route, Routes};
 pub use time::{millis, time};
+pub use topic_config::{Permission, TopicConfig, TopicKind};
 pub use transactions::{EndTransaction, Resolution, Transactions};
 pub use updates::{Change, GroupField, GroupUpdate, TopicField, TopicUpdate};
 

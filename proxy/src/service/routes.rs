@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 
-use super::{ServiceError, ServiceErrorKind, TopicKind};
+use super::topic_config::{Permission, TopicKind};
+use super::{ServiceError, ServiceErrorKind};
 
 /// Finds brokers, and the queues of a topic.
 #[async_trait]
@@ -63,13 +64,4 @@ pub struct QueueRange {
     pub write_queues: i32,
     /// Whether the broker allows receiving and sending.
     pub permission: Permission,
-}
-
-/// The operations that are allowed on a topic's queues.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Permission {
-    /// Consumers may receive.
-    pub read: bool,
-    /// Producers may send.
-    pub write: bool,
 }

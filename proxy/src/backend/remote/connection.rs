@@ -1,25 +1,24 @@
 //! A connection to a name server or a broker, with many concurrent calls.
 
-use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use parking_lot::Mutex;
+use bytes::BytesMut;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::codec::{Decoder, Encoder};
-use tokio_util::sync::CancellationToken;
 
+use super::connection_state::{ConnectionState, Frame};
 use super::error::CallError;
 use super::incoming::IncomingSender;
-use crate::remoting::{Command, CommandCodec, HeaderType};
+use super::responder::Responder;
+use crate::remoting::{Command, CommandCodec};
 
 /// Plain TCP or TLS.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -42,49 +41,6 @@ pub(super) struct Connection {
     state: Arc<ConnectionState>,
 }
 
-/// An encoded request or response.
-struct Frame {
-    /// The number of a request; `None` for a response to the peer.
-    opaque: Option<i32>,
-    bytes: Bytes,
-}
-
-/// Answers one request of a peer.
-pub(super) struct Responder {
-    outgoing: mpsc::WeakUnboundedSender<Frame>,
-    state: Weak<ConnectionState>,
-    opaque: i32,
-    header_type: HeaderType,
-}
-
-struct ConnectionState {
-    address: String,
-    /// The number of the next request.
-    next: AtomicI32,
-    /// The calls that wait for a response; `None` once the connection is closed.
-    waiting: Mutex<Option<HashMap<i32, oneshot::Sender<Command>>>>,
-    /// Bytes that are queued to be written.
-    queued_bytes: AtomicUsize,
-    incoming: IncomingSender,
-    liveness: Mutex<Liveness>,
-    /// Cancelled when the peer is considered dead.
-    dead: CancellationToken,
-}
-
-/// The last sign of life of a peer.
-#[derive(Default)]
-struct Liveness {
-    /// When something was last read; `None` if nothing was.
-    last_read: Option<Instant>,
-    /// When the first call began that timed out after `last_read`; `None` if none has.
-    silent_since: Option<Instant>,
-}
-
-/// A peer that answers nothing for this long is considered dead: its host is down, or it hangs. A shorter silence may be
-/// a garbage collection.
-const MAX_SILENCE: Duration = Duration::from_secs(8);
-/// The most bytes that may be queued for a peer that does not read.
-const MAX_QUEUED_BYTES: usize = 64 << 20;
 /// The idle time after which TCP keepalive probes are sent, and the interval between them.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -101,16 +57,9 @@ impl Connection {
             .map_err(|error| CallError::Connect { address: address.to_owned(), reason: error.to_string() })?;
         let (read, write) = tokio::io::split(stream);
         let (outgoing, frames) = mpsc::unbounded_channel();
-        let state = Arc::new(ConnectionState {
-            address: address.to_owned(),
-            next: AtomicI32::new(0),
-            waiting: Mutex::new(Some(HashMap::new())),
-            queued_bytes: AtomicUsize::new(0),
-            incoming: dialer.incoming.clone(),
-            liveness: Mutex::default(),
-            dead: CancellationToken::new(),
-        });
-        tokio::spawn(run(read, write, (outgoing.downgrade(), frames), state.clone()));
+        let state = Arc::new(ConnectionState::new(address));
+        let incoming = PeerRequests { outgoing: outgoing.downgrade(), queue: dialer.incoming.clone() };
+        tokio::spawn(run(read, write, incoming, frames, state.clone()));
         Ok(Self { outgoing, state })
     }
 
@@ -156,64 +105,6 @@ impl Connection {
     }
 }
 
-impl Responder {
-    /// Sends the answer, unless the connection is closed or its peer does not read.
-    pub(super) fn answer(self, answer: Command) {
-        let (Some(outgoing), Some(state)) = (self.outgoing.upgrade(), self.state.upgrade()) else { return };
-        let answer = Command { opaque: self.opaque, header_type: self.header_type, ..answer };
-        let mut frame = BytesMut::new();
-        if CommandCodec.encode(&answer, &mut frame).is_ok() && state.reserve(frame.len()).is_ok() {
-            // Fails only if the connection is closed.
-            let _ = outgoing.send(Frame { opaque: None, bytes: frame.freeze() });
-        }
-    }
-
-    #[cfg(test)]
-    pub(super) fn disconnected() -> Self {
-        let (outgoing, _) = mpsc::unbounded_channel();
-        let (outgoing, state) = (outgoing.downgrade(), Weak::new());
-        Self { outgoing, state, opaque: 0, header_type: HeaderType::default() }
-    }
-}
-
-impl ConnectionState {
-    /// Reserves space in the queue for a frame.
-    fn reserve(&self, bytes: usize) -> Result<(), CallError> {
-        let before = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if before > 0 && before.saturating_add(bytes) > MAX_QUEUED_BYTES {
-            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(CallError::Backlog { address: self.address.clone() });
-        }
-        Ok(())
-    }
-
-    /// Moves a frame from the queue to the write buffer. Drops it if its call has ended: a peer that was stalled must not
-    /// carry out requests whose callers gave up long ago.
-    fn dequeue(&self, frame: &Frame, buffer: &mut BytesMut) {
-        self.queued_bytes.fetch_sub(frame.bytes.len(), Ordering::Relaxed);
-        let is_waiting =
-            |opaque| self.waiting.lock().as_ref().is_some_and(|waiting| waiting.contains_key(&opaque));
-        if frame.opaque.is_none_or(is_waiting) {
-            buffer.extend_from_slice(&frame.bytes);
-        }
-    }
-
-    fn record_read(&self) {
-        *self.liveness.lock() = Liveness { last_read: Some(Instant::now()), silent_since: None };
-    }
-
-    /// Records that the call which began at this time got no answer. Closes the connection after a long silence.
-    fn call_timed_out(&self, begin: Instant) {
-        let mut liveness = self.liveness.lock();
-        if liveness.last_read.is_some_and(|last_read| last_read >= begin) {
-            return;
-        }
-        if liveness.silent_since.get_or_insert(begin).elapsed() >= MAX_SILENCE {
-            self.dead.cancel();
-        }
-    }
-}
-
 /// Removes a call from the waiting ones when it ends, with or without an answer.
 struct WaitGuard<'a> {
     state: &'a ConnectionState,
@@ -245,6 +136,12 @@ async fn dial(address: &str, dialer: &Dialer) -> io::Result<Pin<Box<dyn Stream>>
     Ok(Box::pin(tls.connect(name, stream).await?))
 }
 
+/// Where the peer's requests go, and their answers.
+struct PeerRequests {
+    queue: IncomingSender,
+    outgoing: mpsc::WeakUnboundedSender<Frame>,
+}
+
 type BoxedStream = Pin<Box<dyn Stream>>;
 
 /// Reads and writes until reading or writing fails, the peer closes the connection or is considered dead, or the
@@ -252,11 +149,12 @@ type BoxedStream = Pin<Box<dyn Stream>>;
 async fn run(
     read: ReadHalf<BoxedStream>,
     write: WriteHalf<BoxedStream>,
-    (outgoing, frames): (mpsc::WeakUnboundedSender<Frame>, mpsc::UnboundedReceiver<Frame>),
+    incoming: PeerRequests,
+    frames: mpsc::UnboundedReceiver<Frame>,
     state: Arc<ConnectionState>,
 ) {
     let ended = tokio::select! {
-        ended = read_all(read, &outgoing, &state) => ended,
+        ended = read_all(read, &incoming, &state) => ended,
         ended = write_all(write, frames, &state) => ended,
         () = state.dead.cancelled() => Err(io::Error::other("the peer has stopped answering")),
     };
@@ -269,7 +167,7 @@ async fn run(
 
 async fn read_all(
     mut read: ReadHalf<BoxedStream>,
-    outgoing: &mpsc::WeakUnboundedSender<Frame>,
+    incoming: &PeerRequests,
     state: &Arc<ConnectionState>,
 ) -> io::Result<()> {
     let mut buffer = BytesMut::with_capacity(64 * 1024);
@@ -281,12 +179,12 @@ async fn read_all(
         while let Some(command) = CommandCodec.decode(&mut buffer).map_err(io::Error::other)? {
             if !command.is_response() {
                 let responder = Responder {
-                    outgoing: outgoing.clone(),
+                    outgoing: incoming.outgoing.clone(),
                     state: Arc::downgrade(state),
                     opaque: command.opaque,
                     header_type: command.header_type,
                 };
-                state.incoming.offer(command, responder);
+                incoming.queue.offer(command, responder);
                 continue;
             }
             let waiting = state.waiting.lock().as_mut().and_then(|waiting| waiting.remove(&command.opaque));

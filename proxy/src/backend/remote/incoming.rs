@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::connection::Responder;
+use super::responder::Responder;
 use crate::remoting::Command;
 
 /// The most requests in the queue, and the most bytes of their bodies and fields.

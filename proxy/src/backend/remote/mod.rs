@@ -20,6 +20,7 @@ mod circuit_breaker;
 mod cluster;
 mod config;
 mod connection;
+mod connection_state;
 mod convert;
 mod error;
 mod filter;
@@ -37,6 +38,7 @@ mod pull;
 mod queue_locks;
 mod recall;
 mod replies;
+mod responder;
 mod rights;
 mod round_robin;
 #[cfg(test)]

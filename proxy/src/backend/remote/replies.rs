@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::cluster::Cluster;
-use super::connection::Responder;
+use super::responder::Responder;
 use crate::remoting::{Command, properties, request, response};
 use crate::service::names::properties as names;
 use crate::service::{BrokerRequest, Reply, ServiceError, ServiceErrorKind};

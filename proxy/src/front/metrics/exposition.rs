@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::Sources;
 use super::cap::OTHER;
 use super::config::MetricsConfig;
 use super::family::{MetricFamily, Metrics, NO_LABELS};
 use super::gatherer::{Gathered, Gatherer, GroupLine};
 use super::process;
-
+use super::sources::Sources;
 use crate::layer::{OperationCounts, QuotaStatus};
 use crate::processor::SoftState;
 

@@ -11,6 +11,7 @@ mod exposition;
 mod family;
 mod gatherer;
 mod process;
+mod sources;
 mod text;
 
 use std::convert::Infallible;
@@ -29,13 +30,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::timeout;
 
 use crate::front::port::{
-    Budget, Connection, ConnectionStart, PortCounts, Protocol, Recognition, Refused, Stream, TransportConfig,
+    Connection, ConnectionStart, Protocol, Recognition, Refused, Stream, TransportConfig,
 };
-use crate::layer::{AccessLog, MessageTrace, RequestMetrics, Spans};
-use crate::processor::Processor;
 pub use config::MetricsConfig;
 pub use exposition::Exposition;
 pub use family::{Labels, MetricFamily, Number, Series};
+pub use sources::Sources;
 use text::Format;
 
 const ALPN: &[u8] = b"http/1.1";
@@ -50,24 +50,6 @@ const MAX_CONNECTIONS: usize = 16;
 /// Serves the metrics of a proxy.
 pub struct MetricsServer {
     exposition: Arc<Exposition>,
-}
-
-/// The parts of the proxy from which metrics are read.
-pub struct Sources {
-    /// The counters of requests.
-    pub requests: Arc<RequestMetrics>,
-    /// The ports by name.
-    pub ports: Vec<(Arc<str>, Arc<PortCounts>)>,
-    /// The budget for the memory of requests.
-    pub budget: Arc<Budget>,
-    /// The access log, if it is on.
-    pub access_log: Option<Arc<AccessLog>>,
-    /// Message trace, if it is on.
-    pub message_trace: Option<Arc<MessageTrace>>,
-    /// Spans, if they are recorded.
-    pub spans: Option<Arc<Spans>>,
-    /// Topics, groups, quotas, clients and the store.
-    pub processor: Arc<Processor>,
 }
 
 impl MetricsServer {

@@ -11,7 +11,8 @@ use ipnet::IpNet;
 use tokio::net::TcpStream;
 
 use super::certificate;
-use super::connections::{Connection, ConnectionLimit};
+use super::connection_limit::ConnectionLimit;
+use super::connections::Connection;
 use super::log_limit::LogLimit;
 use super::prefixed::Prefixed;
 use super::protocol::{self, Protocol, Refused, Stream, TlsState, read_some, send_refusal};
@@ -145,16 +146,6 @@ impl Acceptor {
                     return Ok(source);
                 }
             }
-        }
-    }
-}
-
-impl ConnectionLimit {
-    /// Why the connection is refused, for logs and clients.
-    pub(super) fn reason(self) -> &'static str {
-        match self {
-            Self::Total => "too many connections (transport.connections)",
-            Self::PerPeer => "too many connections from this address (transport.connections_per_peer)",
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::context::{EntryPoint, Origin};
 
+use super::connection_limit::ConnectionLimit;
 use super::{ConnectionBudget, PortCounts, TransportConfig};
 
 /// How many connections may exceed the limit while evicted ones are still closing.
@@ -49,15 +50,6 @@ struct ConnectionState {
     active_at: AtomicU64,
     closing: CancellationToken,
     evicted: CancellationToken,
-}
-
-/// The limit because of which a connection is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ConnectionLimit {
-    /// The limit on all connections. None of the open ones is idle.
-    Total,
-    /// The limit on connections from the peer's address. None of the open ones is idle.
-    PerPeer,
 }
 
 /// One open connection. It is counted until it is dropped.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::connections::ConnectionLimit;
+use super::connection_limit::ConnectionLimit;
 
 /// The numbers of open, accepted and refused connections of a port.
 #[derive(Debug, Default)]

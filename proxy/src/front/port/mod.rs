@@ -8,6 +8,7 @@
 mod acceptor;
 mod certificate;
 mod config;
+mod connection_limit;
 mod connections;
 mod counts;
 mod log_limit;
@@ -30,8 +31,9 @@ use tokio_util::task::TaskTracker;
 
 use acceptor::Acceptor;
 pub use config::TransportConfig;
+use connection_limit::ConnectionLimit;
+use connections::Connections;
 pub use connections::{Connection, wait_until_drained};
-use connections::{ConnectionLimit, Connections};
 pub use counts::PortCounts;
 use log_limit::LogLimit;
 pub use memory_budget::{Budget, Charge, ConnectionBudget, Exhausted};

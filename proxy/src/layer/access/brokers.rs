@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::policy::{Action, Actions, Effect, Pattern, Policies, PolicyRule, ResourceKind};
 use super::rules::{Rules, User};
 use super::seal::Secret;
-use super::tables::UserKind;
+use super::user_kind::UserKind;
 use crate::service::{BrokerPolicy, BrokerRights, BrokerUser};
 
 /// The rules of these users and policies.

@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime};
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 
+use super::access_state::AccessState;
 use super::rights::RequiredRights;
 use super::seal::Secret;
 use super::token::VerifiedToken;
-use super::{AccessState, unauthorized};
 use crate::error::Error;
 
 /// The longest sleep until a token expires: the wall clock may be set meanwhile.
@@ -60,7 +60,9 @@ impl Grant {
             Proof::Certificate(names) if rules.user_of_certificate(names) == Some(&self.user) => {}
             Proof::Certificate(_) => {
                 let user = &self.user;
-                return Err(unauthorized(format!("User:{user} is no longer known by this certificate.")));
+                return Err(Error::unauthorized(format!(
+                    "User:{user} is no longer known by this certificate."
+                )));
             }
             Proof::Token(token) => issuers.check_signing_key(token)?,
         }

@@ -7,6 +7,7 @@
 //! ([`token`]). Policies follow the rules of Apache's ACL 2.0 ([`policy`]). [`rights`] lists the rights that each request
 //! needs.
 
+mod access_state;
 mod administer;
 mod brokers;
 mod catalog;
@@ -20,6 +21,7 @@ mod seal;
 mod signature;
 mod tables;
 mod token;
+mod user_kind;
 mod verified_signatures;
 
 use std::borrow::Cow;
@@ -33,8 +35,9 @@ use tokio::sync::watch;
 
 use super::{Operation, OperationKind};
 use crate::context::{Context, Host};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::service::Administration;
+use access_state::AccessState;
 pub use catalog::FirstUser;
 use catalog::{Catalog, OpenCatalog};
 use failed_attempts::FailedAttempts;
@@ -50,9 +53,10 @@ pub use rights::Right;
 pub use rules::{AccessQuery, Rules};
 pub use seal::{Secret, SecretKey};
 use signature::Signature;
-pub use tables::{Explanation, ListedUser, NewUser, PolicyEntry, Tables, UserEntry, UserKind, UserUpdate};
+pub use tables::{Explanation, ListedUser, NewUser, PolicyEntry, Tables, UserEntry, UserUpdate};
 use token::{ChangedIssuer, Issuers};
 pub use token::{IssuerConfig, IssuerMistake};
+pub use user_kind::UserKind;
 
 /// How often the files are checked for changes, which take effect within this time.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
@@ -129,12 +133,6 @@ enum UserSource {
     Catalog(Box<Catalog>),
     /// Apache's brokers.
     Brokers(Arc<dyn Administration>),
-}
-
-/// The users, policies and issuers in force.
-struct AccessState {
-    rules: Arc<Rules>,
-    issuers: Arc<Issuers>,
 }
 
 impl AccessControl {
@@ -244,7 +242,7 @@ impl AccessControl {
         if let (None, Some(names)) = (signed, &context.certificate) {
             // The names may be long, so the error does not contain them.
             let Some(user) = rules.user_of_certificate(names) else {
-                return Err(unauthorized("no user is known by this certificate.".to_owned()));
+                return Err(Error::unauthorized("no user is known by this certificate."));
             };
             rules.active_user(user)?;
             return Ok((Cow::Owned(user.to_owned()), Proof::Certificate(names.clone())));
@@ -380,10 +378,6 @@ fn client_address(context: &Context) -> Option<IpAddr> {
         Host::Ip(address) => Some(address),
         Host::Other(_) => None,
     }
-}
-
-fn unauthorized(message: String) -> Error {
-    Error::new(ErrorKind::Unauthorized, message)
 }
 
 #[cfg(test)]

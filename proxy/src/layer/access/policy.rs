@@ -10,8 +10,6 @@ use ipnet::IpNet;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
-use super::rights::Resource;
-
 /// The kind of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ResourceKind {
@@ -32,6 +30,20 @@ impl fmt::Display for ResourceKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = Self::ALL.iter().find(|(kind, _)| kind == self).map_or("", |(_, name)| name);
         f.write_str(name)
+    }
+}
+
+/// A resource that a request uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Resource<T> {
+    pub(super) kind: ResourceKind,
+    pub(super) name: T,
+}
+
+impl fmt::Display for Resource<&str> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = if self.kind == ResourceKind::Cluster { "*" } else { self.name };
+        write!(f, "{}:{name}", self.kind)
     }
 }
 

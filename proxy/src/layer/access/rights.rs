@@ -1,8 +1,6 @@
 //! The rights that each kind of request needs.
 
-use std::fmt;
-
-use super::policy::{Action, Actions, ResourceKind};
+use super::policy::{Action, Actions, Resource, ResourceKind};
 use crate::layer::{Names, Operation, OperationKind};
 use crate::service::names::{DEAD_LETTER_PREFIX, RETRY_PREFIX};
 
@@ -13,13 +11,6 @@ pub enum Right {
     Cluster(&'static [Action]),
     /// To be a super user. Changes of users need it, because they could create super users.
     SuperUser,
-}
-
-/// A resource that a request uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Resource<T> {
-    pub(super) kind: ResourceKind,
-    pub(super) name: T,
 }
 
 /// The rights that a request needs: for each resource, at least one of the actions.
@@ -112,12 +103,5 @@ impl RequiredRights<String> {
             (Resource { kind: *kind, name: name.as_str() }, *actions)
         });
         RequiredRights(needs.collect())
-    }
-}
-
-impl fmt::Display for Resource<&str> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = if self.kind == ResourceKind::Cluster { "*" } else { self.name };
-        write!(f, "{}:{name}", self.kind)
     }
 }

@@ -7,12 +7,11 @@ use std::time::{Duration, SystemTime};
 use rustc_hash::FxHashMap;
 
 use super::failed_attempts::Attempt;
-use super::policy::{Action, Actions, Decision, Effect, Pattern, Policies, PolicyRule};
-use super::rights::{RequiredRights, Resource};
+use super::policy::{Action, Actions, Decision, Effect, Pattern, Policies, PolicyRule, Resource};
+use super::rights::RequiredRights;
 use super::seal::Secret;
 use super::signature::{self, Signature};
-use super::tables::UserKind;
-use super::unauthorized;
+use super::user_kind::UserKind;
 use super::verified_signatures::VerifiedSignatures;
 use crate::error::{Error, ErrorKind};
 
@@ -123,7 +122,7 @@ impl Rules {
         attempt.check(known)?;
         let verified = self.active_user(name).and_then(|user| match signature.is_made_with(&user.secret) {
             true => Ok(()),
-            false => Err(unauthorized("check signature failed.".to_owned())),
+            false => Err(Error::unauthorized("check signature failed.")),
         });
         verified.inspect_err(|error| {
             if error.kind == ErrorKind::Unauthorized {
@@ -149,12 +148,12 @@ impl Rules {
     pub(super) fn active_user(&self, name: &str) -> Result<&User, Error> {
         match self.users.get(name) {
             Some(user) if user.enabled => Ok(user),
-            Some(_) => Err(unauthorized(format!("User:{name} is disabled."))),
+            Some(_) => Err(Error::unauthorized(format!("User:{name} is disabled."))),
             None if self.is_pending => {
                 let text = "the users of the brokers were not read yet";
                 Err(Error::new(ErrorKind::Internal, text))
             }
-            None => Err(unauthorized(format!("User:{name} is not found."))),
+            None => Err(Error::unauthorized(format!("User:{name} is not found."))),
         }
     }
 
@@ -163,7 +162,7 @@ impl Rules {
         if *self.active_user(name)?.secret == *secret {
             return Ok(());
         }
-        Err(unauthorized("check signature failed.".to_owned()))
+        Err(Error::unauthorized("check signature failed."))
     }
 
     /// Checks that a user has all of these rights.

@@ -13,7 +13,6 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::seal::Secret;
-use super::unauthorized;
 use crate::context::{Credentials, Signed};
 use crate::error::Error;
 
@@ -28,7 +27,7 @@ pub(super) struct Signature<'a> {
 impl<'a> Signature<'a> {
     /// Parses a signature in any of the forms that official clients send. The texts of refusals are those of Apache's proxy.
     pub(super) fn read(credentials: Option<&'a Credentials>) -> Result<Self, Error> {
-        let refuse = |text: &str| Err(unauthorized(text.to_owned()));
+        let refuse = |text: &str| Err(Error::unauthorized(text));
         if let Some(Credentials { signed: signed @ Signed::Nothing { user, secret }, .. }) = credentials {
             return Ok(Self { user, signature: secret.as_bytes().to_vec(), signed });
         }
@@ -87,7 +86,7 @@ impl<'a> Signature<'a> {
 
 /// The refusal of a signature whose time is too far from the proxy's clock or can't be parsed.
 pub(super) fn stale() -> Error {
-    unauthorized("the time in the signature is too far from the server's.".to_owned())
+    Error::unauthorized("the time in the signature is too far from the server's.")
 }
 
 /// Parses the time in a signature: `20260131T235959Z`, or RFC 3339 with or without fractions and an offset.

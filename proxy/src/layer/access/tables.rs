@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::policy::{Action, Actions, Decision, Effect, Pattern, Policies, PolicyRule};
 use super::rules::{Rules, User};
 use super::seal::{Secret, SecretKey};
+use super::user_kind::UserKind;
 use crate::error::{Error, ErrorKind};
 
 const MAX_USERS: usize = 10_000;
@@ -57,17 +58,6 @@ pub struct UserEntry {
 
 fn yes() -> bool {
     true
-}
-
-/// Whether a user is authorized by policies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum UserKind {
-    /// The user may do what policies allow.
-    #[default]
-    Normal,
-    /// The user may do everything.
-    Super,
 }
 
 /// A policy.

@@ -5,10 +5,10 @@ use proptest::prelude::*;
 use sha1::Sha1;
 use tempfile::TempDir;
 
-use super::policy::{Policies, PolicyRule};
-use super::rights::Resource;
+use super::policy::{Policies, PolicyRule, Resource};
 use super::*;
 use crate::context::{Credentials, Signed, WireProtocol};
+use crate::error::ErrorKind;
 use crate::layer::{Names, Quotas};
 use crate::service::{BrokerRights, BrokerUser, ServiceError, ServiceErrorKind};
 

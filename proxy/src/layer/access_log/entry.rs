@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
-use super::AccessLog;
+use super::writer::Writer;
 use crate::error::Error;
 use crate::layer::truncate::truncate;
 use crate::layer::{Names, Operation, OperationKind, Size};
@@ -15,7 +15,7 @@ const MAX_NAMES: usize = 8;
 
 /// The line of a request in flight. Dropping it without [`LogEntry::finish`] logs the request as cancelled.
 pub(in crate::layer) struct LogEntry<'a> {
-    log: &'a AccessLog,
+    writer: &'a Writer,
     // Boxed, so that requests take no more memory without an access log.
     request: Option<Box<Request>>,
     sampled: bool,
@@ -62,7 +62,7 @@ struct Line<'a> {
 
 impl<'a> LogEntry<'a> {
     pub(super) fn new(
-        log: &'a AccessLog,
+        writer: &'a Writer,
         operation: &Operation<'_>,
         user: Option<String>,
         (sampled, slow): (bool, Option<Duration>),
@@ -79,7 +79,7 @@ impl<'a> LogEntry<'a> {
             groups: distinct_names(operation.groups),
             size: operation.size,
         };
-        Self { log, request: Some(Box::new(request)), sampled, slow }
+        Self { writer, request: Some(Box::new(request)), sampled, slow }
     }
 
     /// Writes the line of a request that has ended.
@@ -117,7 +117,7 @@ impl<'a> LogEntry<'a> {
         };
         if let Ok(mut line) = serde_json::to_vec(&line) {
             line.push(b'\n');
-            self.log.writer.write(line);
+            self.writer.write(line);
         }
     }
 }

@@ -106,6 +106,6 @@ impl AccessLog {
     ) -> Option<LogEntry<'a>> {
         let sampled = self.sample >= 1.0 || rand::random::<f64>() < self.sample;
         let slow = self.slow.filter(|_| !operation.kind.waits());
-        (sampled || slow.is_some()).then(|| LogEntry::new(self, operation, user(), (sampled, slow)))
+        (sampled || slow.is_some()).then(|| LogEntry::new(&self.writer, operation, user(), (sampled, slow)))
     }
 }

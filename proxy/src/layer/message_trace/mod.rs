@@ -23,10 +23,8 @@ use crate::service::{Delivery, Message, Messages, TopicKind, millis};
 use deliveries::{Deliveries, TracedDelivery};
 pub use event::{TRACE_OK, TraceClient, TraceEvent, TraceStep, sanitize_for_trace};
 use event::{TraceMessageType, join_keys};
+pub use writer::CLIENT_PROPERTY;
 use writer::Writer;
-
-/// The property of a trace message with the client id.
-pub const CLIENT_PROPERTY: &str = "TRACE_CLIENT";
 
 /// The configuration of message trace. A step is traced if the topic, or the user of the request, is listed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

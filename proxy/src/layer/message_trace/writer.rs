@@ -9,11 +9,12 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
-use super::CLIENT_PROPERTY;
 use super::event::{TraceClient, TraceEvent};
 use crate::service::names::TRACE_TOPIC;
 use crate::service::{Message, Messages};
 
+/// The property of a trace message with the client id.
+pub const CLIENT_PROPERTY: &str = "TRACE_CLIENT";
 /// The most records that wait to be written, and the most bytes of them. Further records are dropped.
 const MAX_QUEUED: usize = 50_000;
 const MAX_QUEUED_BYTES: usize = 16 << 20;

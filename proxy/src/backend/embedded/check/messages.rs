@@ -7,9 +7,10 @@ use super::super::codec;
 use super::super::half_message::{self, HalfMessage};
 use super::super::keys;
 use super::super::store::OpenDatabase;
+use super::finding::{BACKUP_ADVICE, COPY_ADVICE, Finding};
 use super::names::Names;
+use super::progress::CheckProgress;
 use super::scan::{Item, Scan};
-use super::{BACKUP_ADVICE, COPY_ADVICE, CheckProgress, Finding};
 
 /// The numbers of messages in the database.
 #[derive(Default)]

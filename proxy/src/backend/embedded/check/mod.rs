@@ -1,9 +1,13 @@
 //! `store check`: reads the whole data directory of a stopped proxy and reports damage. It reads a temporary copy that
 //! links to the large files of the directory.
 
+mod finding;
 mod messages;
 mod names;
+mod progress;
 mod scan;
+mod sink;
+mod state;
 mod store_copy;
 mod temporary_copy;
 #[cfg(test)]
@@ -20,15 +24,13 @@ use super::directory::{DataDirectory, OpenError};
 use super::journal::{self, BrokenJournal};
 use super::keys;
 use super::store::{LOG, OpenDatabase, STATE, is_synced_in_state, open_log_in, open_state_in};
+use finding::BACKUP_ADVICE;
+pub use finding::Finding;
 use names::Names;
+use progress::CheckProgress;
+use sink::Sink;
 pub use store_copy::{CopyReport, copy};
 use temporary_copy::TemporaryCopy;
-
-/// The advice for most damage.
-const BACKUP_ADVICE: &str = "restore the data directory from a backup";
-/// The advice for damaged blocks, which make writes fail eventually.
-const COPY_ADVICE: &str =
-    "copy what can be read into a new directory (store copy), or restore the data directory from a backup";
 
 /// The result of a check.
 #[derive(Debug, Serialize)]
@@ -51,79 +53,12 @@ pub struct CheckReport {
     pub findings: Vec<Finding>,
 }
 
-/// A problem in a data directory.
-#[derive(Debug, Serialize)]
-pub struct Finding {
-    /// Whether data is lost. If not, it is a trace of a crash, which the next start removes.
-    pub damaged: bool,
-    /// The damaged part of the directory.
-    pub place: String,
-    /// The topic of lost messages.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub topic: Option<String>,
-    /// The queue of lost messages.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub queue: Option<u32>,
-    /// The first lost offset.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub first_offset: Option<u64>,
-    /// The last lost offset. `None` if it is not known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_offset: Option<u64>,
-    /// The consequences.
-    pub cost: String,
-    /// What to do about it.
-    pub advice: String,
-}
-
 impl CheckReport {
     /// Whether data is lost.
     #[must_use]
     pub fn is_damaged(&self) -> bool {
         self.findings.iter().any(|finding| finding.damaged)
     }
-}
-
-impl Finding {
-    fn damage(place: String, cost: &str, advice: &str) -> Self {
-        Self {
-            damaged: true,
-            place,
-            topic: None,
-            queue: None,
-            first_offset: None,
-            last_offset: None,
-            cost: cost.to_owned(),
-            advice: advice.to_owned(),
-        }
-    }
-}
-
-/// The progress of a check.
-struct CheckProgress<'a> {
-    /// The bytes that were read.
-    read: u64,
-    /// About how many bytes there are.
-    expected: u64,
-    tell: &'a mut dyn FnMut(u64, u64),
-    sink: &'a mut dyn Sink,
-}
-
-impl CheckProgress<'_> {
-    fn add(&mut self, bytes: usize) {
-        self.read += bytes as u64;
-        (self.tell)(self.read, self.expected.max(self.read));
-    }
-}
-
-/// Receives all readable records.
-trait Sink {
-    /// Receives a record of the database `state`.
-    fn state(&mut self, key: &[u8], value: &[u8]) -> fjall::Result<()>;
-    /// Receives the names of topics and groups, before the first record of `log`.
-    fn names(&mut self, names: &Names);
-    /// Receives a record of the database `log`.
-    fn log(&mut self, key: &[u8], value: &[u8]) -> fjall::Result<()>;
 }
 
 /// Ignores all records.
@@ -170,7 +105,7 @@ fn read(
     let mut progress = CheckProgress { read: 0, expected, tell, sink };
     let failed = |error: fjall::Error| OpenError::Damaged(directory.to_owned(), error.to_string());
     let names = match &state {
-        Some(state) => Names::read(state, &mut findings, &mut progress).map_err(failed)?,
+        Some(state) => state::read(state, &mut findings, &mut progress).map_err(failed)?,
         None => Names::default(),
     };
     progress.sink.names(&names);

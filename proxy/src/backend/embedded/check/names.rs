@@ -1,5 +1,4 @@
-//! Checks the database `state`: whether the catalog and the progress of groups can be read. Collects the names of
-//! topics and groups.
+//! The names and ids of topics and groups, collected from the records of the database `state`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,9 +6,6 @@ use super::super::catalog_keys::{LITE_TOPIC, USER};
 use super::super::catalog_record::{GroupRecord, TopicRecord};
 use super::super::keys;
 use super::super::lease::Lease;
-use super::super::store::OpenDatabase;
-use super::scan::{Item, Scan};
-use super::{BACKUP_ADVICE, CheckProgress, Finding};
 
 /// The names of topics and groups by their ids.
 #[derive(Default)]
@@ -25,36 +21,12 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Reads the whole database.
-    pub(super) fn read(
-        state: &OpenDatabase,
-        findings: &mut Vec<Finding>,
-        progress: &mut CheckProgress<'_>,
-    ) -> Result<Self, fjall::Error> {
-        let mut names = Self::default();
-        let mut damaged = Vec::new();
-        for item in Scan::new(state) {
-            match item? {
-                Item::Entry(key, value) => {
-                    progress.add(key.len() + value.len());
-                    match names.add(&key, &value) {
-                        Some(()) => progress.sink.state(&key, &value)?,
-                        None => damaged.push((key, None)),
-                    }
-                }
-                Item::Damaged(key) => damaged.push((key, None)),
-                Item::Gap(before, after) => damaged.push((before, Some(after))),
-            }
+    /// Names the lite topics by their LITE topics, once all records were added.
+    pub(super) fn name_lite_topics(&mut self) {
+        for (parent, name, id) in std::mem::take(&mut self.lite_topics) {
+            let parent = self.topics.get(&parent).cloned().unwrap_or_else(|| format!("with the id {parent}"));
+            self.topics.insert(id, format!("{parent}, lite topic {name}"));
         }
-        for (parent, name, id) in std::mem::take(&mut names.lite_topics) {
-            let parent =
-                names.topics.get(&parent).cloned().unwrap_or_else(|| format!("with the id {parent}"));
-            names.topics.insert(id, format!("{parent}, lite topic {name}"));
-        }
-        for (key, gap) in damaged {
-            findings.push(names.finding(&key, gap));
-        }
-        Ok(names)
     }
 
     /// The number of topics, including lite topics, and the number of groups.
@@ -96,7 +68,7 @@ impl Names {
     }
 
     /// Adds a record. Returns `None` if it can't be decoded.
-    fn add(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
+    pub(super) fn add(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
         if let Some(key) = key.strip_prefix(&keys::RESERVED_ID) {
             return self.add_to_catalog(key, value);
         }
@@ -146,27 +118,8 @@ impl Names {
         Some(())
     }
 
-    fn finding(&self, key: &[u8], gap: Option<Option<Vec<u8>>>) -> Finding {
-        let what = self.describe(key);
-        let (place, is_catalog) = match gap {
-            None => (what, key.starts_with(&keys::RESERVED_ID)),
-            Some(Some(after)) => (
-                format!("records between {what} and {}", self.describe(&after)),
-                key.is_empty() || key.starts_with(&keys::RESERVED_ID),
-            ),
-            Some(None) => (format!("all records after {what}"), key.is_empty()),
-        };
-        let (cost, advice) = if is_catalog {
-            let cost = "topics, groups or users are lost, with their settings, and the proxy does not start";
-            (cost, BACKUP_ADVICE)
-        } else {
-            let cost = "the progress of a group is lost: its requests fail";
-            (cost, "delete the group and create it again, or restore the data directory from a backup")
-        };
-        Finding::damage(format!("database state, {place}"), cost, advice)
-    }
-
-    fn describe(&self, key: &[u8]) -> String {
+    /// Describes a record of the database by its key.
+    pub(super) fn describe(&self, key: &[u8]) -> String {
         if let Some(key) = key.strip_prefix(&keys::RESERVED_ID) {
             let (kind, name) = key.split_first().unwrap_or((&0, &[]));
             let name = String::from_utf8_lossy(name);

@@ -16,9 +16,11 @@ use super::super::chunk::Chunk;
 use super::super::directory::{DataDirectory, OpenError};
 use super::super::keys;
 use super::super::store::{LOG, OpenDatabase, STATE, open_log_in, open_state_in};
+use super::CheckReport;
+use super::finding::{BACKUP_ADVICE, Finding};
 use super::messages::{self, Kind};
 use super::names::Names;
-use super::{BACKUP_ADVICE, CheckReport, Finding, Sink};
+use super::sink::Sink;
 
 /// The result of a copy.
 #[derive(Debug, Serialize)]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use super::{Comparison, Constant, Operation, SearchPosition};
+use super::operation::{Comparison, Constant, Operation, SearchPosition};
 use crate::service::Message;
 use crate::service::names::properties;
 

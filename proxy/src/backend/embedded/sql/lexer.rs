@@ -1,6 +1,6 @@
 //! The lexer of SQL92 filters.
 
-use super::SyntaxError;
+use super::syntax_error::SyntaxError;
 
 /// A token of an expression.
 #[derive(Clone, Debug, PartialEq)]

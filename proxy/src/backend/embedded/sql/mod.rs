@@ -9,14 +9,16 @@
 
 mod evaluate;
 mod lexer;
+mod operation;
 mod parser;
+mod syntax_error;
 
 use crate::service::Message;
+use operation::Operation;
+pub(super) use syntax_error::SyntaxError;
 
 /// The most bytes of an expression.
 const MAX_LENGTH: usize = 64 << 10;
-/// The most operations of an expression. Each string in an `IN` list counts as one.
-const MAX_OPERATIONS: usize = 4096;
 /// How many operations cost about as much as decoding a message.
 const OPERATIONS_PER_DECODE: usize = 16;
 /// How many operations cost about as much as a substring search in a property.
@@ -27,68 +29,6 @@ const OPERATIONS_PER_SEARCH: usize = OPERATIONS_PER_DECODE;
 pub(super) struct Expression {
     operations: Vec<Operation>,
     cost: usize,
-}
-
-/// Why a text is not a valid expression.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("parse the consumer's subscription failed: {0}")]
-pub(super) struct SyntaxError(String);
-
-/// An operation of the stack machine. It pops its operands and pushes its result.
-#[derive(Clone, Debug, PartialEq)]
-enum Operation {
-    /// Pushes a property of the message.
-    Property(String),
-    /// Pushes a constant.
-    Constant(Constant),
-    /// Compares the two topmost values.
-    Compare(Comparison),
-    /// Tests whether the third value from the top lies between the two above it, or outside if `negated`.
-    Between {
-        negated: bool,
-    },
-    /// Tests whether the topmost value is one of these strings, which are sorted.
-    In(Vec<String>),
-    /// Tests whether the topmost value is a string that contains `text` at `place`, or does not if `negated`. As in
-    /// Apache's brokers, both are false if the value is not a string or `text` is empty.
-    Search {
-        place: SearchPosition,
-        text: String,
-        negated: bool,
-    },
-    IsNull,
-    And,
-    Or,
-    Not,
-    /// Changes the sign of a number.
-    Negate,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Constant {
-    Null,
-    Bool(bool),
-    Integer(i64),
-    Float(f64),
-    Text(String),
-}
-
-/// Where a string must contain another one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SearchPosition {
-    Anywhere,
-    Start,
-    End,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Comparison {
-    Equal,
-    NotEqual,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
 }
 
 impl Expression {

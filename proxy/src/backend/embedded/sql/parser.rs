@@ -1,8 +1,11 @@
 //! Compiles RocketMQ's SQL92 filters by recursive descent, to operations in postfix order.
 
 use super::lexer::{self, Token};
-use super::{Comparison, Constant, MAX_OPERATIONS, Operation, SearchPosition, SyntaxError};
+use super::operation::{Comparison, Constant, Operation, SearchPosition};
+use super::syntax_error::SyntaxError;
 
+/// The most operations of an expression. Each string in an `IN` list counts as one.
+const MAX_OPERATIONS: usize = 4096;
 /// The deepest nesting. The parser recurses once per level.
 const MAX_DEPTH: usize = 100;
 /// How many characters of an unexpected token an error quotes.

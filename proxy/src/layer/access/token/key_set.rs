@@ -15,8 +15,7 @@ use hyper_util::rt::TokioExecutor;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::MAX_KEYS_FILE;
-use super::keys::{self, Key};
+use super::keys::{self, Key, MAX_KEYS_FILE};
 use crate::error::causes;
 
 /// How often the set is fetched.

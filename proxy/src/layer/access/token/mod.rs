@@ -23,17 +23,14 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 
 use super::file::{AccessError, FileVersion};
-use super::unauthorized;
 use crate::context::{Credentials, Signed};
 use crate::error::Error;
 pub use config::{IssuerConfig, IssuerMistake};
 use key_set::KeySet;
-use keys::Key;
+use keys::{Key, MAX_KEYS_FILE};
 
 /// The longest token in bytes: headers may have 8 KiB by default. The tokens of real issuers have one or two thousand bytes.
 const MAX_TOKEN: usize = 6 << 10;
-/// The most bytes of a file of keys, and of a key set that is fetched.
-const MAX_KEYS_FILE: u64 = 1 << 20;
 /// The number of verified tokens that are cached.
 const MAX_VERIFIED_TOKENS: usize = 10_000;
 
@@ -154,10 +151,10 @@ impl Issuers {
     /// `Unauthorized` if it is malformed, expired, for another audience, or not signed by one of the issuers.
     pub(super) fn verify(&self, token: &str, now: SystemTime) -> Result<Arc<VerifiedToken>, Error> {
         if self.issuers.is_empty() {
-            return Err(unauthorized("session tokens are not accepted here.".to_owned()));
+            return Err(Error::unauthorized("session tokens are not accepted here."));
         }
         if token.len() > MAX_TOKEN {
-            return Err(unauthorized(format!("the session token is longer than {MAX_TOKEN} bytes.")));
+            return Err(Error::unauthorized(format!("the session token is longer than {MAX_TOKEN} bytes.")));
         }
         let digest = Sha256::digest(token).into();
         let verified = match self.verified.get(&digest) {
@@ -178,14 +175,14 @@ impl Issuers {
         let claimed: Claimed = insecure_decode_claims(token).map_err(|error| refused(&error))?;
         let named = self.issuers.iter().enumerate().find(|(_, issuer)| issuer.config.issuer == claimed.iss);
         let Some((index, issuer)) = named else {
-            return Err(unauthorized("the issuer of the session token is unknown.".to_owned()));
+            return Err(Error::unauthorized("the issuer of the session token is unknown."));
         };
         if !issuer.validation.algorithms.contains(&header.alg) {
             return Err(refused(&TokenErrorKind::InvalidAlgorithm.into()));
         }
         let mut fitting =
             issuer.keys.iter().filter(|key| key.fits(header.kid.as_deref(), header.alg)).peekable();
-        let mut refusal = unauthorized("the session token is signed with an unknown key.".to_owned());
+        let mut refusal = Error::unauthorized("the session token is signed with an unknown key.");
         if fitting.peek().is_none() {
             issuer.missing_key.notify_one();
         }
@@ -211,7 +208,7 @@ impl Issuers {
         if issuer.is_some_and(|issuer| issuer.keys.iter().any(|key| key.digest == *digest)) {
             return Ok(());
         }
-        Err(unauthorized("the key of the session token was withdrawn.".to_owned()))
+        Err(Error::unauthorized("the key of the session token was withdrawn."))
     }
 }
 
@@ -262,7 +259,7 @@ impl Issuer {
         let IssuerConfig { user_claim, user_prefix, leeway, .. } = &self.config;
         let Some(user) = claims.get(user_claim).and_then(Value::as_str).filter(|user| !user.is_empty())
         else {
-            return Err(unauthorized(format!(
+            return Err(Error::unauthorized(format!(
                 "the session token has no user name in the claim {user_claim}."
             )));
         };
@@ -306,7 +303,7 @@ fn refused(error: &TokenError) -> Error {
         TokenErrorKind::MissingRequiredClaim(claim) => format!("has no {claim}"),
         _ => "can't be read".to_owned(),
     };
-    unauthorized(format!("the session token {reason}."))
+    Error::unauthorized(format!("the session token {reason}."))
 }
 
 #[cfg(test)]
