@@ -32,7 +32,7 @@ pub(crate) struct LiteTopics {
     routes: Arc<Routes>,
     group: String,
     topic: String,
-    state: Mutex<State>,
+    state: Mutex<LiteState>,
     /// Held during a sync, so that a complete set does not overtake a change.
     sync_lock: tokio::sync::Mutex<()>,
     /// Makes the background task send the complete set.
@@ -168,7 +168,7 @@ pub(crate) fn refuse_lite(lite: Option<&Arc<LiteTopics>>, operation: &'static st
 }
 
 #[derive(Default)]
-struct State {
+struct LiteState {
     names: BTreeSet<String>,
     /// Whether a lite topic was ever sent to the servers.
     has_synced: bool,

@@ -21,7 +21,7 @@ use tokio::sync::MutexGuard;
 use self::{
     fifo_order::FifoOrder,
     half_messages::HalfSlot,
-    in_flight_limits::InFlightLimits,
+    in_flight_limits::{Admission, InFlightLimits},
     send_batcher::{PendingSend, SendBatcher},
 };
 pub use self::{
@@ -34,7 +34,7 @@ use crate::{
     message::{CloseReport, Message, MessageType, Receipt},
     options::ProducerOptions,
     route::Routes,
-    rpc::{Answer, Batcher, InFlightGuard, PendingItem, wait_all},
+    rpc::{Answer, Batcher, PendingItem, wait_all},
     session::Session,
     wire::{MessageIds, OutgoingMessage, compress},
 };
@@ -161,45 +161,42 @@ impl Producer {
         let compresses = compress_above.is_some_and(|limit| size > limit);
         if !compresses {
             self.check_size(&outgoing)?;
-            if let Some((permits, order)) = limits.try_acquire(size) {
+            if let Some(Admission { permits, order }) = limits.try_acquire(size) {
                 let send = PendingSend { outgoing, half, _permits: permits };
-                return Ok(Submission::Done(self.hand_to_batcher(send, order, (deadline, guard))));
+                let (pending, answer) = PendingItem::new(send, deadline, guard);
+                self.hand_to_batcher(pending, order);
+                return Ok(Submission::Done(answer));
             }
         }
         let waiting = async move {
-            let (permits, order) = limits.acquire(size, deadline).await?;
+            let Admission { permits, order } = limits.acquire(size, deadline).await?;
             if compresses {
                 outgoing = compress_body(outgoing).await?;
                 self.check_size(&outgoing)?;
             }
             let send = PendingSend { outgoing, half, _permits: permits };
-            Ok(self.hand_to_batcher(send, order, (deadline, guard)))
+            let (pending, answer) = PendingItem::new(send, deadline, guard);
+            self.hand_to_batcher(pending, order);
+            Ok(answer)
         };
         Ok(Submission::Waiting(waiting.boxed()))
     }
 
     /// Hands a message to the batcher of its topic. `order` is held until the position of a FIFO message is reserved, so
     /// that messages keep the order of the calls.
-    fn hand_to_batcher(
-        &self,
-        send: PendingSend,
-        order: MutexGuard<'_, ()>,
-        (deadline, guard): (Instant, InFlightGuard),
-    ) -> Answer<Receipt> {
-        let Message { topic, message_group, .. } = &send.outgoing.message;
-        let batcher = self.batcher(topic);
-        let turn =
-            message_group.as_ref().map(|group| self.0.fifo_order.enqueue(topic.clone(), group.clone()));
+    fn hand_to_batcher(&self, pending: PendingItem<SendBatcher>, order: MutexGuard<'_, ()>) {
+        let OutgoingMessage { message, message_type, .. } = &pending.item.outgoing;
+        let batcher = self.batcher(&message.topic);
+        let group = message.message_group.as_ref();
+        let turn = group.map(|group| self.0.fifo_order.enqueue(message.topic.clone(), group.clone()));
         drop(order);
-        if send.outgoing.message_type == MessageType::Normal {
-            return batcher.submit(send, deadline, guard);
+        if *message_type == MessageType::Normal {
+            return batcher.queue(pending);
         }
-        let (pending, answer) = PendingItem::new(send, deadline, guard);
         match turn {
             Some(turn) => batcher.submit_alone(pending, turn),
             None => batcher.submit_alone(pending, ready(())),
         }
-        answer
     }
 
     fn check_size(&self, outgoing: &OutgoingMessage) -> Result<()> {

@@ -31,12 +31,12 @@ pub(crate) struct Change {
     session: Arc<Session>,
     lease: Arc<Lease>,
     invisible: Duration,
-    purpose: Purpose,
+    purpose: ChangePurpose,
 }
 
 /// Why an invisible time is changed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Purpose {
+enum ChangePurpose {
     /// The application sets another time.
     Change,
     /// The client renews the lease. Skipped once the delivery is settled.
@@ -49,17 +49,17 @@ enum Purpose {
 
 impl Change {
     pub(crate) fn new(session: Arc<Session>, delivery: &Delivery, invisible: Duration) -> Self {
-        Self { session, lease: delivery.lease.clone(), invisible, purpose: Purpose::Change }
+        Self { session, lease: delivery.lease.clone(), invisible, purpose: ChangePurpose::Change }
     }
 
     /// Renews a lease for `invisible` from now, unless the delivery is settled first.
     pub(crate) fn renewal(session: Arc<Session>, lease: Arc<Lease>, invisible: Duration) -> Self {
-        Self { session, lease, invisible, purpose: Purpose::Renewal }
+        Self { session, lease, invisible, purpose: ChangePurpose::Renewal }
     }
 
     /// Returns a delivery, which is delivered again after `after`.
     pub(crate) fn nack(session: Arc<Session>, lease: Arc<Lease>, after: Duration) -> Self {
-        Self { session, lease, invisible: after, purpose: Purpose::Nack }
+        Self { session, lease, invisible: after, purpose: ChangePurpose::Nack }
     }
 
     /// Gives back a delivery that the application has not seen. Servers that support it do not count the attempt.
@@ -67,7 +67,7 @@ impl Change {
     /// The message is delivered again after a random time of at most [`MAX_GIVE_BACK_DELAY`].
     pub(crate) fn give_back(session: Arc<Session>, lease: Arc<Lease>) -> Self {
         let invisible = rand::random_range(Duration::ZERO..=MAX_GIVE_BACK_DELAY);
-        Self { session, lease, invisible, purpose: Purpose::GiveBack }
+        Self { session, lease, invisible, purpose: ChangePurpose::GiveBack }
     }
 
     /// Sends the change, with retries, and stores the new handle.
@@ -84,10 +84,10 @@ impl Change {
     /// What interceptors and metrics see.
     fn settlement(&self) -> Settlement {
         match self.purpose {
-            Purpose::Change => Settlement::ChangeInvisible(self.invisible),
-            Purpose::Renewal => Settlement::Renewal(self.invisible),
-            Purpose::Nack => Settlement::Retry(self.invisible),
-            Purpose::GiveBack => Settlement::GiveBack(self.invisible),
+            ChangePurpose::Change => Settlement::ChangeInvisible(self.invisible),
+            ChangePurpose::Renewal => Settlement::Renewal(self.invisible),
+            ChangePurpose::Nack => Settlement::Retry(self.invisible),
+            ChangePurpose::GiveBack => Settlement::GiveBack(self.invisible),
         }
     }
 
@@ -111,12 +111,12 @@ impl Change {
 
     /// Whether the change ends the consumer's use of the delivery.
     fn settles(&self) -> bool {
-        matches!(self.purpose, Purpose::Nack | Purpose::GiveBack)
+        matches!(self.purpose, ChangePurpose::Nack | ChangePurpose::GiveBack)
     }
 
     fn operation(&self) -> &'static str {
         match self.purpose {
-            Purpose::Nack => "nack",
+            ChangePurpose::Nack => "nack",
             _ => "change_invisible",
         }
     }
@@ -125,7 +125,7 @@ impl Change {
         // Some servers refuse requests of clients without a telemetry stream to them.
         let link = self.session.ready(&self.lease.message().endpoints, deadline).await?;
         let _guard = self.lease.lock_handle().await;
-        if self.purpose == Purpose::Renewal && !self.lease.is_open() {
+        if self.purpose == ChangePurpose::Renewal && !self.lease.is_open() {
             return Ok(());
         }
         let handle = self.send(&link, limit).await?;
@@ -137,9 +137,9 @@ impl Change {
         let (rpc, message) = (self.session.rpc(), self.lease.message());
         // A returned lite message would block its lite topic, so the server must not count the attempt.
         let suspend = match self.purpose {
-            Purpose::GiveBack => true,
-            Purpose::Nack => message.lite_topic.is_some(),
-            Purpose::Change | Purpose::Renewal => false,
+            ChangePurpose::GiveBack => true,
+            ChangePurpose::Nack => message.lite_topic.is_some(),
+            ChangePurpose::Change | ChangePurpose::Renewal => false,
         };
         let change =
             InvisibleChange { message, handle: self.lease.handle(), invisible: self.invisible, suspend };

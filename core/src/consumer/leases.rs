@@ -46,7 +46,7 @@ type Due = (Instant, u64);
 /// dropped, or until the requested time is over.
 pub(crate) struct Leases {
     session: Arc<Session>,
-    state: Mutex<State>,
+    state: Mutex<LeasesState>,
     wake: Notify,
     /// How many deliveries the servers have accepted back.
     given_back: AtomicUsize,
@@ -55,7 +55,7 @@ pub(crate) struct Leases {
 }
 
 #[derive(Default)]
-struct State {
+struct LeasesState {
     due: BTreeMap<Due, Weak<Lease>>,
     numbers: u64,
     task: TaskState,
@@ -215,7 +215,7 @@ impl Leases {
     }
 
     /// Starts the renewals that are due. Returns when the next one is due.
-    fn start_due(&self, state: &mut State, renewals: &mut Renewals) -> Option<Instant> {
+    fn start_due(&self, state: &mut LeasesState, renewals: &mut Renewals) -> Option<Instant> {
         let now = Instant::now();
         while let Some(first) = state.due.first_entry() {
             if first.key().0 > now {
@@ -225,9 +225,9 @@ impl Leases {
             let Some(lease) = first.remove().upgrade() else { continue };
             let Some(Renewal { keep_until, .. }) = lease.renewal() else { continue };
             match next_step(&lease, keep_until, now) {
-                Step::Stop => lease.with_renewal(|renewal| *renewal = None),
-                Step::Wait(until) => state.queue(&lease, keep_until, until),
-                Step::Renew => {
+                RenewalStep::Stop => lease.with_renewal(|renewal| *renewal = None),
+                RenewalStep::Wait(until) => state.queue(&lease, keep_until, until),
+                RenewalStep::Renew => {
                     lease.with_renewal(|renewal| *renewal = Some(Renewal { keep_until, due: None }));
                     let endpoints = &lease.message().endpoints;
                     let server = renewals.servers.entry(endpoints.clone()).or_default();
@@ -286,7 +286,7 @@ impl Leases {
     }
 }
 
-impl State {
+impl LeasesState {
     fn queue(&mut self, lease: &Arc<Lease>, keep_until: Instant, due: Instant) {
         self.numbers += 1;
         let due = (due.min(keep_until), self.numbers);
@@ -297,32 +297,32 @@ impl State {
 
 /// What to do with a lease that is due.
 #[derive(Debug, PartialEq, Eq)]
-enum Step {
+enum RenewalStep {
     Renew,
     /// Check the lease again at this time.
     Wait(Instant),
     Stop,
 }
 
-fn next_step(lease: &Lease, keep_until: Instant, now: Instant) -> Step {
+fn next_step(lease: &Lease, keep_until: Instant, now: Instant) -> RenewalStep {
     if lease.is_lost(now) {
         report_lost(lease, "it was not renewed in time");
-        return Step::Stop;
+        return RenewalStep::Stop;
     }
     if !lease.is_open() {
         // A request that settles the delivery is in flight, or has succeeded.
-        return if lease.is_settled() { Step::Stop } else { Step::Wait(now + MIN_RETRY_PAUSE) };
+        return if lease.is_settled() { RenewalStep::Stop } else { RenewalStep::Wait(now + MIN_RETRY_PAUSE) };
     }
     if keep_until <= now {
         tracing::debug!(
             message_id = lease.message().message_id,
             "the requested time has passed; the lease is no longer renewed"
         );
-        return Step::Stop;
+        return RenewalStep::Stop;
     }
     // The application may have changed the invisible time.
     let half_time = lease.half_time();
-    if half_time > now { Step::Wait(half_time) } else { Step::Renew }
+    if half_time > now { RenewalStep::Wait(half_time) } else { RenewalStep::Renew }
 }
 
 fn is_under_way(lease: &Lease) -> bool {

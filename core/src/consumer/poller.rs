@@ -32,10 +32,10 @@ pub(crate) struct Poller {
     routes: Arc<Routes>,
     source: Arc<Source>,
     broker: Arc<str>,
-    state: Mutex<State>,
+    state: Mutex<PollerState>,
 }
 
-struct State {
+struct PollerState {
     /// Ids of attempts that got no answer. The server may hold messages for them, so later attempts reuse the ids.
     open_attempts: Vec<String>,
     /// Counts polls, to choose the queues by round robin.
@@ -86,7 +86,7 @@ impl Poller {
         broker: Arc<str>,
     ) -> Self {
         let queue_counter = rand::random::<u16>().into();
-        let state = Mutex::new(State {
+        let state = Mutex::new(PollerState {
             open_attempts: Vec::new(),
             queue_counter,
             failures: None,
@@ -217,7 +217,7 @@ impl Poller {
     }
 
     /// When this poll may start; `None` if it need not wait.
-    fn next_start(&self, pace: impl FnOnce(&mut State) -> &mut Option<Pace>) -> Option<Instant> {
+    fn next_start(&self, pace: impl FnOnce(&mut PollerState) -> &mut Option<Pace>) -> Option<Instant> {
         pace(&mut self.state.lock()).as_mut().map(|pace| pace.reserve_start(Instant::now()))
     }
 
@@ -227,7 +227,7 @@ impl Poller {
     }
 }
 
-impl State {
+impl PollerState {
     /// Records an answer. `early` is whether the server returned no message without waiting for one.
     fn record_answer(&mut self, early: bool, now: Instant) {
         self.failures = None;
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn polls_are_kept_apart_while_answers_come_early() {
         let mut state =
-            State { open_attempts: Vec::new(), queue_counter: 0, failures: None, early_answers: None };
+            PollerState { open_attempts: Vec::new(), queue_counter: 0, failures: None, early_answers: None };
         let start = Instant::now();
         let mut now = start;
         for _ in 0..100 {

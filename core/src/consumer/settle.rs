@@ -13,13 +13,17 @@ use crate::{
     message::{Lease, Settling},
     metrics::{ConsumeSeries, Recorder},
     options::{ClientOptions, Endpoints, RetryOptions},
-    rpc::{AckMessage, Answer, BatchCall, Batcher, InFlightGuard, Link, PendingItem, ReplaySettings},
+    rpc::{AckMessage, Answer, BatchCall, Batcher, InFlightGuard, PendingItem, ReplaySettings},
     session::Session,
     wire::{build_ack, process_ack},
 };
 
 /// The key of acks that may share a request: a topic, and the server that delivered its messages.
-pub(crate) type Destination = (Arc<str>, Endpoints);
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Destination {
+    topic: Arc<str>,
+    server: Endpoints,
+}
 
 /// A delivery to acknowledge.
 pub(crate) struct Ack(Settling);
@@ -61,10 +65,10 @@ pub(crate) fn batcher_for(
     lease: &Lease,
 ) -> Arc<Batcher<AckBatcher>> {
     let message = lease.message();
-    let destination = (message.topic.clone(), message.endpoints.clone());
+    let destination = Destination { topic: message.topic.clone(), server: message.endpoints.clone() };
     member.batcher(&destination, || {
-        let (topic, endpoints) = &destination;
-        AckBatcher::new(leases.clone(), &message.group.name, topic, endpoints.clone())
+        let Destination { topic, server } = &destination;
+        AckBatcher::new(leases.clone(), &message.group.name, topic, server.clone())
     })
 }
 

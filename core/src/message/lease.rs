@@ -50,13 +50,13 @@ pub(crate) struct LeasedMessage {
 #[derive(Debug)]
 pub(crate) struct Lease {
     message: LeasedMessage,
-    state: Mutex<State>,
+    state: Mutex<LeaseState>,
     /// Held during a request that renews the handle. Other requests wait for the new handle.
     handle_lock: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
-struct State {
+struct LeaseState {
     handle: String,
     /// When the lease began or was last renewed.
     since: Instant,
@@ -91,7 +91,7 @@ impl Lease {
     pub(crate) fn new(handle: String, message: LeasedMessage, length: Duration) -> Self {
         let since = Instant::now();
         let until = crate::options::deadline(since, length);
-        let state = State { handle, since, until, settling: 0, end: None, renewal: None };
+        let state = LeaseState { handle, since, until, settling: 0, end: None, renewal: None };
         Self { message, state: Mutex::new(state), handle_lock: tokio::sync::Mutex::default() }
     }
 

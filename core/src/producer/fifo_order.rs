@@ -6,17 +6,17 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot::{self, error::TryRecvError};
 
 /// A topic and a message group.
-type Key = (String, String);
+type SequenceKey = (String, String);
 
 /// The message groups with sends in flight. The receiver of a group closes when its latest send has a result.
 #[derive(Debug, Default)]
-pub(super) struct FifoOrder(Mutex<HashMap<Key, oneshot::Receiver<()>>>);
+pub(super) struct FifoOrder(Mutex<HashMap<SequenceKey, oneshot::Receiver<()>>>);
 
 /// Permission to send the next message of a group. Dropping it lets the following send start.
 #[derive(Debug)]
 pub(super) struct Turn {
     order: Arc<FifoOrder>,
-    key: Key,
+    key: SequenceKey,
     /// Dropping the sender wakes the next send.
     done: Option<oneshot::Sender<()>>,
 }

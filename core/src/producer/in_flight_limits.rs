@@ -22,6 +22,15 @@ pub(super) struct InFlightLimits {
 /// The permits of one message: one for the message, and one for its bytes. Dropping them frees the capacity.
 pub(super) type InFlightPermits = [OwnedSemaphorePermit; 2];
 
+/// A message that the limits allow to be sent.
+#[derive(Debug)]
+pub(super) struct Admission<'a> {
+    /// Held until the message has its result.
+    pub(super) permits: InFlightPermits,
+    /// No other message is admitted while it is held.
+    pub(super) order: MutexGuard<'a, ()>,
+}
+
 impl InFlightLimits {
     pub(super) fn new(options: &ProducerOptions) -> Self {
         let max_bytes = u32::try_from(options.max_in_flight_bytes).unwrap_or(u32::MAX);
@@ -40,23 +49,19 @@ impl InFlightLimits {
     /// # Errors
     ///
     /// `Timeout` at the deadline; `Closed` after [`close`](Self::close).
-    pub(super) async fn acquire(
-        &self,
-        size: usize,
-        deadline: Instant,
-    ) -> Result<(InFlightPermits, MutexGuard<'_, ()>)> {
-        if let Some(entry) = self.try_acquire(size) {
-            return Ok(entry);
+    pub(super) async fn acquire(&self, size: usize, deadline: Instant) -> Result<Admission<'_>> {
+        if let Some(admission) = self.try_acquire(size) {
+            return Ok(admission);
         }
         let size = self.byte_permits(size);
         let wait = async {
             let order = self.order.lock().await;
             let message = self.messages.clone().acquire_owned().await?;
             let bytes = self.bytes.clone().acquire_many_owned(size).await?;
-            Ok(([message, bytes], order))
+            Ok(Admission { permits: [message, bytes], order })
         };
         match tokio::time::timeout_at(deadline.into(), wait).await {
-            Ok(Ok(entry)) => Ok(entry),
+            Ok(Ok(admission)) => Ok(admission),
             Ok(Err::<_, AcquireError>(_)) => Err(Error::closed("send")),
             Err(_) => Err(Error::new(
                 ErrorKind::Timeout,
@@ -68,11 +73,11 @@ impl InFlightLimits {
     }
 
     /// Like [`acquire`](Self::acquire), but returns `None` instead of waiting.
-    pub(super) fn try_acquire(&self, size: usize) -> Option<(InFlightPermits, MutexGuard<'_, ()>)> {
+    pub(super) fn try_acquire(&self, size: usize) -> Option<Admission<'_>> {
         let order = self.order.try_lock().ok()?;
         let message = self.messages.clone().try_acquire_owned().ok()?;
         let bytes = self.bytes.clone().try_acquire_many_owned(self.byte_permits(size)).ok()?;
-        Some(([message, bytes], order))
+        Some(Admission { permits: [message, bytes], order })
     }
 
     /// The number of byte permits for a body of `size` bytes. A body above the limit takes all of them.
@@ -105,7 +110,7 @@ mod tests {
     #[tokio::test]
     async fn a_small_message_does_not_overtake_a_large_one() {
         let limits = limits(10, 10);
-        let (first, order) = limits.acquire(8, later()).await.unwrap();
+        let Admission { permits: first, order } = limits.acquire(8, later()).await.unwrap();
         drop(order);
         let (mut large, mut small) =
             (Box::pin(limits.acquire(9, later())), Box::pin(limits.acquire(1, later())));
@@ -114,7 +119,7 @@ mod tests {
         drop(first);
         // The small message waits even if it is polled first.
         assert!(futures::poll!(&mut small).is_pending());
-        let (_permits, order) = large.await.unwrap();
+        let Admission { permits: _permits, order } = large.await.unwrap();
         assert!(futures::poll!(&mut small).is_pending());
         drop(order);
         drop(small.await.unwrap());
@@ -123,13 +128,13 @@ mod tests {
     #[tokio::test]
     async fn a_message_above_the_limit_gets_all_of_it() {
         let limits = limits(1, 1);
-        let (_permits, _order) = limits.acquire(100, later()).await.unwrap();
+        let _admission = limits.acquire(100, later()).await.unwrap();
     }
 
     #[tokio::test]
     async fn a_waiting_send_fails_at_the_deadline_and_at_the_close() {
         let limits = limits(1, 10);
-        let (_permits, order) = limits.acquire(1, later()).await.unwrap();
+        let Admission { permits: _permits, order } = limits.acquire(1, later()).await.unwrap();
         drop(order);
         assert_eq!(limits.acquire(1, Instant::now()).await.unwrap_err().kind(), ErrorKind::Timeout);
         limits.close();

@@ -248,7 +248,7 @@ impl fmt::Debug for OrphanCheck {
 }
 
 /// Identifies a half message: the id of its transaction, and its message id. Neither is unique at Apache's servers.
-type Key = (String, String);
+type CheckKey = (String, String);
 
 /// The checks that were returned to the application, and are neither decided nor dropped.
 #[derive(Debug, Default)]
@@ -260,7 +260,7 @@ struct OpenChecks {
 #[derive(Debug, Default)]
 struct OpenState {
     /// When each check began, without those that have timed out.
-    since: HashMap<Key, Instant>,
+    since: HashMap<CheckKey, Instant>,
     /// How many checks are open, including those that have timed out.
     unfinished: usize,
 }
@@ -268,7 +268,7 @@ struct OpenState {
 /// Counts a check as open until it is dropped.
 struct OpenCheck {
     open: Arc<OpenChecks>,
-    key: Key,
+    key: CheckKey,
     since: Instant,
 }
 

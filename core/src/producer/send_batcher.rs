@@ -44,6 +44,12 @@ pub(super) struct SendBatcher {
     published: AtomicBool,
 }
 
+/// The queue for a message, and the link to its server.
+struct ChosenQueue {
+    id: i32,
+    link: Arc<Link>,
+}
+
 impl SendBatcher {
     pub(super) fn new(topic: &str, session: Arc<Session>, routes: Arc<Routes>) -> Self {
         Self {
@@ -59,11 +65,7 @@ impl SendBatcher {
     }
 
     /// Chooses the queue for the message, and the link to its server.
-    async fn choose_destination(
-        &self,
-        send: &PendingSend,
-        deadline: Instant,
-    ) -> Result<(i32, Arc<Link>), Error> {
+    async fn choose_queue(&self, send: &PendingSend, deadline: Instant) -> Result<ChosenQueue, Error> {
         let OutgoingMessage { message, message_type, .. } = &send.outgoing;
         let route = self.routes.get(&self.topic, deadline).await?;
         let queue = route.writable(match &message.message_group {
@@ -80,7 +82,7 @@ impl SendBatcher {
         } else {
             self.session.pool().pick(&queue.endpoints)?
         };
-        Ok((queue.id, link))
+        Ok(ChosenQueue { id: queue.id, link })
     }
 
     /// Tells the servers, once, that this producer sends to the topic.
@@ -94,13 +96,13 @@ impl SendBatcher {
     async fn send_request(
         &self,
         items: &[PendingItem<Self>],
-        (queue, link): (i32, &Link),
+        queue: &ChosenQueue,
         deadline: Instant,
     ) -> Result<Vec<Result<Receipt, Error>>, Error> {
-        let session = &self.session;
+        let (session, link) = (&self.session, &*queue.link);
         let messages = || items.iter().map(|pending| &pending.item.outgoing);
         let topic = session.rpc().resource(&*self.topic);
-        let request = build_send(&topic, queue, &self.born_host, messages());
+        let request = build_send(&topic, queue.id, &self.born_host, messages());
         let limit = deadline.saturating_duration_since(Instant::now());
         let answer = session.rpc().unary::<SendMessage>(link, request, limit).await;
         let (origin, response) = answer.map_err(|error| session.explain(link, error))?;
@@ -120,14 +122,14 @@ impl SendBatcher {
         deadline: Instant,
     ) -> Result<Vec<Result<Receipt, Error>>, Error> {
         let Some(first) = items.first() else { return Ok(Vec::new()) };
-        let (queue, link) = self.choose_destination(&first.item, deadline).await?;
-        if items.len() == 1 || link.keeps_batches() {
-            return self.send_request(items, (queue, &link), deadline).await;
+        let queue = self.choose_queue(&first.item, deadline).await?;
+        if items.len() == 1 || queue.link.keeps_batches() {
+            return self.send_request(items, &queue, deadline).await;
         }
         let each = items.chunks(1).map(async |pending| {
-            let destination = self.choose_destination(&pending[0].item, deadline).await;
-            let (queue, link) = destination.map_err(|error| error.during(Self::OPERATION))?;
-            let results = self.send_request(pending, (queue, &link), deadline).await;
+            let queue = self.choose_queue(&pending[0].item, deadline).await;
+            let queue = queue.map_err(|error| error.during(Self::OPERATION))?;
+            let results = self.send_request(pending, &queue, deadline).await;
             self.apply_result(&results);
             results?
                 .pop()

@@ -163,11 +163,11 @@ impl<C: BatchCall> PendingItem<C> {
 /// Queues the items for one destination, and sends them in batches.
 pub(crate) struct Batcher<C: BatchCall> {
     call: C,
-    state: Mutex<State<C>>,
+    state: Mutex<BatcherState<C>>,
     stop: CancellationToken,
 }
 
-struct State<C: BatchCall> {
+struct BatcherState<C: BatchCall> {
     queue: VecDeque<PendingItem<C>>,
     workers: usize,
     /// Whether a worker is about to take a batch. The batch includes items that are queued until then.
@@ -177,7 +177,7 @@ struct State<C: BatchCall> {
 impl<C: BatchCall> Batcher<C> {
     /// Creates an empty batcher, whose tasks end when `stop` is cancelled.
     pub(crate) fn new(call: C, stop: CancellationToken) -> Arc<Self> {
-        let state = State { queue: VecDeque::new(), workers: 0, worker_due: false };
+        let state = BatcherState { queue: VecDeque::new(), workers: 0, worker_due: false };
         Arc::new(Self { call, state: Mutex::new(state), stop })
     }
 
@@ -222,7 +222,7 @@ impl<C: BatchCall> Batcher<C> {
         drop(queue);
     }
 
-    fn start_worker(self: &Arc<Self>, state: &mut State<C>) {
+    fn start_worker(self: &Arc<Self>, state: &mut BatcherState<C>) {
         if !state.worker_due && state.workers < MAX_WORKERS && !state.queue.is_empty() {
             state.worker_due = true;
             state.workers += 1;

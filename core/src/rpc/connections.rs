@@ -38,13 +38,13 @@ pub(super) struct Connections {
     address: Address,
     transport: Transport,
     metrics: Arc<Recorder>,
-    state: Mutex<State>,
+    state: Mutex<ConnectionsState>,
     /// Notified when a long poll ends.
     freed: Notify,
 }
 
 #[derive(Default)]
-struct State {
+struct ConnectionsState {
     /// The connection for short calls. Long polls may use up to half of its streams.
     main: Option<Arc<Connection>>,
     /// The connections for long polls only.
@@ -68,7 +68,7 @@ struct PollConnection {
 struct Opening {
     /// When the attempt began, which also identifies it.
     start: Instant,
-    /// Completes once the connection is stored in [`State`], or failed.
+    /// Completes once the connection is stored in [`ConnectionsState`], or failed.
     connected: Shared<BoxFuture<'static, Result<(), Error>>>,
 }
 
@@ -180,7 +180,7 @@ impl Connections {
     /// Joins the attempt in progress to open a connection, or starts one.
     fn open(
         self: &Arc<Self>,
-        state: &mut State,
+        state: &mut ConnectionsState,
         purpose: Purpose,
     ) -> Shared<BoxFuture<'static, Result<(), Error>>> {
         let limit = self.transport.connect_timeout();
@@ -239,7 +239,7 @@ impl Connections {
     }
 }
 
-impl State {
+impl ConnectionsState {
     fn open(&self) -> impl Iterator<Item = &Arc<Connection>> {
         self.main
             .iter()

@@ -34,14 +34,14 @@ pub(crate) struct Link {
     address: Address,
     name: Arc<str>,
     connections: Arc<Connections>,
-    state: Mutex<State>,
+    state: Mutex<LinkState>,
     monitor: Arc<Monitor>,
     /// Whether the latest answer said that several messages may share a request.
     keeps_batches: AtomicBool,
 }
 
 #[derive(Debug)]
-struct State {
+struct LinkState {
     health: LinkHealth,
     /// The latest failure; `None` unless the health is bad.
     error: Option<Error>,
@@ -66,7 +66,7 @@ impl Link {
             name: Arc::from(address.to_string()),
             connections: Connections::new(address.clone(), transport, metrics),
             address,
-            state: Mutex::new(State { health: LinkHealth::Untried, error: None }),
+            state: Mutex::new(LinkState { health: LinkHealth::Untried, error: None }),
             monitor,
             keeps_batches: AtomicBool::new(false),
         })

@@ -41,13 +41,13 @@ pub(super) struct Feed {
     invisible: Duration,
     prefetched: Arc<Prefetched>,
     budget: Arc<Budget>,
-    state: Mutex<State>,
+    state: Mutex<FeedState>,
     stop: CancellationToken,
     runtime: Handle,
 }
 
 #[derive(Default)]
-struct State {
+struct FeedState {
     /// Refusals that the application has not seen yet.
     errors: VecDeque<Error>,
     /// How many polls share the budget.
@@ -299,10 +299,10 @@ impl BrokerPoller {
 }
 
 /// Counts a running poll among those that share the budget, until it is dropped.
-struct PollShare<'a>(&'a Mutex<State>);
+struct PollShare<'a>(&'a Mutex<FeedState>);
 
 impl<'a> PollShare<'a> {
-    fn new(state: &'a Mutex<State>) -> Self {
+    fn new(state: &'a Mutex<FeedState>) -> Self {
         state.lock().polls += 1;
         Self(state)
     }

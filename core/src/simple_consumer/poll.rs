@@ -132,10 +132,10 @@ impl Polls {
         for (subscribed, route) in subscriptions.iter().zip(&routes) {
             for broker in route.readable_brokers()? {
                 let broker = self.broker(subscribed, broker);
-                let running = broker
-                    .idle
-                    .claim(&poll)
-                    .unwrap_or_else(|| self.start(subscribed, &broker, (poll, deadline)));
+                let running = broker.idle.claim(&poll).unwrap_or_else(|| {
+                    let running = RunningPoll::new(poll, deadline, subscribed.stop.child_token());
+                    self.start(subscribed, &broker, running)
+                });
                 claims.push(Claim { broker, running });
             }
         }
@@ -155,10 +155,9 @@ impl Polls {
         self: &Arc<Self>,
         subscribed: &Arc<Subscribed>,
         broker: &Arc<BrokerPolls>,
-        (poll, deadline): (Poll, Instant),
+        running: RunningPoll,
     ) -> Arc<RunningPoll> {
-        let stop = subscribed.stop.child_token();
-        let running = Arc::new(RunningPoll::new(poll, deadline, stop.clone()));
+        let running = Arc::new(running);
         let (polls, subscribed) = (self.clone(), subscribed.clone());
         let (broker, own) = (broker.clone(), running.clone());
         self.prefetched.spawn_poll(async move {
@@ -166,7 +165,7 @@ impl Polls {
                 // First: when it is stopped, it may have messages.
                 biased;
                 result = polls.poll(&broker.poller, &own) => result,
-                () = stop.cancelled() => Ok(Vec::new()),
+                () = own.stop.cancelled() => Ok(Vec::new()),
             };
             match result {
                 Ok(deliveries) => {

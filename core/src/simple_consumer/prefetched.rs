@@ -41,7 +41,7 @@ const MIN_RENEWAL_RETRY_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Prefetched {
     session: Arc<Session>,
     leases: Arc<Leases>,
-    state: Mutex<State>,
+    state: Mutex<PrefetchState>,
     /// Changes whenever receives and streams should check for deliveries or errors.
     changes: watch::Sender<u64>,
     /// Notified when the application takes deliveries after it was idle.
@@ -55,8 +55,8 @@ pub(crate) struct Prefetched {
 }
 
 #[derive(Default)]
-struct State {
-    waiting: VecDeque<Entry>,
+struct PrefetchState {
+    waiting: VecDeque<PrefetchedEntry>,
     /// When the application last asked for deliveries, or some arrived.
     last_activity: Option<Instant>,
     /// Whether the task that gives deliveries back when the application is idle runs.
@@ -66,7 +66,7 @@ struct State {
     closed: bool,
 }
 
-struct Entry {
+struct PrefetchedEntry {
     delivery: Delivery,
     /// The token of the stream that fetched the delivery or put it back; cancelled when that stream ends. `None` for a
     /// delivery of a receive.
@@ -216,12 +216,12 @@ impl Prefetched {
         self.leases.give_back_detached(self.remove_all(|_| true));
     }
 
-    async fn give_back(&self, chosen: impl Fn(&Entry) -> bool) {
+    async fn give_back(&self, chosen: impl Fn(&PrefetchedEntry) -> bool) {
         let unwanted = self.remove_all(chosen);
         self.leases.give_back(unwanted).await;
     }
 
-    fn remove_all(&self, chosen: impl Fn(&Entry) -> bool) -> Vec<Arc<Lease>> {
+    fn remove_all(&self, chosen: impl Fn(&PrefetchedEntry) -> bool) -> Vec<Arc<Lease>> {
         let mut state = self.state.lock();
         let (unwanted, waiting) = state.waiting.drain(..).partition::<VecDeque<_>, _>(chosen);
         state.waiting = waiting;
@@ -245,7 +245,7 @@ impl Prefetched {
         }
         let entry = |(delivery, reservation): (Delivery, Option<Reservation>)| {
             self.leases.keep(&delivery.lease, crate::options::deadline(now, LONGEST_WAIT));
-            Entry {
+            PrefetchedEntry {
                 delivery,
                 stream: stream.cloned(),
                 _reservation: reservation,
@@ -290,7 +290,7 @@ impl Prefetched {
         loop {
             let due = {
                 let mut state = self.state.lock();
-                match (state.last_activity, state.waiting.iter().map(Entry::max_idle_time).min()) {
+                match (state.last_activity, state.waiting.iter().map(PrefetchedEntry::max_idle_time).min()) {
                     (Some(last_activity), Some(max_idle)) => last_activity + max_idle,
                     _ => {
                         state.idle_watch_running = false;
@@ -316,7 +316,7 @@ impl Prefetched {
         }
     }
 
-    fn start_renewal(self: &Arc<Self>, entry: &mut Entry, invisible: Duration) {
+    fn start_renewal(self: &Arc<Self>, entry: &mut PrefetchedEntry, invisible: Duration) {
         entry.renewing = true;
         let change = Change::renewal(self.session.clone(), entry.lease().clone(), invisible);
         let (this, lease) = (self.clone(), entry.lease().clone());
@@ -355,7 +355,7 @@ fn has_ended(stream: Option<&CancellationToken>) -> bool {
     stream.is_some_and(CancellationToken::is_cancelled)
 }
 
-impl State {
+impl PrefetchState {
     /// Removes an entry. Stops renewing its lease, and frees its part of the budget.
     fn remove(&mut self, at: usize, leases: &Leases) -> Option<Delivery> {
         let entry = self.waiting.remove(at)?;
@@ -364,7 +364,7 @@ impl State {
     }
 }
 
-impl Entry {
+impl PrefetchedEntry {
     /// How long the delivery waits while the application takes none.
     fn max_idle_time(&self) -> Duration {
         if self.stream.is_some() { MAX_STREAM_IDLE_TIME } else { MAX_RECEIVE_IDLE_TIME }

@@ -55,15 +55,22 @@ pub(crate) fn build_export(metrics: &Metrics) -> Option<otlp::ExportMetricsServi
     })
 }
 
+/// The time in which values were counted, in ns since 1970.
+#[derive(Clone, Copy)]
+struct Period {
+    since: u64,
+    at: u64,
+}
+
 fn build_metric(metric: &Metric, metrics: &Metrics) -> Option<otlp::Metric> {
-    let times = (nanos(metrics.since), nanos(metrics.at));
+    let period = Period { since: nanos(metrics.since), at: nanos(metrics.at) };
     let data = match metric.points.first()?.value {
         MetricValue::Histogram(_) => Data::Histogram(otlp::Histogram {
-            data_points: metric.points.iter().filter_map(|point| histogram(point, times)).collect(),
+            data_points: metric.points.iter().filter_map(|point| histogram(point, period)).collect(),
             aggregation_temporality: otlp::AggregationTemporality::Cumulative.into(),
         }),
         MetricValue::Gauge(_) => Data::Gauge(otlp::Gauge {
-            data_points: metric.points.iter().filter_map(|point| gauge(point, times)).collect(),
+            data_points: metric.points.iter().filter_map(|point| gauge(point, period)).collect(),
         }),
         MetricValue::Counter(_) => return None,
     };
@@ -76,7 +83,7 @@ fn build_metric(metric: &Metric, metrics: &Metrics) -> Option<otlp::Metric> {
     })
 }
 
-fn histogram(point: &MetricPoint, (since, at): (u64, u64)) -> Option<otlp::HistogramDataPoint> {
+fn histogram(point: &MetricPoint, Period { since, at }: Period) -> Option<otlp::HistogramDataPoint> {
     let MetricValue::Histogram(histogram) = &point.value else { return None };
     Some(otlp::HistogramDataPoint {
         start_time_unix_nano: since,
@@ -89,7 +96,7 @@ fn histogram(point: &MetricPoint, (since, at): (u64, u64)) -> Option<otlp::Histo
     })
 }
 
-fn gauge(point: &MetricPoint, (since, at): (u64, u64)) -> Option<otlp::NumberDataPoint> {
+fn gauge(point: &MetricPoint, Period { since, at }: Period) -> Option<otlp::NumberDataPoint> {
     let MetricValue::Gauge(value) = point.value else { return None };
     Some(otlp::NumberDataPoint {
         start_time_unix_nano: since,

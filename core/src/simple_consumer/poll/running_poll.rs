@@ -23,11 +23,11 @@ pub(super) struct RunningPoll {
     pub(super) deadline: Instant,
     started: Instant,
     pub(super) stop: CancellationToken,
-    progress: Mutex<Progress>,
+    progress: Mutex<PollProgress>,
 }
 
 #[derive(Default)]
-struct Progress {
+struct PollProgress {
     ended: bool,
     /// Why the next attempt can't be made yet.
     delay: Option<Error>,
@@ -65,7 +65,7 @@ impl RunningPoll {
     }
 
     pub(super) fn end(&self, failure: Option<Error>) {
-        *self.progress.lock() = Progress { ended: true, failure, ..Progress::default() };
+        *self.progress.lock() = PollProgress { ended: true, failure, ..PollProgress::default() };
     }
 
     /// Records why the next attempt can't be made yet; `None` when it is made.
@@ -79,7 +79,7 @@ impl RunningPoll {
     }
 }
 
-impl Progress {
+impl PollProgress {
     fn error(&self, now: Instant) -> Option<Error> {
         // A server that holds a request for longer than it took to refuse the previous one waits for messages.
         let is_waiting = self.attempted_at.is_some_and(|at| now > at + self.failed_after + MIN_WAIT);
@@ -131,8 +131,9 @@ mod tests {
         let error = |message: &str| Error::new(ErrorKind::Unavailable, "receive", message);
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        let mut progress = Progress::default();
-        let message = |progress: &Progress, now| progress.error(now).map(|error| error.message().to_owned());
+        let mut progress = PollProgress::default();
+        let message =
+            |progress: &PollProgress, now| progress.error(now).map(|error| error.message().to_owned());
         progress.report_delay(Some(error("no connection")), start);
         assert_eq!(message(&progress, start).as_deref(), Some("no connection"));
         progress.report_delay(None, start);
