@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::{Config, EntryConfig};
-use crate::front::port::{Budget, Protocol, TransportConfig, Web};
+use crate::front::port::{PortLimits, Protocol, Web};
 use crate::front::served_entry::ServedEntry;
 use crate::processor::Processor;
 
@@ -28,12 +28,8 @@ mod build {
         }
 
         /// The front end of a port. `None` if HTTP is not part of this build.
-        pub(in crate::app) fn at(
-            &self,
-            served: &ServedEntry,
-            transport: (TransportConfig, Arc<Budget>),
-        ) -> Option<HttpFront> {
-            let entry = Arc::new(self.0.at(served, transport));
+        pub(in crate::app) fn at(&self, served: &ServedEntry, limits: PortLimits) -> Option<HttpFront> {
+            let entry = Arc::new(self.0.at(served, limits));
             Some(HttpFront { protocol: entry.clone(), web: entry })
         }
     }
@@ -69,11 +65,7 @@ mod build {
             Self
         }
 
-        pub(in crate::app) fn at(
-            &self,
-            _: &ServedEntry,
-            _: (TransportConfig, Arc<Budget>),
-        ) -> Option<HttpFront> {
+        pub(in crate::app) fn at(&self, _: &ServedEntry, _: PortLimits) -> Option<HttpFront> {
             None
         }
     }

@@ -20,16 +20,16 @@ use crate::backend::embedded::{self, Embedded, EmbeddedConfig};
 use crate::backend::{BackendConfig, remote};
 use crate::config::{Config, EntryConfig, EntryProtocol, own_ports};
 use crate::context::EntryPoint;
-use crate::error::{Error, ErrorKind};
+use crate::error::ErrorKind;
 use crate::front::grpc::{RoutePort, Server as GrpcServer};
 use crate::front::metrics::{Exposition, MetricsServer, Sources};
-use crate::front::port::{Budget, Port, PortOptions, Protocol, Tls, TlsMode, TransportConfig};
+use crate::front::port::{Budget, Port, PortLimits, PortOptions, Protocol, Tls, TlsMode, TransportConfig};
 use crate::front::remoting::Server as RemotingServer;
 use crate::front::served_entry::{RouteAddresses, ServedEntry};
 use crate::layer::{AccessLog, FirstUser, Layers, MessageTrace, Observers, Quotas, RequestMetrics, Spans};
 use crate::log_level::LogControl;
 use crate::otlp::Exporter;
-use crate::processor::{ClusterRouter, HandleKey, Processor, Rules};
+use crate::processor::{ClusterRouter, HandleKey, Processor, ProcessorConfig};
 pub use error::AppError;
 use http::HttpFronts;
 
@@ -144,7 +144,7 @@ impl App {
             },
         };
         let draining = CancellationToken::new();
-        let rules = Rules { limits: config.limits.clone(), handle_key };
+        let rules = ProcessorConfig { limits: config.limits.clone(), handle_key };
         let (access, first_user) = access::open(&config, &administration).await?;
         let quotas = Quotas::new(&config.quotas, config.fleet_size, access.is_some());
         let quotas = quotas.map_err(AppError::Config)?;
@@ -174,15 +174,17 @@ impl App {
         let admin_budget = Budget::new(&options.transport);
         let http = HttpFronts::new(&processor, &config);
         // gRPC, and HTTP if it is wanted, too.
-        let grpc =
-            |served: &ServedEntry, (transport, budget): (&TransportConfig, &Arc<Budget>), with_http| {
-                let transport = (transport.clone(), budget.clone());
-                let http = if with_http { http.at(served, transport.clone()) } else { None };
-                let web = http.as_ref().map(|http| http.web.clone());
-                let grpc = GrpcServer::new(processor.clone(), served, transport, &log).with_web(web);
-                let grpc: Arc<dyn Protocol> = Arc::new(grpc);
-                std::iter::once(grpc).chain(http.map(|http| http.protocol))
-            };
+        let grpc = |served: &ServedEntry, limits: PortLimits, with_http| {
+            let http = if with_http { http.at(served, limits.clone()) } else { None };
+            let web = http.as_ref().map(|http| http.web.clone());
+            let grpc = GrpcServer::new(processor.clone(), served, limits, &log).with_web(web);
+            let grpc: Arc<dyn Protocol> = Arc::new(grpc);
+            std::iter::once(grpc).chain(http.map(|http| http.protocol))
+        };
+        let limits = |transport: &TransportConfig, budget: &Arc<Budget>| PortLimits {
+            transport: transport.clone(),
+            budget: budget.clone(),
+        };
         let has_http = http::is_enabled(&config);
         let served = ServedEntry {
             messaging: true,
@@ -202,13 +204,17 @@ impl App {
         let at = |served: &ServedEntry, transport: &TransportConfig| {
             Arc::new(remoting.at(served, transport)) as Arc<dyn Protocol>
         };
-        let mut protocols: Vec<_> = grpc(&served, (transport, &budget), has_http).collect();
+        let mut protocols: Vec<_> = grpc(&served, limits(transport, &budget), has_http).collect();
         protocols.extend(config.remoting.enabled.then(|| at(&served, transport)));
         serve(own_ports::MAIN, port, protocols);
         if let Some(port) = admin_port {
             let entry = own_entry(own_ports::ADMIN);
             let served = ServedEntry { messaging: false, administration: true, entry, ..served.clone() };
-            serve(own_ports::ADMIN, port, grpc(&served, (transport, &admin_budget), has_http).collect());
+            serve(
+                own_ports::ADMIN,
+                port,
+                grpc(&served, limits(transport, &admin_budget), has_http).collect(),
+            );
         }
         if let Some(port) = remoting_port {
             let served = ServedEntry { entry: own_entry(own_ports::REMOTING), ..served.clone() };
@@ -219,9 +225,9 @@ impl App {
             let has = |protocol| entry.protocols.contains(&protocol);
             let mut protocols = Vec::new();
             match (has(EntryProtocol::Grpc), http::is_served_at(entry)) {
-                (true, with_http) => protocols.extend(grpc(&served, (&transport, &budget), with_http)),
+                (true, with_http) => protocols.extend(grpc(&served, limits(&transport, &budget), with_http)),
                 (false, true) => {
-                    let http = http.at(&served, (transport.clone(), budget.clone()));
+                    let http = http.at(&served, limits(&transport, &budget));
                     protocols.extend(http.map(|http| http.protocol));
                 }
                 (false, false) => {}

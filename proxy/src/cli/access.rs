@@ -12,7 +12,7 @@ use super::access_error::AccessCommandError;
 use super::access_reports::{NewSecret, PolicyLine, PolicyList, UserList, Verdict};
 use super::access_source::AccessSource;
 use super::output::{ActionReport, show};
-use super::server_args::Connection;
+use super::server_args::ConnectionArgs;
 use crate::layer::{
     AccessFile, AccessQuery, Action, Effect, NewUser, Pattern, PolicyEntry, Tables, UserKind, UserUpdate,
 };
@@ -25,7 +25,7 @@ pub(super) struct AccessSourceArgs {
     #[arg(long, value_name = "HOST:PORT")]
     server: Option<String>,
     #[command(flatten)]
-    connection: Connection,
+    connection: ConnectionArgs,
     /// The file of users and policies: access.file in the configuration of the proxy
     #[arg(
         long = "access-file",

@@ -10,7 +10,7 @@ use super::dead_letters;
 use super::messages;
 use super::output::{ActionReport, show};
 use super::quotas;
-use super::server_args::{NameArgs, Server};
+use super::server_args::{NameArgs, ServerArgs};
 use super::stat_reports::{GroupReport, ResetReport, TopicReport};
 use super::store_reports::{ClientReport, StoreReport};
 use super::summary_reports::{GroupSummaries, TopicSummaries};
@@ -32,8 +32,8 @@ pub(super) async fn run(command: Command) -> Result<(), AdminError> {
             report_done("set", "log level", level.name().to_owned(), &server)
         }
         Command::Client(ClientCommand::List { group, topic, server }) => {
-            let (clients, truncated) = server.connect().await?.clients(ClientFilter { group, topic }).await?;
-            Ok(show(&ClientReport::new(clients, truncated), server.json)?)
+            let list = server.connect().await?.clients(ClientFilter { group, topic }).await?;
+            Ok(show(&ClientReport::new(list), server.json)?)
         }
         Command::Store(StoreCommand::Stats(server)) => {
             let stats = server.connect().await?.store_stats().await?;
@@ -185,7 +185,7 @@ fn report_done(
     done: &'static str,
     kind: &'static str,
     name: String,
-    server: &Server,
+    server: &ServerArgs,
 ) -> Result<(), AdminError> {
     Ok(show(&ActionReport { done, kind, name }, server.json)?)
 }

@@ -9,7 +9,7 @@ use super::catalog_flags::{GroupSettings, TopicSettings};
 use super::dead_letters::DlqCommand;
 use super::messages::MessageCommand;
 use super::quotas::QuotaCommand;
-use super::server_args::{NameArgs, Server};
+use super::server_args::{NameArgs, ServerArgs};
 use super::store_check::{CheckArgs, CopyArgs};
 use super::units;
 use crate::log_level::LogLevel;
@@ -49,7 +49,7 @@ pub(super) enum Command {
         /// The level
         level: LogLevel,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
     /// Create or change the topics and groups that a TOML or JSON file declares
     #[command(after_help = "\
@@ -70,7 +70,7 @@ The file has tables as in the configuration:
         #[arg(value_name = "FILE")]
         file: PathBuf,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
 }
 
@@ -103,7 +103,7 @@ Examples:
         settings: TopicSettings,
     },
     /// List all topics
-    List(#[command(flatten)] Server),
+    List(#[command(flatten)] ServerArgs),
     /// Show the configuration of one topic, as `apply` reads it
     Show(#[command(flatten)] NameArgs),
     /// Show the offsets of a topic's queues, and its messages, bytes and rate; without a name, a line for each topic
@@ -131,7 +131,7 @@ Examples:
         #[arg(long, value_name = "N", default_value_t = 1000, conflicts_with = "name")]
         limit: usize,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
     /// Delete a topic and its messages
     Delete(#[command(flatten)] NameArgs),
@@ -191,10 +191,10 @@ Examples:
         #[command(flatten)]
         position: ResetPosition,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
     /// List all groups
-    List(#[command(flatten)] Server),
+    List(#[command(flatten)] ServerArgs),
     /// Show the configuration of one group, as `apply` reads it
     Show(#[command(flatten)] NameArgs),
     /// Show the progress of a group: lag, deliveries in flight, rates; without a name, a line for each group
@@ -220,7 +220,7 @@ Examples:
         #[arg(long, value_name = "N", default_value_t = 1000, conflicts_with = "name")]
         limit: usize,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
     /// Delete a group and its progress
     Delete(#[command(flatten)] NameArgs),
@@ -281,7 +281,7 @@ Examples:
         #[arg(long, value_name = "TOPIC")]
         topic: Option<String>,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
 }
 
@@ -292,7 +292,7 @@ pub(super) enum StoreCommand {
 Examples:
   rocketmq-thin-proxy store stats
   rocketmq-thin-proxy store stats --json")]
-    Stats(#[command(flatten)] Server),
+    Stats(#[command(flatten)] ServerArgs),
     /// Check a data directory that no proxy uses, and report damage, its consequences and remedies
     #[command(after_help = "\
 The check reads the whole directory and never writes to it. The exit code is 0 if the directory is sound, 1 if it could

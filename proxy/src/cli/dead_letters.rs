@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::admin_error::AdminError;
 use super::messages::{PeekFrom, SearchArgs, TopicReader};
 use super::output::{Report, Table, one_line, print, print_note, show};
-use super::server_args::Server;
+use super::server_args::ServerArgs;
 use super::units;
 use crate::front::grpc::RemoteAdmin;
 use crate::processor::{RESEND_GROUP, ResendSelection, ResentLetter};
@@ -28,7 +28,7 @@ Examples:
         /// Only this group
         group: Option<String>,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
     /// Show the oldest or the newest dead letters of a group
     #[command(after_help = "\
@@ -47,7 +47,7 @@ Examples:
         #[arg(long, value_name = "N", default_value_t = 10)]
         count: usize,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
     /// Search the dead letters of a group by id, key, or the time at which they became dead letters
     #[command(after_help = "\
@@ -62,7 +62,7 @@ Examples:
         #[command(flatten)]
         search: SearchArgs,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
     /// Resend dead letters to their original topics
     #[command(after_help = "\
@@ -89,7 +89,7 @@ Examples:
         #[arg(long, value_name = "N", requires = "all")]
         count: Option<usize>,
         #[command(flatten)]
-        server: Server,
+        server: ServerArgs,
     },
 }
 
@@ -127,7 +127,7 @@ pub(super) async fn run(command: DlqCommand) -> Result<(), AdminError> {
     }
 }
 
-async fn open_reader(group: &str, server: &Server) -> Result<TopicReader, AdminError> {
+async fn open_reader(group: &str, server: &ServerArgs) -> Result<TopicReader, AdminError> {
     let admin = server.connect().await?;
     match TopicReader::new(admin, dead_letter_topic(group), None).await {
         Err(AdminError::Remote(error)) if error.is_not_found() => {

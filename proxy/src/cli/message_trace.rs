@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::admin_error::AdminError;
 use super::output::{Report, Table, one_line, show};
-use super::server_args::Server;
+use super::server_args::ServerArgs;
 use super::units;
 use crate::layer::{TraceEvent, TraceStep};
 use crate::processor::{FoundTrace, TraceSearch};
@@ -25,7 +25,7 @@ pub(super) struct TraceArgs {
     #[arg(long, value_name = "TIME", value_parser = units::parse_time)]
     to: Option<SystemTime>,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 /// Runs `message trace`.

@@ -8,7 +8,7 @@ use super::admin_error::AdminError;
 use super::message_reports::{FoundMessages, ShownMessage};
 use super::message_trace::{self, TraceArgs};
 use super::output::show;
-use super::server_args::Server;
+use super::server_args::ServerArgs;
 use super::units;
 use crate::front::grpc::RemoteAdmin;
 use crate::service::{QueueStats, ReadMessage, ReadQueue, WantedMessage};
@@ -98,7 +98,7 @@ pub(super) struct TopicArgs {
     #[arg(long, value_name = "NAME")]
     broker: Option<String>,
     #[command(flatten)]
-    server: Server,
+    server: ServerArgs,
 }
 
 #[derive(ClapArgs)]

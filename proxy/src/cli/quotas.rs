@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::admin_error::AdminError;
 use super::output::{ActionReport, Report, Table, show};
-use super::server_args::{NameArgs, Server};
+use super::server_args::{NameArgs, ServerArgs};
 use super::units;
 use crate::duration;
 use crate::layer::{OnExcess, Per, Quota, QuotaStatus};
@@ -16,7 +16,7 @@ use crate::layer::{OnExcess, Per, Quota, QuotaStatus};
 #[derive(Subcommand)]
 pub(super) enum QuotaCommand {
     /// List the quotas in force, and how many requests they have refused and delayed
-    List(#[command(flatten)] Server),
+    List(#[command(flatten)] ServerArgs),
     /// Add a quota, or replace the one with this name, until the next start of the proxy
     #[command(after_help = "\
 The quota takes effect immediately, at this proxy only. Permanent quotas belong in the configuration file, as [[quotas]].
@@ -91,20 +91,23 @@ pub(super) struct SetQuota {
 
 /// Runs `quota`.
 pub(super) async fn run(command: QuotaCommand) -> Result<(), AdminError> {
-    let (done, NameArgs { name, server }) = match command {
+    match command {
         QuotaCommand::List(server) => {
             let quotas = server.connect().await?.quotas().await?;
-            return Ok(show(&QuotaList(quotas.into_iter().map(QuotaLine::from).collect()), server.json)?);
+            Ok(show(&QuotaList(quotas.into_iter().map(QuotaLine::from).collect()), server.json)?)
         }
         QuotaCommand::Set(set) => {
             set.quota.server.connect().await?.set_quota(set.quota()).await?;
-            ("set", set.quota)
+            show_done("set", set.quota)
         }
         QuotaCommand::Remove(named) => {
             named.server.connect().await?.remove_quota(named.name.clone()).await?;
-            ("removed", named)
+            show_done("removed", named)
         }
-    };
+    }
+}
+
+fn show_done(done: &'static str, NameArgs { name, server }: NameArgs) -> Result<(), AdminError> {
     Ok(show(&ActionReport { done, kind: "quota", name }, server.json)?)
 }
 
@@ -165,8 +168,7 @@ impl Report for QuotaList {
                 OnExcess::Delay => format!("delayed {}", humantime::format_duration(quota.max_delay)),
             };
             let burst = humantime::format_duration(quota.burst).to_string();
-            let counts = [refused.to_string(), delayed.to_string()];
-            let [refused, delayed] = counts;
+            let (refused, delayed) = (refused.to_string(), delayed.to_string());
             table.row([quota.name.clone(), per, only(quota), limits(quota), burst, excess, refused, delayed]);
         }
         table.text()

@@ -11,11 +11,11 @@ pub(super) struct NameArgs {
     /// The name
     pub(super) name: String,
     #[command(flatten)]
-    pub(super) server: Server,
+    pub(super) server: ServerArgs,
 }
 
 #[derive(ClapArgs)]
-pub(super) struct Server {
+pub(super) struct ServerArgs {
     /// The address of the proxy; https://HOST:PORT uses TLS
     #[arg(
         long = "server",
@@ -25,13 +25,13 @@ pub(super) struct Server {
     )]
     pub(super) address: String,
     #[command(flatten)]
-    connection: Connection,
+    connection: ConnectionArgs,
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
 }
 
-impl Server {
+impl ServerArgs {
     /// Connects to the proxy.
     pub(super) async fn connect(&self) -> Result<RemoteAdmin, RemoteError> {
         self.connection.open(&self.address).await
@@ -40,7 +40,7 @@ impl Server {
 
 /// Flags for the connection to a running proxy.
 #[derive(ClapArgs)]
-pub(super) struct Connection {
+pub(super) struct ConnectionArgs {
     /// Use TLS, and trust the certificates in this PEM file instead of the system's
     #[arg(long, value_name = "FILE", env = "ROCKETMQ_THIN_PROXY_CA_FILE")]
     ca_file: Option<PathBuf>,
@@ -59,7 +59,7 @@ pub(super) struct Connection {
     secret_key: Option<String>,
 }
 
-impl Connection {
+impl ConnectionArgs {
     /// Connects to the proxy at an address.
     pub(super) async fn open(&self, address: &str) -> Result<RemoteAdmin, RemoteError> {
         let user = self.access_key.clone().zip(self.secret_key.clone());

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::output::{Report, Table, one_line};
 use super::stat_reports::BytesView;
 use super::units;
-use crate::processor::ConnectedClient;
+use crate::processor::{ClientList, ConnectedClient};
 use crate::service::StoreStats;
 
 /// The topics that the text output shows. JSON has all.
@@ -121,7 +121,7 @@ struct ClientView {
 }
 
 impl ClientReport {
-    pub(super) fn new(clients: Vec<ConnectedClient>, truncated: bool) -> Self {
+    pub(super) fn new(list: ClientList) -> Self {
         let view = |client: ConnectedClient| ClientView {
             id: client.id,
             address: client.address,
@@ -134,7 +134,7 @@ impl ClientReport {
             since: units::format_time(client.since),
             connected: client.connected,
         };
-        Self { clients: clients.into_iter().map(view).collect(), truncated }
+        Self { clients: list.clients.into_iter().map(view).collect(), truncated: list.truncated }
     }
 }
 

@@ -74,6 +74,12 @@ impl fmt::Display for SettingPath {
     }
 }
 
+impl Finding {
+    fn new(severity: Severity, setting: SettingPath, problem: String, remedy: String) -> Self {
+        Self { severity, setting, line: None, problem, remedy }
+    }
+}
+
 impl Findings {
     pub(super) fn error(
         &mut self,
@@ -81,7 +87,7 @@ impl Findings {
         problem: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        self.add(Severity::Error, setting.into(), (problem.into(), remedy.into()));
+        self.0.push(Finding::new(Severity::Error, setting.into(), problem.into(), remedy.into()));
     }
 
     pub(super) fn warn(
@@ -90,11 +96,7 @@ impl Findings {
         problem: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        self.add(Severity::Warning, setting.into(), (problem.into(), remedy.into()));
-    }
-
-    fn add(&mut self, severity: Severity, setting: SettingPath, (problem, remedy): (String, String)) {
-        self.0.push(Finding { severity, setting, line: None, problem, remedy });
+        self.0.push(Finding::new(Severity::Warning, setting.into(), problem.into(), remedy.into()));
     }
 
     /// The first error, with the path of its setting. `None` if there is no error.

@@ -41,7 +41,7 @@ impl<'a> ConfigSource<'a> {
         };
         for error in &errors {
             let problem = format!("not valid TOML: {}", error.message());
-            source.add(SettingPath::default(), error.span(), (problem, "correct the line".to_owned()));
+            source.add(SettingPath::default(), error.span(), Advice::new(problem, "correct the line"));
         }
         if !errors.is_empty() {
             return source;
@@ -106,13 +106,14 @@ impl<'a> ConfigSource<'a> {
         let found = error.span().and_then(|span| find_in_table(&self.document, &span));
         let Some(path) = found else {
             let problem = error.message().to_owned();
-            self.add(SettingPath::default(), error.span(), (problem, "correct the value".to_owned()));
+            self.add(SettingPath::default(), error.span(), Advice::new(problem, "correct the value"));
             return false;
         };
-        let (problem, remedy, meant) = explain(error.message());
+        let advice = explain(error.message());
+        let meant = advice.meant.clone();
         // A field that was removed before is not missing.
         if !error.message().starts_with("missing field") || !self.is_uncertain(&any_child_of(&path)) {
-            self.add(self.in_file(&path), error.span(), (problem, remedy));
+            self.add(self.in_file(&path), error.span(), advice);
         }
         let Some(value) = remove_setting(&mut self.document, &path.0) else { return false };
         let renamed = meant.is_some_and(|meant| insert_renamed(&mut self.document, &path, meant, value));
@@ -122,7 +123,8 @@ impl<'a> ConfigSource<'a> {
         true
     }
 
-    fn add(&mut self, setting: SettingPath, span: Option<Range<usize>>, (problem, remedy): (String, String)) {
+    fn add(&mut self, setting: SettingPath, span: Option<Range<usize>>, advice: Advice) {
+        let Advice { problem, remedy, .. } = advice;
         let line = span.map(|span| self.line_at(span.start));
         self.mistakes.0.push(Finding { severity: Severity::Error, setting, line, problem, remedy });
     }
@@ -236,23 +238,37 @@ fn insert_renamed<'a>(
     true
 }
 
-/// Turns serde's message into a problem and a remedy. The third value is the known name nearest to an unknown one.
-fn explain(message: &str) -> (String, String, Option<String>) {
+/// A problem, and what to do about it.
+struct Advice {
+    problem: String,
+    remedy: String,
+    /// The known name nearest to an unknown one.
+    meant: Option<String>,
+}
+
+impl Advice {
+    fn new(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { problem: problem.into(), remedy: remedy.into(), meant: None }
+    }
+}
+
+/// Explains serde's message.
+fn explain(message: &str) -> Advice {
     let Some((unknown, known)) = unknown_field(message) else {
         let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
         if let Some((name, _)) = missing {
-            return (format!("it has no {name}"), format!("add {name} = …"), None);
+            return Advice::new(format!("it has no {name}"), format!("add {name} = …"));
         }
         let remedy = if message.contains("expected a duration") {
             "write a number with a unit, such as \"30s\""
         } else {
             "correct the value"
         };
-        return (message.to_owned(), remedy.to_owned(), None);
+        return Advice::new(message, remedy);
     };
     let problem = format!("there is no setting {unknown} here");
     if let Some(meant) = nearest(&unknown, &known) {
-        return (problem, format!("write {meant}"), Some(meant));
+        return Advice { problem, remedy: format!("write {meant}"), meant: Some(meant) };
     }
     let remedy = match section_of(&unknown) {
         Some(section) if section.is_empty() => {
@@ -263,7 +279,7 @@ fn explain(message: &str) -> (String, String, Option<String>) {
         Some(section) => format!("move it into [{section}]"),
         None => format!("remove it; known here: {}", known.join(", ")),
     };
-    (problem, remedy, None)
+    Advice::new(problem, remedy)
 }
 
 /// Parses serde's message about an unknown field: the name, and the known names.

@@ -13,6 +13,7 @@ mod observe;
 mod operation;
 mod spans;
 mod truncate;
+mod write_counts;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,7 +31,7 @@ pub use access::{
 };
 pub use access_log::{AccessLog, AccessLogConfig, AccessLogError};
 pub use limit::{InFlight, OnExcess, Per, Quota, QuotaStatus, Quotas};
-use limit::{QuotaPermit, Slot};
+use limit::{QuotaPermit, RequestSlot};
 pub use message_trace::{
     CLIENT_PROPERTY, MessageTrace, MessageTraceConfig, RequestTrace, TRACE_OK, TraceClient, TraceEvent,
     TraceStep, TracedSend, sanitize_for_trace,
@@ -40,6 +41,7 @@ use observe::Observed;
 pub use observe::Observers;
 pub use operation::{Names, Operation, OperationKind, Size};
 pub use spans::{RequestSpan, Span, SpanFailure, Spans, TraceParent};
+pub use write_counts::WriteCounts;
 
 /// The layers, in this order: `access` refuses requests of unknown users, and requests without the necessary rights; `limit`
 /// bounds the load on the processor and the backend; `log_failures` logs failed requests; `metrics` counts requests; and
@@ -62,7 +64,7 @@ pub struct Layers {
 pub struct AdmittedRequest<'a> {
     kind: OperationKind,
     in_flight: &'a InFlight,
-    slot: Slot<'a>,
+    slot: RequestSlot<'a>,
     permit: Option<Box<QuotaPermit>>,
     grant: AccessGrant,
     observed: Observed<'a>,
@@ -102,7 +104,7 @@ impl Layers {
             let mut slot = self.in_flight.acquire(kind)?;
             let permit = self.quotas.acquire(operation, user.as_deref(), true)?;
             if permit.as_ref().is_some_and(|permit| permit.starts_at.is_some()) {
-                slot = Slot::default();
+                slot = RequestSlot::default();
             }
             let trace = self.observers.message_trace.as_ref();
             let traced = trace.and_then(|trace| trace.begin(operation, user.as_deref()));

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::Processor;
-use super::connected_client::{ClientFilter, ConnectedClient};
+use super::connected_client::{ClientFilter, ClientList};
 use super::environment::Environment;
 use super::pull::{QueueName, check_queue, query_offset};
 use super::renewed_leases::RenewalCounts;
@@ -112,14 +112,14 @@ impl Processor {
         Ok(self.services_of(&reset.topic).administration.reset(reset).await?)
     }
 
-    /// The clients with a session at this proxy, sorted by id, and whether some were left out because there are too many.
+    /// The clients with a session at this proxy.
     #[must_use]
-    pub fn connected_clients(&self, filter: &ClientFilter) -> (Vec<ConnectedClient>, bool) {
+    pub fn connected_clients(&self, filter: &ClientFilter) -> ClientList {
         let mut clients = self.environment.clients.list(filter);
         clients.sort_by(|a, b| (&a.id, &a.address).cmp(&(&b.id, &b.address)));
         let truncated = clients.len() > MAX_CLIENTS;
         clients.truncate(MAX_CLIENTS);
-        (clients, truncated)
+        ClientList { clients, truncated }
     }
 
     /// The space that the store takes on the disk, by kind and by topic.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::MissedTickBehavior;
 
-use super::cluster_router::{Cluster, Origin};
+use super::cluster_router::{ClientOrigin, Cluster};
 use super::environment::Environment;
 use super::handle::TransactionRef;
 use super::stream::Push;
@@ -37,8 +37,9 @@ async fn announce_clients(environment: &Environment, cluster: &Cluster) {
     let mut changed = environment.clients.producers_changed();
     let mut ticks = tokio::time::interval(ANNOUNCE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let in_cluster =
-        |origin: Origin<'_>, topic: &str| environment.clusters.route(origin, topic).name == cluster.name;
+    let in_cluster = |origin: ClientOrigin<'_>, topic: &str| {
+        environment.clusters.route(origin, topic).name == cluster.name
+    };
     let announcing = async {
         loop {
             tokio::select! {
@@ -112,7 +113,8 @@ fn ask_producer(environment: &Environment, cluster: &Cluster, delivery: Box<Deli
     environment.transactions.record_check(&topic, &delivery.message.id, transaction);
     let group = delivery.message.producer_group().map(str::to_owned);
     let mut push = Push::RecoverTransaction { delivery, transaction_id };
-    let in_cluster = |origin: Origin<'_>| environment.clusters.route(origin, &topic).name == cluster.name;
+    let in_cluster =
+        |origin: ClientOrigin<'_>| environment.clusters.route(origin, &topic).name == cluster.name;
     for stream in environment.clients.producers_of(&topic, group.as_deref(), in_cluster) {
         match stream.try_send(push) {
             Ok(()) => return CheckOutcome::Sent,

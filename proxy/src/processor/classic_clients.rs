@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::classic_groups::ClassicGroups;
 use super::client_kind::ClientKind;
-use super::clients::{Clients, Session};
+use super::clients::{ClientSession, Clients};
 use super::stream::PushStream;
 use crate::context::Context;
 use crate::error::Error;
@@ -25,14 +25,14 @@ impl Clients {
     /// Begins or continues the session of a client of the remoting protocol.
     ///
     /// # Errors
-    /// As [`Session::new`], and `Busy` if there are too many clients.
+    /// As [`ClientSession::new`], and `Busy` if there are too many clients.
     pub(super) fn record_classic_heartbeat(
         &self,
         context: &Context,
         client: ClassicClient<'_>,
     ) -> Result<(), Error> {
         let ClassicClient { stream, groups, topics, bytes } = client;
-        let mut session = Session::new(context, ClientKind::Classic, stream)?;
+        let mut session = ClientSession::new(context, ClientKind::Classic, stream)?;
         session.bytes += bytes;
         session.classic = groups;
         session.subscribe_to(topics.into_iter());

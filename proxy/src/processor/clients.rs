@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use super::byte_budget::{ByteBudget, TakenBytes};
 use super::classic_groups::ClassicGroups;
 use super::client_kind::ClientKind;
-use super::cluster_router::Origin;
+use super::cluster_router::ClientOrigin;
 use super::connected_client::{ClientFilter, ConnectedClient};
 use super::stream::PushStream;
 use crate::context::{Context, Host};
@@ -57,7 +57,7 @@ pub(super) struct ClientKey {
 
 /// A client's session: the part of its settings that is needed later.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(super) struct ClientSession {
     pub(super) kind: ClientKind,
     pub(super) request_timeout: Option<Duration>,
     /// The topics that a producer sends to.
@@ -107,7 +107,7 @@ pub(super) struct Clients {
 /// The sessions by client id and host.
 #[derive(Default)]
 pub(super) struct Sessions {
-    by_id: HashMap<Arc<str>, HashMap<Host, Session>>,
+    by_id: HashMap<Arc<str>, HashMap<Host, ClientSession>>,
 }
 
 impl Default for Clients {
@@ -127,7 +127,7 @@ impl ClientKey {
     }
 }
 
-impl Session {
+impl ClientSession {
     /// Creates the session of a client that sends settings.
     ///
     /// # Errors
@@ -212,27 +212,27 @@ impl Session {
         }
     }
 
-    fn origin<'a>(&'a self, client_id: &'a str) -> Origin<'a> {
-        Origin { client_id, namespace: &self.namespace }
+    fn origin<'a>(&'a self, client_id: &'a str) -> ClientOrigin<'a> {
+        ClientOrigin { client_id, namespace: &self.namespace }
     }
 }
 
 impl Sessions {
     /// A client's session, unless it has expired.
-    pub(super) fn get_mut(&mut self, id: &str, host: &Host) -> Option<&mut Session> {
+    pub(super) fn get_mut(&mut self, id: &str, host: &Host) -> Option<&mut ClientSession> {
         self.by_id.get_mut(id)?.get_mut(host).filter(|session| session.is_alive())
     }
 
     /// All sessions that have not expired, with the clients' ids.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Session)> {
-        let is_alive = |session: &&Session| session.is_alive();
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &ClientSession)> {
+        let is_alive = |session: &&ClientSession| session.is_alive();
         self.by_id.iter().flat_map(move |(id, hosts)| {
             hosts.values().filter(is_alive).map(move |session| (id.as_ref(), session))
         })
     }
 
     /// Removes a client's session, even if it has expired.
-    pub(super) fn remove(&mut self, id: &str, host: &Host) -> Option<Session> {
+    pub(super) fn remove(&mut self, id: &str, host: &Host) -> Option<ClientSession> {
         let hosts = self.by_id.get_mut(id)?;
         let removed = hosts.remove(host);
         if hosts.is_empty() {
@@ -253,7 +253,7 @@ impl Clients {
     pub(super) fn find(&self, context: &Context) -> Option<ClientKey> {
         let sessions = self.sessions.lock();
         let (id, hosts) = sessions.by_id.get_key_value(context.client_id.as_str())?;
-        let is_alive = |host: &Host| hosts.get(host).is_some_and(Session::is_alive);
+        let is_alive = |host: &Host| hosts.get(host).is_some_and(ClientSession::is_alive);
         let own = context.host();
         let host = if is_alive(&own) { own } else { hosts.keys().find(|host| is_alive(host))?.clone() };
         Some(ClientKey { id: id.clone(), host })
@@ -294,10 +294,10 @@ impl Clients {
     ///
     /// # Errors
     /// `Busy` if there are too many clients.
-    pub(super) fn insert(&self, context: &Context, mut session: Session) -> Result<(), Error> {
+    pub(super) fn insert(&self, context: &Context, mut session: ClientSession) -> Result<(), Error> {
         let host = context.host();
         let mut sessions = self.sessions.lock();
-        let published = |session: &Session| match session.stream {
+        let published = |session: &ClientSession| match session.stream {
             Some(_) => (session.topics.clone(), session.classic.producers.clone()),
             None => (BTreeSet::new(), BTreeSet::new()),
         };
@@ -315,7 +315,7 @@ impl Clients {
     }
 
     /// Ends the session of a client that closes. `None` if the client has no session for its host.
-    pub(super) fn remove(&self, context: &Context) -> Option<(ClientKey, Session)> {
+    pub(super) fn remove(&self, context: &Context) -> Option<(ClientKey, ClientSession)> {
         let client = ClientKey::of(context);
         let removed = self.sessions.lock().remove(&client.id, &client.host)?;
         if !removed.topics.is_empty() {
@@ -342,7 +342,10 @@ impl Clients {
     }
 
     /// The topics whose producers have an open stream, filtered by `wanted`.
-    pub(super) fn published_topics(&self, wanted: impl Fn(Origin<'_>, &str) -> bool) -> BTreeSet<String> {
+    pub(super) fn published_topics(
+        &self,
+        wanted: impl Fn(ClientOrigin<'_>, &str) -> bool,
+    ) -> BTreeSet<String> {
         let (sessions, wanted) = (self.sessions.lock(), &wanted);
         let reachable = sessions.iter().filter(|(_, session)| session.stream.is_some());
         let topics = reachable.flat_map(|(client_id, session)| {
@@ -358,10 +361,10 @@ impl Clients {
         &self,
         topic: &str,
         group: Option<&str>,
-        wanted: impl Fn(Origin<'_>) -> bool,
+        wanted: impl Fn(ClientOrigin<'_>) -> bool,
     ) -> Vec<PushStream> {
         let sessions = self.sessions.lock();
-        let sends = |session: &Session| match group {
+        let sends = |session: &ClientSession| match group {
             Some(group) => session.classic.producers.contains(group),
             None => session.kind != ClientKind::Classic && session.topics.contains(topic),
         };
@@ -383,7 +386,7 @@ impl Clients {
     /// The clients that the filter selects, in no particular order.
     pub(super) fn list(&self, filter: &ClientFilter) -> Vec<ConnectedClient> {
         let sessions = self.sessions.lock();
-        let wanted = |session: &Session| {
+        let wanted = |session: &ClientSession| {
             let is_named = |topic| session.topics.contains(topic) || session.subscribed.contains(topic);
             let is_in = |group: &String| session.group == *group || session.classic.consumers.contains(group);
             filter.group.as_ref().is_none_or(is_in) && filter.topic.as_ref().is_none_or(is_named)

@@ -29,7 +29,7 @@ pub struct PlacementRule {
 }
 
 impl PlacementRule {
-    fn matches(&self, origin: Origin<'_>, topic: &str) -> bool {
+    fn matches(&self, origin: ClientOrigin<'_>, topic: &str) -> bool {
         let namespaces = [origin.namespace, names::split_namespace(topic).namespace];
         let namespace =
             |pattern: &str| namespaces.iter().any(|name| !name.is_empty() && pattern::matches(pattern, name));
@@ -41,12 +41,12 @@ impl PlacementRule {
 
 /// The client of a request, for rules.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Origin<'a> {
+pub(super) struct ClientOrigin<'a> {
     pub(super) client_id: &'a str,
     pub(super) namespace: &'a str,
 }
 
-impl<'a> From<&'a Context> for Origin<'a> {
+impl<'a> From<&'a Context> for ClientOrigin<'a> {
     fn from(context: &'a Context) -> Self {
         Self { client_id: &context.client_id, namespace: &context.namespace }
     }
@@ -88,7 +88,7 @@ impl ClusterRouter {
     }
 
     /// The cluster that serves a client's request about a topic.
-    pub(super) fn route(&self, origin: Origin<'_>, topic: &str) -> &Cluster {
+    pub(super) fn route(&self, origin: ClientOrigin<'_>, topic: &str) -> &Cluster {
         let rule = self.rules.iter().find(|rule| rule.matches(origin, topic));
         rule.and_then(|rule| self.others.get(&rule.cluster)).unwrap_or(&self.default)
     }
@@ -101,7 +101,7 @@ impl ClusterRouter {
     /// The services of a topic's cluster, for requests of administrators and of the proxy itself. These have no client id and
     /// no namespace, so placement rules with patterns for them don't match.
     pub(crate) fn services_of(&self, topic: &str) -> &Services {
-        &self.route(Origin::default(), topic).services
+        &self.route(ClientOrigin::default(), topic).services
     }
 
     /// The cluster that a handle names.
@@ -132,8 +132,8 @@ impl ClusterRouter {
 mod tests {
     use super::*;
 
-    fn origin<'a>(client_id: &'a str, namespace: &'a str) -> Origin<'a> {
-        Origin { client_id, namespace }
+    fn origin<'a>(client_id: &'a str, namespace: &'a str) -> ClientOrigin<'a> {
+        ClientOrigin { client_id, namespace }
     }
 
     #[test]

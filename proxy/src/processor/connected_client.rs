@@ -35,3 +35,12 @@ pub struct ConnectedClient {
     /// Whether the client's stream is open.
     pub connected: bool,
 }
+
+/// A list of connected clients.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientList {
+    /// The clients, sorted by id.
+    pub clients: Vec<ConnectedClient>,
+    /// Whether some were left out because there are too many.
+    pub truncated: bool,
+}

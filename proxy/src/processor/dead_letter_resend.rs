@@ -13,8 +13,8 @@ use super::Processor;
 use super::dead_letter_search::{LetterPosition, LetterSearch};
 use crate::error::{Error, ErrorKind};
 use crate::service::{
-    Acknowledge, ChangeInvisible, Delivered, Delivery, Filter, GroupConfig, Message, Origin, QueueRef,
-    Receive, ServiceError, ServiceErrorKind, Services, Settle, Whence, names,
+    Acknowledge, ChangeInvisible, DeadLetterOrigin, Delivered, Delivery, Filter, GroupConfig, Message,
+    QueueRef, Receive, ServiceError, ServiceErrorKind, Services, Settle, Whence, names,
 };
 
 /// The consumer group that receives dead letters to resend.
@@ -315,7 +315,7 @@ impl Resend<'_> {
     async fn send(
         &self,
         delivery: Delivery,
-        origin: Option<Origin>,
+        origin: Option<DeadLetterOrigin>,
         leased: bool,
     ) -> Result<ResentLetter, Error> {
         let entry = Settle::from(&delivery);

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::service::{
-    Delivery, Origin, QueueStats, ReadMessage, ReadPage, ReadQueue, ServiceError, ServiceErrorKind, Services,
-    WantedMessage,
+    DeadLetterOrigin, Delivery, QueueStats, ReadMessage, ReadPage, ReadQueue, ServiceError, ServiceErrorKind,
+    Services, WantedMessage,
 };
 
 /// The most letters of one read that searches for origins.
@@ -81,7 +81,7 @@ impl LetterSearch {
     pub(super) async fn origins(
         &self,
         letters: &[&Delivery],
-    ) -> Result<HashMap<String, Origin>, ServiceError> {
+    ) -> Result<HashMap<String, DeadLetterOrigin>, ServiceError> {
         let mut found = HashMap::new();
         if letters.is_empty() {
             return Ok(found);
@@ -144,7 +144,11 @@ impl LetterSearch {
 }
 
 /// Adds the origins of the letters that are among these messages.
-fn collect_origins(letters: &[&Delivery], messages: Vec<ReadMessage>, found: &mut HashMap<String, Origin>) {
+fn collect_origins(
+    letters: &[&Delivery],
+    messages: Vec<ReadMessage>,
+    found: &mut HashMap<String, DeadLetterOrigin>,
+) {
     for message in messages.into_iter().map(|read| read.delivery.message) {
         if letters.iter().any(|letter| letter.message.id == message.id)
             && let Some(origin) = message.dead_letter_origin
@@ -208,7 +212,7 @@ mod tests {
         // A copy without an origin is in another queue.
         letter.queue_id = if has_origin { 0 } else { 7 };
         letter.queue_offset = number;
-        let origin = Origin { topic: format!("topic-{number}"), message_id: number.to_string() };
+        let origin = DeadLetterOrigin { topic: format!("topic-{number}"), message_id: number.to_string() };
         letter.message = Message {
             id: number.to_string(),
             dead_letter_origin: has_origin.then_some(origin),

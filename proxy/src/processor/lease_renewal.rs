@@ -11,7 +11,7 @@ use futures::{FutureExt, StreamExt};
 use super::clients::ClientKey;
 use super::environment::Environment;
 use super::group;
-use super::renewed_leases::{DueRenewal, LeaseHolder, Renewal, Slot};
+use super::renewed_leases::{DueRenewal, LeaseHolder, Renewal, RenewalSlot};
 use crate::error::Error;
 use crate::service::{ChangeInvisible, InvisibleOutcome, NextAttempt, Settle};
 
@@ -52,7 +52,7 @@ pub(super) async fn release(environment: &Environment, client: &ClientKey) {
     join_all(slots.into_iter().map(|slot| release_slot(environment, slot))).await;
 }
 
-async fn release_slot(environment: &Environment, slot: Slot) {
+async fn release_slot(environment: &Environment, slot: RenewalSlot) {
     if let Some(mut renewal) = slot.lock().await.take() {
         end_soon(environment, &mut renewal).await;
     }
@@ -61,7 +61,7 @@ async fn release_slot(environment: &Environment, slot: Slot) {
 // Other proxies treat the handle of a renewed lease as expired, so after this proxy's end the lease would only hide the
 // message. Until the lease ends, the client can still settle it at this proxy. The handle of a lease that was never
 // renewed is valid at every proxy, so that lease is left unchanged.
-async fn end_renewed(environment: &Environment, slot: Slot) {
+async fn end_renewed(environment: &Environment, slot: RenewalSlot) {
     let mut locked = slot.lock().await;
     if let Some(renewal) = locked.as_mut().filter(|renewal| renewal.renewed > 0) {
         end_soon(environment, renewal).await;

@@ -66,7 +66,7 @@ pub use classic::{CheckFilterCommand, ClassicClientCommand, ClassicGroup, GroupC
 pub use client_kind::ClientKind;
 pub use cluster_router::{ClusterRouter, PlacementRule};
 pub use command::Command;
-pub use connected_client::{ClientFilter, ConnectedClient};
+pub use connected_client::{ClientFilter, ClientList, ConnectedClient};
 pub use dead_letter_resend::{RESEND_GROUP, ResendSelection, ResentLetter, ResentPage};
 pub use dead_letter_search::LetterPosition;
 pub use draft::{Draft, PropertyRules, TopicName};
@@ -117,7 +117,7 @@ pub struct Processor {
 }
 
 /// The processor's part of the operator's configuration.
-pub struct Rules {
+pub struct ProcessorConfig {
     /// The limits of requests.
     pub limits: Limits,
     /// The key that seals receipt handles. It must be the same on every proxy of a fleet.
@@ -127,7 +127,12 @@ pub struct Rules {
 impl Processor {
     /// Creates a processor for these clusters. Once `draining` is cancelled, waiting receives end at once.
     #[must_use]
-    pub fn new(clusters: ClusterRouter, rules: Rules, layers: Layers, draining: CancellationToken) -> Self {
+    pub fn new(
+        clusters: ClusterRouter,
+        rules: ProcessorConfig,
+        layers: Layers,
+        draining: CancellationToken,
+    ) -> Self {
         let environment = Environment {
             clusters,
             handles: Handles::new(&rules.handle_key),

@@ -12,7 +12,7 @@ use super::handle::TransactionRef;
 use crate::service::{ServiceError, ServiceErrorKind};
 
 /// The outcome of a decision, shared by all callers that wait for it.
-pub(super) type Outcome = Shared<BoxFuture<'static, Result<(), ServiceError>>>;
+pub(super) type DecisionOutcome = Shared<BoxFuture<'static, Result<(), ServiceError>>>;
 
 /// The recent transactions. This is soft state: as long as producers use the transaction ids that they were given, nothing
 /// fails without it.
@@ -20,7 +20,7 @@ pub(super) type Outcome = Shared<BoxFuture<'static, Result<(), ServiceError>>>;
 pub(super) struct RecentTransactions {
     /// The outcomes of decisions. Without them, a message could be delivered twice: brokers deliver it once for each commit,
     /// and a producer commits twice if it is checked while it decides by itself, or does not get the answer.
-    decided: Mutex<RecentMap<Outcome>>,
+    decided: Mutex<RecentMap<DecisionOutcome>>,
     /// The half messages that were sent through this proxy, by topic and message id.
     half_messages: Mutex<RecentMap<TransactionRef>>,
     /// The half messages as of their last check, by topic and message id.
@@ -63,7 +63,7 @@ impl RecentTransactions {
         key: Arc<str>,
         repeatable: bool,
         end: impl Future<Output = Result<(), ServiceError>> + Send + 'static,
-    ) -> Outcome {
+    ) -> DecisionOutcome {
         // The lock is held until the outcome is inserted, because the task may fail at once and remove it.
         let mut decided = self.decided.lock();
         if let Some(outcome) = decided.get(&key) {

@@ -58,7 +58,7 @@ impl Renewal {
 
 // A renewal holds the inner lock during its call. An acknowledgement waits for it instead of settling a lease that is
 // being replaced. `None` once the lease is settled.
-pub(super) type Slot = Arc<tokio::sync::Mutex<Option<Renewal>>>;
+pub(super) type RenewalSlot = Arc<tokio::sync::Mutex<Option<Renewal>>>;
 
 /// The leases under renewal, by the client's handle.
 #[derive(Default)]
@@ -81,7 +81,7 @@ struct Slots {
 
 struct OwnedSlot {
     client: ClientKey,
-    slot: Slot,
+    slot: RenewalSlot,
 }
 
 /// Numbers of leases and renewals.
@@ -148,7 +148,7 @@ impl RenewedLeases {
     }
 
     /// Stops renewing the leases of the clients that match, and returns their leases.
-    pub(super) fn remove_clients(&self, matches: impl Fn(&ClientKey) -> bool) -> Vec<Slot> {
+    pub(super) fn remove_clients(&self, matches: impl Fn(&ClientKey) -> bool) -> Vec<RenewalSlot> {
         let mut slots = self.slots.lock();
         let clients: HashSet<_> = slots.of_client.keys().filter(|key| matches(key)).cloned().collect();
         if clients.is_empty() {
@@ -182,7 +182,7 @@ impl RenewedLeases {
     }
 
     /// All leases under renewal.
-    pub(super) fn all(&self) -> Vec<Slot> {
+    pub(super) fn all(&self) -> Vec<RenewalSlot> {
         self.slots.lock().by_handle.values().map(|owned| owned.slot.clone()).collect()
     }
 

@@ -7,9 +7,11 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::clients::{ClientKey, Session};
+use super::clients::{ClientKey, ClientSession};
 use super::renewed_leases::{LeaseHolder, Renewal};
-use super::{ClientKind, ClusterRouter, HandleKey, Limits, Processor, PushReceiver, PushStream, Rules};
+use super::{
+    ClientKind, ClusterRouter, HandleKey, Limits, Processor, ProcessorConfig, PushReceiver, PushStream,
+};
 use crate::context::Context;
 use crate::layer::{Layers, Quotas};
 use crate::service::{
@@ -41,7 +43,7 @@ pub(super) fn backends<const N: usize>() -> ([Services; N], [BackendCalls; N]) {
 
 /// Creates a processor for these clusters.
 pub(super) fn processor(clusters: ClusterRouter, limits: Limits) -> Arc<Processor> {
-    let rules = Rules { limits, handle_key: HandleKey::new(b"secret") };
+    let rules = ProcessorConfig { limits, handle_key: HandleKey::new(b"secret") };
     Arc::new(Processor::new(
         clusters,
         rules,
@@ -81,7 +83,7 @@ pub(super) fn settle_entry(coordinates: &str, received_at: SystemTime) -> Settle
 pub(super) fn connect(processor: &Processor, client_id: &str, topics: &[&str]) -> PushReceiver {
     let (stream, pushed) = PushStream::open();
     let context = Context::of_client(client_id);
-    let mut session = Session::new(&context, ClientKind::Unspecified, &stream).expect("a short name");
+    let mut session = ClientSession::new(&context, ClientKind::Unspecified, &stream).expect("a short name");
     topics.iter().for_each(|topic| session.publish_to(topic).expect("few topics"));
     processor.environment.clients.insert(&context, session).expect("room");
     pushed

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::client_kind::ClientKind;
-use super::clients::{GroupSubscription, Session};
+use super::clients::{ClientSession, GroupSubscription};
 use super::command::Command;
 use super::environment::Environment;
 use super::stream::PushStream;
@@ -160,7 +160,7 @@ impl Command for RegisterCommand {
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<ClientPolicy, Error> {
         let ClientSettings { kind, request_timeout, role } = self.settings;
-        let mut session = Session::new(context, kind, &self.stream)?;
+        let mut session = ClientSession::new(context, kind, &self.stream)?;
         session.request_timeout = request_timeout;
         let policy = match role {
             Role::None => {

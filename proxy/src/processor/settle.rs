@@ -118,7 +118,7 @@ impl Command for AckCommand {
         }
         let scope = environment.handles.scope(&self.topic, &self.group);
         let mut answers = Vec::with_capacity(self.entries.len());
-        let mut batches: Vec<Batch> = Vec::new();
+        let mut batches: Vec<ClusterBatch> = Vec::new();
         for entry in self.entries {
             let answer = match open(environment, &scope, &entry.handle).await {
                 Ok(opened) if opened.lease.is_expired(SystemTime::now()) => {
@@ -135,7 +135,7 @@ impl Command for AckCommand {
             };
             answers.push(answer);
         }
-        for Batch { cluster, pending, entries } in batches {
+        for ClusterBatch { cluster, pending, entries } in batches {
             let request = Acknowledge {
                 topic: self.topic.clone(),
                 group: self.group.clone(),
@@ -295,7 +295,7 @@ async fn open<'a>(
 }
 
 /// Acknowledgements for one cluster.
-struct Batch<'a> {
+struct ClusterBatch<'a> {
     cluster: String,
     /// One for each of the `entries`.
     pending: Vec<PendingAck<'a>>,
@@ -310,9 +310,9 @@ struct PendingAck<'a> {
 }
 
 // Nearly always there is one batch. Handles of several clusters only occur after a placement rule was changed.
-fn batch_of<'b, 'a>(batches: &'b mut Vec<Batch<'a>>, cluster: &str) -> &'b mut Batch<'a> {
+fn batch_of<'b, 'a>(batches: &'b mut Vec<ClusterBatch<'a>>, cluster: &str) -> &'b mut ClusterBatch<'a> {
     let index = batches.iter().position(|batch| batch.cluster == cluster).unwrap_or_else(|| {
-        batches.push(Batch { cluster: cluster.to_owned(), pending: Vec::new(), entries: Vec::new() });
+        batches.push(ClusterBatch { cluster: cluster.to_owned(), pending: Vec::new(), entries: Vec::new() });
         batches.len() - 1
     });
     &mut batches[index]

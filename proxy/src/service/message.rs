@@ -41,7 +41,7 @@ pub struct ChosenQueue {
 
 /// The origin of a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
+pub struct DeadLetterOrigin {
     /// The topic in which the message failed.
     pub topic: String,
     /// The message's id in that topic.
@@ -105,7 +105,7 @@ pub struct Message {
     /// W3C trace context, verbatim.
     pub trace_context: Option<String>,
     /// The origin of a dead letter, if the backend reports it.
-    pub dead_letter_origin: Option<Origin>,
+    pub dead_letter_origin: Option<DeadLetterOrigin>,
 }
 
 impl Message {

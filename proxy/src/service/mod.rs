@@ -37,7 +37,7 @@ pub use error::{ServiceError, ServiceErrorKind};
 pub use group_config::{GroupConfig, GroupStart, RetryPolicy};
 pub use known_properties::KnownProperties;
 pub use lite::{LiteAction, LiteChange, LiteStart, LiteSubscriptions};
-pub use message::{Body, BodyEncoding, ChosenQueue, Delay, Delivery, Message, Origin, SentBack};
+pub use message::{Body, BodyEncoding, ChosenQueue, DeadLetterOrigin, Delay, Delivery, Message, SentBack};
 pub use messages::{
     AckOutcome, Acknowledge, ChangeInvisible, DeadLetter, Delivered, Filter, Forward, InvisibleOutcome,
     Messages, NextAttempt, Persistence, Receive, Sent, Settle,

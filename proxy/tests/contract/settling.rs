@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use rocketmq_thin_proxy::service::{
-    AckOutcome, ChangeInvisible, InvisibleOutcome, NextAttempt, Origin, Receive, ServiceErrorKind, Settle,
+    AckOutcome, ChangeInvisible, DeadLetterOrigin, InvisibleOutcome, NextAttempt, Receive, ServiceErrorKind,
+    Settle,
 };
 
 use crate::backend::Backend;
@@ -177,7 +178,7 @@ pub(crate) async fn a_dead_letter_names_its_origin<B: Backend>(backend: B) {
         group: format!("{}-dead", client.group),
     };
     let letter = dead.next(LONG).await;
-    let origin = Origin { topic: client.topic.clone(), message_id: "a".to_owned() };
+    let origin = DeadLetterOrigin { topic: client.topic.clone(), message_id: "a".to_owned() };
     assert_eq!(letter.message.dead_letter_origin, Some(origin));
 }
 

@@ -20,7 +20,7 @@ pub(super) struct CheckSchedule {
     watched: Mutex<Watched>,
     /// Notified when the next step may have changed.
     pub(super) changed: Notify,
-    pub(super) pending: tokio::sync::Mutex<Pending>,
+    pub(super) pending: tokio::sync::Mutex<PendingChecks>,
     /// The number of half messages that were discarded since the start.
     pub(super) discarded: AtomicU64,
 }
@@ -70,7 +70,7 @@ pub(super) enum NextStep {
 
 /// Checks that were read from the disk and not returned yet.
 #[derive(Default)]
-pub(super) struct Pending {
+pub(super) struct PendingChecks {
     pub(super) ready: VecDeque<Delivery>,
     /// The read in progress. It is kept if the caller gives up.
     pub(super) in_progress: Option<(Arc<Topic>, DueChecksReceiver)>,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::binary::{self, Malformed};
 use crate::service::names::properties::is_reserved;
-use crate::service::{BodyEncoding, Delay, Message, Origin, TopicKind, millis, time};
+use crate::service::{BodyEncoding, DeadLetterOrigin, Delay, Message, TopicKind, millis, time};
 
 const TAG: u16 = 1;
 const GZIP: u16 = 1 << 1;
@@ -50,7 +50,7 @@ impl Encoded {
 
 /// A decoded message.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Stored {
+pub(super) struct DecodedMessage {
     /// What was sent.
     pub(super) message: Message,
     /// How many deliveries it had in another topic, before it was moved to this one.
@@ -97,7 +97,7 @@ pub(super) fn encode(message: &Message, earlier_attempts: u32) -> Encoded {
 }
 
 /// Decodes a message. Its body shares the memory of `bytes`.
-pub(super) fn decode(bytes: &Bytes) -> Result<Stored, Malformed> {
+pub(super) fn decode(bytes: &Bytes) -> Result<DecodedMessage, Malformed> {
     let mut input = bytes.as_ref();
     let flags = take_flags(&mut input)?;
     let tag = if flags & TAG != 0 { Some(binary::text(&mut input)?.to_owned()) } else { None };
@@ -112,7 +112,7 @@ pub(super) fn decode(bytes: &Bytes) -> Result<Stored, Malformed> {
     };
     let dead_letter_origin = if flags & ORIGIN != 0 {
         let topic = binary::text(&mut input)?.to_owned();
-        Some(Origin { topic, message_id: binary::text(&mut input)?.to_owned() })
+        Some(DeadLetterOrigin { topic, message_id: binary::text(&mut input)?.to_owned() })
     } else {
         None
     };
@@ -149,7 +149,7 @@ pub(super) fn decode(bytes: &Bytes) -> Result<Stored, Malformed> {
         dead_letter_origin,
         ..kinds
     };
-    Ok(Stored { message, earlier_attempts })
+    Ok(DecodedMessage { message, earlier_attempts })
 }
 
 /// Decodes the tag alone.
@@ -342,7 +342,7 @@ mod tests {
                 born_at: born.map(time),
                 born_host,
                 trace_context,
-                dead_letter_origin: origin.map(|(topic, message_id)| Origin { topic, message_id }),
+                dead_letter_origin: origin.map(|(topic, message_id)| DeadLetterOrigin { topic, message_id }),
                 ..kinds
             }
         })
@@ -355,7 +355,7 @@ mod tests {
             let bytes = Bytes::from([encoded.head.as_slice(), encoded.body.as_ref()].concat());
             prop_assert_eq!(tag(&bytes), Ok(message.tag.as_deref()));
             prop_assert_eq!(message_group(&bytes), Ok(message.group.as_deref()));
-            prop_assert_eq!(decode(&bytes), Ok(Stored { message, earlier_attempts }));
+            prop_assert_eq!(decode(&bytes), Ok(DecodedMessage { message, earlier_attempts }));
         }
 
         #[test]

@@ -25,7 +25,7 @@ pub(super) struct Commit {
     /// New values; `None` removes the record.
     pub(super) records: HashMap<Box<[u8]>, Option<Bytes>>,
     /// Decisions about half messages, by their sequence.
-    pub(super) decided: HashMap<u64, Decision>,
+    pub(super) decided: HashMap<u64, TransactionDecision>,
     /// The earliest orphan check that was added to each topic, in ms since 1970, by topic id.
     pub(super) checks: HashMap<u32, u64>,
     bytes_read: usize,
@@ -41,7 +41,7 @@ pub(super) struct Append {
 
 /// A decision about a half message, and when it was taken, in ms since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Decision {
+pub(super) struct TransactionDecision {
     pub(super) at: u64,
     pub(super) resolution: Resolution,
 }

@@ -9,7 +9,7 @@ use tokio::time::timeout_at;
 use super::blocking::blocking;
 use super::broker::Broker;
 use super::clock;
-use super::codec::{self, Stored};
+use super::codec::{self, DecodedMessage};
 use super::lease::Coordinates;
 use super::new_message::NewMessage;
 use super::progress::{ForwardState, Progress};
@@ -18,7 +18,7 @@ use super::settle::{EndedLeases, GroupProgress, LeaseStatus, lease_status, parse
 use super::store::corrupt;
 use super::topic::Topic;
 use super::writer::StoreRequest;
-use crate::service::{Delay, Forward, Message, Origin, ServiceError, ServiceErrorKind, names};
+use crate::service::{DeadLetterOrigin, Delay, Forward, Message, ServiceError, ServiceErrorKind, names};
 
 /// The number of queues of a dead-letter topic or a retry topic.
 pub(super) const QUEUES: i32 = 1;
@@ -144,7 +144,7 @@ impl Broker {
         &self,
         group: &GroupProgress,
         at: Coordinates,
-    ) -> Result<Option<Stored>, ServiceError> {
+    ) -> Result<Option<DecodedMessage>, ServiceError> {
         let queue = group.queues[group.queue_index(at)].clone();
         let chunk = match queue.recent(at.offset) {
             Some(chunk) => Some(chunk),
@@ -166,7 +166,7 @@ pub(super) fn as_dead_letter(message: Message, topic: String) -> Message {
     // As with Apache's brokers.
     letter.delay = Some(Delay::Unknown);
     // A dead letter that becomes a dead letter again keeps its first origin.
-    let origin = Origin { topic, message_id: letter.id.clone() };
+    let origin = DeadLetterOrigin { topic, message_id: letter.id.clone() };
     letter.dead_letter_origin.get_or_insert(origin);
     letter
 }

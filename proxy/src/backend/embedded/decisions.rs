@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::clock;
-use super::commit::{Commit, Decision};
+use super::commit::{Commit, TransactionDecision};
 use super::keys;
 use super::store::{Store, corrupt, unavailable};
 use crate::service::{Resolution, ServiceError};
@@ -32,7 +32,7 @@ impl Decisions {
             let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
             let (at, sequence) = keys::decision_parts(&key).ok_or_else(|| corrupt("decision key"))?;
             let resolution = read(&value).ok_or_else(|| corrupt("decision"))?;
-            decisions.add(sequence, Decision { at, resolution });
+            decisions.add(sequence, TransactionDecision { at, resolution });
         }
         Ok(decisions)
     }
@@ -48,7 +48,7 @@ impl Decisions {
         let outdated = self.outdated(commit.decided.len(), clock::now());
         let decided: Vec<_> =
             commit.decided.iter().map(|(sequence, decision)| (*sequence, *decision)).collect();
-        for (sequence, Decision { at, resolution }) in &decided {
+        for (sequence, TransactionDecision { at, resolution }) in &decided {
             commit.put(&keys::decision(*at, *sequence), vec![number(*resolution)]);
         }
         for (at, sequence) in self.order.iter().take(outdated) {
@@ -58,7 +58,7 @@ impl Decisions {
     }
 
     /// Remembers the decisions of a stored commit, and forgets as many old ones as it removed.
-    pub(super) fn committed(&mut self, decided: HashMap<u64, Decision>, removed: usize) {
+    pub(super) fn committed(&mut self, decided: HashMap<u64, TransactionDecision>, removed: usize) {
         for (_, sequence) in self.order.drain(..removed) {
             self.by_sequence.remove(&sequence);
         }
@@ -79,7 +79,7 @@ impl Decisions {
         too_many.max(too_old)
     }
 
-    fn add(&mut self, sequence: u64, decision: Decision) {
+    fn add(&mut self, sequence: u64, decision: TransactionDecision) {
         self.by_sequence.insert(sequence, decision.resolution);
         self.order.push_back((decision.at, sequence));
     }
@@ -110,11 +110,11 @@ mod tests {
     fn excess_decisions_are_forgotten() {
         let mut decisions = Decisions::default();
         for sequence in 0..MAX_DECISIONS as u64 {
-            decisions.add(sequence, Decision { at: 10_000, resolution: COMMIT });
+            decisions.add(sequence, TransactionDecision { at: 10_000, resolution: COMMIT });
         }
         assert_eq!(decisions.outdated(0, 10_000), 0);
         assert_eq!(decisions.outdated(3, 10_000), 3);
-        let added = [(1 << 40, Decision { at: 10_000, resolution: COMMIT })].into();
+        let added = [(1 << 40, TransactionDecision { at: 10_000, resolution: COMMIT })].into();
         decisions.committed(added, 3);
         assert_eq!(
             (decisions.get(2), decisions.get(3), decisions.get(1 << 40)),
@@ -129,7 +129,7 @@ mod tests {
         for sequence in 0..1000 {
             decisions.add(
                 sequence,
-                Decision { at: if sequence < 700 { 0 } else { MAX_AGE_MS }, resolution: COMMIT },
+                TransactionDecision { at: if sequence < 700 { 0 } else { MAX_AGE_MS }, resolution: COMMIT },
             );
         }
         assert_eq!(decisions.outdated(1, MAX_AGE_MS), 0);

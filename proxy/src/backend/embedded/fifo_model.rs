@@ -18,7 +18,7 @@ use super::progress_change::ProgressChange;
 use super::queue::Queue;
 use super::read_cache::ReadCache;
 use super::settle::{EndedLeases, LeaseStatus, lease_status};
-use super::take::{Batch, QueueOrder, TakeRequest};
+use super::take::{QueueOrder, TakeRequest, TakenBatch};
 use crate::service::{GroupStart, Message};
 
 const QUEUES: usize = 2;
@@ -151,7 +151,12 @@ impl<'a> Model<'a> {
     }
 
     /// Takes messages. The change is undone unless it is committed.
-    fn take(&self, max: usize, visible_at: u64, attempt_id: Option<&str>) -> (ProgressChange<'_>, Batch) {
+    fn take(
+        &self,
+        max: usize,
+        visible_at: u64,
+        attempt_id: Option<&str>,
+    ) -> (ProgressChange<'_>, TakenBatch) {
         let request = TakeRequest {
             max,
             now: self.now,

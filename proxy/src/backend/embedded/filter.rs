@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::binary::Malformed;
 use super::codec;
-use super::sql::Expression;
+use super::sql::SqlExpression;
 use crate::service::{Filter, ServiceError, ServiceErrorKind};
 
 /// A compiled filter.
@@ -14,7 +14,7 @@ pub(super) enum Matcher {
     /// Passes messages with one of these tags, which are sorted.
     Tags(Vec<String>),
     /// Passes messages for which the expression is true.
-    Sql(Expression),
+    Sql(SqlExpression),
 }
 
 impl Matcher {
@@ -31,7 +31,7 @@ impl Matcher {
                 Self::Tags(tags)
             }
             Filter::Sql(text) => {
-                let parsed = Expression::parse(&text);
+                let parsed = SqlExpression::parse(&text);
                 Self::Sql(
                     parsed.map_err(|e| ServiceError::new(ServiceErrorKind::IllegalFilter, e.to_string()))?,
                 )

@@ -127,16 +127,26 @@ impl HalfMessage {
     }
 }
 
-/// Decodes the record of a check: the number of checks so far, and the time from the write of the record to the check,
-/// in ms. Records of older versions lack that time.
-pub(super) fn decode_check(value: &[u8]) -> Result<(u32, Option<u64>), ServiceError> {
-    let malformed = || corrupt("check");
-    let (checks, ahead) = value.split_first_chunk().ok_or_else(malformed)?;
-    let ahead = match ahead {
-        [] => None,
-        ahead => Some(u64::from_be_bytes(ahead.try_into().map_err(|_| malformed())?)),
-    };
-    Ok((u32::from_be_bytes(*checks), ahead))
+/// The record of a half message's next check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CheckRecord {
+    /// The number of checks so far.
+    pub(super) checks: u32,
+    /// The time from the write of the record to the check, in ms. Records of older versions lack it.
+    pub(super) ahead: Option<u64>,
+}
+
+impl CheckRecord {
+    /// Decodes a record.
+    pub(super) fn decode(value: &[u8]) -> Result<Self, ServiceError> {
+        let malformed = || corrupt("check");
+        let (checks, ahead) = value.split_first_chunk().ok_or_else(malformed)?;
+        let ahead = match ahead {
+            [] => None,
+            ahead => Some(u64::from_be_bytes(ahead.try_into().map_err(|_| malformed())?)),
+        };
+        Ok(Self { checks: u32::from_be_bytes(*checks), ahead })
+    }
 }
 
 #[cfg(test)]
@@ -179,10 +189,12 @@ mod tests {
 
     #[test]
     fn checks_of_older_versions_are_decoded() {
-        assert_eq!(decode_check(&[0, 0, 0, 3]), Ok((3, None)));
-        assert_eq!(decode_check(&[0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 9]), Ok((3, Some(9))));
+        let old = CheckRecord { checks: 3, ahead: None };
+        assert_eq!(CheckRecord::decode(&[0, 0, 0, 3]), Ok(old));
+        let new = CheckRecord { ahead: Some(9), ..old };
+        assert_eq!(CheckRecord::decode(&[0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 9]), Ok(new));
         for malformed in [&[][..], &[1, 2, 3], &[0, 0, 0, 3, 9]] {
-            assert!(decode_check(malformed).is_err(), "{malformed:?}");
+            assert!(CheckRecord::decode(malformed).is_err(), "{malformed:?}");
         }
     }
 }

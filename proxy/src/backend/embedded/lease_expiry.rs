@@ -24,13 +24,13 @@ pub(super) struct LeaseExpiry {
 
 #[derive(Default)]
 struct Wakeups {
-    by_time: BTreeSet<(u64, GroupTopic)>,
-    by_key: HashMap<GroupTopic, Wakeup>,
+    by_time: BTreeSet<(u64, ProgressKey)>,
+    by_key: HashMap<ProgressKey, Wakeup>,
 }
 
 /// A group in a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct GroupTopic {
+struct ProgressKey {
     group: u32,
     topic: u32,
 }
@@ -119,7 +119,7 @@ const MAX_COUNTED: usize = 64;
 impl Wakeups {
     /// Sets the wake-up for a group in a topic. Returns whether it is the earliest of all.
     fn insert(&mut self, progress: &Arc<Progress>, at: u64) -> bool {
-        let key = GroupTopic { group: progress.group(), topic: progress.topic() };
+        let key = ProgressKey { group: progress.group(), topic: progress.topic() };
         let wakeup = Wakeup { at, progress: Arc::downgrade(progress) };
         if let Some(old) = self.by_key.insert(key, wakeup) {
             self.by_time.remove(&(old.at, key));

@@ -13,7 +13,7 @@ const MAX_ATTEMPTS: usize = 4;
 const MAX_STALE: usize = 64;
 
 /// A client in a group.
-pub(super) struct Member {
+pub(super) struct LiteMember {
     /// Its subscriptions.
     pub(super) lite_topics: HashSet<Arc<str>>,
     /// When the client last changed or repeated its subscriptions.
@@ -21,7 +21,7 @@ pub(super) struct Member {
     /// Notified when a lite topic is ready. Each receive holds a reference.
     pub(super) available: Arc<Notify>,
     ready: ReadyQueue,
-    attempts: VecDeque<Attempt>,
+    attempts: VecDeque<ReceiveAttempt>,
 }
 
 /// Lite topics that may have messages, each at most once, in the order in which they are scanned.
@@ -32,12 +32,12 @@ struct ReadyQueue {
 }
 
 /// The lite topics from which a receive got messages.
-struct Attempt {
+struct ReceiveAttempt {
     id: Box<str>,
     lite_topics: Vec<Arc<str>>,
 }
 
-impl Default for Member {
+impl Default for LiteMember {
     fn default() -> Self {
         Self {
             lite_topics: HashSet::new(),
@@ -49,7 +49,7 @@ impl Default for Member {
     }
 }
 
-impl Member {
+impl LiteMember {
     /// Whether the client has no subscriptions and does not receive.
     pub(super) fn is_idle(&self) -> bool {
         self.lite_topics.is_empty() && Arc::strong_count(&self.available) == 1
@@ -110,7 +110,7 @@ impl Member {
         if self.attempts.len() == MAX_ATTEMPTS {
             self.attempts.pop_front();
         }
-        self.attempts.push_back(Attempt { id: id.into(), lite_topics });
+        self.attempts.push_back(ReceiveAttempt { id: id.into(), lite_topics });
     }
 
     /// Forgets earlier receives.
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn the_lite_topics_of_a_repeated_attempt_are_scanned_first() {
-        let mut member = Member::default();
+        let mut member = LiteMember::default();
         let [a, b, c] = ["a", "b", "c"].map(Arc::<str>::from);
         member.lite_topics.extend([a.clone(), b.clone(), c.clone()]);
         for number in 0..=MAX_ATTEMPTS {
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn lite_topics_that_were_not_scanned_return_to_the_queue() {
-        let mut member = Member::default();
+        let mut member = LiteMember::default();
         let [a, b, c] = ["a", "b", "c"].map(Arc::<str>::from);
         member.lite_topics.extend([a.clone(), b.clone(), c.clone()]);
         member.set_ready(&a);
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn unsubscribed_lite_topics_leave_the_ready_queue() {
-        let mut member = Member::default();
+        let mut member = LiteMember::default();
         member.lite_topics.insert("kept".into());
         member.set_ready(&"kept".into());
         for number in 0..1000 {

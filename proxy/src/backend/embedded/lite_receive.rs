@@ -14,7 +14,7 @@ use super::leased_batch::LeasedBatch;
 use super::lite_settle::LiteCoordinates;
 use super::lite_subscriptions::{MemberKey, ReceivingMember};
 use super::progress::Progress;
-use super::receive::{InMemoryResult, MAX_ATTEMPT_ID, Request};
+use super::receive::{InMemoryResult, MAX_ATTEMPT_ID, PreparedReceive};
 use super::take::MAX_BYTES;
 use super::topic::Topic;
 use super::waiting_limits::{self, Woken};
@@ -241,10 +241,16 @@ impl LiteReceive<'_> {
         })
     }
 
-    fn request<'a>(&'a self, lite_topic: &Arc<Topic>, params: &'a Receive) -> Request<'a> {
+    fn request<'a>(&'a self, lite_topic: &Arc<Topic>, params: &'a Receive) -> PreparedReceive<'a> {
         let progress = lite_topic.consumer(self.parent_progress.group());
         progress.set_max_attempts(self.parent_progress.max_attempts());
-        Request { broker: self.broker, topic: lite_topic.clone(), progress, filter: &self.filter, params }
+        PreparedReceive {
+            broker: self.broker,
+            topic: lite_topic.clone(),
+            progress,
+            filter: &self.filter,
+            params,
+        }
     }
 }
 

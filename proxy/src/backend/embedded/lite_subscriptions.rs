@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, mpsc};
 
-use super::lite_member::Member;
+use super::lite_member::LiteMember;
 use crate::service::{BrokerRequest, LiteAction, LiteChange, ServiceError, ServiceErrorKind};
 
 /// The subscriptions of a client end if it does not repeat them within this time.
@@ -35,13 +35,13 @@ pub(super) struct Subscriptions {
 #[derive(Default)]
 struct SubscriptionTable {
     /// Groups, by the id of the LITE topic and then by the id of the group.
-    topics: HashMap<u32, HashMap<u32, Group>>,
+    topics: HashMap<u32, HashMap<u32, SubscribedGroup>>,
     count: usize,
 }
 
 #[derive(Default)]
-struct Group {
-    members: HashMap<Arc<str>, Member>,
+struct SubscribedGroup {
+    members: HashMap<Arc<str>, LiteMember>,
     /// The clients of each lite topic.
     subscribers: HashMap<Arc<str>, Vec<Arc<str>>>,
 }
@@ -226,7 +226,7 @@ impl Subscriptions {
         let mut state = self.state.lock();
         let mut silent = Vec::new();
         for (topic, groups) in &state.topics {
-            for (group, Group { members, .. }) in groups {
+            for (group, SubscribedGroup { members, .. }) in groups {
                 let gone = members
                     .iter()
                     .filter(|(_, member)| now.duration_since(member.repeated_at) >= CLIENT_TIMEOUT);
@@ -247,15 +247,15 @@ impl Subscriptions {
 }
 
 impl SubscriptionTable {
-    fn group(&mut self, key: &MemberKey) -> Option<&mut Group> {
+    fn group(&mut self, key: &MemberKey) -> Option<&mut SubscribedGroup> {
         self.topics.get_mut(&key.topic)?.get_mut(&key.group)
     }
 
-    fn member(&mut self, key: &MemberKey) -> Option<&mut Member> {
+    fn member(&mut self, key: &MemberKey) -> Option<&mut LiteMember> {
         self.group(key)?.members.get_mut(&key.client)
     }
 
-    fn member_or_new(&mut self, key: &MemberKey) -> &mut Member {
+    fn member_or_new(&mut self, key: &MemberKey) -> &mut LiteMember {
         let group = self.topics.entry(key.topic).or_default().entry(key.group).or_default();
         group.members.entry(key.client.clone()).or_default()
     }
@@ -327,7 +327,7 @@ impl SubscriptionTable {
     fn remove_if_idle(&mut self, key: &MemberKey) {
         let Some(groups) = self.topics.get_mut(&key.topic) else { return };
         let Some(group) = groups.get_mut(&key.group) else { return };
-        if group.members.get(&key.client).is_some_and(Member::is_idle) {
+        if group.members.get(&key.client).is_some_and(LiteMember::is_idle) {
             group.members.remove(&key.client);
         }
         if group.members.is_empty() {
@@ -339,7 +339,7 @@ impl SubscriptionTable {
     }
 }
 
-impl Group {
+impl SubscribedGroup {
     /// Makes a lite topic ready for all its subscribers in the group, as any of them may be busy for long.
     fn deliverable(&mut self, lite_topic: &str) {
         let Some((name, subscribers)) = self.subscribers.get_key_value(lite_topic) else { return };
@@ -366,7 +366,7 @@ impl ReceivingMember {
     }
 
     /// Calls `act` with the state of the client.
-    pub(super) fn with<T>(&self, act: impl FnOnce(&mut Member) -> T) -> T {
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut LiteMember) -> T) -> T {
         act(self.subscriptions.state.lock().member_or_new(&self.key))
     }
 }

@@ -123,7 +123,7 @@ pub struct Embedded {
 /// Compiles and evaluates a filter, for the fuzzer.
 #[doc(hidden)]
 pub fn fuzz_sql(text: &str) {
-    if let Ok(expression) = sql::Expression::parse(text) {
+    if let Ok(expression) = sql::SqlExpression::parse(text) {
         let properties = ["a", "n", "region"].map(|name| (name.to_owned(), "1".to_owned())).into();
         let message = Message { tag: Some("tag".to_owned()), properties, ..Message::default() };
         let _ = expression.is_true_for(&message);

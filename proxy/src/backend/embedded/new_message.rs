@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::codec::Encoded;
 use super::half_message::HalfMessageId;
+use super::timer::TimerKey;
 
 /// A message and its queue.
 pub(super) struct NewMessage {
@@ -29,8 +30,8 @@ pub(super) enum StoredAt {
     Delayed {
         /// The queue that it will be moved to.
         queue: u32,
-        /// Its timer: the due time in ms since 1970, and a sequence number.
-        timer: (u64, u64),
+        /// Its timer.
+        timer: TimerKey,
     },
     /// Among the half messages.
     Half {

@@ -15,7 +15,7 @@ use super::check_schedule::{CheckState, DueChecks, NextRead, NextStep};
 use super::clock;
 use super::codec;
 use super::commit::{Commit, MAX_MOVED};
-use super::half_message::{self, HalfMessage, HalfMessageId};
+use super::half_message::{CheckRecord, HalfMessage, HalfMessageId};
 use super::keys;
 use super::store::{corrupt, unavailable};
 use super::topic::Topic;
@@ -88,7 +88,7 @@ impl Broker {
         let count = move |_: &mut WriterState, commit: &mut Commit| {
             // Without a record, the transaction has ended in the meantime.
             if let Some(record) = commit.get(&half.check_key())? {
-                half.add_check(half_message::decode_check(&record)?.0.saturating_add(1), commit);
+                half.add_check(CheckRecord::decode(&record)?.checks.saturating_add(1), commit);
             }
             Ok(())
         };
@@ -173,7 +173,7 @@ fn take_due_checks(
         }
         from = check_at;
         let half = HalfMessageId { topic: topic.id(), sequence, check_at };
-        due.push((half, half_message::decode_check(&value)?.0, commit.get(&half.key())?));
+        due.push((half, CheckRecord::decode(&value)?.checks, commit.get(&half.key())?));
     }
     let mut taken = DueChecks { checks: Vec::new(), discarded: Vec::new() };
     for (half, checks, record) in due {
@@ -191,26 +191,28 @@ fn take_due_checks(
     }
     if let Some(reviewed) = review_after {
         let is_known = |first: u64| matches!(next, NextRead::At(at) if at <= first);
-        let (rest, first) = bring_forward(topic.id(), reviewed.max(now), now, commit)?;
-        if let Some(first) = first.filter(|first| !is_known(*first)) {
+        let review = bring_forward(topic.id(), reviewed.max(now), now, commit)?;
+        if let Some(first) = review.first.filter(|first| !is_known(*first)) {
             next = NextRead::At(first);
         }
-        review_after = rest;
+        review_after = review.continue_after;
     }
     // Before the commit, so that this does not overwrite an earlier time that is noted after the commit.
     state.checks.set_state(topic.id(), CheckState { from, next, review_after });
     Ok(taken)
 }
 
+/// The result of [`bring_forward`], in ms of [`clock::monotonic`].
+struct Review {
+    /// Checks after this time are still to be reviewed. `None` if all were.
+    continue_after: Option<u64>,
+    /// The earliest check that was brought forward, if any.
+    first: Option<u64>,
+}
+
 /// Reviews the checks after `from`. If the clock was set back, a check is further ahead than when it was written. Such
-/// checks are brought forward. Returns the time after which checks are still to be reviewed, if any, and the time of
-/// the earliest check that was brought forward.
-fn bring_forward(
-    topic: u32,
-    from: u64,
-    now: u64,
-    commit: &mut Commit,
-) -> Result<(Option<u64>, Option<u64>), ServiceError> {
+/// checks are brought forward.
+fn bring_forward(topic: u32, from: u64, now: u64, commit: &mut Commit) -> Result<Review, ServiceError> {
     let mut first: Option<u64> = None;
     let log = commit.log.clone();
     let later = keys::check(topic, from.saturating_add(1), 0)..=keys::check(topic, u64::MAX, u64::MAX);
@@ -218,9 +220,9 @@ fn bring_forward(
         let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
         let (check_at, sequence) = keys::check_parts(&key).ok_or_else(|| corrupt("check key"))?;
         if reviewed >= MAX_REVIEWED {
-            return Ok((Some(check_at.saturating_sub(1)), Some(now)));
+            return Ok(Review { continue_after: Some(check_at.saturating_sub(1)), first: Some(now) });
         }
-        let (checks, Some(ahead)) = half_message::decode_check(&value)? else { continue };
+        let CheckRecord { checks, ahead: Some(ahead) } = CheckRecord::decode(&value)? else { continue };
         let latest = now.saturating_add(ahead);
         if check_at > latest {
             commit.remove(&key);
@@ -228,7 +230,7 @@ fn bring_forward(
             first = Some(first.map_or(latest, |first| first.min(latest)));
         }
     }
-    Ok((None, first))
+    Ok(Review { continue_after: None, first })
 }
 
 #[cfg(test)]

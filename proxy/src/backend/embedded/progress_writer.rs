@@ -38,9 +38,9 @@ struct WriteJob {
 
 /// A change that is being written.
 #[must_use = "a request is answered after its change is written"]
-pub(super) struct Written(Result<Option<Pending>, ServiceError>);
+pub(super) struct Written(Result<Option<PendingWrite>, ServiceError>);
 
-struct Pending {
+struct PendingWrite {
     wake_up: WakeUp<WriteJob>,
     reply: oneshot::Receiver<Result<(), ServiceError>>,
 }
@@ -84,7 +84,7 @@ impl ProgressWriter {
         let size = records.len() + 1;
         let (progress, generation) = (progress.clone(), progress.generation());
         let job = WriteJob { progress, generation, records, reply: sender };
-        Written(self.thread.put(job, size).map(|wake_up| Some(Pending { wake_up, reply })))
+        Written(self.thread.put(job, size).map(|wake_up| Some(PendingWrite { wake_up, reply })))
     }
 
     /// Writes all submitted changes, and ends the thread. Blocks until then.
@@ -99,14 +99,14 @@ impl Written {
     /// # Errors
     /// `Unavailable`.
     pub(super) async fn done(self) -> Result<(), ServiceError> {
-        let Some(Pending { wake_up, reply }) = self.0? else { return Ok(()) };
+        let Some(PendingWrite { wake_up, reply }) = self.0? else { return Ok(()) };
         wake_up.after_ready_tasks().await;
         reply.await.unwrap_or_else(|_| Err(stopped()))
     }
 
     /// As [`Written::done`]. Blocks.
     pub(super) fn wait(self) -> Result<(), ServiceError> {
-        let Some(Pending { wake_up, reply }) = self.0? else { return Ok(()) };
+        let Some(PendingWrite { wake_up, reply }) = self.0? else { return Ok(()) };
         drop(wake_up);
         reply.blocking_recv().unwrap_or_else(|_| Err(stopped()))
     }

@@ -20,14 +20,14 @@ pub(super) struct ReadCache {
 
 #[derive(Default)]
 struct Chunks {
-    by_key: BTreeMap<Key, Chunk>,
+    by_key: BTreeMap<ChunkKey, Chunk>,
     // The keys of all chunks, in the order in which they were read.
-    order: VecDeque<Key>,
+    order: VecDeque<ChunkKey>,
     bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
+struct ChunkKey {
     topic: u32,
     queue: u32,
     first: u64,
@@ -48,7 +48,7 @@ impl ReadCache {
     /// Returns the cached chunk that contains this offset.
     pub(super) fn find(&self, topic: u32, queue: u32, offset: u64) -> Option<Chunk> {
         let chunks = self.chunks.lock();
-        let upper = Key { topic, queue, first: offset };
+        let upper = ChunkKey { topic, queue, first: offset };
         let (key, chunk) = chunks.by_key.range(..=upper).next_back()?;
         (key.topic == topic && key.queue == queue && offset < chunk.end()).then(|| chunk.clone())
     }
@@ -57,7 +57,7 @@ impl ReadCache {
     pub(super) fn insert(&self, topic: u32, queue: u32, read: &[Chunk]) {
         let mut chunks = self.chunks.lock();
         for chunk in read {
-            let key = Key { topic, queue, first: chunk.first() };
+            let key = ChunkKey { topic, queue, first: chunk.first() };
             if chunks.by_key.insert(key, chunk.clone()).is_none() {
                 chunks.bytes += chunk.memory();
                 chunks.order.push_back(key);

@@ -9,22 +9,29 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::broker::Broker;
 use super::commit::Commit;
-use super::timer;
+use super::timer::{self, TimerKey};
 use super::writer_state::WriterState;
 use crate::service::{ServiceError, ServiceErrorKind};
 
 /// Encodes the recall handle of a delayed message.
-pub(super) fn handle(timer: (u64, u64), message_id: &str) -> String {
-    URL_SAFE_NO_PAD.encode(format!("v1 {:x} {:x} {message_id}", timer.0, timer.1))
+pub(super) fn handle(timer: TimerKey, message_id: &str) -> String {
+    URL_SAFE_NO_PAD.encode(format!("v1 {:x} {:x} {message_id}", timer.due, timer.sequence))
 }
 
-/// Decodes the timer and the message id from a recall handle, which may be forged.
-fn parse(handle: &str) -> Option<((u64, u64), String)> {
+/// The content of a recall handle.
+#[derive(Debug, PartialEq)]
+struct RecallHandle {
+    timer: TimerKey,
+    message_id: String,
+}
+
+/// Decodes a recall handle, which may be forged.
+fn parse(handle: &str) -> Option<RecallHandle> {
     let text = String::from_utf8(URL_SAFE_NO_PAD.decode(handle).ok()?).ok()?;
     let mut parts = text.strip_prefix("v1 ")?.splitn(3, ' ');
     let mut number = || u64::from_str_radix(parts.next()?, 16).ok();
-    let timer = (number()?, number()?);
-    Some((timer, parts.next()?.to_owned()))
+    let timer = TimerKey { due: number()?, sequence: number()? };
+    Some(RecallHandle { timer, message_id: parts.next()?.to_owned() })
 }
 
 impl Broker {
@@ -35,9 +42,10 @@ impl Broker {
         handle: &str,
         deadline: Instant,
     ) -> Result<String, ServiceError> {
-        let (timer, id) = parse(handle).ok_or_else(|| rejected("recall handle is invalid"))?;
+        let RecallHandle { timer, message_id } =
+            parse(handle).ok_or_else(|| rejected("recall handle is invalid"))?;
         let topic = self.known_topic(topic)?;
-        let message_id: Arc<str> = id.into();
+        let message_id: Arc<str> = message_id.into();
         let wanted = message_id.clone();
         // The writer thread also delivers due messages, so a message is either recalled or delivered.
         let recall = move |_: &mut WriterState, commit: &mut Commit| {
@@ -63,8 +71,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn handles_are_decoded_as_they_were_encoded(timer: (u64, u64), id in ".{0,40}") {
-            prop_assert_eq!(parse(&handle(timer, &id)), Some((timer, id)));
+        fn handles_are_decoded_as_they_were_encoded(due: u64, sequence: u64, message_id in ".{0,40}") {
+            let timer = TimerKey { due, sequence };
+            prop_assert_eq!(parse(&handle(timer, &message_id)), Some(RecallHandle { timer, message_id }));
         }
 
         #[test]

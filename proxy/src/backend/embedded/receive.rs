@@ -16,13 +16,13 @@ use super::progress::Progress;
 use super::progress_writer::Written;
 use super::queue::Queue;
 use super::store::corrupt;
-use super::take::{Batch, Position, QueueOrder, ReadChunks, TakeRequest, TakenMessage};
+use super::take::{QueueOrder, QueuePosition, ReadChunks, TakeRequest, TakenBatch, TakenMessage};
 use super::topic::Topic;
 use super::waiting_limits::{self, Woken};
 use crate::service::{Delivered, Delivery, Receive, ServiceError, ServiceErrorKind, TopicKind, time};
 
 /// A receive in progress.
-pub(super) struct Request<'a> {
+pub(super) struct PreparedReceive<'a> {
     pub(super) broker: &'a Broker,
     pub(super) topic: Arc<Topic>,
     pub(super) progress: Arc<Progress>,
@@ -35,7 +35,7 @@ enum ScanResult {
     /// Messages, under new leases.
     Found(LeasedBatch),
     /// The next message to deliver is not in memory.
-    OnDisk(Position),
+    OnDisk(QueuePosition),
     /// No message so far. The scan stopped at its limit and must continue.
     Unfinished,
     /// No message can be delivered now.
@@ -96,7 +96,7 @@ impl Broker {
         &'a self,
         params: &'a Receive,
         filter: &'a Matcher,
-    ) -> Result<Request<'a>, ServiceError> {
+    ) -> Result<PreparedReceive<'a>, ServiceError> {
         let topic = self.topic(&params.topic).await?;
         let (_, progress) = self.group_in(&topic, &params.group).await?;
         if topic.read_queues() == 0 {
@@ -106,7 +106,7 @@ impl Broker {
             let text = "only groups that are bound to a LITE topic can receive its messages";
             return Err(ServiceError::new(ServiceErrorKind::Unsupported, text));
         }
-        Ok(Request { broker: self, topic, progress, filter, params })
+        Ok(PreparedReceive { broker: self, topic, progress, filter, params })
     }
 
     /// Loads a topic's queues and a group's progress in them, unless they are in memory. Returns the queues.
@@ -133,7 +133,7 @@ impl Broker {
     }
 }
 
-impl Request<'_> {
+impl PreparedReceive<'_> {
     /// Takes messages without waiting for new ones. Reads the disk if necessary. Returns `None` if there are none.
     pub(super) async fn try_now(&self) -> Result<Option<LeasedBatch>, ServiceError> {
         let order = self.order();
@@ -230,7 +230,7 @@ impl Request<'_> {
         &self,
         request: &TakeRequest<'_>,
         queues: &[Arc<Queue>],
-    ) -> Result<(Batch, Written), ServiceError> {
+    ) -> Result<(TakenBatch, Written), ServiceError> {
         let readable = self.topic.read_queues().min(queues.len());
         let mut change = self.progress.change()?;
         change.in_order = request.fifo;
@@ -250,9 +250,9 @@ impl Request<'_> {
     async fn read_ahead(
         &self,
         queue: &Arc<Queue>,
-        missing: Position,
+        missing: QueuePosition,
     ) -> Result<Option<ReadChunks>, ServiceError> {
-        let Position { queue: id, offset } = missing;
+        let QueuePosition { queue: id, offset } = missing;
         let cache = &self.broker.read_cache;
         let _one_at_a_time = self.progress.reading.lock().await;
         if queue.recent(offset).is_some() || cache.find(queue.topic(), id, offset).is_some() {

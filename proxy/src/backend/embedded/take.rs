@@ -56,7 +56,7 @@ pub(super) enum QueueOrder {
 
 /// A message in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Position {
+pub(super) struct QueuePosition {
     pub(super) queue: u32,
     pub(super) offset: u64,
 }
@@ -78,11 +78,11 @@ pub(super) struct TakenMessage {
 
 /// The messages that one scan took.
 #[derive(Default)]
-pub(super) struct Batch {
+pub(super) struct TakenBatch {
     /// The messages, under new leases.
     pub(super) taken: Vec<TakenMessage>,
     /// The next message to deliver, if it is not in memory. It must be read before later ones are taken.
-    pub(super) missing: Option<Position>,
+    pub(super) missing: Option<QueuePosition>,
     /// Whether there may be more messages, because the scan stopped at a limit.
     pub(super) more: bool,
     bytes: usize,
@@ -96,8 +96,12 @@ pub(super) const MAX_SCANNED: usize = 4096;
 
 impl TakeRequest<'_> {
     /// Takes messages: first those with expired leases, then new ones.
-    pub(super) fn take(&self, state: &mut ProgressState, queues: &[Arc<Queue>]) -> Result<Batch, Malformed> {
-        let mut batch = Batch::default();
+    pub(super) fn take(
+        &self,
+        state: &mut ProgressState,
+        queues: &[Arc<Queue>],
+    ) -> Result<TakenBatch, Malformed> {
+        let mut batch = TakenBatch::default();
         match self.order {
             QueueOrder::From(first) => {
                 if !self.fifo {
@@ -134,7 +138,7 @@ impl TakeRequest<'_> {
         &self,
         state: &mut ProgressState,
         queues: &[Arc<Queue>],
-        batch: &mut Batch,
+        batch: &mut TakenBatch,
     ) -> Result<(), Malformed> {
         let mut ends = BinaryHeap::new();
         for (index, queue) in queues.iter().enumerate() {
@@ -159,14 +163,14 @@ impl TakeRequest<'_> {
         &'a self,
         state: &'a mut ProgressState,
         queue: &'a Queue,
-        batch: &'a mut Batch,
+        batch: &'a mut TakenBatch,
     ) -> QueueScan<'a> {
         let progress = state.queue(queue.id() as usize);
         QueueScan { request: self, queue, progress, batch, open: Vec::new() }
     }
 }
 
-impl Batch {
+impl TakenBatch {
     fn is_enough(&self, request: &TakeRequest<'_>) -> bool {
         self.taken.len() >= request.max || self.bytes >= MAX_BYTES || self.scanned >= MAX_SCANNED
     }
@@ -183,7 +187,7 @@ struct QueueScan<'a> {
     request: &'a TakeRequest<'a>,
     queue: &'a Queue,
     progress: &'a mut QueueProgress,
-    batch: &'a mut Batch,
+    batch: &'a mut TakenBatch,
     // Message groups whose first unsettled messages are all in the batch, so that later ones may follow.
     open: Vec<GroupHash>,
 }
@@ -311,7 +315,7 @@ impl QueueScan<'_> {
                 self.batch.scanned += 1;
                 return Ok(true);
             }
-            self.batch.missing = Some(Position { queue: self.queue.id(), offset });
+            self.batch.missing = Some(QueuePosition { queue: self.queue.id(), offset });
             return Ok(false);
         };
         let message = chunk.message(offset)?;
@@ -349,7 +353,7 @@ impl QueueScan<'_> {
                     self.progress.advance(next);
                     continue;
                 }
-                self.batch.missing = Some(Position { queue: self.queue.id(), offset });
+                self.batch.missing = Some(QueuePosition { queue: self.queue.id(), offset });
                 break;
             };
             let message = chunk.message(offset)?;

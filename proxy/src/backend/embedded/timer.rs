@@ -13,12 +13,33 @@ use super::keys;
 use super::store::{Store, corrupt, unavailable};
 use crate::service::ServiceError;
 
-/// A delayed message to store.
-pub(super) struct DelayedMessage<'a> {
-    /// When it may be delivered, in ms since 1970.
+/// Identifies a timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct TimerKey {
+    /// When it is due, in ms since 1970.
     pub(super) due: u64,
     /// Distinguishes timers that are due in the same millisecond.
     pub(super) sequence: u64,
+}
+
+impl TimerKey {
+    const FIRST: Self = Self { due: 0, sequence: 0 };
+
+    fn read(key: &[u8]) -> Result<Self, ServiceError> {
+        let (due, sequence) = keys::timer_parts(key).ok_or_else(|| corrupt("timer key"))?;
+        Ok(Self { due, sequence })
+    }
+
+    /// The key of its record.
+    pub(super) fn encode(self) -> [u8; 20] {
+        keys::timer(self.due, self.sequence)
+    }
+}
+
+/// A delayed message to store.
+pub(super) struct DelayedMessage<'a> {
+    /// Its timer, due when the message may be delivered.
+    pub(super) timer: TimerKey,
     pub(super) topic: u32,
     pub(super) queue: u32,
     pub(super) message: &'a Encoded,
@@ -26,8 +47,7 @@ pub(super) struct DelayedMessage<'a> {
 
 /// A timer that is due.
 pub(super) struct DueTimer {
-    /// The due time in ms since 1970, and the sequence number.
-    pub(super) at: (u64, u64),
+    pub(super) key: TimerKey,
     pub(super) topic: u32,
     /// The queue and the message. `None` if the message was recalled.
     pub(super) message: Option<(u32, Encoded)>,
@@ -36,7 +56,7 @@ pub(super) struct DueTimer {
 /// The position of the writer thread in the timers on the disk.
 pub(super) struct Timers {
     // No timer is earlier. This avoids reading over removed records of delivered timers.
-    from: (u64, u64),
+    from: TimerKey,
     // In ms since 1970. `None` without timers.
     next_due: Option<u64>,
     // Set after a failure.
@@ -53,7 +73,7 @@ const MAX_CLOCK_WAIT: Duration = Duration::from_secs(1);
 impl Timers {
     /// Finds the first due time. Reads the disk.
     pub(super) fn open(store: &Store) -> Result<Self, ServiceError> {
-        let mut timers = Self { from: (0, 0), next_due: None, paused_until: None };
+        let mut timers = Self { from: TimerKey::FIRST, next_due: None, paused_until: None };
         timers.find_next_due(store)?;
         Ok(timers)
     }
@@ -74,25 +94,23 @@ impl Timers {
         !paused && self.next_due.is_some_and(|due| due < now)
     }
 
-    /// Adds a timer to a commit. Returns its due time and its sequence number, which are its key.
-    pub(super) fn add(&mut self, waiting: &DelayedMessage<'_>, commit: &mut Commit) -> (u64, u64) {
-        let DelayedMessage { due, sequence, topic, queue, message } = *waiting;
-        let at = (due, sequence);
-        commit.put(&keys::timer(due, sequence), record(topic, queue, &[&message.head, &message.body]));
+    /// Adds a timer to a commit.
+    pub(super) fn add(&mut self, waiting: &DelayedMessage<'_>, commit: &mut Commit) {
+        let DelayedMessage { timer, topic, queue, message } = *waiting;
+        commit.put(&timer.encode(), record(topic, queue, &[&message.head, &message.body]));
         // If the commit fails, this causes one needless read.
-        self.from = self.from.min(at);
-        self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
-        at
+        self.from = self.from.min(timer);
+        self.next_due = Some(self.next_due.map_or(timer.due, |next| next.min(timer.due)));
     }
 
     /// Reads the timers that are due from the disk, the earliest first, as many as one commit may move.
     pub(super) fn due(&self, store: &Store, now: u64) -> Result<Vec<DueTimer>, ServiceError> {
         let mut due = Vec::new();
         let mut bytes = 0;
-        let from = keys::timer(self.from.0, self.from.1);
+        let from = self.from.encode();
         for entry in store.log()?.range(from..keys::timer(now, 0).max(from)).take(MAX_MOVED) {
             let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
-            let at = keys::timer_parts(&key).ok_or_else(|| corrupt("timer key"))?;
+            let key = TimerKey::read(&key)?;
             let mut value = Bytes::from(value);
             if value.len() < 8 {
                 return Err(corrupt("timer"));
@@ -100,7 +118,7 @@ impl Timers {
             bytes += value.len();
             let (topic, queue) = (value.get_u32(), value.get_u32());
             let message = (queue != RECALLED).then_some((queue, Encoded { head: Vec::new(), body: value }));
-            due.push(DueTimer { at, topic, message });
+            due.push(DueTimer { key, topic, message });
             if bytes >= MAX_BYTES_READ {
                 break;
             }
@@ -109,26 +127,26 @@ impl Timers {
     }
 
     /// Notes that the timers up to `last` were removed, and finds the next due time. Reads the disk.
-    pub(super) fn delivered(&mut self, store: &Store, last: (u64, u64)) -> Result<(), ServiceError> {
-        self.from = (last.0, last.1.saturating_add(1));
+    pub(super) fn delivered(&mut self, store: &Store, last: TimerKey) -> Result<(), ServiceError> {
+        self.from = TimerKey { sequence: last.sequence.saturating_add(1), ..last };
         self.find_next_due(store)
     }
 
     /// Finds the first due time after the log was opened again. Reads the disk.
     pub(super) fn reload(&mut self, store: &Store) -> Result<(), ServiceError> {
-        self.from = (0, 0);
+        self.from = TimerKey::FIRST;
         self.find_next_due(store)
     }
 
     /// Finds the next due time. Reads the disk.
     pub(super) fn find_next_due(&mut self, store: &Store) -> Result<(), ServiceError> {
-        let lower = keys::timer(self.from.0, self.from.1);
+        let lower = self.from.encode();
         let upper = keys::timer(u64::MAX, u64::MAX);
         self.next_due = match store.log()?.range(lower..upper).next() {
             None => None,
             Some(entry) => {
                 let key = entry.key().map_err(|e| unavailable(&e))?;
-                Some(keys::timer_parts(&key).ok_or_else(|| corrupt("timer key"))?.0)
+                Some(TimerKey::read(&key)?.due)
             }
         };
         Ok(())
@@ -143,12 +161,12 @@ impl Timers {
 /// Recalls the message of a timer, if it belongs to the topic and has this id. Returns whether it is recalled now, also
 /// by an earlier call. Reads the disk.
 pub(super) fn recall(
-    at: (u64, u64),
+    timer: TimerKey,
     topic: u32,
     message_id: &str,
     commit: &mut Commit,
 ) -> Result<bool, ServiceError> {
-    let key = keys::timer(at.0, at.1);
+    let key = timer.encode();
     let Some(mut value) = commit.get(&key)?.filter(|value| value.len() >= 8) else { return Ok(false) };
     let (of_topic, queue) = (value.get_u32(), value.get_u32());
     let is_recalled = queue == RECALLED;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::broker::Broker;
 use super::clock;
-use super::commit::{Commit, Decision};
+use super::commit::{Commit, TransactionDecision};
 use super::half_message::{HalfMessage, HalfMessageId};
 use super::topic::Topic;
 use super::writer_state::WriterState;
@@ -51,7 +51,9 @@ impl Ending {
             state.release_half_message(topic, record, commit)?;
         }
         half.remove(commit);
-        commit.decided.insert(half.sequence, Decision { at: clock::now(), resolution: *resolution });
+        commit
+            .decided
+            .insert(half.sequence, TransactionDecision { at: clock::now(), resolution: *resolution });
         Ok(())
     }
 }

@@ -38,7 +38,7 @@ pub(super) struct StoreRequest {
 
 /// A handle to the writer thread.
 pub(super) struct Writer {
-    thread: InboxThread<Box<dyn Change>>,
+    thread: InboxThread<Box<dyn LogChange>>,
 }
 
 /// Limits of the writer thread.
@@ -86,7 +86,7 @@ impl Writer {
     ///
     /// # Errors
     /// `Busy` if too many bytes wait to be stored, `Unavailable` after [`Writer::stop`].
-    pub(super) fn submit(&self, request: StoreRequest) -> Result<WakeUp<Box<dyn Change>>, ServiceError> {
+    pub(super) fn submit(&self, request: StoreRequest) -> Result<WakeUp<Box<dyn LogChange>>, ServiceError> {
         let StoreRequest { topic, entries, reply } = request;
         let bytes = entries.iter().map(|entry| entry.message.len() + ENTRY_OVERHEAD).sum();
         let apply = move |state: &mut WriterState, commit: &mut Commit| state.place(&topic, entries, commit);
@@ -119,7 +119,7 @@ impl Writer {
 type Answer<T> = Result<T, ServiceError>;
 
 /// A request that changes the log.
-pub(super) trait Change: Send {
+pub(super) trait LogChange: Send {
     /// Adds the changes to a commit.
     fn add_to(&mut self, state: &mut WriterState, commit: &mut Commit);
     /// Answers the request once the commit is stored, or has failed.
@@ -134,7 +134,7 @@ struct ChangeRequest<T, F> {
     reply: oneshot::Sender<Answer<T>>,
 }
 
-impl<T, F> Change for ChangeRequest<T, F>
+impl<T, F> LogChange for ChangeRequest<T, F>
 where
     T: Send,
     F: FnOnce(&mut WriterState, &mut Commit) -> Answer<T> + Send,
@@ -161,7 +161,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(&mut self, inbox: &Inbox<Box<dyn Change>>) {
+    fn run(&mut self, inbox: &Inbox<Box<dyn LogChange>>) {
         let mut pause = Duration::ZERO;
         while let Some(changes) = inbox.take(self.state.timers.wait(clock::now()), pause) {
             if !changes.is_empty() {
@@ -176,7 +176,7 @@ impl Worker {
         }
     }
 
-    fn store_all(&mut self, changes: Vec<Box<dyn Change>>) {
+    fn store_all(&mut self, changes: Vec<Box<dyn LogChange>>) {
         let mut waiting = changes.into_iter().peekable();
         while waiting.peek().is_some() {
             let mut included = Vec::with_capacity(waiting.len());
@@ -190,8 +190,8 @@ impl Worker {
     /// Stores as many changes as fit in one commit. Moves them to `included`, even if the commit fails.
     fn store_some(
         &mut self,
-        waiting: &mut Peekable<impl Iterator<Item = Box<dyn Change>>>,
-        included: &mut Vec<Box<dyn Change>>,
+        waiting: &mut Peekable<impl Iterator<Item = Box<dyn LogChange>>>,
+        included: &mut Vec<Box<dyn LogChange>>,
     ) -> Result<(), ServiceError> {
         let mut commit = match self.reload_after_reopening().and_then(|()| Commit::new(&self.state.store)) {
             Ok(commit) => commit,
@@ -258,10 +258,10 @@ impl Worker {
         self.reload_after_reopening()?;
         let WriterState { store, catalog, timers, .. } = &self.state;
         let due = timers.due(store, clock::now())?;
-        let last = due.last().map(|timer| timer.at);
+        let last = due.last().map(|timer| timer.key);
         let mut commit = Commit::new(store)?;
         for timer in due {
-            commit.remove(&keys::timer(timer.at.0, timer.at.1));
+            commit.remove(&timer.key.encode());
             let Some((queue, message)) = timer.message else { continue };
             // The messages of a deleted topic are deleted with it.
             let Some(topic) = catalog.topic_by_id(timer.topic) else { continue };

@@ -11,7 +11,7 @@ use super::half_message::{HalfMessage, HalfMessageId};
 use super::new_message::{NewMessage, StoredAt};
 use super::queue::Queue;
 use super::store::Store;
-use super::timer::{DelayedMessage, Timers};
+use super::timer::{DelayedMessage, TimerKey, Timers};
 use super::topic::Topic;
 use crate::service::ServiceError;
 
@@ -49,9 +49,10 @@ impl WriterState {
                 StoredAt::Half { queue, id }
             }
             (None, Some(due)) => {
-                let sequence = self.next_sequence();
-                let waiting = DelayedMessage { due, sequence, topic: topic_id, queue, message: &message };
-                StoredAt::Delayed { queue, timer: self.timers.add(&waiting, commit) }
+                let timer = TimerKey { due, sequence: self.next_sequence() };
+                let waiting = DelayedMessage { timer, topic: topic_id, queue, message: &message };
+                self.timers.add(&waiting, commit);
+                StoredAt::Delayed { queue, timer }
             }
             (None, None) => {
                 StoredAt::Queued { queue, offset: commit.append(topic, nth(&queues, queue), message) }
@@ -70,11 +71,9 @@ impl WriterState {
         let HalfMessage { queue, due, message, .. } = half;
         match due.filter(|due| *due > clock::now()) {
             Some(due) => {
-                let sequence = self.next_sequence();
-                self.timers.add(
-                    &DelayedMessage { due, sequence, topic: topic.id(), queue, message: &message },
-                    commit,
-                );
+                let timer = TimerKey { due, sequence: self.next_sequence() };
+                let waiting = DelayedMessage { timer, topic: topic.id(), queue, message: &message };
+                self.timers.add(&waiting, commit);
             }
             None => {
                 let queues = self.queues(topic)?;

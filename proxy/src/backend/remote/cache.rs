@@ -39,7 +39,7 @@ pub(super) struct Cache<V, E> {
 }
 
 struct Entries<V, E> {
-    by_key: HashMap<String, Entry<V, E>>,
+    by_key: HashMap<String, CacheEntry<V, E>>,
     /// The number of the next entry.
     next: u64,
     last_sweep: Instant,
@@ -51,7 +51,7 @@ type RunningLookup<V, E> = Shared<BoxFuture<'static, Lookup<V, E>>>;
 /// The most entries. When it is reached, the least recently used ones are removed.
 const MAX_ENTRIES: usize = 20_000;
 
-struct Entry<V, E> {
+struct CacheEntry<V, E> {
     /// Distinguishes the entry from a removed one of the same key, whose lookup may still be running.
     number: u64,
     /// The result of the last successful lookup.
@@ -94,7 +94,7 @@ where
             let Entries { by_key, next, .. } = &mut *entries;
             let entry = by_key.entry(key.to_owned()).or_insert_with(|| {
                 *next += 1;
-                Entry { number: *next, cached: None, is_stale: false, running: None, last_use: now }
+                CacheEntry { number: *next, cached: None, is_stale: false, running: None, last_use: now }
             });
             entry.last_use = now;
             let cached = entry.cached.clone();
@@ -188,7 +188,7 @@ fn evict<V, E>(entries: &mut Entries<V, E>) {
     if by_key.len() < MAX_ENTRIES {
         return;
     }
-    let exists = |entry: &Entry<V, E>| matches!(entry.cached, Some(Cached { value: Some(_), .. }));
+    let exists = |entry: &CacheEntry<V, E>| matches!(entry.cached, Some(Cached { value: Some(_), .. }));
     by_key.retain(|_, entry| entry.running.is_some() || exists(entry));
     let mut last_uses: Vec<_> = by_key.values().map(|entry| entry.last_use).collect();
     if last_uses.len() > MAX_ENTRIES / 2 {

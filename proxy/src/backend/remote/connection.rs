@@ -21,8 +21,8 @@ use super::responder::Responder;
 use crate::remoting::{Command, CommandCodec};
 
 /// Plain TCP or TLS.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+pub(super) trait AsyncStream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> AsyncStream for T {}
 
 /// The settings with which connections are opened.
 #[derive(Clone)]
@@ -55,11 +55,10 @@ impl Connection {
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             .map_err(|error| CallError::Connect { address: address.to_owned(), reason: error.to_string() })?;
-        let (read, write) = tokio::io::split(stream);
         let (outgoing, frames) = mpsc::unbounded_channel();
         let state = Arc::new(ConnectionState::new(address));
         let incoming = PeerRequests { outgoing: outgoing.downgrade(), queue: dialer.incoming.clone() };
-        tokio::spawn(run(read, write, incoming, frames, state.clone()));
+        tokio::spawn(run(stream, incoming, frames, state.clone()));
         Ok(Self { outgoing, state })
     }
 
@@ -119,7 +118,7 @@ impl Drop for WaitGuard<'_> {
     }
 }
 
-async fn dial(address: &str, dialer: &Dialer) -> io::Result<Pin<Box<dyn Stream>>> {
+async fn dial(address: &str, dialer: &Dialer) -> io::Result<Pin<Box<dyn AsyncStream>>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let socket = SockRef::from(&stream);
@@ -142,17 +141,17 @@ struct PeerRequests {
     outgoing: mpsc::WeakUnboundedSender<Frame>,
 }
 
-type BoxedStream = Pin<Box<dyn Stream>>;
+type BoxedStream = Pin<Box<dyn AsyncStream>>;
 
 /// Reads and writes until reading or writing fails, the peer closes the connection or is considered dead, or the
 /// [`Connection`] is dropped.
 async fn run(
-    read: ReadHalf<BoxedStream>,
-    write: WriteHalf<BoxedStream>,
+    stream: BoxedStream,
     incoming: PeerRequests,
     frames: mpsc::UnboundedReceiver<Frame>,
     state: Arc<ConnectionState>,
 ) {
+    let (read, write) = tokio::io::split(stream);
     let ended = tokio::select! {
         ended = read_all(read, &incoming, &state) => ended,
         ended = write_all(write, frames, &state) => ended,

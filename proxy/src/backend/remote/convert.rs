@@ -10,8 +10,8 @@ use crate::remoting::{compression, properties};
 use crate::service::names::properties as names;
 use crate::service::names::{DEAD_LETTER_PREFIX, RETRY_PREFIX};
 use crate::service::{
-    BodyEncoding, Delay, Delivery, KnownProperties, Message, Origin, ServiceError, ServiceErrorKind, millis,
-    time,
+    BodyEncoding, DeadLetterOrigin, Delay, Delivery, KnownProperties, Message, ServiceError,
+    ServiceErrorKind, millis, time,
 };
 
 /// The most bytes of inflated bodies of one answer.
@@ -160,7 +160,7 @@ fn message(stored: &StoredMessage, budget: &mut InflateBudget) -> Message {
         ..message
     };
     let origin = origin_topic.zip(origin_id);
-    message.dead_letter_origin = origin.map(|(topic, message_id)| Origin { topic, message_id });
+    message.dead_letter_origin = origin.map(|(topic, message_id)| DeadLetterOrigin { topic, message_id });
     if message.id.is_empty() {
         message.id = stored.offset_id();
     }
@@ -203,7 +203,7 @@ pub(super) fn delivery_with_origin(
         let topic =
             pairs.find(|(key, _)| *key == names::RETRY_TOPIC).map(|(_, from)| normal_topic(from, group));
         let message_id = delivery.message.id.clone();
-        delivery.message.dead_letter_origin = topic.map(|topic| Origin { topic, message_id });
+        delivery.message.dead_letter_origin = topic.map(|topic| DeadLetterOrigin { topic, message_id });
     }
     delivery
 }

@@ -16,7 +16,7 @@ use crate::service::BrokerInfo;
 
 /// The name servers of a cluster. All brokers register with each of them. The preferred one is called first.
 pub(super) struct NameServers {
-    servers: Vec<Server>,
+    servers: Vec<NameServer>,
     /// The index of the preferred server, modulo their number.
     preferred: AtomicUsize,
     peers: Arc<Peers>,
@@ -24,7 +24,7 @@ pub(super) struct NameServers {
     timeout: Duration,
 }
 
-struct Server {
+struct NameServer {
     address: String,
     /// When the server last knew a broker; `None` if the last check found none, or there was no check.
     knew_brokers_at: Mutex<Option<Instant>>,
@@ -67,7 +67,7 @@ impl NameServers {
             .split([';', ','])
             .map(str::trim)
             .filter(|address| !address.is_empty())
-            .map(|address| Server { address: address.to_owned(), knew_brokers_at: Mutex::default() })
+            .map(|address| NameServer { address: address.to_owned(), knew_brokers_at: Mutex::default() })
             .collect();
         // Spreads the proxies of a fleet over the name servers.
         let preferred = AtomicUsize::new(std::process::id() as usize);
@@ -97,7 +97,7 @@ impl NameServers {
         Ok(None)
     }
 
-    async fn route_at(&self, server: &Server, topic: &str) -> Result<Option<TopicRoute>, LookupError> {
+    async fn route_at(&self, server: &NameServer, topic: &str) -> Result<Option<TopicRoute>, LookupError> {
         let address = &server.address;
         let command = Command::request(request::GET_ROUTEINFO_BY_TOPIC)
             .field("topic", topic)
@@ -116,7 +116,7 @@ impl NameServers {
         }
     }
 
-    async fn has_no_brokers(&self, server: &Server) -> Result<bool, LookupError> {
+    async fn has_no_brokers(&self, server: &NameServer) -> Result<bool, LookupError> {
         if server.knew_brokers_at.lock().is_some_and(|at| at.elapsed() < BROKER_CHECK_LIFETIME) {
             return Ok(false);
         }

@@ -10,7 +10,7 @@ use super::answer::{refusal, required};
 use super::cluster::Cluster;
 use super::convert;
 use super::half_message::HalfMessage;
-use super::topology::{Queue, TopicRoute};
+use super::topology::{TopicRoute, WritableQueue};
 use crate::backend::queue_choice;
 use crate::remoting::message::{self, BatchEntry, put_batch_entry};
 use crate::remoting::{Command, HeaderType, request, response};
@@ -75,7 +75,11 @@ impl Cluster {
     }
 
     /// The queues to try, in this order. A message with a chosen queue or a queue key has one choice.
-    fn choices<'a>(&self, message: &Message, queues: &'a [Queue]) -> Result<Vec<&'a Queue>, ServiceError> {
+    fn choices<'a>(
+        &self,
+        message: &Message,
+        queues: &'a [WritableQueue],
+    ) -> Result<Vec<&'a WritableQueue>, ServiceError> {
         if let Some(chosen) = &message.queue {
             return chosen_queue(chosen, queues).map(|queue| vec![queue]);
         }
@@ -93,7 +97,7 @@ impl Cluster {
     async fn store(
         &self,
         command: impl Fn() -> Command,
-        choices: &[&Queue],
+        choices: &[&WritableQueue],
         deadline: Instant,
     ) -> Result<Sent, ServiceError> {
         let mut failed =
@@ -113,7 +117,12 @@ impl Cluster {
         Err(failed)
     }
 
-    async fn store_once(&self, queue: &Queue, command: Command, within: Duration) -> Result<Sent, NotSent> {
+    async fn store_once(
+        &self,
+        queue: &WritableQueue,
+        command: Command,
+        within: Duration,
+    ) -> Result<Sent, NotSent> {
         let begin = Instant::now();
         let flags: i32 = command.number(SYSTEM_FLAGS).unwrap_or_default();
         let half = flags & message::flags::TRANSACTION_PREPARED != 0;
@@ -148,7 +157,7 @@ impl Cluster {
 struct SingleSends<'a> {
     topic: &'a str,
     messages: &'a [Message],
-    queues: &'a [Queue],
+    queues: &'a [WritableQueue],
     deadline: Instant,
 }
 
@@ -201,8 +210,11 @@ fn queue_key(message: &Message) -> Option<&str> {
 
 /// The queue that a sender chose. If the sender named no broker, the queue's id decides among the brokers that have such a
 /// queue, so that an id always means the same queue.
-fn chosen_queue<'a>(chosen: &ChosenQueue, queues: &'a [Queue]) -> Result<&'a Queue, ServiceError> {
-    let named = |queue: &&Queue| chosen.broker.as_ref().is_none_or(|name| queue.broker.name == *name);
+fn chosen_queue<'a>(
+    chosen: &ChosenQueue,
+    queues: &'a [WritableQueue],
+) -> Result<&'a WritableQueue, ServiceError> {
+    let named = |queue: &&WritableQueue| chosen.broker.as_ref().is_none_or(|name| queue.broker.name == *name);
     let candidates: Vec<_> = queues.iter().filter(|queue| queue.id == chosen.id).filter(named).collect();
     let index = usize::try_from(chosen.id).unwrap_or_default() % candidates.len().max(1);
     candidates.get(index).copied().ok_or_else(|| {
@@ -213,7 +225,7 @@ fn chosen_queue<'a>(chosen: &ChosenQueue, queues: &'a [Queue]) -> Result<&'a Que
 }
 
 /// This queue, followed by one queue of every other broker.
-fn one_per_broker<'a>(queue: &'a Queue, queues: &'a [Queue]) -> Vec<&'a Queue> {
+fn one_per_broker<'a>(queue: &'a WritableQueue, queues: &'a [WritableQueue]) -> Vec<&'a WritableQueue> {
     let mut choices = vec![queue];
     for other in queues {
         if choices.iter().all(|choice| choice.broker.name != other.broker.name) {
@@ -305,7 +317,7 @@ mod tests {
     #[test]
     fn chosen_queues_without_a_broker_are_spread_over_the_brokers() {
         let broker = |name: &str| BrokerAddress { name: name.to_owned(), address: "h:1".to_owned() };
-        let queue = |name, id| Queue { broker: broker(name), id };
+        let queue = |name, id| WritableQueue { broker: broker(name), id };
         let queues = [queue("a", 0), queue("a", 1), queue("b", 0), queue("b", 1)];
         let chosen = |name: Option<&str>, id| {
             let chosen = ChosenQueue { broker: name.map(str::to_owned), id };

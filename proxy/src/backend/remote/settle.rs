@@ -22,15 +22,19 @@ impl Cluster {
     pub(super) async fn acknowledge(&self, request: &Acknowledge) -> Vec<AckOutcome> {
         let now = now();
         let mut outcomes = vec![AckOutcome::Expired; request.entries.len()];
-        let mut batches: BTreeMap<String, Vec<Ack<'_>>> = BTreeMap::new();
+        let mut batches: BTreeMap<String, Vec<IndexedAck<'_>>> = BTreeMap::new();
         let mut singles = Vec::new();
         for (index, entry) in request.entries.iter().enumerate() {
             match Handle::parse(&entry.coordinates) {
                 Ok(handle) if handle.is_expired(now) => {}
                 Ok(handle) if entry.lite_topic.is_none() && batch_ack::is_batchable(&handle) => {
-                    batches.entry(handle.broker.clone()).or_default().push(Ack { index, entry, handle });
+                    batches.entry(handle.broker.clone()).or_default().push(IndexedAck {
+                        index,
+                        entry,
+                        handle,
+                    });
                 }
-                Ok(handle) => singles.push(vec![Ack { index, entry, handle }]),
+                Ok(handle) => singles.push(vec![IndexedAck { index, entry, handle }]),
                 Err(reason) => outcomes[index] = AckOutcome::Invalid(reason),
             }
         }
@@ -47,7 +51,7 @@ impl Cluster {
     async fn acknowledge_at_broker(
         &self,
         source: TopicGroup<'_>,
-        acks: Vec<Ack<'_>>,
+        acks: Vec<IndexedAck<'_>>,
         deadline: Instant,
     ) -> Vec<(usize, AckOutcome)> {
         let outcome = match acks.as_slice() {
@@ -66,7 +70,7 @@ impl Cluster {
     async fn ack_batch(
         &self,
         source: TopicGroup<'_>,
-        acks: &[Ack<'_>],
+        acks: &[IndexedAck<'_>],
         deadline: Instant,
     ) -> Option<AckOutcome> {
         let broker = &acks.first()?.handle.broker;
@@ -78,7 +82,7 @@ impl Cluster {
         }
     }
 
-    async fn ack(&self, source: TopicGroup<'_>, ack: &Ack<'_>, deadline: Instant) -> AckOutcome {
+    async fn ack(&self, source: TopicGroup<'_>, ack: &IndexedAck<'_>, deadline: Instant) -> AckOutcome {
         let command = settlement(request::ACK_MESSAGE, source, &ack.handle);
         outcome(self.call_master(&ack.handle.broker, with_lite_topic(command, ack.entry), deadline).await)
     }
@@ -140,7 +144,7 @@ impl Cluster {
 }
 
 /// A delivery to acknowledge.
-struct Ack<'a> {
+struct IndexedAck<'a> {
     /// The index of the entry in the request.
     index: usize,
     entry: &'a Settle,

@@ -23,7 +23,7 @@ pub(super) struct TopicRoute {
     order: Option<String>,
     // These are computed once per lookup instead of once per message.
     #[serde(skip)]
-    writable: Vec<Queue>,
+    writable: Vec<WritableQueue>,
     #[serde(skip)]
     readable: Vec<BrokerAddress>,
 }
@@ -37,7 +37,7 @@ pub(super) struct BrokerAddress {
 
 /// A queue to send to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Queue {
+pub(super) struct WritableQueue {
     /// The broker's master.
     pub(super) broker: BrokerAddress,
     pub(super) id: i32,
@@ -100,7 +100,7 @@ impl TopicRoute {
 
     /// All writable queues, ordered as in Apache's proxy by broker name and id. The order determines the queue of a message
     /// group, and must be the same on every proxy of a fleet.
-    pub(super) fn writable(&self) -> &[Queue] {
+    pub(super) fn writable(&self) -> &[WritableQueue] {
         &self.writable
     }
 
@@ -109,7 +109,7 @@ impl TopicRoute {
         &self.readable
     }
 
-    fn find_writable(&self) -> Vec<Queue> {
+    fn find_writable(&self) -> Vec<WritableQueue> {
         let order = self.order.as_deref().filter(|order| !order.trim().is_empty());
         let counts: Vec<(&str, i32)> = match order {
             // As in Apache's proxy, the brokers' permissions don't matter here.
@@ -124,7 +124,7 @@ impl TopicRoute {
             .filter_map(|(broker, count)| Some((broker, self.broker(broker)?.master()?, count)))
             .flat_map(|(broker, address, count)| {
                 let broker = BrokerAddress { name: broker.to_owned(), address: address.to_owned() };
-                (0..count).map(move |id| Queue { broker: broker.clone(), id })
+                (0..count).map(move |id| WritableQueue { broker: broker.clone(), id })
             })
             .collect();
         queues.sort_by(|a, b| (&a.broker.name, a.id).cmp(&(&b.broker.name, b.id)));

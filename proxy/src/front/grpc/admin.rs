@@ -14,7 +14,7 @@ use super::{
 };
 use crate::error::{Error, ErrorKind};
 use crate::layer::Secret;
-use crate::processor::{ClientFilter, Processor};
+use crate::processor::{ClientFilter, ClientList, Processor};
 
 /// Implements the service.
 pub(super) struct Administration {
@@ -175,7 +175,8 @@ impl Admin for Administration {
         request: Request<pb::ListClientsRequest>,
     ) -> Result<Response<pb::ListClientsResponse>, Status> {
         let pb::ListClientsRequest { group, topic } = request.into_inner();
-        let (clients, truncated) = self.processor.connected_clients(&ClientFilter { group, topic });
+        let ClientList { clients, truncated } =
+            self.processor.connected_clients(&ClientFilter { group, topic });
         let clients = clients.into_iter().map(admin_stats::client_to_wire).collect();
         Ok(Response::new(pb::ListClientsResponse { clients, truncated }))
     }

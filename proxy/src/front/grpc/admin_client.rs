@@ -24,7 +24,7 @@ use crate::layer::{
 };
 use crate::log_level::LogLevel;
 use crate::processor::{
-    ClientFilter, ConnectedClient, FoundTrace, GroupSummary, Page, ResendSelection, ResentPage, TopicSummary,
+    ClientFilter, ClientList, FoundTrace, GroupSummary, Page, ResendSelection, ResentPage, TopicSummary,
     TraceSearch,
 };
 use crate::service::{
@@ -327,17 +327,15 @@ impl RemoteAdmin {
         Ok(self.server.change_log_level(request).await?.into_inner().remark)
     }
 
-    /// Lists the clients of this proxy. Also returns whether the list is truncated.
+    /// Lists the clients of this proxy.
     ///
     /// # Errors
     /// The proxy's refusal.
-    pub async fn clients(
-        &mut self,
-        filter: ClientFilter,
-    ) -> Result<(Vec<ConnectedClient>, bool), RemoteError> {
+    pub async fn clients(&mut self, filter: ClientFilter) -> Result<ClientList, RemoteError> {
         let ClientFilter { group, topic } = filter;
         let answer = self.client.list_clients(pb::ListClientsRequest { group, topic }).await?.into_inner();
-        Ok((answer.clients.into_iter().map(admin_stats::client).collect(), answer.truncated))
+        let clients = answer.clients.into_iter().map(admin_stats::client).collect();
+        Ok(ClientList { clients, truncated: answer.truncated })
     }
 
     /// Adds a quota, or replaces the quota of the same name. Lost when the proxy restarts.

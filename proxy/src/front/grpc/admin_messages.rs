@@ -8,7 +8,7 @@ use tonic::Status;
 use super::admin_stats::time;
 use super::convert;
 use crate::service::{
-    BodyEncoding, Delay, Delivery, Message, Origin, ReadMessage, ReadPage, ReadQueue, WantedMessage,
+    BodyEncoding, DeadLetterOrigin, Delay, Delivery, Message, ReadMessage, ReadPage, ReadQueue, WantedMessage,
 };
 
 pub(super) fn read_to_wire(read: ReadQueue) -> pb::ReadMessagesRequest {
@@ -139,7 +139,7 @@ fn message(stored: pb::StoredMessage) -> ReadMessage {
         born_at: time(stored.born_at),
         born_host: stored.born_host,
         trace_context: stored.trace_context,
-        dead_letter_origin: origin.map(|(topic, message_id)| Origin { topic, message_id }),
+        dead_letter_origin: origin.map(|(topic, message_id)| DeadLetterOrigin { topic, message_id }),
         ..Message::default()
     };
     let delivery = Delivery {

@@ -10,7 +10,7 @@ use prost::Message;
 use tonic::Code;
 
 use super::field_count::WireRequest;
-use super::metadata::{self, Call};
+use super::metadata::{self, CallMetadata};
 use super::reader::{Reader, RequestLimits};
 use super::shared::Shared;
 use super::wire::{self, Body, Refusal};
@@ -28,7 +28,7 @@ const MAX_OTHER_REQUEST_BYTES: usize = 4 << 20;
 type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, h2::Error>> + Send>>;
 
 /// Serves the calls of one connection.
-pub(super) struct Connection {
+pub(super) struct ConnectionService {
     pub(super) shared: Arc<Shared>,
     pub(super) origin: Origin,
     /// Answers requests that are not gRPC calls, if HTTP is enabled, and the peer that sends them.
@@ -36,7 +36,7 @@ pub(super) struct Connection {
     pub(super) budget: Arc<ConnectionBudget>,
 }
 
-impl hyper::service::Service<Request<Incoming>> for Connection {
+impl hyper::service::Service<Request<Incoming>> for ConnectionService {
     type Response = Response<Body>;
     type Error = h2::Error;
     type Future = ResponseFuture;
@@ -54,7 +54,7 @@ impl hyper::service::Service<Request<Incoming>> for Connection {
     }
 }
 
-impl Connection {
+impl ConnectionService {
     // Each handler's future is boxed by itself: a common type would be as large as the largest of them.
     fn dispatch(&self, request: Request<Incoming>) -> Result<ResponseFuture, Refusal> {
         let call = metadata::call(request.method(), request.headers())?;
@@ -218,7 +218,7 @@ struct IncomingCall {
     shared: Arc<Shared>,
     headers: HeaderMap,
     origin: Origin,
-    call: Call,
+    call: CallMetadata,
     reader: Reader,
 }
 

@@ -29,7 +29,7 @@ const GRPC: &str = "application/grpc";
 
 /// The values of the headers that gRPC defines.
 #[derive(Debug)]
-pub(super) struct Call {
+pub(super) struct CallMetadata {
     pub(super) compression: Compression,
     pub(super) received: Instant,
     pub(super) deadline: Option<Instant>,
@@ -44,7 +44,7 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// A refusal if the request violates the gRPC protocol.
-pub(super) fn call(method: &Method, headers: &HeaderMap) -> Result<Call, Refusal> {
+pub(super) fn call(method: &Method, headers: &HeaderMap) -> Result<CallMetadata, Refusal> {
     if method != Method::POST {
         let message = format!("Method '{method}' is not supported");
         return Err(Refusal::Http(StatusCode::METHOD_NOT_ALLOWED, message));
@@ -77,7 +77,7 @@ pub(super) fn call(method: &Method, headers: &HeaderMap) -> Result<Call, Refusal
             return Err(Refusal::status(Code::Unimplemented, format!("Can't find decompressor for {other}")));
         }
     };
-    Ok(Call { compression, received, deadline })
+    Ok(CallMetadata { compression, received, deadline })
 }
 
 /// The context of a call, from the client's headers. Headers that only a server may set, such as `rpc-remote-address`,
@@ -85,7 +85,7 @@ pub(super) fn call(method: &Method, headers: &HeaderMap) -> Result<Call, Refusal
 ///
 /// # Errors
 /// `ClientIdRequired`.
-pub(super) fn context(headers: &HeaderMap, call: &Call, origin: &Origin) -> Result<Context, Error> {
+pub(super) fn context(headers: &HeaderMap, call: &CallMetadata, origin: &Origin) -> Result<Context, Error> {
     let client_id = text(headers, &CLIENT_ID);
     if is_blank(client_id) {
         return Err(Error::new(ErrorKind::ClientIdRequired, "client id cannot be empty"));

@@ -57,8 +57,8 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "http")]
 use crate::error::ErrorKind;
 use crate::front::port::{
-    Budget, Connection, ConnectionStart, Protocol, Recognition, Refused, Stream, TransportConfig, Web,
-    WebPeer, wait_until_drained,
+    Budget, Connection, ConnectionStart, PortLimits, Protocol, Recognition, Refused, Stream, TransportConfig,
+    Web, WebPeer, wait_until_drained,
 };
 use crate::front::served_entry::ServedEntry;
 use crate::log_level::LogControl;
@@ -123,7 +123,7 @@ impl Server {
     pub fn new(
         processor: Arc<Processor>,
         served: &ServedEntry,
-        (transport, budget): (TransportConfig, Arc<Budget>),
+        PortLimits { transport, budget }: PortLimits,
         log: &Arc<LogControl>,
     ) -> Self {
         let other_services = OtherServices::new(&processor, served, log, transport.request_timeout);
@@ -187,7 +187,7 @@ impl Protocol for Server {
     async fn serve(&self, stream: Stream, connection: Connection) -> io::Result<()> {
         let (calls, closing) = (connection.calls().clone(), connection.closing().clone());
         let budget = self.budget.connection();
-        let service = dispatch::Connection {
+        let service = dispatch::ConnectionService {
             shared: self.shared.clone(),
             origin: connection.origin(self.shared.served.entry.clone()),
             web: self.web.clone().map(|web| (web, WebPeer::from(&connection))),

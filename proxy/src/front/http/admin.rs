@@ -18,7 +18,7 @@ use super::{
     admin_dead_letters, admin_groups, admin_messages, admin_quotas, admin_topics, admin_trace, admin_users,
     times,
 };
-use crate::processor::{ClientFilter, ConnectedClient};
+use crate::processor::{ClientFilter, ClientList, ConnectedClient};
 
 /// The routes of administration.
 pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
@@ -116,7 +116,8 @@ async fn clients(
     QueryParams(ClientParams { group, topic }): QueryParams<ClientParams>,
 ) -> Result<JsonAnswer<Clients>, Problem> {
     caller.authorize(&shared, "ListClients")?;
-    let (clients, truncated) = shared.processor.connected_clients(&ClientFilter { group, topic });
+    let ClientList { clients, truncated } =
+        shared.processor.connected_clients(&ClientFilter { group, topic });
     Ok(JsonAnswer(Clients { clients: clients.into_iter().map(Client::from).collect(), truncated }))
 }
 

@@ -15,7 +15,7 @@ use super::message::{self, BodyFormat, ReceivedMessage};
 use super::problem::Problem;
 use super::receive::ReceiveParams;
 use super::shared::Shared;
-use super::stream_deliveries::{Lease, StreamDeliveries};
+use super::stream_deliveries::{StreamDeliveries, StreamedLease};
 use crate::context::{Context, WireProtocol};
 use crate::error::Error;
 use crate::front::unsent_deliveries::UnsentDeliveries;
@@ -155,7 +155,7 @@ impl Events {
     fn event(&self, leased: LeasedDelivery) -> Event {
         let delivery = &leased.delivery;
         let left = (delivery.received_at + delivery.invisible).duration_since(SystemTime::now());
-        let lease = Lease {
+        let lease = StreamedLease {
             message_id: delivery.message.id.clone(),
             lite_topic: delivery.message.lite_topic.clone(),
             until: Instant::now() + left.unwrap_or_default(),
@@ -185,7 +185,7 @@ impl Drop for Events {
         );
         let shared = self.shared.clone();
         tokio::spawn(async move {
-            for (handle, Lease { message_id, lite_topic, .. }) in left {
+            for (handle, StreamedLease { message_id, lite_topic, .. }) in left {
                 let entry = AckEntry { handle, message_id, lite_topic };
                 let (topic, group) = (topic.clone(), group.clone());
                 let command = ChangeCommand { topic, group, entry, invisible_ms: 0, suspend: false };

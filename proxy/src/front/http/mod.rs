@@ -57,8 +57,8 @@ use tower_service::Service;
 
 use crate::error::{Error, ErrorKind};
 use crate::front::port::{
-    Budget, Charge, Connection, ConnectionBudget, ConnectionStart, Protocol, Recognition, Refused, Stream,
-    TransportConfig, Web, WebBody, WebPeer, wait_until_drained,
+    Budget, Charge, Connection, ConnectionBudget, ConnectionStart, PortLimits, Protocol, Recognition,
+    Refused, Stream, TransportConfig, Web, WebBody, WebPeer, wait_until_drained,
 };
 use crate::front::served_entry::ServedEntry;
 use crate::processor::Processor;
@@ -100,7 +100,7 @@ impl Server {
 
     /// Creates the front end of a port.
     #[must_use]
-    pub fn at(&self, served: &ServedEntry, (transport, budget): (TransportConfig, Arc<Budget>)) -> Entry {
+    pub fn at(&self, served: &ServedEntry, PortLimits { transport, budget }: PortLimits) -> Entry {
         let shared = Shared {
             processor: self.processor.clone(),
             config: self.config.clone(),

@@ -15,13 +15,13 @@ pub(super) struct EventStreams(Arc<Mutex<HashMap<String, Weak<StreamDeliveries>>
 /// The unsettled deliveries of one stream, by receipt handle.
 pub(super) struct StreamDeliveries {
     streams: Arc<Mutex<HashMap<String, Weak<Self>>>>,
-    deliveries: Mutex<HashMap<String, Lease>>,
+    deliveries: Mutex<HashMap<String, StreamedLease>>,
     changed: Notify,
 }
 
 /// An unsettled delivery.
 #[derive(Clone, Debug)]
-pub(super) struct Lease {
+pub(super) struct StreamedLease {
     /// The message id.
     pub(super) message_id: String,
     /// The lite topic of the message.
@@ -48,12 +48,12 @@ impl EventStreams {
     /// Replaces the receipt handle of a delivery whose lease was extended.
     pub(super) fn replace_handle(&self, handle: &str, new_handle: &str, until: Instant) {
         if let Some((stream, lease)) = self.take(handle) {
-            stream.insert(new_handle.to_owned(), Lease { until, ..lease });
+            stream.insert(new_handle.to_owned(), StreamedLease { until, ..lease });
         }
     }
 
     /// Removes a delivery, and wakes its stream.
-    fn take(&self, handle: &str) -> Option<(Arc<StreamDeliveries>, Lease)> {
+    fn take(&self, handle: &str) -> Option<(Arc<StreamDeliveries>, StreamedLease)> {
         let stream = self.0.lock().remove(handle)?.upgrade()?;
         let lease = stream.deliveries.lock().remove(handle)?;
         stream.changed.notify_one();
@@ -63,7 +63,7 @@ impl EventStreams {
 
 impl StreamDeliveries {
     /// Adds a delivery.
-    pub(super) fn insert(self: &Arc<Self>, handle: String, lease: Lease) {
+    pub(super) fn insert(self: &Arc<Self>, handle: String, lease: StreamedLease) {
         self.deliveries.lock().insert(handle.clone(), lease);
         self.streams.lock().insert(handle, Arc::downgrade(self));
     }
@@ -98,7 +98,7 @@ impl StreamDeliveries {
     }
 
     /// Removes and returns all deliveries, at the end of the stream.
-    pub(super) fn drain(&self) -> Vec<(String, Lease)> {
+    pub(super) fn drain(&self) -> Vec<(String, StreamedLease)> {
         let all: Vec<_> = self.deliveries.lock().drain().collect();
         let handles: Vec<_> = all.iter().map(|(handle, _)| handle.clone()).collect();
         self.forget(&handles);
@@ -120,8 +120,8 @@ mod tests {
 
     use super::*;
 
-    fn lease(until: Instant) -> Lease {
-        Lease { message_id: "m".to_owned(), lite_topic: None, until }
+    fn lease(until: Instant) -> StreamedLease {
+        StreamedLease { message_id: "m".to_owned(), lite_topic: None, until }
     }
 
     #[tokio::test]

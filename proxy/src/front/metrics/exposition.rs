@@ -9,7 +9,7 @@ use super::family::{MetricFamily, Metrics, NO_LABELS};
 use super::gatherer::{Gathered, Gatherer, GroupLine};
 use super::process;
 use super::sources::Sources;
-use crate::layer::{OperationCounts, QuotaStatus};
+use crate::layer::{OperationCounts, QuotaStatus, WriteCounts};
 use crate::processor::SoftState;
 
 /// Reads the metrics of all sources.
@@ -43,7 +43,7 @@ impl Exposition {
             refusals: requests.refusals(),
             ports: ports
                 .iter()
-                .map(|(name, counts)| Port {
+                .map(|(name, counts)| PortMetrics {
                     name: name.clone(),
                     open: counts.open(),
                     accepted: counts.accepted(),
@@ -76,14 +76,14 @@ impl Exposition {
 struct Scrape {
     operations: Vec<OperationCounts>,
     refusals: Vec<(&'static str, u64)>,
-    ports: Vec<Port>,
+    ports: Vec<PortMetrics>,
     held_bytes: u64,
     refused_calls: [(&'static str, u64); 4],
     quotas: Vec<QuotaStatus>,
     /// Lines of the access log that were written and dropped. `None` if it is off.
-    log_lines: Option<(u64, u64)>,
+    log_lines: Option<WriteCounts>,
     /// Records of message trace that were written and dropped. `None` if it is off.
-    trace_records: Option<(u64, u64)>,
+    trace_records: Option<WriteCounts>,
     /// Spans that were not exported, because too many waited. `None` if none are recorded.
     dropped_spans: Option<u64>,
     soft_state: SoftState,
@@ -93,7 +93,7 @@ struct Scrape {
 }
 
 #[derive(Debug)]
-struct Port {
+struct PortMetrics {
     name: Arc<str>,
     open: u64,
     accepted: u64,
@@ -155,22 +155,22 @@ impl Scrape {
         metrics.counter(
             "rocketmq_thin_proxy_access_log_lines",
             "Lines of the access log that were written.",
-            self.log_lines.iter().map(|(written, _)| (NO_LABELS, *written)),
+            self.log_lines.iter().map(|counts| (NO_LABELS, counts.written)),
         );
         metrics.counter(
             "rocketmq_thin_proxy_access_log_dropped",
             "Lines of the access log that were dropped, because the disk was too slow or full.",
-            self.log_lines.iter().map(|(_, dropped)| (NO_LABELS, *dropped)),
+            self.log_lines.iter().map(|counts| (NO_LABELS, counts.dropped)),
         );
         metrics.counter(
             "rocketmq_thin_proxy_message_trace_records",
             "Records of message trace that were written.",
-            self.trace_records.iter().map(|(written, _)| (NO_LABELS, *written)),
+            self.trace_records.iter().map(|counts| (NO_LABELS, counts.written)),
         );
         metrics.counter(
             "rocketmq_thin_proxy_message_trace_dropped",
             "Records of message trace that were dropped, because the broker was too slow or refused them.",
-            self.trace_records.iter().map(|(_, dropped)| (NO_LABELS, *dropped)),
+            self.trace_records.iter().map(|counts| (NO_LABELS, counts.dropped)),
         );
         metrics.counter(
             "rocketmq_thin_proxy_spans_dropped",

@@ -34,11 +34,11 @@ pub(super) struct Connections {
 #[derive(Default)]
 struct Open {
     next_id: u64,
-    by_id: BTreeMap<u64, Entry>,
+    by_id: BTreeMap<u64, OpenConnection>,
     per_peer: HashMap<IpAddr, usize>,
 }
 
-struct Entry {
+struct OpenConnection {
     peer: IpAddr,
     state: Arc<ConnectionState>,
 }
@@ -99,7 +99,7 @@ impl Connections {
         });
         let id = open.next_id;
         open.next_id += 1;
-        open.by_id.insert(id, Entry { peer: ip, state: state.clone() });
+        open.by_id.insert(id, OpenConnection { peer: ip, state: state.clone() });
         *open.per_peer.entry(ip).or_default() += 1;
         drop(open);
         self.counts.opened();

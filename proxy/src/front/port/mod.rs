@@ -11,6 +11,7 @@ mod config;
 mod connection_limit;
 mod connections;
 mod counts;
+mod limits;
 mod log_limit;
 mod memory_budget;
 mod prefixed;
@@ -35,6 +36,7 @@ use connection_limit::ConnectionLimit;
 use connections::Connections;
 pub use connections::{Connection, wait_until_drained};
 pub use counts::PortCounts;
+pub use limits::PortLimits;
 use log_limit::LogLimit;
 pub use memory_budget::{Budget, Charge, ConnectionBudget, Exhausted};
 pub use prefixed::Prefixed;
@@ -105,7 +107,8 @@ impl Port {
             send_timeout: transport.answer_timeout,
             refused: LogLimit::default(),
         });
-        let (tasks, refusals) = (TaskTracker::new(), TaskTracker::new());
+        let tasks = TaskTracker::new();
+        let refusals = Refusals { acceptor: acceptor.clone(), tasks: TaskTracker::new() };
         let failed = LogLimit::default();
         let mut delay = FIRST_ACCEPT_DELAY;
         let mut idle_check = tokio::time::interval(connections.idle_check_interval());
@@ -123,7 +126,7 @@ impl Port {
                     delay = FIRST_ACCEPT_DELAY;
                     match connections.admit(peer) {
                         Ok(connection) => serve(&acceptor, &tasks, stream, connection),
-                        Err(limit) => refuse(&acceptor, &refusals, (stream, peer), limit),
+                        Err(limit) => refusals.refuse(stream, peer, limit),
                     }
                 }
                 Err(error) => {
@@ -150,17 +153,20 @@ fn serve(acceptor: &Arc<Acceptor>, tasks: &TaskTracker, stream: TcpStream, conne
     });
 }
 
-fn refuse(
-    acceptor: &Arc<Acceptor>,
-    refusals: &TaskTracker,
-    (stream, peer): (TcpStream, SocketAddr),
-    limit: ConnectionLimit,
-) {
-    if let Some(suppressed) = acceptor.refused.permit() {
-        tracing::warn!(%peer, suppressed, "refusing a connection: {}", limit.reason());
-    }
-    if refusals.len() < MAX_CONCURRENT_REFUSALS {
-        let acceptor = acceptor.clone();
-        refusals.spawn(async move { acceptor.refuse(stream, limit).await });
+/// Refuses connections, and tells some of the clients why.
+struct Refusals {
+    acceptor: Arc<Acceptor>,
+    tasks: TaskTracker,
+}
+
+impl Refusals {
+    fn refuse(&self, stream: TcpStream, peer: SocketAddr, limit: ConnectionLimit) {
+        if let Some(suppressed) = self.acceptor.refused.permit() {
+            tracing::warn!(%peer, suppressed, "refusing a connection: {}", limit.reason());
+        }
+        if self.tasks.len() < MAX_CONCURRENT_REFUSALS {
+            let acceptor = self.acceptor.clone();
+            self.tasks.spawn(async move { acceptor.refuse(stream, limit).await });
+        }
     }
 }

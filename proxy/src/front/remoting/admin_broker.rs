@@ -54,7 +54,7 @@ pub(super) async fn groups_of_topic(request: Request) -> Answered {
     let processor = &request.shared.processor;
     let mut groups = request.shared.members.subscribed_to(topic);
     let filter = ClientFilter { topic: Some(topic.to_owned()), ..ClientFilter::default() };
-    let (connected, _) = processor.connected_clients(&filter);
+    let connected = processor.connected_clients(&filter).clients;
     // The groups of classic clients come from `members`: one client may be in several groups.
     let others = connected.into_iter().filter(|client| client.kind != ClientKind::Classic.name());
     groups.extend(others.map(|client| client.group).filter(|group| !group.is_empty()));

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection_writer::WriteQueue;
 use super::drain::{self, DrainAction};
-use super::request::Request;
+use super::request::{Request, RequestLimits};
 use super::request_charge::RequestCharge;
 use super::session::Session;
 use super::shared::Shared;
@@ -271,8 +271,9 @@ impl RequestReader<'_> {
             }
         };
         let (shared, session) = (self.shared.clone(), self.session.clone());
-        let held = (RequestCharge::new(charge), self.transport.request_fields);
-        let request = Request::new(shared, session, command, held);
+        let charge = RequestCharge::new(charge);
+        let limits = RequestLimits { charge, max_fields: self.transport.request_fields };
+        let request = Request::new(shared, session, command, limits);
         let closed = self.session.closed().clone();
         calls.spawn(async move {
             closed.run_until_cancelled(dispatch::serve(request)).await;

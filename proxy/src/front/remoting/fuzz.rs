@@ -5,7 +5,7 @@ use tokio_util::codec::Decoder;
 
 use super::frames;
 use super::heartbeat::{Consumer, Heartbeat};
-use super::message::{self, Header};
+use super::message::{self, SendHeader};
 use crate::remoting::message::{BatchEntry, read_batch};
 use crate::remoting::{Command, CommandCodec, compression, lenient};
 
@@ -31,7 +31,7 @@ fn heartbeat(body: &[u8]) {
 
 fn send(command: &Command) {
     const MAX_BODY: u64 = 1 << 20;
-    let header = Header {
+    let header = SendHeader {
         topic: command.text("b").unwrap_or_default().to_owned(),
         producer_group: command.text("a").unwrap_or_default().to_owned(),
         system_flags: command.number("f").unwrap_or_default(),

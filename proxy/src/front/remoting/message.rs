@@ -19,7 +19,7 @@ use crate::service::{
 
 /// The fields of a send request that all its messages share.
 #[derive(Clone, Debug)]
-pub(super) struct Header {
+pub(super) struct SendHeader {
     pub(super) topic: String,
     pub(super) producer_group: String,
     pub(super) system_flags: i32,
@@ -32,7 +32,7 @@ pub(super) struct Header {
     pub(super) sent_back: Option<SentBack>,
 }
 
-impl Header {
+impl SendHeader {
     /// Whether the bodies are compressed.
     pub(super) fn is_compressed(&self) -> bool {
         self.system_flags & flags::COMPRESSED != 0
@@ -57,7 +57,7 @@ pub(super) struct UnreadableDelay {
 }
 
 /// Approximately how many bytes a draft takes in memory, without its body.
-pub(super) fn draft_bytes(header: &Header, properties: &str) -> usize {
+pub(super) fn draft_bytes(header: &SendHeader, properties: &str) -> usize {
     let broker = header.queue.as_ref().and_then(|queue| queue.broker.as_ref()).map_or(0, String::len);
     let texts = header.topic.len() + header.producer_group.len() + broker + properties.len();
     DRAFT_BYTES + texts + PROPERTY_BYTES * properties::count(properties)
@@ -68,7 +68,7 @@ pub(super) fn draft_bytes(header: &Header, properties: &str) -> usize {
 ///
 /// # Errors
 /// [`UnreadableDelay`].
-pub(super) fn draft(header: &Header, properties: &str, body: Bytes) -> Result<Draft, UnreadableDelay> {
+pub(super) fn draft(header: &SendHeader, properties: &str, body: Bytes) -> Result<Draft, UnreadableDelay> {
     let mut draft = Draft {
         topic: TopicName { namespace: String::new(), name: header.topic.clone() },
         property_rules: PropertyRules::Broker,
@@ -242,8 +242,8 @@ fn compressed_flag(message: &Message) -> i32 {
 mod tests {
     use super::*;
 
-    fn header() -> Header {
-        Header {
+    fn header() -> SendHeader {
+        SendHeader {
             topic: "t".to_owned(),
             producer_group: "pg".to_owned(),
             system_flags: 0,

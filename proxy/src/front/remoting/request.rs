@@ -37,13 +37,21 @@ pub(super) struct Request {
     counted: AtomicBool,
 }
 
+/// The limits of a request.
+pub(super) struct RequestLimits {
+    /// The memory that it holds.
+    pub(super) charge: RequestCharge,
+    /// The most fields that it may have.
+    pub(super) max_fields: usize,
+}
+
 impl Request {
     /// Creates a request that has just arrived.
     pub(super) fn new(
         shared: Arc<Shared>,
         session: Arc<Session>,
         command: Command,
-        (charge, max_fields): (RequestCharge, usize),
+        RequestLimits { charge, max_fields }: RequestLimits,
     ) -> Self {
         let credentials = credentials(&command);
         Self { shared, session, command, charge, max_fields, credentials, counted: AtomicBool::new(false) }

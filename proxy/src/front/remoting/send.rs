@@ -7,7 +7,7 @@ use tokio::task::coop::consume_budget;
 
 use super::answer::{Answered, Refusal, success};
 use super::inflate::inflate;
-use super::message::{self, Header};
+use super::message::{self, SendHeader};
 use super::request::Request;
 use super::{log_position, status, transaction};
 use crate::decompression::{Inflating, WORKING_BYTES};
@@ -19,18 +19,27 @@ use crate::service::names::RETRY_PREFIX;
 use crate::service::names::properties as names;
 use crate::service::{ChosenQueue, SentBack};
 
-/// The short and the long names of the fields of a send.
+/// The names of a field of a send: the short one, and the one in the oldest kind of requests.
+#[derive(Clone, Copy)]
+struct FieldName {
+    short: &'static str,
+    long: &'static str,
+}
+
+/// The names of the fields of a send.
 mod field {
-    pub(super) const PRODUCER_GROUP: (&str, &str) = ("a", "producerGroup");
-    pub(super) const TOPIC: (&str, &str) = ("b", "topic");
-    pub(super) const QUEUE_ID: (&str, &str) = ("e", "queueId");
-    pub(super) const FLAGS: (&str, &str) = ("f", "sysFlag");
-    pub(super) const BORN_AT: (&str, &str) = ("g", "bornTimestamp");
-    pub(super) const FLAG: (&str, &str) = ("h", "flag");
-    pub(super) const RECONSUMED: (&str, &str) = ("j", "reconsumeTimes");
-    pub(super) const MAX_RECONSUMED: (&str, &str) = ("l", "maxReconsumeTimes");
-    pub(super) const PROPERTIES: (&str, &str) = ("i", "properties");
-    pub(super) const BATCH: (&str, &str) = ("m", "batch");
+    use super::FieldName;
+
+    pub(super) const PRODUCER_GROUP: FieldName = FieldName { short: "a", long: "producerGroup" };
+    pub(super) const TOPIC: FieldName = FieldName { short: "b", long: "topic" };
+    pub(super) const QUEUE_ID: FieldName = FieldName { short: "e", long: "queueId" };
+    pub(super) const FLAGS: FieldName = FieldName { short: "f", long: "sysFlag" };
+    pub(super) const BORN_AT: FieldName = FieldName { short: "g", long: "bornTimestamp" };
+    pub(super) const FLAG: FieldName = FieldName { short: "h", long: "flag" };
+    pub(super) const RECONSUMED: FieldName = FieldName { short: "j", long: "reconsumeTimes" };
+    pub(super) const MAX_RECONSUMED: FieldName = FieldName { short: "l", long: "maxReconsumeTimes" };
+    pub(super) const PROPERTIES: FieldName = FieldName { short: "i", long: "properties" };
+    pub(super) const BATCH: FieldName = FieldName { short: "m", long: "batch" };
 }
 
 /// SEND_MESSAGE, SEND_MESSAGE_V2, SEND_BATCH_MESSAGE.
@@ -60,16 +69,16 @@ pub(super) async fn recall(request: Request) -> Answered {
     Ok(success().field("msgId", message_id))
 }
 
-/// The name of a field in this request: the short one, except in the oldest kind of requests.
-fn field_name(request: &Request, (short, long): (&'static str, &'static str)) -> &'static str {
+/// The name of a field in this request.
+fn field_name(request: &Request, name: FieldName) -> &'static str {
     match request.command.code {
-        request::SEND_MESSAGE | request::SEND_REPLY_MESSAGE => long,
-        _ => short,
+        request::SEND_MESSAGE | request::SEND_REPLY_MESSAGE => name.long,
+        _ => name.short,
     }
 }
 
 /// The fields of a send or a reply that all its messages share.
-pub(super) fn header(request: &Request) -> Result<Header, Refusal> {
+pub(super) fn header(request: &Request) -> Result<SendHeader, Refusal> {
     let name = |field| field_name(request, field);
     let queue_id: i32 = request.number(name(field::QUEUE_ID))?;
     let broker = request.broker().map(str::to_owned);
@@ -78,7 +87,7 @@ pub(super) fn header(request: &Request) -> Result<Header, Refusal> {
         deliveries: request.optional_number(name(field::RECONSUMED))?.unwrap_or_default(),
         max_retries: request.optional_number(name(field::MAX_RECONSUMED))?,
     };
-    Ok(Header {
+    Ok(SendHeader {
         topic: topic.to_owned(),
         producer_group: request.text(name(field::PRODUCER_GROUP))?.to_owned(),
         system_flags: request.number(name(field::FLAGS))?,
@@ -101,7 +110,7 @@ pub(super) fn reply_answer(command: Command, local: SocketAddr) -> Command {
     command.field(names::REGION, names::DEFAULT_REGION).field(names::TRACE_ON, true)
 }
 
-async fn batch(request: &Request, mut header: Header, body: Bytes) -> Result<Vec<Draft>, Refusal> {
+async fn batch(request: &Request, mut header: SendHeader, body: Bytes) -> Result<Vec<Draft>, Refusal> {
     let max_messages = request.max_fields;
     let mut drafts = Vec::new();
     for entry in read_batch(body) {
@@ -117,7 +126,12 @@ async fn batch(request: &Request, mut header: Header, body: Bytes) -> Result<Vec
     Ok(drafts)
 }
 
-async fn draft(request: &Request, header: &Header, properties: &str, body: Bytes) -> Result<Draft, Refusal> {
+async fn draft(
+    request: &Request,
+    header: &SendHeader,
+    properties: &str,
+    body: Bytes,
+) -> Result<Draft, Refusal> {
     request.charge.grow(message::draft_bytes(header, properties))?;
     let body = match header.is_compressed() {
         true => inflated(request, header.system_flags, &body).await?,
@@ -143,7 +157,7 @@ fn illegal(text: String) -> Refusal {
 }
 
 /// The answer to a send. Clients need the region in it.
-fn answer(header: &Header, stored: &[Stored], local: SocketAddr) -> Answered {
+fn answer(header: &SendHeader, stored: &[Stored], local: SocketAddr) -> Answered {
     let empty = || Refusal::new(response::MESSAGE_ILLEGAL, "the batch is empty");
     let first = stored.first().ok_or_else(empty)?;
     let ids = stored.iter().map(|stored| message_id(local, log_position::of_stored(&header.topic, stored)));

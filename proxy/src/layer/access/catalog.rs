@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind};
 use crate::service::{Administration, StoredUser};
 
 /// The users and policies in a catalog.
-pub(super) struct Catalog {
+pub(super) struct UserCatalog {
     store: Arc<dyn Administration>,
     key: Arc<SecretKey>,
     key_path: PathBuf,
@@ -33,7 +33,7 @@ pub struct FirstUser {
 
 /// The result of opening a catalog.
 pub(super) struct OpenCatalog {
-    pub(super) catalog: Catalog,
+    pub(super) catalog: UserCatalog,
     pub(super) rules: Rules,
     pub(super) first_user: Option<FirstUser>,
 }
@@ -56,7 +56,7 @@ struct NumberedPolicy {
     effect: Effect,
 }
 
-impl Catalog {
+impl UserCatalog {
     /// Reads all users. If there are none, creates a super user. `announce` is called with that user before it is stored:
     /// otherwise its secret would be lost if the start failed afterwards.
     pub(super) async fn open(

@@ -39,7 +39,7 @@ use crate::error::Error;
 use crate::service::Administration;
 use access_state::AccessState;
 pub use catalog::FirstUser;
-use catalog::{Catalog, OpenCatalog};
+use catalog::{OpenCatalog, UserCatalog};
 use failed_attempts::FailedAttempts;
 pub use file::{AccessError, AccessFile};
 use file::{FileVersion, LoadedRules};
@@ -130,7 +130,7 @@ enum UserSource {
     /// A file, and the version of it that was loaded last.
     File(AccessFile, parking_lot::Mutex<FileVersion>),
     /// The catalog of the embedded broker.
-    Catalog(Box<Catalog>),
+    Catalog(Box<UserCatalog>),
     /// Apache's brokers.
     Brokers(Arc<dyn Administration>),
 }
@@ -169,7 +169,7 @@ impl AccessControl {
         announce: impl FnOnce(&FirstUser),
     ) -> Result<(Self, Option<FirstUser>), AccessError> {
         let OpenCatalog { catalog, rules, first_user } =
-            Catalog::open(store.clone(), key_file, announce).await?;
+            UserCatalog::open(store.clone(), key_file, announce).await?;
         Ok((Self::new(config, rules, UserSource::Catalog(Box::new(catalog)))?, first_user))
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
-use super::writer::Writer;
+use super::writer::LineWriter;
 use crate::error::Error;
 use crate::layer::truncate::truncate;
 use crate::layer::{Names, Operation, OperationKind, Size};
@@ -15,15 +15,23 @@ const MAX_NAMES: usize = 8;
 
 /// The line of a request in flight. Dropping it without [`LogEntry::finish`] logs the request as cancelled.
 pub(in crate::layer) struct LogEntry<'a> {
-    writer: &'a Writer,
+    writer: &'a LineWriter,
     // Boxed, so that requests take no more memory without an access log.
-    request: Option<Box<Request>>,
-    sampled: bool,
-    slow: Option<Duration>,
+    request: Option<Box<LoggedRequest>>,
+    selection: Selection,
+}
+
+/// Why a request is logged.
+#[derive(Clone, Copy)]
+pub(super) struct Selection {
+    /// Whether it belongs to the sample.
+    pub(super) sampled: bool,
+    /// It is logged if it takes longer than this.
+    pub(super) slow: Option<Duration>,
 }
 
 /// The fields that are known when the request begins.
-struct Request {
+struct LoggedRequest {
     received: Instant,
     kind: OperationKind,
     protocol: &'static str,
@@ -62,13 +70,13 @@ struct Line<'a> {
 
 impl<'a> LogEntry<'a> {
     pub(super) fn new(
-        writer: &'a Writer,
+        writer: &'a LineWriter,
         operation: &Operation<'_>,
         user: Option<String>,
-        (sampled, slow): (bool, Option<Duration>),
+        selection: Selection,
     ) -> Self {
         let context = operation.context;
-        let request = Request {
+        let request = LoggedRequest {
             received: context.received,
             kind: operation.kind,
             protocol: context.protocol.into(),
@@ -79,7 +87,7 @@ impl<'a> LogEntry<'a> {
             groups: distinct_names(operation.groups),
             size: operation.size,
         };
-        Self { writer, request: Some(Box::new(request)), sampled, slow }
+        Self { writer, request: Some(Box::new(request)), selection }
     }
 
     /// Writes the line of a request that has ended.
@@ -93,8 +101,8 @@ impl<'a> LogEntry<'a> {
     fn write(&mut self, code: &str, answer: Size, error: Option<&str>) {
         let Some(request) = self.request.take() else { return };
         let duration = request.received.elapsed();
-        let slow = self.slow.is_some_and(|slow| duration > slow);
-        if !self.sampled && !slow {
+        let slow = self.selection.slow.is_some_and(|slow| duration > slow);
+        if !self.selection.sampled && !slow {
             return;
         }
         let line = Line {

@@ -10,9 +10,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::Operation;
+use super::{Operation, WriteCounts};
 pub(super) use entry::LogEntry;
-use writer::Writer;
+use entry::Selection;
+use writer::LineWriter;
 
 /// The configuration of the access log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,7 +66,7 @@ pub enum AccessLogError {
 pub struct AccessLog {
     sample: f64,
     slow: Option<Duration>,
-    writer: Writer,
+    writer: LineWriter,
 }
 
 impl AccessLog {
@@ -77,7 +78,7 @@ impl AccessLog {
         config.check()?;
         let Some(file) = &config.file else { return Ok(None) };
         let failed = |source| AccessLogError::Open { path: file.clone(), source };
-        let writer = Writer::open(file).map_err(failed)?;
+        let writer = LineWriter::open(file).map_err(failed)?;
         Ok(Some(Self { sample: config.sample, slow: config.slow, writer }))
     }
 
@@ -93,7 +94,7 @@ impl AccessLog {
 
     /// The numbers of written and of dropped lines.
     #[must_use]
-    pub fn lines(&self) -> (u64, u64) {
+    pub fn lines(&self) -> WriteCounts {
         self.writer.lines()
     }
 
@@ -106,6 +107,7 @@ impl AccessLog {
     ) -> Option<LogEntry<'a>> {
         let sampled = self.sample >= 1.0 || rand::random::<f64>() < self.sample;
         let slow = self.slow.filter(|_| !operation.kind.waits());
-        (sampled || slow.is_some()).then(|| LogEntry::new(&self.writer, operation, user(), (sampled, slow)))
+        (sampled || slow.is_some())
+            .then(|| LogEntry::new(&self.writer, operation, user(), Selection { sampled, slow }))
     }
 }

@@ -11,6 +11,8 @@ use std::thread;
 
 use tokio::sync::oneshot;
 
+use crate::layer::WriteCounts;
+
 /// The most bytes of lines that wait to be written. Further lines are dropped.
 const MAX_QUEUED_BYTES: usize = 4 << 20;
 /// The number of bytes after which a write is not extended by further lines.
@@ -19,7 +21,7 @@ const WRITE_BYTES: usize = 64 << 10;
 const FILE_MODE: u32 = 0o640;
 const STANDARD_ERROR: &str = "-";
 
-pub(super) struct Writer {
+pub(super) struct LineWriter {
     jobs: Sender<Job>,
     counts: Arc<Counts>,
 }
@@ -37,7 +39,7 @@ enum Job {
     Flush(oneshot::Sender<()>),
 }
 
-impl Writer {
+impl LineWriter {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let target = Target::open(path)?;
         let (jobs, waiting) = mpsc::channel();
@@ -77,9 +79,11 @@ impl Writer {
         }
     }
 
-    pub(super) fn lines(&self) -> (u64, u64) {
-        let Counts { written, dropped, .. } = &*self.counts;
-        (written.load(Ordering::Relaxed), dropped.load(Ordering::Relaxed))
+    pub(super) fn lines(&self) -> WriteCounts {
+        WriteCounts {
+            written: self.counts.written.load(Ordering::Relaxed),
+            dropped: self.counts.dropped.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -206,7 +210,7 @@ mod tests {
     async fn reopening_creates_a_new_file_after_a_rename() {
         let folder = tempfile::tempdir().expect("a folder");
         let (now, before) = (folder.path().join("log"), folder.path().join("log.1"));
-        let writer = Writer::open(&now).expect("a file");
+        let writer = LineWriter::open(&now).expect("a file");
         writer.write(b"one\n".to_vec());
         writer.flushed().await;
         std::fs::rename(&now, &before).expect("renamed");
@@ -216,7 +220,7 @@ mod tests {
         writer.flushed().await;
         let read = |path: &Path| std::fs::read_to_string(path).expect("a file");
         assert_eq!((read(&before).as_str(), read(&now).as_str()), ("one\ntwo\n", "three\n"));
-        assert_eq!(writer.lines(), (3, 0));
+        assert_eq!(writer.lines(), WriteCounts { written: 3, dropped: 0 });
     }
 
     #[test]
@@ -245,10 +249,10 @@ mod tests {
 
     #[tokio::test]
     async fn lines_are_dropped_and_counted_on_a_full_disk() {
-        let writer = Writer::open(Path::new("/dev/full")).expect("a device");
+        let writer = LineWriter::open(Path::new("/dev/full")).expect("a device");
         writer.write(b"lost\n".to_vec());
         writer.flushed().await;
-        assert_eq!(writer.lines(), (0, 1));
+        assert_eq!(writer.lines(), WriteCounts { written: 0, dropped: 1 });
     }
 
     #[test]
@@ -260,11 +264,11 @@ mod tests {
             let path = path.clone();
             move || File::open(path).expect("a reader")
         });
-        let writer = Writer::open(&path).expect("a pipe");
+        let writer = LineWriter::open(&path).expect("a pipe");
         let _never_reads = reader.join().expect("a reader");
         let line = vec![b'x'; 1 << 20];
         (0..8).for_each(|_| writer.write(line.clone()));
-        let (written, dropped) = writer.lines();
+        let WriteCounts { written, dropped } = writer.lines();
         assert_eq!(written, 0);
         assert!(dropped >= 4, "{dropped}");
     }

@@ -20,6 +20,14 @@ const MIN_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// The key of a bucket: the keyed hash of a name, or `None` for the common bucket.
 pub(super) type BucketKey = Option<u64>;
 
+/// A client's share in a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ShareKey {
+    pub(super) bucket: BucketKey,
+    /// The keyed hash of the client.
+    pub(super) client: u64,
+}
+
 /// The buckets of one quota.
 pub(super) struct Buckets {
     allowance: Arc<Allowance>,
@@ -40,8 +48,9 @@ impl Buckets {
         Self { allowance, shared, common, named: FxHashMap::default(), shares: 0, swept: now }
     }
 
-    /// Selects the bucket of a name, and the key of a client's share in it. Creates both if there is room.
-    pub(super) fn select(&mut self, name: BucketKey, client: u64, now: Instant) -> (BucketKey, u64) {
+    /// Selects a share and its bucket. Creates both if there is room; otherwise the client shares those of others.
+    pub(super) fn select(&mut self, wanted: ShareKey, now: Instant) -> ShareKey {
+        let ShareKey { bucket: name, client } = wanted;
         let is_full = self.named.len() >= MAX_BUCKETS || self.shares >= MAX_SHARES;
         let wait = if is_full { MIN_SWEEP_INTERVAL } else { SWEEP_INTERVAL };
         if now.saturating_duration_since(self.swept) >= wait {
@@ -54,7 +63,7 @@ impl Buckets {
         let client = bucket.register(client, has_room, now);
         let after = bucket.clients();
         self.shares = (self.shares + after).saturating_sub(before);
-        (name, client)
+        ShareKey { bucket: name, client }
     }
 
     /// The bucket with this key.
@@ -98,13 +107,13 @@ mod tests {
         let mut buckets = Buckets::new(Allowance::new(&quota, std::num::NonZeroU32::MIN), true, now);
         let (busy, left) = (Some(1), Some(2));
         for client in 1..=MAX_SHARES as u64 {
-            buckets.select(left, client, now);
+            buckets.select(ShareKey { bucket: left, client }, now);
         }
-        buckets.select(busy, 1, now);
-        let (_, share) = buckets.select(busy, 7, now);
-        assert_ne!(share, 7, "there is no room");
+        buckets.select(ShareKey { bucket: busy, client: 1 }, now);
+        let wanted = ShareKey { bucket: busy, client: 7 };
+        assert_ne!(buckets.select(wanted, now).client, 7, "there is no room");
         now += Duration::from_secs(60);
-        assert_eq!(buckets.select(busy, 7, now), (busy, 7));
+        assert_eq!(buckets.select(wanted, now), wanted);
     }
 
     #[test]
@@ -119,9 +128,9 @@ mod tests {
         let mut now = Instant::now();
         let mut buckets = Buckets::new(allowance, true, now);
         let send = |buckets: &mut Buckets, name: u64, now: Instant| {
-            let (name, client) = buckets.select(Some(name), name, now);
-            buckets.get(name).take(client, &take, now);
-            name
+            let share = buckets.select(ShareKey { bucket: Some(name), client: name }, now);
+            buckets.get(share.bucket).take(share.client, &take, now);
+            share.bucket
         };
         let most = MAX_BUCKETS as u64;
         for name in 0..most {

@@ -18,7 +18,7 @@ pub struct InFlight {
 
 /// The slot of a request in flight, which is released when dropped. Empty for requests that are not counted.
 #[derive(Default)]
-pub(in crate::layer) struct Slot<'a>(Option<&'a AtomicUsize>);
+pub(in crate::layer) struct RequestSlot<'a>(Option<&'a AtomicUsize>);
 
 impl InFlight {
     pub(in crate::layer) fn new(max: usize) -> Self {
@@ -29,16 +29,16 @@ impl InFlight {
     ///
     /// # Errors
     /// `Busy` if all slots that a request of this kind may take are taken.
-    pub(in crate::layer) fn acquire(&self, kind: OperationKind) -> Result<Slot<'_>, Error> {
+    pub(in crate::layer) fn acquire(&self, kind: OperationKind) -> Result<RequestSlot<'_>, Error> {
         let max = match Priority::of(kind) {
             Priority::New => self.max_new,
             Priority::Settling => self.max,
             Priority::Session => usize::MAX,
         };
         let (slot, others) = if kind.waits() {
-            (Slot(None), self.now.load(Ordering::Relaxed))
+            (RequestSlot(None), self.now.load(Ordering::Relaxed))
         } else {
-            (Slot(Some(&self.now)), self.now.fetch_add(1, Ordering::Relaxed))
+            (RequestSlot(Some(&self.now)), self.now.fetch_add(1, Ordering::Relaxed))
         };
         if others >= max {
             return Err(Error::new(ErrorKind::Busy, "flow limit"));
@@ -47,7 +47,7 @@ impl InFlight {
     }
 }
 
-impl Drop for Slot<'_> {
+impl Drop for RequestSlot<'_> {
     fn drop(&mut self) {
         if let Some(now) = self.0 {
             now.fetch_sub(1, Ordering::Relaxed);
@@ -59,7 +59,7 @@ impl Drop for Slot<'_> {
 mod tests {
     use super::*;
 
-    fn acquire(limit: &InFlight, kind: OperationKind) -> Result<Slot<'_>, ErrorKind> {
+    fn acquire(limit: &InFlight, kind: OperationKind) -> Result<RequestSlot<'_>, ErrorKind> {
         limit.acquire(kind).map_err(|error| error.kind)
     }
 

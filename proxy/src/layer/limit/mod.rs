@@ -12,7 +12,7 @@ mod quota;
 mod quotas;
 
 pub use concurrent_requests::InFlight;
-pub(super) use concurrent_requests::Slot;
+pub(super) use concurrent_requests::RequestSlot;
 pub use quota::{OnExcess, Per, Quota};
 pub(super) use quotas::QuotaPermit;
 pub use quotas::{QuotaStatus, Quotas};

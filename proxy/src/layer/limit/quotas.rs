@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 
 use super::bucket::{Allowance, Amounts, Demand, Excess};
-use super::buckets::{BucketKey, Buckets};
+use super::buckets::{BucketKey, Buckets, ShareKey};
 use super::priority::Priority;
 use super::quota::{Gauge, OnExcess, Per, Quota, Rate};
 use crate::context::Context;
@@ -61,8 +61,21 @@ pub(in crate::layer) struct QuotaPermit {
 /// A bucket that a request has taken tokens from.
 struct BucketUse {
     rule: Arc<Rule>,
-    name: BucketKey,
-    client: u64,
+    share: ShareKey,
+}
+
+/// The tokens that a request has taken from a bucket, and how long it must wait for them.
+struct Acquired {
+    bucket_use: BucketUse,
+    /// `None` if the request need not wait.
+    delay: Option<Duration>,
+}
+
+/// How long a request may wait from now on.
+#[derive(Clone, Copy)]
+struct Within {
+    max_wait: Duration,
+    now: Instant,
 }
 
 /// The attributes of a request that quotas match. If the request names several topics or groups, the first one counts: it
@@ -190,10 +203,10 @@ impl Quotas {
         }
         let mut permit = QuotaPermit { uses: Vec::new(), demand, starts_at: None };
         for rule in rules.iter().filter(|rule| rule.applies_to(&request)) {
-            let Some(name) = rule.bucket_key(&request, client, &self.hasher) else { continue };
+            let Some(bucket) = rule.bucket_key(&request, client, &self.hasher) else { continue };
             let max_wait = if may_wait { rule.max_wait(context, now) } else { Duration::ZERO };
-            match rule.acquire((name, client), &demand, (max_wait, now)) {
-                Ok((bucket_use, delay)) => {
+            match rule.acquire(ShareKey { bucket, client }, &demand, Within { max_wait, now }) {
+                Ok(Acquired { bucket_use, delay }) => {
                     permit.starts_at = permit.starts_at.max(delay.map(|delay| now + delay));
                     permit.uses.push(bucket_use);
                 }
@@ -285,14 +298,15 @@ impl Rule {
 
     fn acquire(
         self: &Arc<Self>,
-        (name, client): (BucketKey, u64),
+        wanted: ShareKey,
         demand: &Demand,
-        (max_wait, now): (Duration, Instant),
-    ) -> Result<(BucketUse, Option<Duration>), Excess> {
+        within: Within,
+    ) -> Result<Acquired, Excess> {
+        let Within { max_wait, now } = within;
         let mut buckets = self.buckets.lock();
-        let (name, client) = buckets.select(name, client, now);
-        let bucket = buckets.get(name);
-        let delay = match bucket.excess(client, demand) {
+        let share = buckets.select(wanted, now);
+        let bucket = buckets.get(share.bucket);
+        let delay = match bucket.excess(share.client, demand) {
             None => None,
             Some(Excess::Rate(_, wait)) if wait <= max_wait => Some(wait),
             Some(excess) => {
@@ -300,12 +314,12 @@ impl Rule {
                 return Err(excess);
             }
         };
-        bucket.take(client, &demand.take, now);
-        bucket.begin(demand.gauge, client);
+        bucket.take(share.client, &demand.take, now);
+        bucket.begin(demand.gauge, share.client);
         if delay.is_some() {
             self.delayed.fetch_add(1, Ordering::Relaxed);
         }
-        Ok((BucketUse { rule: self.clone(), name, client }, delay))
+        Ok(Acquired { bucket_use: BucketUse { rule: self.clone(), share }, delay })
     }
 
     fn refusal(&self, excess: Excess) -> Error {
@@ -345,23 +359,23 @@ impl QuotaPermit {
         let mut amounts = Amounts::default();
         amounts[Rate::ReceiveMessages as usize] = brought.messages as f64;
         amounts[Rate::ReceiveBytes as usize] = brought.bytes as f64;
-        for BucketUse { rule, name, client } in &self.uses {
-            rule.buckets.lock().get(*name).take(*client, &amounts, now);
+        for BucketUse { rule, share } in &self.uses {
+            rule.buckets.lock().get(share.bucket).take(share.client, &amounts, now);
         }
     }
 
     /// Returns the tokens of a request that is not processed.
     pub(in crate::layer) fn give_back(&self) {
-        for BucketUse { rule, name, client } in &self.uses {
-            rule.buckets.lock().get(*name).give_back(*client, &self.demand.take);
+        for BucketUse { rule, share } in &self.uses {
+            rule.buckets.lock().get(share.bucket).give_back(share.client, &self.demand.take);
         }
     }
 }
 
 impl Drop for QuotaPermit {
     fn drop(&mut self) {
-        for BucketUse { rule, name, client } in &self.uses {
-            rule.buckets.lock().get(*name).end(self.demand.gauge, *client);
+        for BucketUse { rule, share } in &self.uses {
+            rule.buckets.lock().get(share.bucket).end(self.demand.gauge, share.client);
         }
     }
 }

@@ -107,7 +107,7 @@ impl TraceEvent {
                 return None;
             }
             let detail = detail.take();
-            let mut event = Self::decode(&Fields(&fields), client)?;
+            let mut event = Self::decode(&TraceFields(&fields), client)?;
             if let Some((step, result)) = detail {
                 (event.step, event.result) = (step, result);
             }
@@ -115,7 +115,7 @@ impl TraceEvent {
         })
     }
 
-    fn decode(fields: &Fields<'_>, client: &TraceClient) -> Option<Self> {
+    fn decode(fields: &TraceFields<'_>, client: &TraceClient) -> Option<Self> {
         let event = |step, id: usize| {
             let id = fields.text(id);
             (!id.is_empty()).then(|| Self::new(step, &id, client.clone()))
@@ -211,9 +211,9 @@ fn not_empty(text: &str) -> &str {
 }
 
 /// The fields of a record. They are not trusted, because any client may have written them.
-struct Fields<'a>(&'a [&'a str]);
+struct TraceFields<'a>(&'a [&'a str]);
 
-impl Fields<'_> {
+impl TraceFields<'_> {
     fn text(&self, index: usize) -> String {
         self.0
             .get(index)

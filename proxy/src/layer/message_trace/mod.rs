@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Operation, OperationKind};
+use super::{Operation, OperationKind, WriteCounts};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::pattern;
@@ -24,7 +24,7 @@ use deliveries::{Deliveries, TracedDelivery};
 pub use event::{TRACE_OK, TraceClient, TraceEvent, TraceStep, sanitize_for_trace};
 use event::{TraceMessageType, join_keys};
 pub use writer::CLIENT_PROPERTY;
-use writer::Writer;
+use writer::TraceWriter;
 
 /// The configuration of message trace. A step is traced if the topic, or the user of the request, is listed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,14 +63,14 @@ impl MessageTraceConfig {
 pub struct MessageTrace {
     config: MessageTraceConfig,
     deliveries: Mutex<Deliveries>,
-    writer: Writer,
+    writer: TraceWriter,
 }
 
 impl MessageTrace {
     /// Creates message trace that writes records with `messages`. Spawns a task, which ends when the trace is dropped.
     #[must_use]
     pub fn new(config: &MessageTraceConfig, messages: Arc<dyn Messages>) -> Self {
-        Self { config: config.clone(), deliveries: Mutex::default(), writer: Writer::new(messages) }
+        Self { config: config.clone(), deliveries: Mutex::default(), writer: TraceWriter::new(messages) }
     }
 
     /// Completes when all earlier records are written or dropped.
@@ -85,7 +85,7 @@ impl MessageTrace {
 
     /// The numbers of written and of dropped records.
     #[must_use]
-    pub fn records(&self) -> (u64, u64) {
+    pub fn records(&self) -> WriteCounts {
         self.writer.records()
     }
 

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::event::{TraceClient, TraceEvent};
+use crate::layer::WriteCounts;
 use crate::service::names::TRACE_TOPIC;
 use crate::service::{Message, Messages};
 
@@ -31,7 +32,7 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// The least time between two logs of lost records.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-pub(super) struct Writer {
+pub(super) struct TraceWriter {
     jobs: mpsc::UnboundedSender<Job>,
     counts: Arc<Counts>,
 }
@@ -56,7 +57,7 @@ struct Flush {
     closes: bool,
 }
 
-impl Writer {
+impl TraceWriter {
     pub(super) fn new(messages: Arc<dyn Messages>) -> Self {
         let (jobs, waiting) = mpsc::unbounded_channel();
         let counts = Arc::new(Counts::default());
@@ -95,9 +96,9 @@ impl Writer {
         }
     }
 
-    pub(super) fn records(&self) -> (u64, u64) {
+    pub(super) fn records(&self) -> WriteCounts {
         let Counts { written, dropped, .. } = &*self.counts;
-        (written.load(Ordering::Relaxed), dropped.load(Ordering::Relaxed))
+        WriteCounts { written: written.load(Ordering::Relaxed), dropped: dropped.load(Ordering::Relaxed) }
     }
 }
 
@@ -105,8 +106,8 @@ struct Worker {
     messages: Arc<dyn Messages>,
     counts: Arc<Counts>,
     /// The batch of each client to which records are added.
-    open: HashMap<TraceClient, Batch>,
-    full: Vec<(TraceClient, Batch)>,
+    open: HashMap<TraceClient, TraceBatch>,
+    full: Vec<(TraceClient, TraceBatch)>,
     /// The number of dropped records that were logged.
     lost: u64,
     logged: Option<Instant>,
@@ -116,7 +117,7 @@ struct Worker {
 
 /// The records of one message.
 #[derive(Default)]
-struct Batch {
+struct TraceBatch {
     records: usize,
     size: usize,
     text: String,
@@ -231,7 +232,7 @@ impl Worker {
     }
 }
 
-impl Batch {
+impl TraceBatch {
     fn add(&mut self, event: &TraceEvent) {
         self.records += 1;
         self.size += event.size();
@@ -328,7 +329,7 @@ mod tests {
     #[tokio::test]
     async fn records_of_a_client_share_messages() {
         let broker = Arc::new(Broker::default());
-        let writer = Writer::new(broker.clone());
+        let writer = TraceWriter::new(broker.clone());
         for number in 0..MAX_RECORDS + 1 {
             writer.write(event("a", &format!("m{number}")));
         }
@@ -339,19 +340,19 @@ mod tests {
         let sizes: Vec<_> =
             sent.iter().map(|message| (message.born_host.as_str(), message.keys.len())).collect();
         assert_eq!(sizes, [("a:1", 1), ("a:1", MAX_RECORDS), ("b:1", 1)]);
-        assert_eq!(writer.records(), (MAX_RECORDS as u64 + 2, 0));
+        assert_eq!(writer.records(), WriteCounts { written: MAX_RECORDS as u64 + 2, dropped: 0 });
     }
 
     #[tokio::test]
     async fn records_that_a_broker_refuses_are_dropped_and_counted() {
-        let writer = Writer::new(Arc::new(Broker { refuses: true, ..Broker::default() }));
+        let writer = TraceWriter::new(Arc::new(Broker { refuses: true, ..Broker::default() }));
         // The task has not started yet, so that the queue fills.
         for _ in 0..MAX_QUEUED + 7 {
             writer.write(event("a", "m"));
         }
-        assert_eq!(writer.records(), (0, 7));
+        assert_eq!(writer.records(), WriteCounts { written: 0, dropped: 7 });
         writer.flush(false).await;
-        assert_eq!(writer.records(), (0, MAX_QUEUED as u64 + 7));
+        assert_eq!(writer.records(), WriteCounts { written: 0, dropped: MAX_QUEUED as u64 + 7 });
         // There is room again.
         let waiting = writer.counts.queued_bytes.load(Ordering::Relaxed);
         assert_eq!((writer.counts.queued.load(Ordering::Relaxed), waiting), (0, 0));

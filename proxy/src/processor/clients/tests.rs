@@ -8,7 +8,7 @@ fn context(client_id: &str, peer: &str) -> Context {
 
 fn connect(clients: &Clients, context: &Context, topics: &[&str]) -> Result<PushStream, Error> {
     let (stream, _pushed) = PushStream::open();
-    let mut session = Session::new(context, ClientKind::Producer, &stream)?;
+    let mut session = ClientSession::new(context, ClientKind::Producer, &stream)?;
     topics.iter().try_for_each(|topic| session.publish_to(topic))?;
     clients.insert(context, session)?;
     Ok(stream)

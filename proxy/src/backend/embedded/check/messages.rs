@@ -4,11 +4,11 @@ use bytes::Bytes;
 
 use super::super::chunk::Chunk;
 use super::super::codec;
-use super::super::half_message::{self, HalfMessage};
+use super::super::half_message::{CheckRecord, HalfMessage};
 use super::super::keys;
 use super::super::store::OpenDatabase;
 use super::finding::{BACKUP_ADVICE, COPY_ADVICE, Finding};
-use super::names::Names;
+use super::names::StoredNames;
 use super::progress::CheckProgress;
 use super::scan::{Item, Scan};
 
@@ -21,7 +21,7 @@ pub(super) struct Counts {
 
 /// The current position of the check.
 #[derive(Default)]
-struct Position {
+struct ScanPosition {
     /// The topic and the queue.
     queue: Option<(u32, u32)>,
     /// The offset that the next chunk should have.
@@ -33,12 +33,12 @@ struct Position {
 /// Reads the whole database.
 pub(super) fn read(
     log: &OpenDatabase,
-    names: &Names,
+    names: &StoredNames,
     findings: &mut Vec<Finding>,
     progress: &mut CheckProgress<'_>,
 ) -> Result<Counts, fjall::Error> {
     let mut check =
-        MessagesCheck { names, findings, counts: Counts::default(), position: Position::default() };
+        MessagesCheck { names, findings, counts: Counts::default(), position: ScanPosition::default() };
     for item in Scan::new(log) {
         match item? {
             Item::Entry(key, value) => {
@@ -57,10 +57,10 @@ pub(super) fn read(
 }
 
 struct MessagesCheck<'a> {
-    names: &'a Names,
+    names: &'a StoredNames,
     findings: &'a mut Vec<Finding>,
     counts: Counts,
-    position: Position,
+    position: ScanPosition,
 }
 
 impl MessagesCheck<'_> {
@@ -77,7 +77,7 @@ impl MessagesCheck<'_> {
                 let record = HalfMessage::decode(value);
                 record.is_ok_and(|record| codec::decode(&record.message.body).is_ok())
             }
-            Kind::Check => half_message::decode_check(&value).is_ok(),
+            Kind::Check => CheckRecord::decode(&value).is_ok(),
             Kind::Decision => value.len() == 1,
             Kind::Unknown => false,
         };
@@ -107,7 +107,7 @@ impl MessagesCheck<'_> {
     fn enter(&mut self, queue: (u32, u32)) {
         if self.position.queue != Some(queue) {
             self.leave_queue();
-            self.position = Position { queue: Some(queue), next: None, damaged_from: None };
+            self.position = ScanPosition { queue: Some(queue), next: None, damaged_from: None };
         }
     }
 

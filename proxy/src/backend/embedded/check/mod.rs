@@ -26,7 +26,7 @@ use super::keys;
 use super::store::{LOG, OpenDatabase, STATE, is_synced_in_state, open_log_in, open_state_in};
 use finding::BACKUP_ADVICE;
 pub use finding::Finding;
-use names::Names;
+use names::StoredNames;
 use progress::CheckProgress;
 use sink::Sink;
 pub use store_copy::{CopyReport, copy};
@@ -68,7 +68,7 @@ impl Sink for IgnoreRecords {
     fn state(&mut self, _: &[u8], _: &[u8]) -> fjall::Result<()> {
         Ok(())
     }
-    fn names(&mut self, _: &Names) {}
+    fn names(&mut self, _: &StoredNames) {}
     fn log(&mut self, _: &[u8], _: &[u8]) -> fjall::Result<()> {
         Ok(())
     }
@@ -106,7 +106,7 @@ fn read(
     let failed = |error: fjall::Error| OpenError::Damaged(directory.to_owned(), error.to_string());
     let names = match &state {
         Some(state) => state::read(state, &mut findings, &mut progress).map_err(failed)?,
-        None => Names::default(),
+        None => StoredNames::default(),
     };
     progress.sink.names(&names);
     let counts = match &log {
@@ -116,12 +116,11 @@ fn read(
     findings.extend(broken_state_journals.iter().map(|journal| journal_finding(journal, |_| None)));
     let place = |key: &[u8]| keys::chunk_first(key).map(|first| (names.topic_of(key), first));
     findings.extend(broken_log_journals.iter().map(|journal| journal_finding(journal, place)));
-    let (topics, groups) = names.counts();
     Ok(CheckReport {
         directory: directory.to_owned(),
         bytes: progress.read,
-        topics,
-        groups,
+        topics: names.topic_count(),
+        groups: names.group_count(),
         messages: counts.messages,
         waiting_messages: counts.waiting,
         leases: names.leases,

@@ -6,40 +6,52 @@ use super::super::catalog_keys::{LITE_TOPIC, USER};
 use super::super::catalog_record::{GroupRecord, TopicRecord};
 use super::super::keys;
 use super::super::lease::Lease;
+use super::super::lite_topics::LiteRecord;
 
 /// The names of topics and groups by their ids.
 #[derive(Default)]
-pub(super) struct Names {
+pub(super) struct StoredNames {
     topics: HashMap<u32, String>,
     groups: HashMap<u32, String>,
     // The kinds and ids of deleted topics and groups whose data is not removed yet.
     deleted: HashSet<(u8, u32)>,
-    // The LITE topic, name and id of each lite topic. Their records come before those of topics.
-    lite_topics: Vec<(u32, String, u32)>,
+    // Their records come before those of topics.
+    lite_topics: Vec<LiteRecord>,
     /// The number of leases.
     pub(super) leases: u64,
 }
 
-impl Names {
+impl StoredNames {
     /// Names the lite topics by their LITE topics, once all records were added.
     pub(super) fn name_lite_topics(&mut self) {
-        for (parent, name, id) in std::mem::take(&mut self.lite_topics) {
+        for LiteRecord { parent, name, id } in std::mem::take(&mut self.lite_topics) {
             let parent = self.topics.get(&parent).cloned().unwrap_or_else(|| format!("with the id {parent}"));
             self.topics.insert(id, format!("{parent}, lite topic {name}"));
         }
     }
 
-    /// The number of topics, including lite topics, and the number of groups.
-    pub(super) fn counts(&self) -> (u64, u64) {
-        (self.topics.len() as u64, self.groups.len() as u64)
+    /// The number of topics, including lite topics.
+    pub(super) fn topic_count(&self) -> u64 {
+        self.topics.len() as u64
     }
 
-    /// The ids of all topics and of all groups, including deleted ones whose data is not removed yet.
-    pub(super) fn ids(&self) -> (HashSet<u32>, HashSet<u32>) {
-        let deleted =
-            |wanted: u8| self.deleted.iter().filter(move |(kind, _)| *kind == wanted).map(|(_, id)| *id);
-        let topics = self.topics.keys().copied().chain(deleted(b't')).collect();
-        (topics, self.groups.keys().copied().chain(deleted(b'g')).collect())
+    /// The number of groups.
+    pub(super) fn group_count(&self) -> u64 {
+        self.groups.len() as u64
+    }
+
+    /// The ids of all topics, including deleted ones whose data is not removed yet.
+    pub(super) fn topic_ids(&self) -> HashSet<u32> {
+        self.topics.keys().copied().chain(self.deleted_ids(b't')).collect()
+    }
+
+    /// The ids of all groups, including deleted ones whose data is not removed yet.
+    pub(super) fn group_ids(&self) -> HashSet<u32> {
+        self.groups.keys().copied().chain(self.deleted_ids(b'g')).collect()
+    }
+
+    fn deleted_ids(&self, wanted: u8) -> impl Iterator<Item = u32> {
+        self.deleted.iter().filter(move |(kind, _)| *kind == wanted).map(|(_, id)| *id)
     }
 
     /// The highest id of a topic or a group.
@@ -100,7 +112,7 @@ impl Names {
                 let (parent, name) = name.split_first_chunk()?;
                 let name = std::str::from_utf8(name).ok()?.to_owned();
                 let id = u32::from_be_bytes(value.try_into().ok()?);
-                self.lite_topics.push((u32::from_be_bytes(*parent), name, id));
+                self.lite_topics.push(LiteRecord { parent: u32::from_be_bytes(*parent), name, id });
             }
             USER => {
                 text()?;

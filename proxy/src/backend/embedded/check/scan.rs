@@ -23,7 +23,7 @@ pub(super) struct Scan<'a> {
 }
 
 /// The result of a search for the first key from a position on.
-enum SearchResult {
+enum KeySearch {
     Key(Vec<u8>),
     /// There is no key.
     End,
@@ -37,13 +37,13 @@ impl<'a> Scan<'a> {
         Self { database, found: Some(database.iter()), last: Vec::new() }
     }
 
-    fn search(&self, from: u128) -> Result<SearchResult, fjall::Error> {
+    fn search(&self, from: u128) -> Result<KeySearch, fjall::Error> {
         let Some(entry) = self.database.range(from.to_be_bytes()..).next() else {
-            return Ok(SearchResult::End);
+            return Ok(KeySearch::End);
         };
         match entry.key() {
-            Ok(key) => Ok(SearchResult::Key(key.to_vec())),
-            Err(error) if is_damage(&error) => Ok(SearchResult::Unreadable),
+            Ok(key) => Ok(KeySearch::Key(key.to_vec())),
+            Err(error) if is_damage(&error) => Ok(KeySearch::Unreadable),
             Err(error) => Err(error),
         }
     }
@@ -57,18 +57,18 @@ impl<'a> Scan<'a> {
         let (mut beyond, mut found) = loop {
             let probe = inside.saturating_add(step);
             match self.search(probe)? {
-                SearchResult::Unreadable if probe == u128::MAX => return Ok(None),
-                SearchResult::Unreadable => (inside, step) = (probe, step.saturating_mul(2)),
-                SearchResult::Key(key) => break (probe, Some(key)),
-                SearchResult::End => break (probe, None),
+                KeySearch::Unreadable if probe == u128::MAX => return Ok(None),
+                KeySearch::Unreadable => (inside, step) = (probe, step.saturating_mul(2)),
+                KeySearch::Key(key) => break (probe, Some(key)),
+                KeySearch::End => break (probe, None),
             }
         };
         while beyond - inside > 1 {
             let middle = inside + (beyond - inside) / 2;
             match self.search(middle)? {
-                SearchResult::Unreadable => inside = middle,
-                SearchResult::Key(key) => (beyond, found) = (middle, Some(key)),
-                SearchResult::End => (beyond, found) = (middle, None),
+                KeySearch::Unreadable => inside = middle,
+                KeySearch::Key(key) => (beyond, found) = (middle, Some(key)),
+                KeySearch::End => (beyond, found) = (middle, None),
             }
         }
         Ok(found)

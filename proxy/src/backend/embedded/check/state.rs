@@ -3,7 +3,7 @@
 use super::super::keys;
 use super::super::store::OpenDatabase;
 use super::finding::{BACKUP_ADVICE, Finding};
-use super::names::Names;
+use super::names::StoredNames;
 use super::progress::CheckProgress;
 use super::scan::{Item, Scan};
 
@@ -12,8 +12,8 @@ pub(super) fn read(
     state: &OpenDatabase,
     findings: &mut Vec<Finding>,
     progress: &mut CheckProgress<'_>,
-) -> Result<Names, fjall::Error> {
-    let mut names = Names::default();
+) -> Result<StoredNames, fjall::Error> {
+    let mut names = StoredNames::default();
     let mut damaged = Vec::new();
     for item in Scan::new(state) {
         match item? {
@@ -35,7 +35,7 @@ pub(super) fn read(
     Ok(names)
 }
 
-fn finding(names: &Names, key: &[u8], gap: Option<Option<Vec<u8>>>) -> Finding {
+fn finding(names: &StoredNames, key: &[u8], gap: Option<Option<Vec<u8>>>) -> Finding {
     let what = names.describe(key);
     let (place, is_catalog) = match gap {
         None => (what, key.starts_with(&keys::RESERVED_ID)),

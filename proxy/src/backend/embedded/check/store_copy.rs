@@ -19,7 +19,7 @@ use super::super::store::{LOG, OpenDatabase, STATE, open_log_in, open_state_in};
 use super::CheckReport;
 use super::finding::{BACKUP_ADVICE, Finding};
 use super::messages::{self, Kind};
-use super::names::Names;
+use super::names::StoredNames;
 use super::sink::Sink;
 
 /// The result of a copy.
@@ -116,9 +116,10 @@ impl Sink for Target {
         self.state.insert(key, value)
     }
 
-    fn names(&mut self, names: &Names) {
+    fn names(&mut self, names: &StoredNames) {
         self.next_id = names.highest_id().saturating_add(1);
-        (self.topics, self.groups) = names.ids();
+        self.topics = names.topic_ids();
+        self.groups = names.group_ids();
     }
 
     fn log(&mut self, key: &[u8], value: &[u8]) -> fjall::Result<()> {

@@ -33,7 +33,7 @@ fn apply(
 
 fn ready(receiving: &ReceivingMember) -> Vec<String> {
     let mut names: Vec<_> =
-        std::iter::from_fn(|| receiving.with(Member::next_ready)).map(|n| n.to_string()).collect();
+        std::iter::from_fn(|| receiving.with(LiteMember::next_ready)).map(|n| n.to_string()).collect();
     names.sort_unstable();
     names
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use super::operation::{Comparison, Constant, Operation, SearchPosition};
+use super::operation::{Comparison, Constant, Instruction, SearchPosition};
 use crate::service::Message;
 use crate::service::names::properties;
 
@@ -18,7 +18,7 @@ enum Value<'a> {
 }
 
 /// Whether the operations leave `true` for this message.
-pub(super) fn is_true(operations: &[Operation], message: &Message) -> bool {
+pub(super) fn is_true(operations: &[Instruction], message: &Message) -> bool {
     let mut stack = Stack(Vec::with_capacity(8));
     for operation in operations {
         let value = stack.apply(operation, message);
@@ -34,27 +34,27 @@ impl<'a> Stack<'a> {
         self.0.pop().expect("the parser emits the operands of each operation before it")
     }
 
-    fn apply(&mut self, operation: &'a Operation, message: &'a Message) -> Value<'a> {
+    fn apply(&mut self, operation: &'a Instruction, message: &'a Message) -> Value<'a> {
         match operation {
-            Operation::Property(name) => property(name, message).map_or(Value::Null, Value::Text),
-            Operation::Constant(constant) => constant.into(),
-            Operation::Compare(comparison) => {
+            Instruction::Property(name) => property(name, message).map_or(Value::Null, Value::Text),
+            Instruction::Constant(constant) => constant.into(),
+            Instruction::Compare(comparison) => {
                 let (right, left) = (self.pop(), self.pop());
                 truth(compare(*comparison, &left, &right))
             }
-            Operation::Between { negated } => {
+            Instruction::Between { negated } => {
                 let (high, low, value) = (self.pop(), self.pop(), self.pop());
                 let above = compare(Comparison::GreaterOrEqual, &value, &low);
                 let below = compare(Comparison::LessOrEqual, &value, &high);
                 truth(and(above, below).map(|inside| inside != *negated))
             }
-            Operation::In(texts) => match self.pop() {
+            Instruction::In(texts) => match self.pop() {
                 Value::Text(text) => {
                     Value::Bool(texts.binary_search_by(|listed| listed.as_str().cmp(&text)).is_ok())
                 }
                 _ => Value::Null,
             },
-            Operation::Search { place, text: searched, negated } => match self.pop() {
+            Instruction::Search { place, text: searched, negated } => match self.pop() {
                 Value::Text(text) if !searched.is_empty() => {
                     let found = match place {
                         SearchPosition::Anywhere => text.contains(searched),
@@ -65,17 +65,17 @@ impl<'a> Stack<'a> {
                 }
                 _ => Value::Bool(false),
             },
-            Operation::IsNull => Value::Bool(self.pop() == Value::Null),
-            Operation::And => {
+            Instruction::IsNull => Value::Bool(self.pop() == Value::Null),
+            Instruction::And => {
                 let (right, left) = (self.pop(), self.pop());
                 truth(and(as_truth(&left), as_truth(&right)))
             }
-            Operation::Or => {
+            Instruction::Or => {
                 let (right, left) = (self.pop(), self.pop());
                 truth(or(as_truth(&left), as_truth(&right)))
             }
-            Operation::Not => truth(as_truth(&self.pop()).map(|truth| !truth)),
-            Operation::Negate => match number(&self.pop()) {
+            Instruction::Not => truth(as_truth(&self.pop()).map(|truth| !truth)),
+            Instruction::Negate => match number(&self.pop()) {
                 Some(Number::Integer(number)) => Value::Integer(number.saturating_neg()),
                 Some(Number::Float(number)) => Value::Float(-number),
                 None => Value::Null,

@@ -14,7 +14,7 @@ mod parser;
 mod syntax_error;
 
 use crate::service::Message;
-use operation::Operation;
+use operation::Instruction;
 pub(super) use syntax_error::SyntaxError;
 
 /// The most bytes of an expression.
@@ -26,12 +26,12 @@ const OPERATIONS_PER_SEARCH: usize = OPERATIONS_PER_DECODE;
 
 /// A compiled expression.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Expression {
-    operations: Vec<Operation>,
+pub(super) struct SqlExpression {
+    operations: Vec<Instruction>,
     cost: usize,
 }
 
-impl Expression {
+impl SqlExpression {
     /// Compiles an expression. Text after a complete expression is ignored, as in Apache's brokers.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl Expression {
             return Err(SyntaxError(format!("it is longer than {MAX_LENGTH} bytes")));
         }
         let operations = parser::parse(text)?;
-        let is_search = |operation: &&Operation| matches!(operation, Operation::Search { .. });
+        let is_search = |operation: &&Instruction| matches!(operation, Instruction::Search { .. });
         let searches = operations.iter().filter(is_search).count();
         let weight = operations.len() + searches * (OPERATIONS_PER_SEARCH - 1);
         Ok(Self { operations, cost: 1 + weight / OPERATIONS_PER_DECODE })
@@ -77,7 +77,7 @@ mod tests {
             ],
             ..Message::default()
         };
-        Expression::parse(text).expect(text).is_true_for(&message)
+        SqlExpression::parse(text).expect(text).is_true_for(&message)
     }
 
     #[test]
@@ -182,14 +182,14 @@ mod tests {
             "CONTAINS = 'a'",
             "n = 1 /* open",
         ] {
-            assert!(Expression::parse(text).is_err(), "{text}");
+            assert!(SqlExpression::parse(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn deep_nesting_is_refused() {
         for text in ["(", "NOT ", "- ", "+ ", "n = (", "n IN ('a') AND NOT ("] {
-            assert!(Expression::parse(&text.repeat(200)).is_err(), "{text}");
+            assert!(SqlExpression::parse(&text.repeat(200)).is_err(), "{text}");
         }
     }
 
@@ -208,24 +208,24 @@ mod tests {
             ("color CONTAINS 'e'", " OR color CONTAINS 'e'"),
         ] {
             let chain = |length: usize| format!("{first}{})", more.repeat(length));
-            let small = Expression::parse(&chain(500)).unwrap_or_else(|error| panic!("{more}: {error}"));
+            let small = SqlExpression::parse(&chain(500)).unwrap_or_else(|error| panic!("{more}: {error}"));
             assert!(small.operations.len() <= 5_000, "{more}");
             small.is_true_for(&Message::default());
             for length in [5_000, 20_000, 1_000_000] {
-                assert!(Expression::parse(&chain(length)).is_err(), "{more}");
+                assert!(SqlExpression::parse(&chain(length)).is_err(), "{more}");
             }
         }
     }
 
     #[test]
     fn errors_quote_only_a_part_of_the_expression() {
-        let error = Expression::parse(&format!("n IS '{}'", "x".repeat(10_000))).expect_err("not NULL");
+        let error = SqlExpression::parse(&format!("n IS '{}'", "x".repeat(10_000))).expect_err("not NULL");
         assert!(error.to_string().len() < 200, "{error}");
     }
 
     #[test]
     fn a_search_costs_as_much_as_a_message() {
-        let cost = |text: &str| Expression::parse(text).expect(text).cost();
+        let cost = |text: &str| SqlExpression::parse(text).expect(text).cost();
         assert_eq!(cost("n = 1"), 1);
         assert!(cost(&format!("{}TRUE", "color CONTAINS 'e' OR ".repeat(100))) > 100);
     }
@@ -267,7 +267,7 @@ mod tests {
         #[test]
         fn any_words_are_parsed_and_evaluated_or_refused(words in prop::collection::vec(0..WORDS.len(), 0..200)) {
             let text: Vec<&str> = words.iter().map(|word| WORDS[*word]).collect();
-            if let Ok(expression) = Expression::parse(&text.join(" ")) {
+            if let Ok(expression) = SqlExpression::parse(&text.join(" ")) {
                 prop_assert!(expression.operations.len() <= 2 * words.len());
                 expression.is_true_for(&Message::default());
             }
@@ -275,7 +275,7 @@ mod tests {
 
         #[test]
         fn any_text_is_parsed_or_refused(text in ".*") {
-            let _ = Expression::parse(&text);
+            let _ = SqlExpression::parse(&text);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 /// An operation of the stack machine. It pops its operands and pushes its result.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Operation {
+pub(super) enum Instruction {
     /// Pushes a property of the message.
     Property(String),
     /// Pushes a constant.

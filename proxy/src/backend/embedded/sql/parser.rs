@@ -1,7 +1,7 @@
 //! Compiles RocketMQ's SQL92 filters by recursive descent, to operations in postfix order.
 
 use super::lexer::{self, Token};
-use super::operation::{Comparison, Constant, Operation, SearchPosition};
+use super::operation::{Comparison, Constant, Instruction, SearchPosition};
 use super::syntax_error::SyntaxError;
 
 /// The most operations of an expression. Each string in an `IN` list counts as one.
@@ -12,7 +12,7 @@ const MAX_DEPTH: usize = 100;
 const MAX_QUOTED: usize = 40;
 
 /// Compiles the expression at the start of a text.
-pub(super) fn parse(text: &str) -> Result<Vec<Operation>, SyntaxError> {
+pub(super) fn parse(text: &str) -> Result<Vec<Instruction>, SyntaxError> {
     let mut parser = Parser { text, token: None, depth: 0, listed: 0, operations: Vec::new() };
     parser.advance()?;
     parser.or()?;
@@ -25,7 +25,7 @@ struct Parser<'a> {
     depth: usize,
     // The number of strings in all `IN` lists.
     listed: usize,
-    operations: Vec<Operation>,
+    operations: Vec<Instruction>,
 }
 
 /// The type of an operand, as far as it is known at compile time.
@@ -56,7 +56,7 @@ impl Parser<'_> {
         Ok(std::mem::replace(&mut self.token, next))
     }
 
-    fn emit(&mut self, operation: Operation) -> Result<Operand, SyntaxError> {
+    fn emit(&mut self, operation: Instruction) -> Result<Operand, SyntaxError> {
         self.operations.push(operation);
         self.check_size()?;
         Ok(Operand::Any)
@@ -107,7 +107,7 @@ impl Parser<'_> {
         let mut left = self.and()?;
         while self.keyword("OR")? {
             self.and()?;
-            left = self.emit(Operation::Or)?;
+            left = self.emit(Instruction::Or)?;
         }
         self.depth -= 1;
         Ok(left)
@@ -117,7 +117,7 @@ impl Parser<'_> {
         let mut left = self.equality()?;
         while self.keyword("AND")? {
             self.equality()?;
-            left = self.emit(Operation::And)?;
+            left = self.emit(Instruction::And)?;
         }
         Ok(left)
     }
@@ -127,16 +127,16 @@ impl Parser<'_> {
         loop {
             left = if self.symbol("=")? {
                 self.comparison()?;
-                self.emit(Operation::Compare(Comparison::Equal))?
+                self.emit(Instruction::Compare(Comparison::Equal))?
             } else if self.symbol("<>")? || self.symbol("!=")? {
                 self.comparison()?;
-                self.emit(Operation::Compare(Comparison::NotEqual))?
+                self.emit(Instruction::Compare(Comparison::NotEqual))?
             } else if self.keyword("IS")? {
                 let not = self.keyword("NOT")?;
                 if !self.keyword("NULL")? {
                     return self.unexpected("NULL");
                 }
-                self.emit(Operation::IsNull)?;
+                self.emit(Instruction::IsNull)?;
                 self.negate_if(not)?
             } else {
                 return Ok(left);
@@ -151,7 +151,7 @@ impl Parser<'_> {
                 if self.symbol(symbol)? {
                     let right = self.unary()?;
                     check_orderable(&[left, right])?;
-                    left = self.emit(Operation::Compare(comparison))?;
+                    left = self.emit(Instruction::Compare(comparison))?;
                     continue 'next;
                 }
             }
@@ -162,11 +162,11 @@ impl Parser<'_> {
                 left = self.between(left, negated)?;
             } else if self.keyword("IN")? {
                 let texts = self.texts()?;
-                self.emit(Operation::In(texts))?;
+                self.emit(Instruction::In(texts))?;
                 left = self.negate_if(negated)?;
             } else if let Some(place) = self.place()? {
                 let text = self.text()?;
-                left = self.emit(Operation::Search { place, text, negated })?;
+                left = self.emit(Instruction::Search { place, text, negated })?;
             } else {
                 if let Some(before) = before {
                     (self.text, self.token) = before;
@@ -183,7 +183,7 @@ impl Parser<'_> {
         }
         let high = self.unary()?;
         check_orderable(&[value, low, high])?;
-        self.emit(Operation::Between { negated })
+        self.emit(Instruction::Between { negated })
     }
 
     /// Takes the next token if it is CONTAINS, STARTSWITH or ENDSWITH.
@@ -231,10 +231,10 @@ impl Parser<'_> {
         let operand = if self.keyword("NOT")? {
             // NOT has a lower precedence than comparisons: NOT n = 3 is NOT (n = 3).
             self.equality()?;
-            self.emit(Operation::Not)?
+            self.emit(Instruction::Not)?
         } else if self.symbol("-")? {
             self.unary()?;
-            self.emit(Operation::Negate)?
+            self.emit(Instruction::Negate)?
         } else if self.symbol("+")? {
             self.unary()?
         } else {
@@ -253,18 +253,18 @@ impl Parser<'_> {
             [("TRUE", Constant::Bool(true)), ("FALSE", Constant::Bool(false)), ("NULL", Constant::Null)]
         {
             if self.keyword(keyword)? {
-                self.emit(Operation::Constant(constant))?;
+                self.emit(Instruction::Constant(constant))?;
                 return Ok(Operand::NotNumber);
             }
         }
         match self.advance()? {
             Some(Token::Text(text)) => {
-                self.emit(Operation::Constant(Constant::Text(text)))?;
+                self.emit(Instruction::Constant(Constant::Text(text)))?;
                 Ok(Operand::NotNumber)
             }
-            Some(Token::Integer(number)) => self.emit(Operation::Constant(Constant::Integer(number))),
-            Some(Token::Float(number)) => self.emit(Operation::Constant(Constant::Float(number))),
-            Some(Token::Word(name)) if !is_reserved(&name) => self.emit(Operation::Property(name)),
+            Some(Token::Integer(number)) => self.emit(Instruction::Constant(Constant::Integer(number))),
+            Some(Token::Float(number)) => self.emit(Instruction::Constant(Constant::Float(number))),
+            Some(Token::Word(name)) if !is_reserved(&name) => self.emit(Instruction::Property(name)),
             other => {
                 self.token = other;
                 self.unexpected("a value")
@@ -273,7 +273,7 @@ impl Parser<'_> {
     }
 
     fn negate_if(&mut self, negated: bool) -> Result<Operand, SyntaxError> {
-        if negated { self.emit(Operation::Not) } else { Ok(Operand::Any) }
+        if negated { self.emit(Instruction::Not) } else { Ok(Operand::Any) }
     }
 
     /// Enters a level of nesting.

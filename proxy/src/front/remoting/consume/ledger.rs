@@ -44,7 +44,7 @@ pub(in super::super) struct GroupTopic {
 
 /// A queue, as the client names it. The broker is empty for older clients.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Queue {
+pub(super) struct BrokerQueue {
     pub(super) broker: String,
     pub(super) id: i32,
 }
@@ -53,7 +53,7 @@ pub(super) struct Queue {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ClientQueue {
     pub(super) at: GroupTopic,
-    pub(super) queue: Queue,
+    pub(super) queue: BrokerQueue,
 }
 
 /// The ledgers of one connection.
@@ -77,7 +77,7 @@ struct TopicLedger {
     /// Pulls that found the window full since the client last settled a message.
     full_pulls: u32,
     rate: ConsumeRate,
-    queues: HashMap<Queue, QueueLedger>,
+    queues: HashMap<BrokerQueue, QueueLedger>,
     /// By broker.
     receive_locks: HashMap<String, ReceiveLock>,
 }

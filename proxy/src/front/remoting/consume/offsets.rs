@@ -7,7 +7,7 @@ use super::super::request::Request;
 use super::consume_mode::{note_consume_mode, pull_is_pop};
 use super::consumer_state::ConsumeMode;
 use super::give_back::{Settler, acknowledge_before};
-use super::ledger::{ClientQueue, GroupTopic, Queue};
+use super::ledger::{BrokerQueue, ClientQueue, GroupTopic};
 use super::queue_ledger::{FIRST_POSITION, is_position};
 use super::queue_names::{broker_of, queue_name};
 use crate::error::ErrorKind;
@@ -108,7 +108,7 @@ async fn stored_offset(request: &Request, group: &str, queue: &QueueName) -> Res
 fn client_queue(request: &Request, group: &str, topic: &str, id: i32) -> ClientQueue {
     let broker = request.broker().unwrap_or_default().to_owned();
     let at = GroupTopic { group: group.to_owned(), topic: topic.to_owned() };
-    ClientQueue { at, queue: Queue { broker, id } }
+    ClientQueue { at, queue: BrokerQueue { broker, id } }
 }
 
 /// The first position of a session that starts now. It is beyond the positions of all earlier sessions.

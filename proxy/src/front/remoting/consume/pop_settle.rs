@@ -96,7 +96,7 @@ fn lease_key(at: GroupTopic, info: &ExtraInfo) -> LeaseKey {
 
 /// The body of BATCH_ACK_MESSAGE.
 #[derive(Deserialize)]
-struct Batch {
+struct AckBatch {
     #[serde(default)]
     acks: Vec<BatchAck>,
 }
@@ -119,7 +119,7 @@ struct BatchAck {
     bit_set: String,
 }
 
-impl Batch {
+impl AckBatch {
     /// The leases that all parts of the batch name.
     ///
     /// # Errors
@@ -159,7 +159,7 @@ impl BatchAck {
 /// are passed over. If an acknowledgement fails, the answer is an error, so that the client can repeat the batch.
 /// Apache's brokers answer SUCCESS even then.
 pub(super) async fn acknowledge_batch(request: Request) -> Answered {
-    let batch: Batch = request.json()?;
+    let batch: AckBatch = request.json()?;
     if batch.acks.is_empty() {
         return Err(Refusal::new(response::NO_MESSAGE, "the batch is empty"));
     }
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn set_bits_name_messages() {
-        let batch: Batch = serde_json::from_str(
+        let batch: AckBatch = serde_json::from_str(
             r#"{"acks":[{"b":"BQE=","c":"g","it":60000,"pt":1700,"q":2,"r":"0","rq":3,"so":100,"t":"t"}]}"#,
         )
         .expect("a batch");
@@ -232,7 +232,7 @@ mod tests {
         let part = format!(r#"{{"b":"{all}","c":"g","pt":1700,"q":2,"so":100,"t":"t"}}"#);
         let leases = |parts: &[&str]| {
             let batch = format!(r#"{{"acks":[{}]}}"#, parts.join(","));
-            let batch: Batch = serde_json::from_str(&batch).expect("a batch");
+            let batch: AckBatch = serde_json::from_str(&batch).expect("a batch");
             batch.leases().map(|leases| leases.len()).map_err(|refusal| refusal.code)
         };
         assert_eq!(leases(&[&part]), Ok(MAX_ACKS));

@@ -12,7 +12,7 @@ use super::consume_mode::pull_is_pop;
 use super::give_back::{
     Settler, acknowledge_before, give_back_undelivered, spawn_sweeper, truncate_to_answer,
 };
-use super::ledger::{ClientQueue, GroupTopic, PendingPull, Queue};
+use super::ledger::{BrokerQueue, ClientQueue, GroupTopic, PendingPull};
 use super::offsets::committed_or_first;
 use super::pull_request::{PullRequest, answer, nothing_new};
 use super::queue_ledger::{FIRST_POSITION, HeldMessage};
@@ -39,7 +39,7 @@ pub(super) async fn pull(request: Request, pull_request: PullRequest) -> Answere
         return Ok(answer(response::PULL_OFFSET_MOVED, next, next, next));
     }
     let at = GroupTopic { group: pull_request.group.clone(), topic: pull_request.topic.clone() };
-    let queue = Queue { broker: pull_request.broker.clone(), id: pull_request.queue_id };
+    let queue = BrokerQueue { broker: pull_request.broker.clone(), id: pull_request.queue_id };
     let queue = ClientQueue { at, queue };
     let state = &request.session.consumer_state;
     if let Some(before) = pull_request.committed {

@@ -6,7 +6,7 @@ fn at(group: &str) -> GroupTopic {
 }
 
 fn queue(group: &str, id: i32) -> ClientQueue {
-    ClientQueue { at: at(group), queue: Queue { broker: String::new(), id } }
+    ClientQueue { at: at(group), queue: BrokerQueue { broker: String::new(), id } }
 }
 
 fn held(count: usize, bytes: usize) -> Vec<HeldMessage> {
@@ -41,7 +41,7 @@ fn pull(ledgers: &mut Ledgers, queue: &ClientQueue, position: i64, count: usize)
 fn unused_receive_locks_are_removed() {
     let mut ledgers = Ledgers::default();
     let of_broker = |name: &str| {
-        let queue = Queue { broker: name.to_owned(), id: 0 };
+        let queue = BrokerQueue { broker: name.to_owned(), id: 0 };
         ClientQueue { at: at("g"), queue }
     };
     let waiting = begin(&mut ledgers, &of_broker("a"), FIRST_POSITION, 1);
@@ -119,7 +119,7 @@ fn pulls_in_progress_count() {
 fn pulls_from_one_broker_share_a_receive_lock() {
     let mut ledgers = Ledgers::default();
     let queue =
-        |broker: &str, id| ClientQueue { at: at("g"), queue: Queue { broker: broker.to_owned(), id } };
+        |broker: &str, id| ClientQueue { at: at("g"), queue: BrokerQueue { broker: broker.to_owned(), id } };
     let [first, second, other] =
         [("a", 0), ("a", 1), ("b", 0)].map(|(broker, id)| begin(&mut ledgers, &queue(broker, id), 0, 1));
     assert!(Arc::ptr_eq(&first.receive_lock, &second.receive_lock));
