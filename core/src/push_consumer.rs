@@ -8,6 +8,7 @@ mod outcome;
 mod rate;
 mod receive;
 mod settle;
+mod settlement;
 mod subscribe;
 mod task;
 mod verify;

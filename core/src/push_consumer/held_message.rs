@@ -2,11 +2,14 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{dispatch::Sequence, verify::VerificationRequest};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{dispatch::Sequence, outcome::ConsumeResult};
 use crate::{
     consumer::Subscribed,
     message::{Delivery, Lease},
     metrics::{CachedMessage, ConsumeSeries},
+    session::VerificationReply,
 };
 
 /// A cached message.
@@ -24,6 +27,19 @@ pub(super) struct HeldMessage {
     subscribed: Option<Arc<Subscribed>>,
     /// Set for a message to verify. Such a message has no lease to settle or give back.
     pub(super) verification: Option<VerificationRequest>,
+}
+
+/// A request of a server to verify a message, which waits for the result.
+pub(super) struct VerificationRequest {
+    pub(super) reply: VerificationReply,
+    pub(super) _room: OwnedSemaphorePermit,
+}
+
+impl VerificationRequest {
+    /// Sends the result of the handler to the server.
+    pub(super) fn answer(self, result: ConsumeResult) {
+        self.reply.send(result == ConsumeResult::Ack);
+    }
 }
 
 impl HeldMessage {

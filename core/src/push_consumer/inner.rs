@@ -13,7 +13,7 @@ use super::{
     dispatch::{Dispatch, Key, Limits},
     held_message::{HeldMessage, sequence},
     outcome::{ConsumeResult, HandlingOutcome, Step},
-    settle::Settlement,
+    settlement::PendingSettlement,
     task::{Completion, Task},
 };
 use crate::{
@@ -279,7 +279,7 @@ impl Inner {
             // messages of its group.
             self.leases.release(&lease);
         }
-        self.settle(Settlement::new(key, lease, attempt, step));
+        self.settle(PendingSettlement::new(key, lease, attempt, step));
     }
 
     /// Takes back a message that no handler has seen. After its subscription has ended, also by a close, it is given back

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{dispatch::Key, inner::Inner, outcome::Step};
+use super::{dispatch::Key, inner::Inner, outcome::Step, settlement::PendingSettlement};
 use crate::{
     consumer::{Change, DeadLetter, ack_with_callback, batcher_for, submit_ack},
     error::{Error, Result},
@@ -15,28 +15,9 @@ use crate::{
 /// The pause between two calls that settle the same message. Each call has its own retries.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long settling is retried. The lease of an ordered message is renewed meanwhile, so that its group waits.
-const MAX_SETTLE_TIME: Duration = Duration::from_secs(300);
-
-/// A message that is being settled.
-pub(super) struct Settlement {
-    key: Key,
-    lease: Arc<Lease>,
-    attempt: u32,
-    step: Step,
-    give_up: Instant,
-}
-
-impl Settlement {
-    pub(super) fn new(key: Key, lease: Arc<Lease>, attempt: u32, step: Step) -> Self {
-        let give_up = crate::options::deadline(Instant::now(), MAX_SETTLE_TIME);
-        Self { key, lease, attempt, step, give_up }
-    }
-}
-
 impl Inner {
     /// Settles a message. Returns at once.
-    pub(super) fn settle(self: &Arc<Self>, settlement: Settlement) {
+    pub(super) fn settle(self: &Arc<Self>, settlement: PendingSettlement) {
         if settlement.step != Step::Ack {
             return self.settle_in_background(settlement, None);
         }
@@ -50,13 +31,13 @@ impl Inner {
         batcher_for(&self.member, &self.leases, &lease).queue(ack);
     }
 
-    fn settle_in_background(self: &Arc<Self>, settlement: Settlement, error: Option<Error>) {
+    fn settle_in_background(self: &Arc<Self>, settlement: PendingSettlement, error: Option<Error>) {
         let inner = self.clone();
         self.session().spawn(async move { inner.settle_until_done(settlement, error).await });
     }
 
-    async fn settle_until_done(self: Arc<Self>, settlement: Settlement, mut error: Option<Error>) {
-        let Settlement { key, lease, give_up, .. } = &settlement;
+    async fn settle_until_done(self: Arc<Self>, settlement: PendingSettlement, mut error: Option<Error>) {
+        let PendingSettlement { key, lease, give_up, .. } = &settlement;
         let settled = loop {
             if let Some(error) = error.take() {
                 let now = Instant::now();
@@ -81,8 +62,8 @@ impl Inner {
         self.finish_settling(*key, lease, settled);
     }
 
-    async fn try_to_settle(&self, settlement: &Settlement) -> Result<()> {
-        let Settlement { lease, attempt, step, .. } = settlement;
+    async fn try_to_settle(&self, settlement: &PendingSettlement) -> Result<()> {
+        let PendingSettlement { lease, attempt, step, .. } = settlement;
         let (session, options) = (self.session().clone(), self.session().options());
         let guard = self.member.begin("ack")?;
         match step {

@@ -2,26 +2,16 @@
 
 use std::{sync::Arc, time::Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 
-use super::{ConsumeResult, held_message::HeldMessage, inner::Inner};
-use crate::session::{Verification, VerificationReply};
+use super::{
+    held_message::{HeldMessage, VerificationRequest},
+    inner::Inner,
+};
+use crate::session::Verification;
 
 /// How many messages are verified at the same time. They do not count against the limits of the options.
 const MAX_VERIFICATIONS: usize = 16;
-
-/// A request of a server to verify a message, which waits for the result.
-pub(super) struct VerificationRequest {
-    reply: VerificationReply,
-    _room: OwnedSemaphorePermit,
-}
-
-impl VerificationRequest {
-    /// Sends the result of the handler to the server.
-    pub(super) fn answer(self, result: ConsumeResult) {
-        self.reply.send(result == ConsumeResult::Ack);
-    }
-}
 
 impl Inner {
     /// Hands out messages to verify until the consumer is closed.

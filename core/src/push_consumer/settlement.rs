@@ -1,0 +1,28 @@
+//! A message that is being settled.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{dispatch::Key, outcome::Step};
+use crate::message::Lease;
+
+/// How long settling is retried. The lease of an ordered message is renewed meanwhile, so that its group waits.
+const MAX_SETTLE_TIME: Duration = Duration::from_secs(300);
+
+/// A message that is being settled.
+pub(super) struct PendingSettlement {
+    pub(super) key: Key,
+    pub(super) lease: Arc<Lease>,
+    pub(super) attempt: u32,
+    pub(super) step: Step,
+    pub(super) give_up: Instant,
+}
+
+impl PendingSettlement {
+    pub(super) fn new(key: Key, lease: Arc<Lease>, attempt: u32, step: Step) -> Self {
+        let give_up = crate::options::deadline(Instant::now(), MAX_SETTLE_TIME);
+        Self { key, lease, attempt, step, give_up }
+    }
+}
