@@ -12,6 +12,7 @@ mod check_config;
 mod commands;
 mod dead_letters;
 mod logging;
+mod memory;
 mod message_reports;
 mod message_trace;
 mod messages;
@@ -91,6 +92,7 @@ fn serve(args: Args) -> Outcome {
             file.display()
         ));
     }
+    memory::return_freed_memory();
     Ok(runtime(&config)?.block_on(app::serve(config, log))?)
 }
 
