@@ -80,7 +80,7 @@ impl Transaction {
     ///
     /// As for [`Producer::send`]. `InvalidArgument` also if the message has fields of another type, or the transaction
     /// is decided. A message whose send failed is not part of the transaction. If it
-    /// [may have been stored](Error::maybe_delivered), the server asks about it later.
+    /// [may have been stored](crate::Error::maybe_delivered), the server asks about it later.
     pub async fn send(&self, message: Message) -> Result<Receipt> {
         let slot = self.half_messages.begin_send()?;
         self.producer.submit(message, Some(slot)).await?.wait().await
@@ -94,7 +94,7 @@ impl Transaction {
     ///
     /// `InvalidArgument` if there is a decision already. Otherwise the failure of one of the messages, if not all were
     /// committed within [`operation_timeout`](crate::ClientOptions::operation_timeout). If the commit
-    /// [may have been carried out](Error::maybe_delivered), some or all of the messages may be delivered. After a
+    /// [may have been carried out](crate::Error::maybe_delivered), some or all of the messages may be delivered. After a
     /// failed commit only another commit is possible, which covers the remaining messages. The server also asks about
     /// them.
     pub async fn commit(&self) -> Result<()> {

@@ -7,7 +7,7 @@ use super::queue::Queue;
 use super::store::Store;
 use crate::service::{GroupStart, ServiceError, millis};
 
-/// A group's progress in one queue. Modified within a [`super::progress::ProgressChange`].
+/// A group's progress in one queue. Modified within a [`super::progress_change::ProgressChange`].
 #[derive(Default)]
 pub(super) struct QueueProgress {
     cursor: u64,
