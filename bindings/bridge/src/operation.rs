@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_becomes_an_error_that_says_that_the_message_may_be_delivered() {
+    fn a_panic_becomes_an_error_that_says_that_the_message_may_have_been_delivered() {
         let panicking = catch_panic::<()>("send", async { panic!("index out of bounds") });
         let error = block_on(panicking).unwrap_err();
         assert_eq!((error.kind(), error.operation()), (ErrorKind::Internal, "send"));

@@ -1,4 +1,4 @@
-//! Simple consumers: the operations that are called rarely.
+//! Simple consumers: all operations except receive, put-back and ack, which are called often (`operations.rs`).
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(crate) fn create_consumer(client: i64, options: ConsumeOptions) -> i64 {
     submit(|| Some(CLIENTS.get(client)?.simple_consumer(options.into())))
 }
 
-/// Returns a delivery that could not be processed. It is delivered again after the time `after`.
+/// Gives a delivery that could not be processed back to the server, which delivers it again after `after`.
 #[uniffi::export]
 pub(crate) fn nack_delivery(consumer: i64, delivery: i64, after: Duration) -> i64 {
     submit(|| Some(CONSUMERS.get(consumer)?.nack(DELIVERIES.get(delivery)?, after)))
@@ -27,7 +27,7 @@ pub(crate) fn dead_letter_delivery(consumer: i64, delivery: i64) -> i64 {
     submit(|| Some(CONSUMERS.get(consumer)?.dead_letter(DELIVERIES.get(delivery)?)))
 }
 
-/// Renews the lease of a delivery until it is settled or dropped, for at most the time `max`.
+/// Renews the lease of a delivery until it is settled or dropped, for at most `max`.
 #[uniffi::export]
 pub(crate) fn keep_delivery_lease(consumer: i64, delivery: i64, max: Duration) -> Outcome {
     let keep = || Some(CONSUMERS.get(consumer)?.keep_lease(&DELIVERIES.get(delivery)?, max));

@@ -128,7 +128,7 @@ class Sql:
 
 @dataclass(frozen=True)
 class Lite:
-    """Passed instead of subscriptions to consume lite topics: `Lite("chats")`. See `subscribe_lite` of consumers.
+    """Makes a consumer of lite topics. Pass it in place of subscriptions: `Lite("chats")`. See `subscribe_lite` of consumers.
 
     Attributes:
         lite_topics_of: The parent topic of the lite topics.
@@ -168,7 +168,7 @@ class OffsetOption:
 
     @staticmethod
     def timestamp(time: datetime) -> OffsetOption:
-        """At the first message that was stored at `time`, which has a time zone, or later. Apache's brokers ignore this."""
+        """At the first message stored at or after `time`, a `datetime` with a time zone. Apache's brokers ignore this."""
         return OffsetOption("timestamp", time)
 
 
@@ -206,9 +206,10 @@ class CloseReport(NamedTuple):
 
     Attributes:
         flushed: The number of outstanding sends and acks that were completed.
-        abandoned: The number of sends and acks without a response at the deadline, which failed with `Closed`, and of
-            messages whose handlers were still running, which are delivered again.
-        handled: For push consumers: the number of messages that were being handled, and were settled in time.
+        abandoned: The number of sends and acks that had no response at the deadline and failed with `Closed`, plus the
+            number of messages whose handlers were still running. Those messages are delivered again.
+        handled: For push consumers: the number of messages whose handlers were running when the close began, and that were
+            settled before the deadline.
         given_back: For consumers: the number of messages that were given back to the server unhandled.
         elapsed: How long the close took.
     """
@@ -233,7 +234,7 @@ class Decision(Enum):
 
 @dataclass(frozen=True)
 class OrphanCheck:
-    """A request of the server for the decision about a message whose transaction was not decided in time.
+    """A question of the server: whether to commit a message whose transaction was not decided in time.
 
     Attributes:
         message: The message, with its topic, body, tag, keys and properties.
@@ -322,7 +323,7 @@ class Metric(NamedTuple):
     Attributes:
         name: The name, such as `rocketmq_send_cost_time`.
         description: The description.
-        unit: The unit: `ms`, `By` for bytes, or what is counted in braces, such as `{message}`.
+        unit: The unit: `ms`, `By` for bytes, or the counted thing in braces, such as `{message}`.
         points: The labels and the value of each point.
     """
 

@@ -5,7 +5,7 @@ use rocketmq_thin_proto::otlp::AggregationTemporality::Cumulative;
 use rocketmq_thin_proto::otlp::metric::Data;
 use rocketmq_thin_proto::otlp::number_data_point::Value;
 
-use super::{scope, text};
+use super::values::{scope, text};
 use crate::front::metrics::{Labels, MetricFamily, Number, Series};
 use crate::histogram::HistogramCounts;
 

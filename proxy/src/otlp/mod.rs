@@ -10,14 +10,14 @@
 mod config;
 mod metrics;
 mod spans;
+mod values;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use backon::{ExponentialBuilder, Retryable};
 use rocketmq_thin_proto::otlp;
-use rocketmq_thin_proto::otlp::any_value::Value;
 use rocketmq_thin_proto::otlp::metrics_service_client::MetricsServiceClient;
 use rocketmq_thin_proto::otlp::trace_service_client::TraceServiceClient;
 use tokio::sync::mpsc;
@@ -31,6 +31,7 @@ use tonic::{Code, Request, Status};
 use crate::front::metrics::Exposition;
 use crate::layer::Span;
 pub use config::{OtlpConfig, OtlpError};
+use values::{nanos, text};
 
 /// The most spans of one export.
 const MAX_BATCH: usize = 512;
@@ -222,25 +223,4 @@ impl<'a> Outage<'a> {
         }
         self.is_failing = result.is_err();
     }
-}
-
-fn text(name: &str, value: impl Into<String>) -> otlp::KeyValue {
-    attribute(name, Value::StringValue(value.into()))
-}
-
-fn attribute(name: &str, value: Value) -> otlp::KeyValue {
-    otlp::KeyValue { key: name.to_owned(), value: Some(otlp::AnyValue { value: Some(value) }) }
-}
-
-fn scope() -> otlp::InstrumentationScope {
-    otlp::InstrumentationScope {
-        name: env!("CARGO_PKG_NAME").to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    }
-}
-
-/// Nanoseconds since the epoch.
-fn nanos(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -8,7 +8,7 @@ use rocketmq_thin_proto::otlp::any_value::Value;
 use rocketmq_thin_proto::otlp::span::{Link, SpanKind};
 use rocketmq_thin_proto::otlp::status::StatusCode;
 
-use super::{attribute, nanos, scope, text};
+use super::values::{attribute, nanos, scope, text};
 use crate::layer::{OperationKind, Span, SpanFailure, TraceParent};
 
 /// The request that exports spans.

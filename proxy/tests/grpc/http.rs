@@ -212,6 +212,26 @@ async fn cloud_events_come_back_as_they_were() {
 }
 
 #[tokio::test]
+async fn a_received_event_that_is_sent_again_has_each_member_once() {
+    let proxy = proxy().await;
+    let event = json!({
+        "specversion": "1.0", "id": "e1", "source": "/shop", "type": "order.made",
+        "rocketmqhandle": "of an earlier delivery", "rocketmqattempt": 7, "data": {},
+    });
+    let structured = [("content-type", "application/cloudevents+json")];
+    let sent =
+        call(proxy.address, (Method::POST, "/v1/topics/t/messages"), &structured, event.to_string()).await;
+    assert_eq!(sent.status, StatusCode::OK, "{sent:?}");
+    let accept = [("accept", "application/cloudevents-batch+json")];
+    let path = "/v1/groups/g/topics/t/receive";
+    let received = call(proxy.address, (Method::POST, path), &accept, "").await;
+    let text = std::str::from_utf8(&received.body).expect("text");
+    for member in ["rocketmqhandle", "rocketmqattempt"] {
+        assert_eq!(text.matches(member).count(), 1, "{text}");
+    }
+}
+
+#[tokio::test]
 async fn deliveries_are_given_back_extended_and_buried() {
     let proxy = proxy().await;
     post(proxy.address, "/v1/topics/t/messages", json!({"text": "a"})).await;

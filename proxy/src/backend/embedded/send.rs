@@ -34,7 +34,7 @@ impl Broker {
         if queues == 0 {
             return Err(ServiceError::new(ServiceErrorKind::Forbidden, "no writable queue"));
         }
-        // The other messages of a request go to one queue, so that they stay in order.
+        // Messages without a message group, a priority or a chosen queue go to one queue, so that they stay in order.
         let next_queue = topic.next_round_robin() % queues;
         let entries = messages
             .iter()
@@ -99,7 +99,7 @@ fn choose_queue(message: &Message, queues: usize, next_queue: usize) -> Result<u
                 ServiceError::new(ServiceErrorKind::Rejected, text)
             })
         }
-        // Once committed, a half message is in order with the other messages of its message group.
+        // A half message takes the queue of its message group, so that it is delivered in order once it is committed.
         (TopicKind::Fifo | TopicKind::Transaction, _, Some(group), _) => {
             Ok(queue_choice::of_group(group, queues))
         }

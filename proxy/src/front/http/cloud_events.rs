@@ -28,13 +28,16 @@ pub(super) const JSON: &str = "application/cloudevents+json";
 pub(super) const BATCH_JSON: &str = "application/cloudevents-batch+json";
 
 /// The prefix of headers in binary mode.
-const HEADER: &str = "ce-";
-/// The prefix of properties with attributes.
-const PROPERTY: &str = "CE_";
+const HEADER_PREFIX: &str = "ce-";
+/// The prefix of properties that hold attributes.
+const PROPERTY_PREFIX: &str = "CE_";
 /// The property of the attribute `datacontenttype`.
 const CONTENT_TYPE_PROPERTY: &str = "CE_contenttype";
 const VERSION: &str = "1.0";
-/// The body of a message whose event has no data: the body of a message can't be empty.
+/// Attributes of a delivery, and the members of an event that are not attributes. As properties of a message they would repeat
+/// what the event of a delivery contains.
+const RESERVED: [&str; 4] = ["rocketmqhandle", "rocketmqattempt", "data", "data_base64"];
+/// The body that is stored for an event without data, because the body of a message can't be empty.
 const NO_DATA: &[u8] = b"\0";
 
 /// A CloudEvent in structured mode.
@@ -59,12 +62,12 @@ pub(super) struct CloudEvent {
 }
 
 /// Parses one event in structured mode.
-pub(super) fn structured(topic: &str, json: &[u8], shared: &Shared) -> Result<Draft, Problem> {
+pub(super) fn parse_structured(topic: &str, json: &[u8], shared: &Shared) -> Result<Draft, Problem> {
     draft(topic, parse(json, shared)?)
 }
 
 /// Parses a batch of events.
-pub(super) fn batch(topic: &str, json: &[u8], shared: &Shared) -> Result<Vec<Draft>, Problem> {
+pub(super) fn parse_batch(topic: &str, json: &[u8], shared: &Shared) -> Result<Vec<Draft>, Problem> {
     let events: Vec<BTreeMap<String, &RawValue>> = parse(json, shared)?;
     events.into_iter().map(|event| draft(topic, event)).collect()
 }
@@ -101,7 +104,7 @@ fn draft(topic: &str, mut event: BTreeMap<String, &RawValue>) -> Result<Draft, P
         .filter(|(_, value)| value.get() != "null")
         .map(|(name, value)| attribute(&name, value).map(|value| (name, value)))
         .collect::<Result<_, _>>()?;
-    message(topic, attributes, body)
+    draft_from_attributes(topic, attributes, body)
 }
 
 /// The value of an attribute as text. Numbers and booleans are written as in JSON.
@@ -114,13 +117,13 @@ fn attribute(name: &str, value: &RawValue) -> Result<String, Problem> {
 }
 
 /// Parses an event in binary mode. Returns `None` if the headers are not those of an event.
-pub(super) fn binary(topic: &str, headers: &HeaderMap, body: &Bytes) -> Result<Option<Draft>, Problem> {
+pub(super) fn parse_binary(topic: &str, headers: &HeaderMap, body: &Bytes) -> Result<Option<Draft>, Problem> {
     if !headers.contains_key("ce-specversion") {
         return Ok(None);
     }
     let mut attributes = Vec::new();
     for name in headers.keys() {
-        if let Some(attribute) = name.as_str().strip_prefix(HEADER) {
+        if let Some(attribute) = name.as_str().strip_prefix(HEADER_PREFIX) {
             let value = text(headers, name)?.unwrap_or_default();
             attributes.push((attribute.to_owned(), percent_decoded(value)));
         }
@@ -154,7 +157,11 @@ fn percent_decoded(value: &str) -> String {
 }
 
 /// Checks the attributes of an event, and creates its message.
-fn message(topic: &str, attributes: Vec<(String, String)>, body: Bytes) -> Result<Draft, Problem> {
+fn draft_from_attributes(
+    topic: &str,
+    attributes: Vec<(String, String)>,
+    body: Bytes,
+) -> Result<Draft, Problem> {
     for required in ["id", "source", "type"] {
         if !attributes.iter().any(|(name, value)| name == required && !value.is_empty()) {
             return Err(Problem::bad_request(format!("an event needs the attribute {required}")));
@@ -173,10 +180,11 @@ fn message(topic: &str, attributes: Vec<(String, String)>, body: Bytes) -> Resul
         }
         let property = match name.as_str() {
             "datacontenttype" => CONTENT_TYPE_PROPERTY.to_owned(),
-            _ => format!("{PROPERTY}{name}"),
+            _ => format!("{PROPERTY_PREFIX}{name}"),
         };
         properties.push((property, value));
     }
+    // The other fields of a draft are those of a message without any setting.
     let empty = NewMessage { text: Some(String::new()), ..NewMessage::default() };
     Ok(Draft { properties, body, ..empty.into_draft(topic)? })
 }
@@ -208,7 +216,9 @@ impl Serialize for ReceivedEvent {
                 if name == CONTENT_TYPE_PROPERTY {
                     content_type = Some(value.as_str());
                     map.serialize_entry("datacontenttype", value)?;
-                } else if let Some(attribute) = name.strip_prefix(PROPERTY) {
+                } else if let Some(attribute) = name.strip_prefix(PROPERTY_PREFIX)
+                    && !RESERVED.contains(&attribute)
+                {
                     map.serialize_entry(attribute, value)?;
                 }
             }
@@ -221,12 +231,13 @@ impl Serialize for ReceivedEvent {
         }
         map.serialize_entry("rocketmqhandle", handle)?;
         map.serialize_entry("rocketmqattempt", attempt)?;
-        let plain = message.body_encoding == BodyEncoding::Identity;
-        let text = plain.then(|| std::str::from_utf8(&message.body).ok()).flatten();
+        let is_uncompressed = message.body_encoding == BodyEncoding::Identity;
+        let text = is_uncompressed.then(|| std::str::from_utf8(&message.body).ok()).flatten();
         let json = text
             .filter(|_| is_event && content_type.is_none_or(is_json))
             .and_then(|text| serde_json::from_str::<&RawValue>(text).ok());
         match (json, text) {
+            // An event without data.
             _ if is_event && message.body == NO_DATA => {}
             (Some(json), _) => map.serialize_entry("data", json)?,
             (None, Some(text)) if content_type.is_some_and(|name| !is_json(name)) => {

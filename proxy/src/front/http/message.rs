@@ -14,7 +14,7 @@ use super::times;
 use crate::processor::{Draft, LeasedDelivery, TopicName};
 use crate::service::{BodyEncoding, Delay, Delivery, Message, millis};
 
-/// A message to send. It has a `text` or a `body`.
+/// A message to send. Exactly one of `text` and `body` is set.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct NewMessage {
@@ -28,7 +28,7 @@ pub(super) struct NewMessage {
     pub(super) message_id: Option<String>,
     /// A tag that consumers can filter by.
     pub(super) tag: Option<String>,
-    /// Business keys.
+    /// Words by which the message can be looked up.
     pub(super) keys: Vec<String>,
     /// User properties.
     pub(super) properties: BTreeMap<String, String>,
@@ -40,11 +40,11 @@ pub(super) struct NewMessage {
     pub(super) delay: Option<String>,
     /// The priority. Messages with higher numbers are delivered first.
     pub(super) priority: Option<i32>,
-    /// The lite topic.
+    /// The lite topic within the topic.
     pub(super) lite_topic: Option<String>,
     /// Whether the message is delivered only after its transaction is committed.
     pub(super) transaction: bool,
-    /// W3C trace context.
+    /// The W3C `traceparent` of the sender's span.
     pub(super) trace_parent: Option<String>,
 }
 
@@ -55,7 +55,9 @@ impl NewMessage {
             (Some(text), None) => text.into(),
             (None, Some(body)) => {
                 let decoded = STANDARD.decode(body);
-                decoded.map_err(|error| Problem::bad_request(format!("body is not base64: {error}")))?.into()
+                decoded
+                    .map_err(|error| Problem::bad_request(format!("`body` is not valid base64: {error}")))?
+                    .into()
             }
             (None, None) => return Err(Problem::bad_request("a message needs a text or a body")),
             (Some(_), Some(_)) => {
@@ -156,7 +158,7 @@ pub(super) struct StoredMessage {
     born_host: String,
     /// When the message was stored.
     stored_at: String,
-    /// The original message of a dead letter.
+    /// Where the message came from, if it is a dead letter.
     #[serde(skip_serializing_if = "Option::is_none")]
     dead_letter: Option<DeadLetterOrigin>,
 }
@@ -258,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_has_one_body_and_one_time() {
+    fn a_message_has_one_body_and_at_most_one_time() {
         let message = |json: &str| serde_json::from_str::<NewMessage>(json).expect("a message");
         for (json, expected) in [
             (r#"{}"#, "needs a text or a body"),

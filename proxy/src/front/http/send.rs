@@ -183,12 +183,12 @@ fn parse_request(
     let content_type = text(&headers, &CONTENT_TYPE)?.unwrap_or_default();
     let media_type = media_type(content_type);
     if media_type == cloud_events::JSON {
-        return Ok(SendRequest::one(cloud_events::structured(topic, &body, shared)?));
+        return Ok(SendRequest::one(cloud_events::parse_structured(topic, &body, shared)?));
     }
     if media_type == cloud_events::BATCH_JSON {
-        return Ok(SendRequest::batch(cloud_events::batch(topic, &body, shared)?));
+        return Ok(SendRequest::batch(cloud_events::parse_batch(topic, &body, shared)?));
     }
-    if let Some(mut draft) = cloud_events::binary(topic, &headers, &body)? {
+    if let Some(mut draft) = cloud_events::parse_binary(topic, &headers, &body)? {
         let extra = message_of_headers(&headers)?.into_draft(topic)?;
         let properties = [draft.properties, extra.properties].concat();
         draft = Draft { properties, body: draft.body, ..extra };

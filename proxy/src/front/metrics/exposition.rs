@@ -80,11 +80,12 @@ struct Scrape {
     held_bytes: u64,
     refused_calls: [(&'static str, u64); 4],
     quotas: Vec<QuotaStatus>,
-    /// Lines of the access log that were written and dropped. `None` if it is off.
+    /// How many lines of the access log were written, and how many were dropped. `None` if it is off.
     log_lines: Option<WriteCounts>,
-    /// Records of message trace that were written and dropped. `None` if it is off.
+    /// How many records of message trace were written, and how many were dropped. `None` if it is off.
     trace_records: Option<WriteCounts>,
-    /// Spans that were not exported, because too many waited. `None` if none are recorded.
+    /// Spans that were not exported, because the collector was too slow or could not be reached. `None` if they are not
+    /// exported.
     dropped_spans: Option<u64>,
     soft_state: SoftState,
     clusters: Vec<(String, u64)>,
@@ -128,7 +129,7 @@ impl Scrape {
         );
         metrics.gauge(
             "rocketmq_thin_proxy_requests_in_flight",
-            "Requests that are not answered yet. Requests of receive and pull are mostly long polls.",
+            "Requests that are not answered yet. Most receives and pulls are long polls.",
             self.operations.iter().map(|counts| (labels(counts), counts.in_flight)),
         );
         metrics.histogram(
@@ -185,27 +186,27 @@ impl Scrape {
         let answers = || self.operations.iter().filter(|counts| counts.answered.messages > 0);
         metrics.counter(
             "rocketmq_thin_proxy_messages_in",
-            "Messages of sends that succeeded.",
+            "Messages stored by successful sends.",
             sends().map(|counts| (labels(counts), counts.carried.messages as u64)),
         );
         metrics.counter(
             "rocketmq_thin_proxy_message_bytes_in",
-            "Body bytes of the messages of sends that succeeded.",
+            "Body bytes of the messages stored by successful sends.",
             sends().map(|counts| (labels(counts), counts.carried.bytes as u64)),
         );
         metrics.counter(
             "rocketmq_thin_proxy_messages_out",
-            "Messages that were handed to clients, repetitions included.",
+            "Messages that were handed to clients, including redeliveries.",
             answers().map(|counts| (labels(counts), counts.answered.messages as u64)),
         );
         metrics.counter(
             "rocketmq_thin_proxy_message_bytes_out",
-            "Body bytes of the messages that were handed to clients, repetitions included.",
+            "Body bytes of the messages that were handed to clients, including redeliveries.",
             answers().map(|counts| (labels(counts), counts.answered.bytes as u64)),
         );
         metrics.counter(
             "rocketmq_thin_proxy_deliveries_settled",
-            "Deliveries that requests acknowledged, extended or moved to dead letters.",
+            "Deliveries whose leases clients ended or changed: acknowledged, extended, or moved to dead letters.",
             settles
                 .filter(|counts| counts.carried.messages > 0)
                 .map(|counts| (labels(counts), counts.carried.messages as u64)),
@@ -221,7 +222,7 @@ impl Scrape {
         );
         metrics.counter(
             "rocketmq_thin_proxy_connections_accepted",
-            "Connections that were accepted.",
+            "Connections accepted since the start.",
             ports.iter().map(|port| ([("port", &*port.name)], port.accepted)),
         );
         let refused = ports.iter().flat_map(|port| {
@@ -239,7 +240,7 @@ impl Scrape {
         );
         metrics.counter(
             "rocketmq_thin_proxy_calls_refused",
-            "Calls that were refused before they were read completely, by the limit in [transport] that was reached. Evicted calls arrived too slowly, and their memory was needed for others.",
+            "Calls that were refused before they were read completely, by the limit in [transport] that was reached. `evicted`: the call arrived too slowly, and another needed its memory.",
             self.refused_calls.map(|(limit, count)| ([("limit", limit)], count)),
         );
         metrics.gauge(
@@ -323,12 +324,12 @@ impl Scrape {
         };
         metrics.gauge(
             "rocketmq_thin_proxy_group_in_flight_messages",
-            "Deliveries under a lease.",
+            "Messages that the consumers of a group hold under a lease.",
             known(|line| line.in_flight),
         );
         metrics.gauge(
             "rocketmq_thin_proxy_group_retry_messages",
-            "Messages whose lease has expired and that are delivered again to the next receive.",
+            "Messages whose lease has expired and that are delivered again by the next receive.",
             known(|line| line.retry),
         );
         metrics.gauge(

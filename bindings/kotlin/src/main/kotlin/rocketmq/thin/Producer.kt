@@ -33,7 +33,7 @@ internal constructor(
      *
      * @throws RocketMQException if the server refuses the message or does not answer; see
      *   [RocketMQException.maybeDelivered]
-     * @throws IllegalArgumentException if a text of the message is null or not valid Unicode
+     * @throws IllegalArgumentException if a string in the message is null or not valid Unicode
      */
     suspend fun send(message: Message): Receipt =
         observers.sending(message) { sent ->
@@ -119,8 +119,8 @@ internal constructor(
     }
 
     /**
-     * Accepts no more sends, and waits up to [deadline] for outstanding sends. Default: 20 s. Transactions that are
-     * undecided after the close can no longer be decided.
+     * Accepts no more sends, and waits up to [deadline] (default: 20 s) for outstanding sends. Transactions that are
+     * undecided after the close can no longer be decided by this producer. The server asks a checker about them.
      */
     suspend fun close(deadline: Duration? = null): CloseReport {
         val native = deadline.toJava("deadline")
