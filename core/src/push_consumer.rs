@@ -65,8 +65,9 @@ struct Owner(Arc<Inner>);
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        let waiting = self.0.stop();
+        // Cancelled first: a task of the session would be dropped later, with what a concurrent put-back gives to it.
         self.0.session().stop().cancel();
+        let waiting = self.0.stop();
         self.0.leases.give_back_detached(waiting);
     }
 }

@@ -182,8 +182,9 @@ async fn guesses_from_a_host_are_soon_not_verified_in_any_protocol_and_others_go
     .await;
     let order = || request(pb::SendMessageRequest { messages: vec![message("orders", "1", "one")] });
     let mut honest = guarded.proxy.client().await;
-    let mut guesser = guarded.proxy.client().await;
     let mut send = async |is_honest: bool, secret: &str| {
+        // A guesser connects again for each guess.
+        let mut guesser = guarded.proxy.client().await;
         let client = if is_honest { &mut honest } else { &mut guesser };
         let sent = client.send_message(signed(order(), "shop", secret)).await.expect("an answer");
         let status = sent.into_inner().status.expect("a status");

@@ -177,3 +177,21 @@ async fn metrics_are_exported_with_the_configured_headers() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_shutdown_exports_the_last_metrics() {
+    let mut collector = Collector::start().await;
+    let endpoint = format!("http://{}", collector.address);
+    let proxy = Proxy::configured(|config| {
+        config.otlp.endpoint = Some(endpoint);
+        config.otlp.metrics_interval = Duration::from_secs(3600);
+    })
+    .await;
+    let mut client = proxy.client().await;
+    assert_eq!(code(send(&mut client, vec![message("t", "0", "x")]).await.status), pb::Code::Ok);
+    drop(client);
+    proxy.stop().await;
+    let (_, request) = collector.metrics.recv().await.expect("an export");
+    let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
+    assert!(metrics.iter().any(|metric| metric.name == "rocketmq_thin_proxy_messages_in"));
+}

@@ -16,6 +16,10 @@ const MAX_IDLE: usize = 16;
 /// A request is answered at once, or the server holds it for longer than this.
 const MIN_WAIT: Duration = Duration::from_secs(1);
 
+/// A server that holds a request for longer than this is not about to refuse it, even if it broke an earlier one after a longer
+/// time.
+const MAX_REFUSAL: Duration = Duration::from_secs(3);
+
 /// A poll that was started, and its result once it has ended.
 pub(super) struct RunningPoll {
     pub(super) poll: Poll,
@@ -92,7 +96,7 @@ impl PollProgress {
     }
 
     fn record_failure(&mut self, error: Error, now: Instant) {
-        self.failed_after = self.attempted_at.take().map_or(Duration::ZERO, |at| now - at);
+        self.failed_after = self.attempted_at.take().map_or(Duration::ZERO, |at| now - at).min(MAX_REFUSAL);
         (self.delay, self.failure) = (None, Some(error));
     }
 }

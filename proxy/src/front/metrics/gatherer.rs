@@ -101,8 +101,11 @@ impl Gatherer {
         latest.borrow().clone()
     }
 
-    /// Decides whether the caller shall run a gathering now.
+    /// Decides whether the caller shall run a gathering now. None begins during a shutdown.
     fn begin(&self) -> bool {
+        if self.processor.draining().is_cancelled() {
+            return false;
+        }
         let mut state = self.state.lock();
         let begins = !state.running && state.not_before.is_none_or(|at| at <= Instant::now());
         state.running |= begins;
@@ -224,12 +227,13 @@ impl Failures {
     }
 }
 
-/// Marks the gathering as ended when dropped.
+/// Marks the gathering as ended when dropped, and wakes the scrapes that wait for it.
 struct ResetRunning<'a>(&'a Gatherer);
 
 impl Drop for ResetRunning<'_> {
     fn drop(&mut self) {
         self.0.state.lock().running = false;
+        self.0.latest.send_modify(|_| ());
     }
 }
 

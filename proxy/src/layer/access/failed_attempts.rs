@@ -4,6 +4,9 @@
 //! further attempts are refused without being verified, so that they tell nothing. A connection whose secret was verified is
 //! not refused, so that a guesser does not lock out the users behind the same address translation. Times are those of the
 //! monotonic clock.
+//!
+//! Each connection has a lower limit of its own, so that a client that repeats an old secret for ever does not use up the
+//! attempts of the clients behind the same address that have the new one.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -20,6 +23,8 @@ use crate::error::{Error, ErrorKind};
 const WINDOW: Duration = Duration::from_secs(60);
 /// The limit of a host for all users together is the limit for one user times this.
 const USERS_PER_HOST: u32 = 10;
+/// The limit of a connection is the limit for one user divided by this.
+const CONNECTIONS_PER_LIMIT: f64 = 4.0;
 /// The number of counters that are kept. A new one replaces one that was not used lately.
 const MAX_COUNTERS: usize = 10_000;
 /// The number of connections with a verified secret that are kept, likewise.
@@ -66,11 +71,6 @@ impl FailedAttempts {
     /// The attempt of this request.
     pub(super) fn attempt<'a, 'c>(&'a self, context: &'c Context) -> Attempt<'a, 'c> {
         Attempt { attempts: self, context }
-    }
-
-    fn limit_of(&self, user: Option<Option<&str>>) -> f64 {
-        let limit = f64::from(self.limit);
-        if user.is_some() { limit } else { limit * f64::from(USERS_PER_HOST) }
     }
 }
 
@@ -138,11 +138,16 @@ impl Attempt<'_, '_> {
         }
     }
 
-    /// The counters of the attempt and their limits: of the host with this user, and of the host.
-    fn counters(&self, user: Option<&str>) -> [(u64, f64); 2] {
-        let host = self.context.host().network();
-        [Some(user), None]
-            .map(|user| (self.attempts.hasher.hash_one((&host, user)), self.attempts.limit_of(user)))
+    /// The counters of the attempt and their limits: of the connection with this user, of the host with this user, and of the
+    /// host.
+    fn counters(&self, user: Option<&str>) -> [(u64, f64); 3] {
+        let Self { attempts: FailedAttempts { limit, hasher, .. }, context } = self;
+        let (host, limit) = (context.host().network(), f64::from(*limit));
+        [
+            (hasher.hash_one((&*context.peer, Some(user))), (limit / CONNECTIONS_PER_LIMIT).max(1.0)),
+            (hasher.hash_one((&host, Some(user))), limit),
+            (hasher.hash_one((&host, None::<Option<&str>>)), limit * f64::from(USERS_PER_HOST)),
+        ]
     }
 
     fn connection(&self, user: &str) -> u64 {
@@ -180,17 +185,18 @@ mod tests {
 
     #[test]
     fn a_guesser_is_slowed_down_and_others_are_not() {
-        let attempts = FailedAttempts::new(20);
-        let (guesser, start) = (context("10.0.0.1:1"), Instant::now());
-        let guess = |user, now| {
-            let attempt = attempts.attempt(&guesser);
+        let (attempts, start) = (FailedAttempts::new(20), Instant::now());
+        let guess = |port: u64, now| {
+            let context = context(&format!("10.0.0.1:{port}"));
+            let attempt = attempts.attempt(&context);
+            let user = Some("alice");
             attempt.check_at(user, now).map(|()| attempt.failed_at(user, now)).is_ok()
         };
-        let verified = (0..1000).filter(|_| guess(Some("alice"), start)).count();
+        let verified = (0..1000).filter(|port| guess(*port, start)).count();
         assert_eq!(verified, 20);
         // In the next minute, as many as fade.
-        let verified =
-            (0..6000).filter(|at| guess(Some("alice"), start + Duration::from_millis(at * 10))).count();
+        let later = |at| start + Duration::from_millis(at * 10);
+        let verified = (0..6000).filter(|at| guess(1000 + *at, later(*at))).count();
         assert_eq!(verified, 19);
         let refusal = |peer, user, now| attempts.attempt(&context(peer)).check_at(Some(user), now).err();
         let refused = refusal("10.0.0.1:2", "alice", start).expect("a refusal");
@@ -199,6 +205,23 @@ mod tests {
         assert_eq!(refusal("10.0.0.1:2", "bob", start), None);
         assert_eq!(refusal("10.0.0.2:1", "alice", start), None);
         assert_eq!(refusal("10.0.0.1:2", "alice", start + 3 * WINDOW), None);
+    }
+
+    #[test]
+    fn a_client_that_repeats_an_old_secret_leaves_attempts_to_others_of_its_host() {
+        let (attempts, start) = (FailedAttempts::new(20), Instant::now());
+        let (stuck, other) = (context("10.0.0.1:1"), context("10.0.0.1:2"));
+        let mut verified = 0;
+        for second in 0..600 {
+            let now = start + Duration::from_secs(second);
+            let attempt = attempts.attempt(&stuck);
+            if attempt.check_at(Some("alice"), now).is_ok() {
+                attempt.failed_at(Some("alice"), now);
+                verified += 1;
+            }
+            assert_eq!(attempts.attempt(&other).check_at(Some("alice"), now), Ok(()), "after {second} s");
+        }
+        assert!((50..=55).contains(&verified), "{verified}");
     }
 
     #[test]
@@ -217,10 +240,11 @@ mod tests {
     fn trying_many_users_is_bounded_and_names_without_a_user_are_counted_together() {
         let attempts = FailedAttempts::new(20);
         let now = Instant::now();
-        let tried = |peer: &str, user: &dyn Fn(u32) -> Option<String>| {
-            let context = context(peer);
-            let attempt = attempts.attempt(&context);
+        let tried = |host: &str, user: &dyn Fn(u32) -> Option<String>| {
             let guess = |number: &u32| {
+                // Each on a connection of its own.
+                let context = context(&format!("{host}:{}", 1 + number));
+                let attempt = attempts.attempt(&context);
                 let user = user(*number);
                 attempt
                     .check_at(user.as_deref(), now)
@@ -229,11 +253,11 @@ mod tests {
             };
             (0..1000).filter(guess).count()
         };
-        assert_eq!(tried("10.0.0.1:1", &|number| Some(format!("user {number}"))), 200);
-        assert_eq!(tried("10.0.0.2:1", &|_| None), 20);
+        assert_eq!(tried("10.0.0.1", &|number| Some(format!("user {number}"))), 200);
+        assert_eq!(tried("10.0.0.2", &|_| None), 20);
         // The addresses of a network of one client are one host.
-        assert_eq!(tried("[2001:db8::1]:1", &|_| None), 20);
-        assert_eq!(tried("[2001:db8::2]:1", &|_| None), 0);
+        assert_eq!(tried("[2001:db8::1]", &|_| None), 20);
+        assert_eq!(tried("[2001:db8::2]", &|_| None), 0);
     }
 
     #[test]
