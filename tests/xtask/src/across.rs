@@ -14,6 +14,7 @@ use crate::{
     installed::Installed,
     language::Language,
     proxy::Proxy,
+    step,
     workspace::Workspace,
 };
 
@@ -36,7 +37,9 @@ impl Speaker {
     fn start(workspace: &Workspace, driver: &Driver, proxy: &Proxy) -> Result<Self> {
         let (program, arguments) = driver.command.split_first().context("a driver's program")?;
         let log = workspace.cache("log")?.join(format!("across-{}.log", driver.name));
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        step::set_library_path(workspace, &mut command);
+        let mut child = command
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

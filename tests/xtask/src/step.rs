@@ -103,13 +103,18 @@ fn library_path(workspace: &Workspace) -> Option<OsString> {
     env::join_paths(others).ok()
 }
 
+/// Removes cargo's output folders from the library path of a program that loads one of our libraries.
+pub(crate) fn set_library_path(workspace: &Workspace, command: &mut Command) {
+    if let Some(path) = library_path(workspace) {
+        command.env(LIBRARY_PATH, path);
+    }
+}
+
 impl Running {
     fn start(workspace: &Workspace, name: &str, command: &mut Command) -> Result<Self> {
         let log = workspace.cache("log")?.join(format!("{}.log", file_name(name)));
         let file = File::create(&log).with_context(|| format!("making {}", log.display()))?;
-        if let Some(path) = library_path(workspace) {
-            command.env(LIBRARY_PATH, path);
-        }
+        set_library_path(workspace, command);
         let child = command
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)

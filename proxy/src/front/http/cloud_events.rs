@@ -132,7 +132,7 @@ pub(super) fn parse_binary(topic: &str, headers: &HeaderMap, body: &Bytes) -> Re
         attributes.push(("datacontenttype".to_owned(), content_type.to_owned()));
     }
     let body = if body.is_empty() { Bytes::from_static(NO_DATA) } else { body.clone() };
-    message(topic, attributes, body).map(Some)
+    draft_from_attributes(topic, attributes, body).map(Some)
 }
 
 /// Decodes a header value, in which characters other than printable ASCII are percent-encoded. Malformed parts stay unchanged.
