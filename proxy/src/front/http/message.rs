@@ -265,7 +265,7 @@ mod tests {
         for (json, expected) in [
             (r#"{}"#, "needs a text or a body"),
             (r#"{"text": "a", "body": "YQ=="}"#, "not both"),
-            (r#"{"body": "?"}"#, "not base64"),
+            (r#"{"body": "?"}"#, "not valid base64"),
             (r#"{"text": "a", "delay": "1s", "deliver_at": "2026-11-29T10:00:00Z"}"#, "not both"),
             (r#"{"text": "a", "delay": "soon"}"#, "delay is not a duration"),
         ] {
