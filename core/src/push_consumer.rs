@@ -42,9 +42,10 @@ use crate::{
 ///   messages of its message group are settled. Messages without a message group are handled in the order of their queue.
 ///   Different message groups do not wait for each other. In other consumer groups there is no order.
 /// - **Failures.** In an ordered group, this consumer hands out a failed message again, after the delay of the group's
-///   retry policy. After the maximum number of attempts it moves the message to the dead-letter topic. In other groups, a
-///   failed message is returned to the server. The server delivers it again after that delay, to any consumer of the
-///   group, or moves it to the dead-letter topic. A panic of the handler counts as a failure.
+///   retry policy. After the maximum number of attempts it moves the message to the dead-letter topic. If the consumer
+///   ends before the next attempt, the message is returned to the server with the rest of the delay, and the attempt
+///   counts. In other groups, a failed message is returned to the server. The server delivers it again after that delay,
+///   to any consumer of the group, or moves it to the dead-letter topic. A panic of the handler counts as a failure.
 /// - **Leases.** The lease of a message is renewed while the message waits and is handled, however long that takes. If the
 ///   lease is lost because the servers can't be reached for long, the result of the handler is dropped, a warning is
 ///   logged, and the message is delivered again.

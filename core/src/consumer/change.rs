@@ -70,6 +70,10 @@ impl Change {
         Self { session, lease, invisible, purpose: ChangePurpose::GiveBack }
     }
 
+    pub(crate) fn lease(&self) -> &Arc<Lease> {
+        &self.lease
+    }
+
     /// Sends the change, with retries, and stores the new handle.
     pub(crate) async fn run(self) -> Result<()> {
         let deadline = deadline(&self.lease, self.session.options());

@@ -145,31 +145,30 @@ impl Leases {
         self.given_back.load(Ordering::Relaxed)
     }
 
-    /// Gives back deliveries that the application has not seen, so that another consumer can get them.
-    pub(crate) async fn give_back(&self, leases: Vec<Arc<Lease>>) {
-        let give_back = async |lease: Arc<Lease>| {
-            self.release(&lease);
+    /// Gives back deliveries that wait for the application, so that another consumer can get them. The changes return
+    /// them to the server.
+    pub(crate) async fn give_back(&self, changes: Vec<Change>) {
+        let give_back = async |change: Change| {
+            self.release(change.lease());
             // Waits for a renewal in flight, and uses its new handle.
-            match Change::give_back(self.session.clone(), lease).run().await {
+            match change.run().await {
                 Ok(()) => drop(self.given_back.fetch_add(1, Ordering::Relaxed)),
                 Err(error) => log_not_given_back(&error),
             }
         };
-        let work = futures::stream::iter(leases.into_iter().map(give_back));
+        let work = futures::stream::iter(changes.into_iter().map(give_back));
         work.buffer_unordered(MAX_CONCURRENT_GIVE_BACKS).collect().await
     }
 
     /// Gives back deliveries in the background, with a single attempt each. Works after the session has ended.
-    pub(crate) fn give_back_detached(&self, leases: Vec<Arc<Lease>>) {
-        if leases.is_empty() {
+    pub(crate) fn give_back_detached(&self, changes: Vec<Change>) {
+        if changes.is_empty() {
             return;
         }
-        let session = self.session.clone();
-        let give_back = move |lease| {
-            let change = Change::give_back(session.clone(), lease);
-            async move { change.run_once().await.unwrap_or_else(|error| log_not_given_back(&error)) }
+        let give_back = |change: Change| async move {
+            change.run_once().await.unwrap_or_else(|error| log_not_given_back(&error));
         };
-        let work = futures::stream::iter(leases.into_iter().map(give_back));
+        let work = futures::stream::iter(changes.into_iter().map(give_back));
         self.runtime.spawn(work.buffer_unordered(MAX_CONCURRENT_GIVE_BACKS).collect::<()>());
     }
 

@@ -6,10 +6,10 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{dispatch::Sequence, outcome::ConsumeResult};
 use crate::{
-    consumer::Subscribed,
+    consumer::{Change, Subscribed},
     message::{Delivery, Lease},
     metrics::{CachedMessage, ConsumeSeries},
-    session::VerificationReply,
+    session::{Session, VerificationReply},
 };
 
 /// A cached message.
@@ -19,6 +19,8 @@ pub(super) struct HeldMessage {
     pub(super) attempt: u32,
     /// Whether later messages wait for this one.
     pub(super) ordered: bool,
+    /// When the next attempt is due after a handler has failed; `None` if no handler of this consumer has failed.
+    retry_at: Option<Instant>,
     /// Counts the message in the metrics.
     pub(super) cached: CachedMessage,
     /// The message; taken when it is handed out, unless it may be handed out again.
@@ -54,6 +56,7 @@ impl HeldMessage {
             lease: delivery.lease.clone(),
             attempt: delivery.attempt,
             ordered,
+            retry_at: None,
             cached: CachedMessage::new(series, delivery.body.len()),
             delivery: Some(delivery),
             subscribed: Some(subscribed),
@@ -71,6 +74,7 @@ impl HeldMessage {
             lease: delivery.lease.clone(),
             attempt: delivery.attempt,
             ordered: false,
+            retry_at: None,
             cached: CachedMessage::new(series, delivery.body.len()),
             delivery: Some(delivery),
             subscribed: None,
@@ -81,6 +85,23 @@ impl HeldMessage {
     /// Whether the subscription that the message was received for has ended.
     pub(super) fn is_unsubscribed(&self) -> bool {
         self.subscribed.as_ref().is_some_and(|subscribed| subscribed.stop.is_cancelled())
+    }
+
+    /// Records that a handler has failed, and that the message is handed out again at `at`.
+    pub(super) fn retry_at(&mut self, at: Instant) {
+        self.attempt = self.attempt.saturating_add(1);
+        self.retry_at = Some(at);
+    }
+
+    /// The change that gives the message back. If a handler has failed, it counts as an attempt, and keeps the rest of
+    /// the retry delay. Otherwise, a message that always fails would never reach the maximum number of attempts while
+    /// consumers restart often, and its message group would wait forever.
+    pub(super) fn giving_back(&self, session: &Arc<Session>, now: Instant) -> Change {
+        let (session, lease) = (session.clone(), self.lease.clone());
+        match self.retry_at {
+            Some(at) => Change::nack(session, lease, at.saturating_duration_since(now)),
+            None => Change::give_back(session, lease),
+        }
     }
 
     /// Takes back the message that was handed out.

@@ -17,7 +17,7 @@ use super::{
     task::{Completion, Task},
 };
 use crate::{
-    consumer::{AckBatcher, Destination, Leases, Subscribed, Subscriptions},
+    consumer::{AckBatcher, Change, Destination, Leases, Subscribed, Subscriptions},
     lite::LiteTopics,
     member::Member,
     message::{Delivery, Group, Lease},
@@ -193,7 +193,8 @@ impl Inner {
         let mut state = self.state.lock();
         // Also after a close, which ends all subscriptions.
         let unwanted: Vec<_> = if subscribed.stop.is_cancelled() {
-            deliveries.into_iter().map(|delivery| delivery.lease).collect()
+            let session = self.session();
+            deliveries.into_iter().map(|it| Change::give_back(session.clone(), it.lease)).collect()
         } else {
             for delivery in deliveries {
                 let sequence = fifo.then(|| sequence(&delivery, broker));
@@ -227,14 +228,14 @@ impl Inner {
             && let Some((key, held)) = state.dispatch.next(now)
         {
             if held.lease.is_lost(now) {
-                lost.extend(state.dispatch.discard_from(key).into_iter().map(|held| held.lease));
+                lost.extend(state.dispatch.discard_from(key));
                 state.dispatch.remove(key);
             } else if let Some(delivery) = held.hand_out(now) {
                 tasks.push(Task { delivery, completion: Completion::new(self.clone(), key) });
             }
         }
         self.signal(state, now);
-        self.give_back(lost);
+        self.give_back(self.giving_back(&lost));
         Some(tasks)
     }
 
@@ -269,7 +270,7 @@ impl Inner {
         let handled = HandlingOutcome { result, attempt, ordered, unsubscribed: held.is_unsubscribed() };
         let step = handled.next_step(&policy.redelivery, now);
         if let Step::HandOutAt(at) = step {
-            held.attempt = attempt.saturating_add(1);
+            held.retry_at(at);
             state.dispatch.retry_at(key, at);
             return self.signal(state, now);
         }
@@ -282,8 +283,8 @@ impl Inner {
         self.settle(PendingSettlement::new(key, lease, attempt, step));
     }
 
-    /// Takes back a message that no handler has seen. After its subscription has ended, also by a close, it is given back
-    /// to the server.
+    /// Takes back a message that its handler has not seen. After its subscription has ended, also by a close, it is
+    /// given back to the server.
     pub(super) fn put_back(self: &Arc<Self>, key: Key, delivery: Delivery) {
         let _runtime = self.runtime.enter();
         let mut state = self.state.lock();
@@ -298,8 +299,9 @@ impl Inner {
         if held.verification.is_some() {
             return self.remove(state, key, false);
         }
+        let change = held.giving_back(self.session(), Instant::now());
         drop(state);
-        self.give_back_handed_out(key, delivery.lease);
+        self.give_back_handed_out(key, change);
     }
 
     /// Records that settling has ended. `settled` is whether it succeeded.
@@ -317,7 +319,14 @@ impl Inner {
             state.settled_since_close += 1;
         }
         self.signal(state, Instant::now());
-        self.give_back(behind.into_iter().map(|held| held.lease).collect());
+        self.give_back(self.giving_back(&behind));
+    }
+
+    /// The changes that give back messages which wait for a handler. Messages to verify can't be given back.
+    fn giving_back(&self, waiting: &[HeldMessage]) -> Vec<Change> {
+        let now = Instant::now();
+        let leased = waiting.iter().filter(|held| held.verification.is_none());
+        leased.map(|held| held.giving_back(self.session(), now)).collect()
     }
 
     pub(super) fn pause(&self) {
@@ -345,22 +354,22 @@ impl Inner {
         (state.settled_since_close, state.dispatch.unfinished())
     }
 
-    /// Ends polling and handing out. Returns the leases of the messages that were waiting.
-    pub(super) fn stop(self: &Arc<Self>) -> Vec<Arc<Lease>> {
+    /// Ends polling and handing out. Returns the changes that give back the messages that were waiting.
+    pub(super) fn stop(self: &Arc<Self>) -> Vec<Change> {
         self.subscriptions.close();
         let mut state = self.state.lock();
         let waiting = state.dispatch.close();
         self.signal(state, Instant::now());
         self.tasks.notify_waiters();
-        waiting.into_iter().filter(|held| held.verification.is_none()).map(|held| held.lease).collect()
+        self.giving_back(&waiting)
     }
 
-    /// Removes the messages of ended subscriptions that wait to be handed out. Returns their leases.
-    pub(super) fn discard_unsubscribed(self: &Arc<Self>) -> Vec<Arc<Lease>> {
+    /// Removes the messages of ended subscriptions that wait to be handed out. Returns the changes that give them back.
+    pub(super) fn discard_unsubscribed(self: &Arc<Self>) -> Vec<Change> {
         let mut state = self.state.lock();
         let waiting = state.dispatch.discard_waiting(HeldMessage::is_unsubscribed);
         self.signal(state, Instant::now());
-        waiting.into_iter().map(|held| held.lease).collect()
+        self.giving_back(&waiting)
     }
 
     /// Waits until no message is handled or settled.

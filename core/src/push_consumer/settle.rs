@@ -9,7 +9,6 @@ use super::{dispatch::Key, inner::Inner, outcome::Step, settlement::PendingSettl
 use crate::{
     consumer::{Change, DeadLetter, ack_with_callback, batcher_for, submit_ack},
     error::{Error, Result},
-    message::Lease,
 };
 
 /// The pause between two calls that settle the same message. Each call has its own retries.
@@ -79,25 +78,26 @@ impl Inner {
         Ok(())
     }
 
-    /// Gives back a message that no handler has seen, in the background. A close waits for this.
-    pub(super) fn give_back_handed_out(self: &Arc<Self>, key: Key, lease: Arc<Lease>) {
+    /// Gives back a message that was handed out and put back, in the background. A close waits for this.
+    pub(super) fn give_back_handed_out(self: &Arc<Self>, key: Key, change: Change) {
+        let lease = change.lease().clone();
         if self.session().stop().is_cancelled() {
-            self.leases.give_back_detached(vec![lease.clone()]);
+            self.leases.give_back_detached(vec![change]);
             return self.finish_settling(key, &lease, false);
         }
         let inner = self.clone();
         self.session().spawn(async move {
-            inner.leases.give_back(vec![lease.clone()]).await;
+            inner.leases.give_back(vec![change]).await;
             inner.finish_settling(key, &lease, false);
         });
     }
 
     /// Gives back messages in the background, so that other consumers can get them.
-    pub(super) fn give_back(self: &Arc<Self>, leases: Vec<Arc<Lease>>) {
-        if !leases.is_empty() {
+    pub(super) fn give_back(self: &Arc<Self>, changes: Vec<Change>) {
+        if !changes.is_empty() {
             let _runtime = self.runtime.enter();
             let inner = self.clone();
-            let give_back = async move { inner.leases.give_back(leases).await };
+            let give_back = async move { inner.leases.give_back(changes).await };
             self.session().spawn(self.receiving.track_future(give_back));
         }
     }

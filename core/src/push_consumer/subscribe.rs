@@ -37,8 +37,9 @@ impl PushConsumer {
     /// those that wait for a handler are given back.
     ///
     /// The servers are notified at once, and polls of the topic end. Running handlers continue, and their messages are
-    /// settled by their results. In an ordered group, a message whose handler fails is then returned to the server. A
-    /// consumer without subscriptions is idle. Cancelling the future does not cancel the change.
+    /// settled by their results. In an ordered group, a message whose handler fails then, or has failed before, is
+    /// returned to the server with its retry delay. A consumer without subscriptions is idle. Cancelling the future does
+    /// not cancel the change.
     ///
     /// # Errors
     ///

@@ -23,9 +23,9 @@ impl Task {
         self.completion.complete(result);
     }
 
-    /// Puts back the message, because no handler has seen it. It is handed out next, and the attempt does not count. If
-    /// its subscription has ended or the consumer is closed, it is given back to the server. Returns at once; may be
-    /// called from any thread.
+    /// Puts back the message, because its handler has not seen it. It is handed out next, and the attempt does not
+    /// count; earlier attempts that failed still do. If its subscription has ended or the consumer is closed, it is given
+    /// back to the server. Returns at once; may be called from any thread.
     pub fn put_back(self) {
         self.completion.put_back(self.delivery);
     }

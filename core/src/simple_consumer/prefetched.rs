@@ -221,11 +221,17 @@ impl Prefetched {
         self.leases.give_back(unwanted).await;
     }
 
-    fn remove_all(&self, chosen: impl Fn(&PrefetchedEntry) -> bool) -> Vec<Arc<Lease>> {
+    /// Removes the chosen deliveries. Returns the changes that give them back.
+    fn remove_all(&self, chosen: impl Fn(&PrefetchedEntry) -> bool) -> Vec<Change> {
         let mut state = self.state.lock();
         let (unwanted, waiting) = state.waiting.drain(..).partition::<VecDeque<_>, _>(chosen);
         state.waiting = waiting;
-        unwanted.into_iter().map(|entry| entry.delivery.lease).collect()
+        unwanted.into_iter().map(|entry| self.giving_back(entry.delivery)).collect()
+    }
+
+    /// The change that gives back a delivery.
+    fn giving_back(&self, delivery: Delivery) -> Change {
+        Change::give_back(self.session.clone(), delivery.lease)
     }
 
     fn insert(
@@ -241,7 +247,7 @@ impl Prefetched {
         let deliveries = deliveries.filter(|(delivery, _)| !delivery.lease.has_ended(now));
         if closed {
             drop(state);
-            return self.give_back_late(deliveries.map(|(delivery, _)| delivery.lease).collect());
+            return self.give_back_late(deliveries.map(|(delivery, _)| self.giving_back(delivery)).collect());
         }
         let entry = |(delivery, reservation): (Delivery, Option<Reservation>)| {
             self.leases.keep(&delivery.lease, crate::options::deadline(now, LONGEST_WAIT));
@@ -268,7 +274,7 @@ impl Prefetched {
     }
 
     /// Gives back deliveries that were added after the end. A close that is in progress waits for this.
-    fn give_back_late(&self, unwanted: Vec<Arc<Lease>>) {
+    fn give_back_late(&self, unwanted: Vec<Change>) {
         if self.tasks.is_closed() || self.session.stop().is_cancelled() {
             return self.leases.give_back_detached(unwanted);
         }
@@ -311,7 +317,8 @@ impl Prefetched {
             };
             if !expired.is_empty() {
                 tracing::debug!("the application takes no deliveries; the waiting ones are given back");
-                self.leases.give_back(expired.into_iter().map(|entry| entry.delivery.lease).collect()).await;
+                let expired = expired.into_iter().map(|entry| self.giving_back(entry.delivery));
+                self.leases.give_back(expired.collect()).await;
             }
         }
     }

@@ -13,6 +13,7 @@ mod network;
 mod observe;
 mod ordered_group;
 mod push;
+mod push_failed;
 mod push_put_back;
 mod push_subscribe;
 mod receive;
