@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections import deque
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Awaitable, Callable, Optional, Union
 
 from . import _native
 from ._handler_threads import call_and_catch
-from ._handling import MAX_TASKS, answer_credentials, complete, to_decision, to_orphan_check
+from ._handling import MAX_TASKS, answer_credentials, complete, put_back, to_decision, to_orphan_check
 from ._loop import run, until_loop_ends
 from ._native import Delivery
 from ._observers import Observers, log, warn, within_trace
@@ -85,39 +86,48 @@ async def handle_tasks(
 
     Closes the consumer if the event loop ends first. Otherwise it would receive messages that nobody handles.
     """
+    # The tasks whose handlers have not begun. A cancelled handler may never begin.
+    waiting: deque[_native.Task] = deque()
 
     def abandon() -> None:
+        put_back(waiting)
         if not consumer.is_closed():
             warn(f"the push consumer of group {group} is closed, because the event loop of its handler has ended")
             consumer.abandon()
 
-    await until_loop_ends(partial(_handle_tasks, consumer, group, handler, handler_tasks, observers), abandon)
-
-
-def _put_back(tasks: Optional[list[_native.Task]]) -> None:
-    # The last one first, because each of them becomes the next one.
-    for task in reversed(tasks or ()):
-        task.put_back()
+    work = partial(_handle_tasks, consumer, group, handler, handler_tasks, observers, waiting)
+    await until_loop_ends(work, abandon)
+    put_back(waiting)
 
 
 async def _handle_tasks(
-    consumer: _native.PushConsumer, group: str, handler: Handler, handler_tasks: TaskSet, observers: Observers
+    consumer: _native.PushConsumer,
+    group: str,
+    handler: Handler,
+    handler_tasks: TaskSet,
+    observers: Observers,
+    waiting: deque[_native.Task],
 ) -> None:
     # Created once, because it costs more than the other work for a message.
     call_handler = call_and_catch_async(handler)
 
-    async def handle(task: _native.Task) -> None:
+    async def handle_next() -> None:
+        if not waiting:
+            # It was put back.
+            return
+        task = waiting.popleft()
         with within_trace(task.delivery):
             complete(observers, group, task, await call_handler(task.delivery))
 
     while True:
         with observers.receiving(group) as received:
-            tasks = await run(consumer.next_tasks(MAX_TASKS), _put_back)
+            tasks = await run(consumer.next_tasks(MAX_TASKS), lambda tasks: put_back(tasks or []))
+            waiting.extend(tasks or ())
             received([task.delivery for task in tasks or ()])
         if tasks is None:
             return
-        for task in tasks:
-            handler_tasks.start(handle(task))
+        for _ in tasks:
+            handler_tasks.start(handle_next())
 
 
 async def answer_checks(checks: _native.OrphanChecks, checker: Checker) -> None:

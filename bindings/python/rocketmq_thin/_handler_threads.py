@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import Any, Callable, Optional
 
 from . import _native
-from ._handling import MAX_TASKS, answer_credentials, complete, to_decision, to_orphan_check
+from ._handling import MAX_TASKS, answer_credentials, complete, put_back, to_decision, to_orphan_check
 from ._native import Delivery, run
 from ._observers import Observers, log, within_trace
 from .errors import Error
@@ -53,30 +54,45 @@ def start(function: Callable[..., None], *args: Any) -> None:
 
 
 def handle_tasks(consumer: _native.PushConsumer, group: str, handler: Handler, observers: Observers) -> None:
-    """Calls `handler` for each message, until the consumer is closed."""
+    """Calls `handler` for each message, until the consumer is closed. Closes it if the interpreter shuts down first."""
     try:
         from concurrent.futures import ThreadPoolExecutor
     except RuntimeError:
         # Raised while the interpreter shuts down.
         return
 
-    def handle(task: _native.Task) -> None:
+    # The tasks whose handlers have not begun.
+    waiting: deque[_native.Task] = deque()
+
+    def handle_next() -> None:
+        try:
+            task = waiting.popleft()
+        except IndexError:
+            # It was put back.
+            return
         with within_trace(task.delivery):
             complete(observers, group, task, call_and_catch(handler, task.delivery))
 
     with ThreadPoolExecutor(_MAX_THREADS, "rocketmq-thin-handler") as threads:
-        while True:
-            with observers.receiving(group) as received:
-                tasks = run(consumer.next_tasks(MAX_TASKS))
-                received([task.delivery for task in tasks or ()])
-            if tasks is None:
-                return
-            for task in tasks:
-                try:
-                    threads.submit(handle, task)
-                except RuntimeError:
-                    # Raised while the interpreter shuts down.
+        try:
+            while True:
+                with observers.receiving(group) as received:
+                    tasks = run(consumer.next_tasks(MAX_TASKS))
+                    waiting.extend(tasks or ())
+                    received([task.delivery for task in tasks or ()])
+                if tasks is None:
                     return
+                for _ in tasks:
+                    try:
+                        threads.submit(handle_next)
+                    except RuntimeError:
+                        # Raised while the interpreter shuts down.
+                        return
+        finally:
+            put_back(waiting)
+            if not consumer.is_closed():
+                # Otherwise it would receive messages that nobody handles.
+                consumer.abandon()
 
 
 def answer_checks(checks: _native.OrphanChecks, checker: Checker) -> None:

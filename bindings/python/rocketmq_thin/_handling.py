@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, MutableSequence
 from typing import Any, Optional
 
 from . import _native
@@ -11,6 +11,17 @@ from .values import Credentials, DeadLetter, Decision, OrphanCheck, Retry
 
 # The maximum number of tasks that are fetched at once.
 MAX_TASKS = 64
+
+
+def put_back(tasks: MutableSequence[_native.Task]) -> None:
+    """Removes the tasks and puts them back, because their handlers have not begun. Other threads may remove some, too."""
+    while tasks:
+        try:
+            # The last one first, because each of them becomes the next one.
+            task = tasks.pop()
+        except IndexError:
+            return
+        task.put_back()
 
 
 def complete(observers: Observers, group: str, task: _native.Task, result: Any) -> None:

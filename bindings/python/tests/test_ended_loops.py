@@ -1,6 +1,7 @@
 """The application's async functions end with their event loop, and nothing waits for them then."""
 
 import asyncio
+import gc
 import logging
 import logging.handlers
 import queue
@@ -9,7 +10,7 @@ import warnings
 
 from proxied import Case
 
-from rocketmq_thin import Client, Message, _loop, aio, errors
+from rocketmq_thin import Client, Interceptor, Message, _loop, aio, errors
 
 
 def close_uncancelled(main):
@@ -84,6 +85,42 @@ class EndedLoops(Case):
                             if delivery.message_id == receipt.message_id:
                                 self.assertEqual(delivery.attempt, 1)
                                 break
+
+    def test_messages_whose_handlers_have_not_begun_do_not_count_as_failed(self):
+        class Stopping(Interceptor):
+            def after_receive(self, group, result):
+                if isinstance(result, list):
+                    # The loop ends before it calls the handlers.
+                    asyncio.get_running_loop().stop()
+
+        async def receive(group, producer):
+            client = await aio.Client(self.server, interceptors=[Stopping()])
+            consumer = await client.push_consumer(group, self.name, handler)
+            producer.send(Message(self.name, b"x"))
+            await asyncio.Event().wait()
+            await consumer.close()
+
+        async def handler(delivery):
+            raise AssertionError("its loop has ended")
+
+        # Python warns of coroutines that have not begun when it collects them.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        self.addCleanup(gc.collect)
+        with Client(self.server) as client, client.producer(self.name) as producer:
+            for run in self.RUNS:
+                with self.subTest(run.__name__):
+                    group = f"unbegun-{self.name}-{run.__name__}"
+                    with self.assertRaisesRegex(RuntimeError, "stopped before"):
+                        run(receive(group, producer))
+                    last = producer.send(Message(self.name, b"last"))
+                    with client.simple_consumer(group, self.name) as other:
+                        attempts = {}
+                        for delivery in other.messages():
+                            other.ack(delivery)
+                            attempts[delivery.message_id] = delivery.attempt
+                            if last.message_id in attempts and len(attempts) > 1:
+                                break
+                    self.assertEqual(set(attempts.values()), {1})
 
     def test_requests_for_credentials_fail_at_once(self):
         for run in self.RUNS:

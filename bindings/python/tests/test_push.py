@@ -197,6 +197,27 @@ class Blocking(Case):
                 consumer.pause()
                 self.assertTrue(consumer.is_paused)
 
+    def test_messages_that_arrive_at_the_exit_of_the_interpreter_do_not_count_as_failed(self):
+        process = self.script(
+            "import atexit, threading\n"
+            "from rocketmq_thin import Client, Interceptor, Message\n"
+            "arrived = threading.Event()\n"
+            "class Waiting(Interceptor):\n"
+            "    def after_receive(self, group, result):\n"
+            "        arrived.set()\n"
+            "        # From then on, no handler can begin.\n"
+            "        threading.main_thread().join()\n"
+            "client = Client(SERVER, interceptors=[Waiting()])\n"
+            "consumer = client.push_consumer(NAME, NAME, print)\n"
+            "def receive():\n"
+            "    with Client(SERVER) as other, other.simple_consumer(NAME, NAME) as next:\n"
+            "        print(next.receive()[0].attempt)\n"
+            "atexit.register(receive)\n"
+            "client.producer().send(Message(NAME, b'x'))\n"
+            "arrived.wait()\n"
+        )
+        self.assertEqual(process.communicate(timeout=60), ("1\n", ""))
+
     def test_the_interpreter_exits_while_a_consumer_runs(self):
         process = self.script(
             "from rocketmq_thin import Client, Message\n"
