@@ -55,7 +55,11 @@ internal class HandlerRunner(
     /** Cancels running handlers, whose messages are delivered again, and puts back the messages that wait. */
     fun cancel() {
         scope.cancel()
-        while (true) (waiting.poll() ?: break).putBack()
+        putBackWaiting()
+    }
+
+    private fun putBackWaiting() {
+        while (true) (waiting.poll() ?: return).putBack()
     }
 
     /**
@@ -81,7 +85,10 @@ internal class HandlerRunner(
     private suspend fun fetchBatch(): Boolean {
         var batch = 0L
         val received = observers.receiving(group) {
-            val next = Operations.await<Outcome>(this) { rocketmq_thin_next_tasks(registered.key, MAX_TASKS) }
+            val next =
+                Operations.await<Outcome>(this, lost = ::putBack) {
+                    rocketmq_thin_next_tasks(registered.key, MAX_TASKS)
+                }
             if (next is Outcome.Tasks) {
                 batch = next.key
                 next.messages.map { Delivery(it, next.guard) }
@@ -89,9 +96,20 @@ internal class HandlerRunner(
         }
         if (received.isEmpty()) return false
         received.forEachIndexed { index, delivery -> waiting += Task(batch, index, delivery) }
+        // `cancel` may have put back the messages that waited before.
+        if (!scope.isActive) putBackWaiting()
         startWorker()
         allTaken.receive()
         return true
+    }
+
+    /** Puts back a batch that arrived after [fetch] was cancelled. */
+    private fun putBack(lost: Outcome) {
+        if (lost is Outcome.Tasks) {
+            // The last one first, because each of them becomes the next one.
+            for (index in lost.messages.indices.reversed()) rocketmq_thin_complete(lost.key, index, 4, 0)
+        }
+        lost.destroy()
     }
 
     private fun startWorker() {

@@ -2,6 +2,7 @@ package rocketmq.thin
 
 import java.util.ResourceBundle
 import java.util.concurrent.ConcurrentLinkedQueue
+import java.util.concurrent.CountDownLatch
 import kotlin.time.Duration
 import kotlin.time.Duration.Companion.seconds
 import kotlinx.coroutines.CompletableDeferred
@@ -160,7 +161,7 @@ class PushConsumerTest : MergedTest() {
                 subscribe(topic)
                 blockingHandler {
                     running.trySend(Unit)
-                    interrupted.complete(runCatching { java.util.concurrent.CountDownLatch(1).await() }.isFailure)
+                    interrupted.complete(runCatching { CountDownLatch(1).await() }.isFailure)
                     ConsumeResult.Ack
                 }
             }
@@ -169,6 +170,33 @@ class PushConsumerTest : MergedTest() {
             client.close(Duration.ZERO)
         }
         kotlinx.coroutines.runBlocking { assertTrue(interrupted.await()) }
+    }
+
+    @Test
+    fun `a message that arrives during a close does not count as failed`() {
+        val arrived = CompletableDeferred<Unit>()
+        val closed = CountDownLatch(1)
+        val waiting =
+            object : Interceptor {
+                override fun afterReceive(group: String, deliveries: List<Delivery>?, error: Throwable?) {
+                    arrived.complete(Unit)
+                    closed.await()
+                }
+            }
+        test({ interceptor(waiting) }) { client ->
+            val topic = unique("late")
+            val group = unique("group")
+            val consumer = client.pushConsumer(group) {
+                subscribe(topic)
+                handler { ConsumeResult.Ack }
+            }
+            client.producer { topics(topic) }.send(Message(topic, "x"))
+            arrived.await()
+            consumer.close(Duration.ZERO)
+            closed.countDown()
+            val other = client.simpleConsumer(group) { subscribe(topic) }
+            assertEquals(1, other.receive().single().attempt)
+        }
     }
 
     @Test
