@@ -244,7 +244,7 @@ impl App {
                 budget: budget.clone(),
                 access_log: access_log.clone(),
                 message_trace: message_trace.clone(),
-                spans,
+                spans: spans.clone(),
                 processor: processor.clone(),
             };
             Arc::new(Exposition::new(sources, &config.metrics))
@@ -253,7 +253,7 @@ impl App {
             let server: Arc<dyn Protocol> = Arc::new(MetricsServer::new(metrics));
             endpoints.push(Endpoint { name: own_ports::METRICS.into(), port, protocols: vec![server] });
         }
-        let exporter = Exporter::start(&config.otlp, metrics, ended_spans)?;
+        let exporter = Exporter::start(&config.otlp, metrics, spans.zip(ended_spans))?;
         Ok(Self {
             endpoints,
             processor,

@@ -29,7 +29,7 @@ use tonic::transport::{Channel, ClientTlsConfig};
 use tonic::{Code, Request, Status};
 
 use crate::front::metrics::Exposition;
-use crate::layer::Span;
+use crate::layer::{Span, Spans};
 pub use config::{OtlpConfig, OtlpError};
 use values::{nanos, text};
 
@@ -66,7 +66,7 @@ impl Exporter {
     pub fn start(
         config: &OtlpConfig,
         exposition: Option<Arc<Exposition>>,
-        spans: Option<mpsc::Receiver<Span>>,
+        spans: Option<(Arc<Spans>, mpsc::Receiver<Span>)>,
     ) -> Result<Option<Self>, OtlpError> {
         let Some(collector) = Collector::new(config)? else { return Ok(None) };
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
@@ -74,8 +74,8 @@ impl Exporter {
             let interval = config.metrics_interval;
             tasks.spawn(export_metrics(collector.clone(), exposition, interval, stop.clone()));
         }
-        if let Some(spans) = spans {
-            tasks.spawn(export_spans(collector, spans, stop.clone()));
+        if let Some((spans, ended)) = spans {
+            tasks.spawn(export_spans(collector, spans, ended, stop.clone()));
         }
         Ok(Some(Self { tasks, stop }))
     }
@@ -149,19 +149,24 @@ async fn export_metrics(
 }
 
 /// Exports spans as they end, and the waiting ones at the end.
-async fn export_spans(collector: Collector, mut spans: mpsc::Receiver<Span>, stop: CancellationToken) {
+async fn export_spans(
+    collector: Collector,
+    spans: Arc<Spans>,
+    mut ended: mpsc::Receiver<Span>,
+    stop: CancellationToken,
+) {
     let client = TraceServiceClient::new(collector.channel.clone());
     let mut outage = Outage::new("spans", &collector.name);
     loop {
         let mut batch = Vec::new();
         tokio::select! {
             biased;
-            received = spans.recv_many(&mut batch, MAX_BATCH) => if received == 0 { return },
+            received = ended.recv_many(&mut batch, MAX_BATCH) => if received == 0 { return },
             () = stop.cancelled() => return,
         }
         let fill = async {
             while let room @ 1.. = MAX_BATCH - batch.len() {
-                if spans.recv_many(&mut batch, room).await == 0 {
+                if ended.recv_many(&mut batch, room).await == 0 {
                     break;
                 }
             }
@@ -171,6 +176,7 @@ async fn export_spans(collector: Collector, mut spans: mpsc::Receiver<Span>, sto
             _ = timeout(BATCH_DELAY, fill) => {}
             () = stop.cancelled() => {}
         }
+        let count = batch.len() as u64;
         let body = spans::build(batch, &collector.resource);
         let export = || {
             let (mut client, request) = (client.clone(), collector.request(body.clone()));
@@ -178,10 +184,17 @@ async fn export_spans(collector: Collector, mut spans: mpsc::Receiver<Span>, sto
         };
         let policy = ExponentialBuilder::default().with_jitter().with_max_times(MAX_RETRIES);
         let exported = export.retry(policy).when(|error| is_transient(error) && !stop.is_cancelled()).await;
-        outage.note(exported.and_then(|answer| match answer.into_inner().partial_success {
-            Some(partial) if partial.rejected_spans > 0 => Err(rejected(&partial.error_message)),
-            _ => Ok(()),
-        }));
+        outage.note(match exported.map(|answer| answer.into_inner().partial_success) {
+            Ok(Some(partial)) if partial.rejected_spans > 0 => {
+                spans.add_dropped(partial.rejected_spans.unsigned_abs());
+                Err(rejected(&partial.error_message))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => {
+                spans.add_dropped(count);
+                Err(error)
+            }
+        });
     }
 }
 

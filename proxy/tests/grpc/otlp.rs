@@ -25,6 +25,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
+use crate::metrics::scrape;
 use crate::support::{Proxy, code, message, receive, receive_request, send};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -176,6 +177,26 @@ async fn metrics_are_exported_with_the_configured_headers() {
             return;
         }
     }
+}
+
+#[tokio::test]
+async fn spans_that_a_collector_refuses_are_counted() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+    // A collector of metrics only.
+    let (received, _metrics) = unbounded_channel();
+    let server =
+        tonic::transport::Server::builder().add_service(MetricsServiceServer::new(Metrics(received)));
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    let proxy = Proxy::configured(|config| {
+        config.otlp.endpoint = Some(endpoint);
+        config.otlp.sample = 1.0;
+        config.metrics.listen = Some("127.0.0.1:0".to_owned());
+    })
+    .await;
+    let mut client = proxy.client().await;
+    assert_eq!(code(send(&mut client, vec![message("t", "0", "x")]).await.status), pb::Code::Ok);
+    while scrape(&proxy).await.value("rocketmq_thin_proxy_spans_dropped_total") < 1.0 {}
 }
 
 #[tokio::test]

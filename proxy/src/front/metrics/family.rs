@@ -69,8 +69,7 @@ impl Metrics {
         help: &'static str,
         series: impl IntoIterator<Item = ([(&'static str, &'a str); N], impl Into<Number>)>,
     ) {
-        let series = Series::Counter(owned(series.into_iter().map(|(labels, value)| (labels, value.into()))));
-        self.0.push(MetricFamily { name, help, series });
+        self.0.push(MetricFamily { name, help, series: Series::Counter(numbers(series)) });
     }
 
     /// Adds a gauge.
@@ -80,8 +79,7 @@ impl Metrics {
         help: &'static str,
         series: impl IntoIterator<Item = ([(&'static str, &'a str); N], impl Into<Number>)>,
     ) {
-        let series = Series::Gauge(owned(series.into_iter().map(|(labels, value)| (labels, value.into()))));
-        self.0.push(MetricFamily { name, help, series });
+        self.0.push(MetricFamily { name, help, series: Series::Gauge(numbers(series)) });
     }
 
     /// Adds a histogram of durations.
@@ -93,6 +91,12 @@ impl Metrics {
     ) {
         self.0.push(MetricFamily { name, help, series: Series::Histogram(owned(series)) });
     }
+}
+
+fn numbers<'a, const N: usize>(
+    series: impl IntoIterator<Item = ([(&'static str, &'a str); N], impl Into<Number>)>,
+) -> Vec<(Labels, Number)> {
+    owned(series.into_iter().map(|(labels, value)| (labels, value.into())))
 }
 
 fn owned<'a, const N: usize, V>(

@@ -91,10 +91,15 @@ impl Spans {
         (Self { sample, ended, dropped: AtomicU64::default() }, receiver)
     }
 
-    /// The number of spans that were dropped because too many waited.
+    /// The number of spans that were dropped: too many waited, or the export has failed.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Counts spans that could not be exported.
+    pub fn add_dropped(&self, spans: u64) {
+        self.dropped.fetch_add(spans, Ordering::Relaxed);
     }
 
     /// Begins the span of a request.
@@ -131,7 +136,7 @@ impl Spans {
 
     fn record(&self, span: Span) {
         if self.ended.try_send(span).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.add_dropped(1);
         }
     }
 }
