@@ -77,6 +77,8 @@ pub(crate) fn broker(place: Place<'_>, (name_servers, number): (&str, usize)) ->
         ("enableCompaction", "false".to_owned()),
         ("deleteWhen", "04".to_owned()),
         ("fileReservedTime", "1".to_owned()),
+        // A disk that is fuller than 85 % makes a broker delete messages that nobody has read.
+        ("cleanFileForciblyEnable", "false".to_owned()),
         ("autoCreateTopicEnable", "false".to_owned()),
         ("autoCreateSubscriptionGroup", "true".to_owned()),
         ("appendAckAsync", "true".to_owned()),
@@ -114,7 +116,6 @@ pub(crate) fn broker(place: Place<'_>, (name_servers, number): (&str, usize)) ->
     })
 }
 
-/// Apache's proxy with a broker in its process.
 /// The ports of Apache's proxy, as `HOST:PORT`.
 #[derive(Debug)]
 pub(crate) struct ProxyAddresses {
@@ -122,6 +123,7 @@ pub(crate) struct ProxyAddresses {
     pub(crate) remoting: String,
 }
 
+/// Apache's proxy with a broker in its process.
 pub(crate) fn local_proxy(place: Place<'_>, name_servers: &str) -> Result<(Launch, ProxyAddresses)> {
     let broker = broker(place, (name_servers, 0))?;
     let file = broker.folder.join("broker.conf").display().to_string();

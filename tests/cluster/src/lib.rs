@@ -6,6 +6,7 @@
 
 mod certificates;
 mod configuration;
+mod disk;
 mod guard;
 mod jars;
 mod ports;
@@ -78,7 +79,7 @@ impl Cluster {
     /// Starts a cluster with all its data in a temporary folder.
     ///
     /// # Errors
-    /// When Maven or Java are missing, or a server does not come up.
+    /// When Maven or Java are missing, the disk is too full for a broker, or a server does not come up.
     pub async fn start(options: &Options) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut cluster = Self::start_in(options, folder.path(), false).await?;
@@ -105,6 +106,7 @@ impl Cluster {
             !(options.guarded && options.apache_proxy),
             "Apache's proxy does not work with a guarded cluster here"
         );
+        disk::check(folder)?;
         let class_path = jars::class_path(&options.cache, &options.version).await?;
         let guard = options.guarded.then(|| Guard::new(folder)).transpose()?;
         let place = Place { folder, class_path: &class_path, guard: guard.as_ref() };

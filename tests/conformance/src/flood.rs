@@ -84,17 +84,22 @@ impl Ledger {
             kill.when(self.arrived.len());
             let before = self.arrived.len();
             // An error is a receive to be repeated; what it might have brought comes again.
-            if let Ok(reply) = pending.reply().await? {
-                let deliveries = self.check_in(&reply)?;
-                if !deliveries.is_empty() {
-                    let ack = json!({"consumer": drain.consumer, "deliveries": deliveries});
-                    let _ = driver.request("ack_all", object(ack)).await?.reply().await?;
+            let last = match pending.reply().await? {
+                Ok(reply) => {
+                    let deliveries = self.check_in(&reply)?;
+                    let last = format!("brought {} messages", deliveries.len());
+                    if !deliveries.is_empty() {
+                        let ack = json!({"consumer": drain.consumer, "deliveries": deliveries});
+                        let _ = driver.request("ack_all", object(ack)).await?.reply().await?;
+                    }
+                    last
                 }
-            }
+                Err(error) => format!("failed: {}", shortened(&error)),
+            };
             stalled = if self.arrived.len() > before { 0 } else { stalled + 1 };
             ensure!(
                 stalled < PATIENCE,
-                "{} of {} acknowledged messages never came, such as number {:?}",
+                "{} of {} acknowledged messages never came, such as number {:?}; the last receive {last}",
                 self.acknowledged.difference(&self.arrived).count(),
                 self.acknowledged.len(),
                 self.acknowledged.difference(&self.arrived).next()
