@@ -14,6 +14,7 @@ mod decompression;
 mod durable_file;
 mod duration;
 pub mod error;
+mod file_version;
 pub mod front;
 pub mod histogram;
 pub mod layer;

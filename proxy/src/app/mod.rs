@@ -7,6 +7,7 @@ mod file_limit;
 mod handle_key;
 mod http;
 mod message_trace;
+mod placement;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -32,6 +33,7 @@ use crate::otlp::Exporter;
 use crate::processor::{ClusterRouter, HandleKey, Processor, ProcessorConfig};
 pub use error::AppError;
 use http::HttpFronts;
+use placement::PlacementFile;
 
 /// The delay after a failure before creating the declared topics and groups is retried.
 const DECLARE_RETRY_DELAY: Duration = Duration::from_secs(5);
@@ -81,6 +83,8 @@ impl App {
     /// [`AppError`].
     pub async fn start_with_log(config: Config, log: LogControl) -> Result<Self, AppError> {
         let log = Arc::new(log);
+        // Before the rules are used, so that a later change is noticed.
+        let placement_file = PlacementFile::of(&config);
         if let Some(problem) = config.contradictions().first_error() {
             return Err(AppError::Config(problem));
         }
@@ -163,6 +167,9 @@ impl App {
         };
         let layers = Layers::new(config.max_in_flight, quotas, access).with_observers(observers);
         let processor = Arc::new(Processor::new(router, rules, layers, draining.clone()));
+        if let Some(file) = placement_file {
+            tokio::spawn(file.watch(processor.clone()));
+        }
         match backend {
             Backend::Merged(_) => declare(&processor, &config).await?,
             // The brokers may not be reachable yet.

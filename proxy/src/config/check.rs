@@ -123,6 +123,10 @@ impl Config {
                 let remedy = format!("add [backend.clusters.{}], or name an existing cluster", rule.cluster);
                 findings.error(at, problem, remedy);
             }
+            if let Err(problem) = rule.check() {
+                let at = SettingPath::of(["placement", &index.to_string(), "percent"]);
+                findings.error(at, problem, "write a number from 0 to 100");
+            }
         }
     }
 

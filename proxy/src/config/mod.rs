@@ -35,6 +35,9 @@ pub use source::ConfigSource;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// The file that the settings were read from. Changes of `placement` there take effect while the proxy runs.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
     /// The address to listen on, `host:port`. Port 0 picks a free one.
     pub listen: String,
     /// A separate address for administration, `host:port`. By default administration is served on `listen`.
@@ -147,6 +150,7 @@ pub enum ConfigError {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            file: None,
             listen: "127.0.0.1:8081".to_owned(),
             admin_listen: None,
             workers: 0,
@@ -190,8 +194,9 @@ impl Config {
     /// # Errors
     /// [`ConfigError`]; unknown names are errors too.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        toml::from_str(&Self::text(path)?)
-            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: source.into() })
+        let config: Self = toml::from_str(&Self::text(path)?)
+            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: source.into() })?;
+        Ok(Self { file: Some(path.to_owned()), ..config })
     }
 
     /// Reads the text of a file.

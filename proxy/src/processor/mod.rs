@@ -39,6 +39,7 @@ mod message_type;
 mod pull;
 mod recall;
 mod receive;
+mod receive_from_clusters;
 mod recent_transactions;
 mod renewed_leases;
 mod reply;
@@ -242,6 +243,14 @@ impl Processor {
             broker_requests::run(environment),
             health_checks::watch_clusters(environment),
         );
+    }
+
+    /// Replaces the rules that choose the cluster of a request. Requests in progress stay at their clusters.
+    ///
+    /// # Errors
+    /// A rule is invalid; the text says which. The previous rules stay in force.
+    pub fn replace_placement(&self, rules: Vec<PlacementRule>) -> Result<(), String> {
+        self.environment.clusters.replace_rules(rules)
     }
 
     /// The limits of requests.

@@ -12,7 +12,7 @@ use super::environment::Environment;
 use super::handle::{Opened, Scope, SealedLease};
 use super::limits::Limits;
 use super::renewed_leases::{LeaseHolder, Renewal};
-use super::{Expression, filter, group, trace_context, validate};
+use super::{Expression, filter, group, receive_from_clusters, trace_context, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::layer::{Names, OperationKind, RequestTrace, Size};
@@ -115,7 +115,14 @@ impl Command for ReceiveCommand {
         let CheckedReceive { cluster, group, request, filter_memory } =
             self.check(environment, context).await?;
         let (topic, name) = (request.topic.clone(), request.group.clone());
-        let deliveries = match wait_for(environment, &cluster.services, request).await? {
+        let others = environment.clusters.others_with_messages(context.into(), &topic);
+        let (cluster, group, received) = match others.is_empty() {
+            true => (cluster, group, wait_for(environment, &cluster.services, request).await?),
+            false => {
+                receive_from_clusters::wait_for_any(environment, (cluster, group), others, request).await?
+            }
+        };
+        let deliveries = match received {
             Delivered::Messages(deliveries) => deliveries,
             Delivered::AllFiltered => return Ok(Received::NoMatch),
             Delivered::Nothing => return Ok(Received::Nothing),
@@ -209,7 +216,8 @@ async fn give_back_one(services: &Services, change: ChangeInvisible) {
     }
 }
 
-async fn wait_for(
+/// Waits for messages of one cluster.
+pub(super) async fn wait_for(
     environment: &Environment,
     services: &Services,
     request: Receive,

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::cluster_router::Cluster;
 use super::command::Command;
 use super::draft::Draft;
 use super::environment::Environment;
@@ -104,15 +105,71 @@ impl Command for SendCommand {
         {
             return Err(Error::topic_not_found(&topic));
         }
-        let cluster = environment.clusters.route(context.into(), &topic);
+        let drafts = self.messages.into_iter();
+        let messages: Vec<_> = drafts.map(|draft| into_message(draft, &context.peer)).collect();
+        let batch = Batch { environment, context, topic: &topic, types_unknown: self.types_unknown };
+        let stored = batch.send(messages).await?;
+        match stored.iter().all(Result::is_err) {
+            true => Err(stored.into_iter().find_map(Result::err).unwrap_or_else(no_messages)),
+            false => Ok(stored),
+        }
+    }
+}
+
+/// What the messages of a request have in common.
+struct Batch<'a> {
+    environment: &'a Environment,
+    context: &'a Context,
+    topic: &'a str,
+    types_unknown: bool,
+}
+
+impl Batch<'_> {
+    /// Sends each message to its cluster. Messages of one request may belong to several, if a placement rule has a percentage.
+    async fn send(&self, messages: Vec<Message>) -> Result<Vec<Result<Stored, Error>>, Error> {
+        let Self { environment, context, topic, .. } = *self;
+        let mut parts: Vec<(&Cluster, Vec<usize>, Vec<Message>)> = Vec::new();
+        let count = messages.len();
+        for (index, message) in messages.into_iter().enumerate() {
+            // Delayed and half messages have no order, and are recalled and checked where the client's other messages are.
+            let group = message.group.as_deref().filter(|_| message.kind() == TopicKind::Fifo);
+            let cluster = environment.clusters.route_message(context.into(), topic, group);
+            match parts.iter_mut().find(|(other, ..)| other.name == cluster.name) {
+                Some((_, indexes, messages)) => {
+                    indexes.push(index);
+                    messages.push(message);
+                }
+                None => parts.push((cluster, vec![index], vec![message])),
+            }
+        }
+        if parts.len() == 1
+            && let Some((cluster, _, messages)) = parts.pop()
+        {
+            return self.send_to(cluster, messages).await;
+        }
+        let mut all: Vec<_> = (0..count).map(|_| Err(no_messages())).collect();
+        for (cluster, indexes, messages) in parts {
+            let stored = match self.send_to(cluster, messages).await {
+                Ok(stored) => stored,
+                Err(error) => indexes.iter().map(|_| Err(error.clone())).collect(),
+            };
+            indexes.into_iter().zip(stored).for_each(|(index, stored)| all[index] = stored);
+        }
+        Ok(all)
+    }
+
+    async fn send_to(
+        &self,
+        cluster: &Cluster,
+        mut messages: Vec<Message>,
+    ) -> Result<Vec<Result<Stored, Error>>, Error> {
+        let Self { environment, context, topic, .. } = *self;
         let services = &cluster.services;
-        let expected = match names::is_retry_or_dead_letter(&topic) {
+        let expected = match names::is_retry_or_dead_letter(topic) {
             true => None,
-            false => Some(message_type::of_topic(services, &topic).await?),
+            false => Some(message_type::of_topic(services, topic).await?),
         };
         let capabilities = services.metadata.capabilities();
-        let drafts = self.messages.into_iter();
-        let mut messages: Vec<_> = drafts.map(|draft| into_message(draft, &context.peer)).collect();
         if let Some(group) = topic.strip_prefix(names::RETRY_PREFIX)
             && services.metadata.group(group).await?.fifo
         {
@@ -129,19 +186,19 @@ impl Command for SendCommand {
         let ids: Vec<_> = messages.iter().map(|message| message.id.clone()).collect();
         if messages.iter().any(|message| message.half) {
             // The broker's transaction checks must find the producer even if its settings did not name this topic.
-            environment.clients.record_publishing(context, &topic);
+            environment.clients.record_publishing(context, topic);
         }
         let deadline = context.deadline_within(environment.limits.call);
-        let sent = services.messages.send(&topic, messages, deadline).await;
-        let sent = sent.map_err(|error| Error::on_topic(error, &topic))?;
+        let sent = services.messages.send(topic, messages, deadline).await;
+        let sent = sent.map_err(|error| Error::on_topic(error, topic))?;
         let stored = ids.into_iter().zip(sent).map(|(message_id, sent)| {
-            let sent = sent.map_err(|error| Error::on_topic(error, &topic))?;
+            let sent = sent.map_err(|error| Error::on_topic(error, topic))?;
             let transaction_id = match sent.transaction {
                 Some(coordinates) => {
                     let transaction =
                         TransactionRef { cluster: cluster.name.as_ref().to_owned(), coordinates };
-                    let transaction_id = environment.handles.seal_transaction(&topic, &transaction);
-                    environment.transactions.record_half_message(&topic, &message_id, transaction);
+                    let transaction_id = environment.handles.seal_transaction(topic, &transaction);
+                    environment.transactions.record_half_message(topic, &message_id, transaction);
                     transaction_id
                 }
                 None => message_id.clone(),
@@ -155,11 +212,7 @@ impl Command for SendCommand {
                 persistence: sent.persistence,
             })
         });
-        let stored: Vec<Result<Stored, Error>> = stored.collect();
-        match stored.iter().all(Result::is_err) {
-            true => Err(stored.into_iter().find_map(Result::err).unwrap_or_else(no_messages)),
-            false => Ok(stored),
-        }
+        Ok(stored.collect())
     }
 }
 

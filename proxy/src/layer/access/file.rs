@@ -2,9 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use thiserror::Error;
 
@@ -12,6 +10,7 @@ use super::rules::{AccessQuery, Rules};
 use super::seal::SecretKey;
 use super::tables::{Explanation, Tables};
 use crate::durable_file;
+use crate::file_version::FileVersion;
 use crate::service::ServiceError;
 
 /// The comment at the top of a written file.
@@ -63,22 +62,10 @@ pub enum AccessError {
     CatalogContent(String),
 }
 
-/// Identifies a version of a file: its modification time, length and inode. `None` if the file can't be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FileVersion(Option<(SystemTime, u64, u64)>);
-
 /// The rules of a file, and the version that they were loaded from.
 pub(super) struct LoadedRules {
     pub(super) rules: Rules,
     pub(super) version: FileVersion,
-}
-
-impl FileVersion {
-    /// The current version of a file.
-    pub(super) fn of(path: &Path) -> Self {
-        let found = fs::metadata(path).ok();
-        Self(found.and_then(|found| Some((found.modified().ok()?, found.len(), found.ino()))))
-    }
 }
 
 impl AccessFile {

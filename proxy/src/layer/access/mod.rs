@@ -36,13 +36,14 @@ use tokio::sync::watch;
 use super::{Operation, OperationKind};
 use crate::context::{Context, Host};
 use crate::error::Error;
+use crate::file_version::FileVersion;
 use crate::service::Administration;
 use access_state::AccessState;
 pub use catalog::FirstUser;
 use catalog::{OpenCatalog, UserCatalog};
 use failed_attempts::FailedAttempts;
+use file::LoadedRules;
 pub use file::{AccessError, AccessFile};
-use file::{FileVersion, LoadedRules};
 pub(super) use grant::Grant;
 use grant::Proof;
 #[cfg(test)]

@@ -22,9 +22,10 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 
-use super::file::{AccessError, FileVersion};
+use super::file::AccessError;
 use crate::context::{Credentials, Signed};
 use crate::error::Error;
+use crate::file_version::FileVersion;
 pub use config::{IssuerConfig, IssuerMistake};
 use key_set::KeySet;
 use keys::{Key, MAX_KEYS_FILE};
