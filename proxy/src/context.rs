@@ -138,6 +138,17 @@ impl Host {
             host => host,
         }
     }
+
+    /// The /48 network of an IPv6 address, which one customer of a provider may have. `None` for other hosts.
+    #[must_use]
+    pub fn site(self) -> Option<Self> {
+        match self {
+            Self::Ip(IpAddr::V6(ip)) => {
+                Some(Self::Ip(Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 80)).into()))
+            }
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Host {

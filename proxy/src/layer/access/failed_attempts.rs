@@ -7,6 +7,8 @@
 //!
 //! Each connection has a lower limit of its own, so that a client that repeats an old secret for ever does not use up the
 //! attempts of the clients behind the same address that have the new one.
+//!
+//! A host of IPv6 is a /64 network. Its /48 network has 65,536 of them, which one customer may have, and is counted, too.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -22,7 +24,9 @@ use crate::error::{Error, ErrorKind};
 /// The time in which a counter at its limit falls to zero.
 const WINDOW: Duration = Duration::from_secs(60);
 /// The limit of a host for all users together is the limit for one user times this.
-const USERS_PER_HOST: u32 = 10;
+const USERS_PER_HOST: f64 = 10.0;
+/// The limit of a /48 network of IPv6 is that of a host times this.
+const HOSTS_PER_SITE: f64 = 10.0;
 /// The limit of a connection is the limit for one user divided by this.
 const CONNECTIONS_PER_LIMIT: f64 = 4.0;
 /// The number of counters that are kept. A new one replaces one that was not used lately.
@@ -138,16 +142,23 @@ impl Attempt<'_, '_> {
         }
     }
 
-    /// The counters of the attempt and their limits: of the connection with this user, of the host with this user, and of the
-    /// host.
-    fn counters(&self, user: Option<&str>) -> [(u64, f64); 3] {
+    /// The counters of the attempt and their limits: of the connection with this user, and with this user and with all users
+    /// of the host and of its /48 network.
+    fn counters(&self, user: Option<&str>) -> impl Iterator<Item = (u64, f64)> {
         let Self { attempts: FailedAttempts { limit, hasher, .. }, context } = self;
-        let (host, limit) = (context.host().network(), f64::from(*limit));
-        [
-            (hasher.hash_one((&*context.peer, Some(user))), (limit / CONNECTIONS_PER_LIMIT).max(1.0)),
-            (hasher.hash_one((&host, Some(user))), limit),
-            (hasher.hash_one((&host, None::<Option<&str>>)), limit * f64::from(USERS_PER_HOST)),
-        ]
+        let (host, limit) = (context.host(), f64::from(*limit));
+        let connection =
+            (hasher.hash_one((&*context.peer, Some(user))), (limit / CONNECTIONS_PER_LIMIT).max(1.0));
+        // The length of the prefix distinguishes a /48 network from its first /64 network.
+        let site = host.clone().site().map(|site| (site, 48, limit * HOSTS_PER_SITE));
+        let networks = std::iter::once((host.network(), 64, limit)).chain(site);
+        let of_networks = networks.flat_map(move |(network, length, limit)| {
+            [
+                (hasher.hash_one((&network, length, Some(user))), limit),
+                (hasher.hash_one((&network, length, None::<Option<&str>>)), limit * USERS_PER_HOST),
+            ]
+        });
+        std::iter::once(connection).chain(of_networks)
     }
 
     fn connection(&self, user: &str) -> u64 {
@@ -258,6 +269,24 @@ mod tests {
         // The addresses of a network of one client are one host.
         assert_eq!(tried("[2001:db8::1]", &|_| None), 20);
         assert_eq!(tried("[2001:db8::2]", &|_| None), 0);
+    }
+
+    #[test]
+    fn the_networks_of_an_ipv6_customer_are_bounded_together() {
+        let (attempts, now) = (FailedAttempts::new(20), Instant::now());
+        // Each attempt comes from a /64 network of its own.
+        let tried = |site: &str, user: &dyn Fn(u32) -> String| {
+            let guess = |number: &u32| {
+                let context = context(&format!("[{site}:{number:x}::1]:1"));
+                let attempt = attempts.attempt(&context);
+                let user = user(*number);
+                attempt.check_at(Some(&user), now).map(|()| attempt.failed_at(Some(&user), now)).is_ok()
+            };
+            (0..0x1_0000).filter(guess).count()
+        };
+        assert_eq!(tried("2001:db8:1", &|_| "alice".to_owned()), 200);
+        assert_eq!(tried("2001:db8:2", &|number| format!("user {number}")), 2000);
+        assert!(attempts.counters.len() <= MAX_COUNTERS);
     }
 
     #[test]

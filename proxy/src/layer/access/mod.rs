@@ -87,8 +87,8 @@ pub struct AccessConfig {
     #[serde(with = "crate::duration")]
     pub signature_lifetime: Duration,
     /// How many wrong signatures and secrets a host may send per minute for one user, and ten times as many for all users
-    /// together. Further ones are refused without being verified, except on connections that have sent the right secret. 0
-    /// means no limit.
+    /// together. A host is an IPv4 address or a /64 network of IPv6; a /48 network may send ten times as many as a host. Further
+    /// ones are refused without being verified, except on connections that have sent the right secret. 0 means no limit.
     pub failures_per_minute: u32,
     /// The trusted issuers of session tokens. Their tokens name users of the configured source.
     #[serde(skip_serializing_if = "Vec::is_empty")]
