@@ -37,6 +37,7 @@ impl Config {
         if let Err(error) = self.otlp.check() {
             let setting = match &error {
                 OtlpError::Endpoint(_) => "otlp.endpoint",
+                OtlpError::CaWithoutTls | OtlpError::Ca { .. } => "otlp.ca_file",
                 OtlpError::Header(_) => "otlp.headers",
                 OtlpError::Sample(_) => "otlp.sample",
                 OtlpError::Interval(_) => "otlp.metrics_interval",

@@ -22,6 +22,10 @@ impl Config {
         }
         self.check_access(&mut findings);
         self.check_issuers_keys(&mut findings);
+        if let Err(error) = self.otlp.check_files() {
+            let remedy = "name a readable file of certificates in PEM";
+            findings.error("otlp.ca_file", error.to_string(), remedy);
+        }
         if let Some(file) = self.access_log.file.as_deref().filter(|file| *file != Path::new("-")) {
             check_target(file, "access_log.file", &mut findings);
         }

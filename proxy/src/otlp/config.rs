@@ -1,12 +1,15 @@
 //! The `[otlp]` section of the configuration.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use tonic::transport::Endpoint;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint};
 
 /// The shortest time between two exports of metrics.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
@@ -15,10 +18,14 @@ const MIN_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OtlpConfig {
-    /// The collector's address for gRPC, such as `http://127.0.0.1:4317`, or `https://…` with a certificate that the system
-    /// trusts. Without it, nothing is exported.
+    /// The collector's address for gRPC, such as `http://127.0.0.1:4317`, or `https://…` for TLS. Without it, nothing is
+    /// exported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
+    /// A file of certificates in PEM: only these and those that they have signed are trusted as the collector's. By default,
+    /// those that the system trusts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
     /// Whether metrics are exported [default: true].
     pub metrics: bool,
     /// The time between two exports of metrics [default: 1m].
@@ -44,6 +51,17 @@ pub enum OtlpError {
     /// The collector's address.
     #[error("the collector's address can't be used: {0}; write http://HOST:4317")]
     Endpoint(String),
+    /// The file of trusted certificates is set without TLS.
+    #[error("the file of trusted certificates has no effect without https:// in the collector's address")]
+    CaWithoutTls,
+    /// The file of trusted certificates can't be used.
+    #[error("the trusted certificates of the collector in {}: {reason}", path.display())]
+    Ca {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        reason: String,
+    },
     /// A header with this name.
     #[error("the header {0:?} of the export is invalid")]
     Header(String),
@@ -59,6 +77,7 @@ impl Default for OtlpConfig {
     fn default() -> Self {
         Self {
             endpoint: None,
+            ca_file: None,
             metrics: true,
             metrics_interval: Duration::from_secs(60),
             traces: true,
@@ -87,7 +106,10 @@ impl OtlpConfig {
     /// # Errors
     /// [`OtlpError`].
     pub fn check(&self) -> Result<(), OtlpError> {
-        self.endpoint()?;
+        let endpoint = self.endpoint()?;
+        if self.ca_file.is_some() && endpoint.is_some_and(|endpoint| !uses_tls(&endpoint)) {
+            return Err(OtlpError::CaWithoutTls);
+        }
         self.header_map()?;
         if !(0.0..=1.0).contains(&self.sample) {
             return Err(OtlpError::Sample(self.sample));
@@ -95,6 +117,26 @@ impl OtlpConfig {
         match self.metrics_interval < MIN_INTERVAL {
             true => Err(OtlpError::Interval(self.metrics_interval)),
             false => Ok(()),
+        }
+    }
+
+    /// Checks the file that the settings name.
+    ///
+    /// # Errors
+    /// `Ca`.
+    pub fn check_files(&self) -> Result<(), OtlpError> {
+        self.trusted().map(drop)
+    }
+
+    /// The configured certificates; `None` if those that the system trusts are used.
+    fn trusted(&self) -> Result<Option<Certificate>, OtlpError> {
+        let Some(path) = &self.ca_file else { return Ok(None) };
+        let invalid = |reason: String| OtlpError::Ca { path: path.clone(), reason };
+        let pem = std::fs::read(path).map_err(|error| invalid(error.to_string()))?;
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+        match certificates.map_err(|error| invalid(error.to_string()))?.is_empty() {
+            true => Err(invalid("no certificate in PEM".to_owned())),
+            false => Ok(Some(Certificate::from_pem(pem))),
         }
     }
 
@@ -110,8 +152,18 @@ impl OtlpConfig {
         self.headers.iter().map(header).collect()
     }
 
-    /// The collector; `None` if there is none.
-    pub(super) fn endpoint(&self) -> Result<Option<Endpoint>, OtlpError> {
+    /// The collector, with TLS if its address demands that; `None` if there is none.
+    pub(super) fn collector(&self) -> Result<Option<Endpoint>, OtlpError> {
+        let Some(endpoint) = self.endpoint()?.filter(uses_tls) else { return self.endpoint() };
+        let tls = match self.trusted()? {
+            Some(trusted) => ClientTlsConfig::new().ca_certificate(trusted),
+            None => ClientTlsConfig::new().with_native_roots(),
+        };
+        endpoint.tls_config(tls).map(Some).map_err(|error| OtlpError::Endpoint(error.to_string()))
+    }
+
+    /// The collector's address.
+    fn endpoint(&self) -> Result<Option<Endpoint>, OtlpError> {
         let Some(text) = &self.endpoint else { return Ok(None) };
         let endpoint = Endpoint::from_shared(text.clone());
         let endpoint = endpoint.map_err(|_| OtlpError::Endpoint(format!("{text:?} is not a URL")))?;
@@ -120,6 +172,10 @@ impl OtlpConfig {
             _ => Err(OtlpError::Endpoint(format!("{text:?} is not an http:// or https:// URL"))),
         }
     }
+}
+
+fn uses_tls(endpoint: &Endpoint) -> bool {
+    endpoint.uri().scheme_str() == Some("https")
 }
 
 #[cfg(test)]
@@ -141,5 +197,10 @@ mod tests {
         assert!(matches!(wrong.check(), Err(OtlpError::Interval(_))));
         let headers = BTreeMap::from([("api key".to_owned(), "k".to_owned())]);
         assert!(matches!(OtlpConfig { headers, ..OtlpConfig::default() }.check(), Err(OtlpError::Header(_))));
+        let ca_file = Some(PathBuf::from("Cargo.toml"));
+        let plain = OtlpConfig { ca_file: ca_file.clone(), ..with("http://a:4317") };
+        assert!(matches!(plain.check(), Err(OtlpError::CaWithoutTls)));
+        let wrong = OtlpConfig { ca_file, ..with("https://a:4317") };
+        assert!(wrong.check().is_ok() && matches!(wrong.check_files(), Err(OtlpError::Ca { .. })));
     }
 }

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::MetadataMap;
-use tonic::transport::{Channel, ClientTlsConfig};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
 use crate::front::metrics::Exposition;
@@ -90,12 +90,8 @@ impl Exporter {
 impl Collector {
     /// `None` if no collector is configured.
     fn new(config: &OtlpConfig) -> Result<Option<Self>, OtlpError> {
-        let Some(endpoint) = config.endpoint()? else { return Ok(None) };
-        let mut endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).timeout(EXPORT_TIMEOUT);
-        if endpoint.uri().scheme_str() == Some("https") {
-            let tls = ClientTlsConfig::new().with_native_roots();
-            endpoint = endpoint.tls_config(tls).map_err(|error| OtlpError::Endpoint(error.to_string()))?;
-        }
+        let Some(endpoint) = config.collector()? else { return Ok(None) };
+        let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).timeout(EXPORT_TIMEOUT);
         let mut attributes = vec![
             text("service.name", "rocketmq-thin-proxy"),
             text("service.version", env!("CARGO_PKG_VERSION")),

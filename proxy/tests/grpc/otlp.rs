@@ -23,6 +23,7 @@ use rocketmq_thin_proto::v2 as pb;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 use crate::metrics::scrape;
@@ -73,10 +74,14 @@ impl TraceService for Spans {
 
 impl Collector {
     async fn start() -> Self {
+        Self::served_by(Server::builder()).await
+    }
+
+    async fn served_by(mut server: Server) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let ((to_metrics, metrics), (received, spans)) = (unbounded_channel(), unbounded_channel());
-        let server = tonic::transport::Server::builder()
+        let server = server
             .add_service(MetricsServiceServer::new(Metrics(to_metrics)))
             .add_service(TraceServiceServer::new(Spans { received, refused: tokio::sync::OnceCell::new() }));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
@@ -185,8 +190,7 @@ async fn spans_that_a_collector_refuses_are_counted() {
     let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
     // A collector of metrics only.
     let (received, _metrics) = unbounded_channel();
-    let server =
-        tonic::transport::Server::builder().add_service(MetricsServiceServer::new(Metrics(received)));
+    let server = Server::builder().add_service(MetricsServiceServer::new(Metrics(received)));
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
     let proxy = Proxy::configured(|config| {
         config.otlp.endpoint = Some(endpoint);
@@ -215,4 +219,35 @@ async fn a_shutdown_exports_the_last_metrics() {
     let (_, request) = collector.metrics.recv().await.expect("an export");
     let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
     assert!(metrics.iter().any(|metric| metric.name == "rocketmq_thin_proxy_messages_in"));
+}
+
+#[tokio::test]
+async fn a_collector_with_tls_needs_a_certificate_that_is_trusted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+    let other = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+    let identity = Identity::from_pem(made.cert.pem(), made.signing_key.serialize_pem());
+    let server = Server::builder().tls_config(ServerTlsConfig::new().identity(identity)).expect("TLS");
+    let mut collector = Collector::served_by(server).await;
+    let endpoint = format!("https://{}", collector.address);
+    let proxy = |name: &str, pem: String| {
+        let (file, endpoint) = (folder.path().join(name), endpoint.clone());
+        std::fs::write(&file, pem).expect("written");
+        Proxy::configured(move |config| {
+            config.otlp.endpoint = Some(endpoint);
+            config.otlp.ca_file = Some(file);
+            config.otlp.sample = 1.0;
+            config.metrics.listen = Some("127.0.0.1:0".to_owned());
+        })
+    };
+    let distrustful = proxy("other.pem", other.cert.pem()).await;
+    let mut client = distrustful.client().await;
+    assert_eq!(code(send(&mut client, vec![message("t", "0", "x")]).await.status), pb::Code::Ok);
+    while scrape(&distrustful).await.value("rocketmq_thin_proxy_spans_dropped_total") < 1.0 {}
+    assert!(collector.spans.try_recv().is_err(), "exported to a collector that is not trusted");
+
+    let trusting = proxy("ca.pem", made.cert.pem()).await;
+    let mut client = trusting.client().await;
+    assert_eq!(code(send(&mut client, vec![message("t", "0", "x")]).await.status), pb::Code::Ok);
+    collector.span("send t").await;
 }
