@@ -234,4 +234,9 @@ async fn a_popped_message_is_settled_by_its_extra_info() {
         (changed.text("popTime").expect("a time"), changed.text("reviveQid").expect("a queue"));
     let made = format!("0 {time} 60000 {queue} 0 broker-a 0 0");
     assert_eq!(client.call(settle(request::ACK_MESSAGE, &made)).await.code, response::SUCCESS);
+
+    for empty in ["", "null", "{}", r#"{"acks":null}"#, r#"{"acks":[]}"#] {
+        let answer = client.call(Command::request(request::BATCH_ACK_MESSAGE).body(empty)).await;
+        assert_eq!(answer.code, response::NO_MESSAGE, "{empty:?}: {answer:?}");
+    }
 }

@@ -98,7 +98,7 @@ fn lease_key(at: GroupTopic, info: &ExtraInfo) -> LeaseKey {
 #[derive(Deserialize)]
 struct AckBatch {
     #[serde(default)]
-    acks: Vec<BatchAck>,
+    acks: Option<Vec<BatchAck>>,
 }
 
 /// Acknowledgements of messages that were popped together from one queue.
@@ -119,28 +119,6 @@ struct BatchAck {
     bit_set: String,
 }
 
-impl AckBatch {
-    /// The leases that all parts of the batch name.
-    ///
-    /// # Errors
-    /// If a part is invalid, or there are more than [`MAX_ACKS`] leases.
-    fn leases(&self) -> Result<Vec<LeaseKey>, Refusal> {
-        let refuse = |text: String| Refusal::new(response::INVALID_PARAMETER, text);
-        let mut leases = Vec::new();
-        for ack in &self.acks {
-            if ack.group.len().max(ack.topic.len()) > MAX_NAME {
-                return Err(refuse("the name of a group or topic is too long".to_owned()));
-            }
-            let keys = ack.leases().ok_or_else(|| refuse("the bitSet can't be decoded".to_owned()))?;
-            leases.extend(keys.take(MAX_ACKS + 1 - leases.len()));
-            if leases.len() > MAX_ACKS {
-                return Err(refuse(format!("a batch has at most {MAX_ACKS} acknowledgements")));
-            }
-        }
-        Ok(leases)
-    }
-}
-
 impl BatchAck {
     /// The leases that this part names. `None` if the bit set can't be decoded.
     fn leases(&self) -> Option<impl Iterator<Item = LeaseKey>> {
@@ -155,16 +133,37 @@ impl BatchAck {
     }
 }
 
+/// The leases that all parts of the batch name.
+///
+/// # Errors
+/// If a part is invalid, or there are more than [`MAX_ACKS`] leases.
+fn leases_of(acks: &[BatchAck]) -> Result<Vec<LeaseKey>, Refusal> {
+    let refuse = |text: String| Refusal::new(response::INVALID_PARAMETER, text);
+    let mut leases = Vec::new();
+    for ack in acks {
+        if ack.group.len().max(ack.topic.len()) > MAX_NAME {
+            return Err(refuse("the name of a group or topic is too long".to_owned()));
+        }
+        let keys = ack.leases().ok_or_else(|| refuse("the bitSet can't be decoded".to_owned()))?;
+        leases.extend(keys.take(MAX_ACKS + 1 - leases.len()));
+        if leases.len() > MAX_ACKS {
+            return Err(refuse(format!("a batch has at most {MAX_ACKS} acknowledgements")));
+        }
+    }
+    Ok(leases)
+}
+
 /// BATCH_ACK_MESSAGE. As with Apache's brokers, the answer has no result per message, and leases that have expired
 /// are passed over. If an acknowledgement fails, the answer is an error, so that the client can repeat the batch.
 /// Apache's brokers answer SUCCESS even then.
 pub(super) async fn acknowledge_batch(request: Request) -> Answered {
-    let batch: AckBatch = request.json()?;
-    if batch.acks.is_empty() {
+    let batch: Option<AckBatch> = if request.command.body.is_empty() { None } else { request.json()? };
+    let acks = batch.and_then(|batch| batch.acks).unwrap_or_default();
+    if acks.is_empty() {
         return Err(Refusal::new(response::NO_MESSAGE, "the batch is empty"));
     }
     // A batch may name a lease several times.
-    let leases: HashSet<_> = batch.leases()?.into_iter().collect();
+    let leases: HashSet<_> = leases_of(&acks)?.into_iter().collect();
     let mut by_topic: HashMap<GroupTopic, Vec<(LeaseKey, AckEntry)>> = HashMap::new();
     {
         let handles = request.session.consumer_state.handles.lock();
@@ -219,10 +218,11 @@ mod tests {
             r#"{"acks":[{"b":"BQE=","c":"g","it":60000,"pt":1700,"q":2,"r":"0","rq":3,"so":100,"t":"t"}]}"#,
         )
         .expect("a batch");
+        let acks = batch.acks.expect("acknowledgements");
         let offsets =
             |ack: &BatchAck| ack.leases().map(|keys| keys.map(|key| key.offset).collect::<Vec<_>>());
-        assert_eq!(offsets(&batch.acks[0]), Some(vec![100, 102, 108]));
-        let broken = BatchAck { bit_set: "?".to_owned(), ..batch.acks.into_iter().next().expect("one") };
+        assert_eq!(offsets(&acks[0]), Some(vec![100, 102, 108]));
+        let broken = BatchAck { bit_set: "?".to_owned(), ..acks.into_iter().next().expect("one") };
         assert_eq!(offsets(&broken), None);
     }
 
@@ -233,7 +233,8 @@ mod tests {
         let leases = |parts: &[&str]| {
             let batch = format!(r#"{{"acks":[{}]}}"#, parts.join(","));
             let batch: AckBatch = serde_json::from_str(&batch).expect("a batch");
-            batch.leases().map(|leases| leases.len()).map_err(|refusal| refusal.code)
+            let acks = batch.acks.expect("acknowledgements");
+            leases_of(&acks).map(|leases| leases.len()).map_err(|refusal| refusal.code)
         };
         assert_eq!(leases(&[&part]), Ok(MAX_ACKS));
         assert_eq!(leases(&[&part, &part]), Err(response::INVALID_PARAMETER));
