@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use rocketmq_thin_proto::v2 as pb;
 use serde_json::Value;
@@ -9,7 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::classic::{Classic, code as classic_code, send as classic_send};
-use crate::support::{Proxy, ack, code, handle, message, receive, receive_request, send};
+use crate::support::{
+    Proxy, ack, code, duration, handle, message, receive, receive_request, request, resource, send,
+};
 
 /// The result of a scrape: values by series, such as `name{label="value"}`.
 #[derive(Debug)]
@@ -132,8 +135,16 @@ async fn requests_of_both_protocols_are_counted() {
     let refused = send(&mut client, vec![message("no topic!", "3", "x")]).await;
     assert_eq!(code(refused.status), pb::Code::IllegalTopic);
     let received = receive(&mut client, receive_request("orders", "billing")).await.messages;
-    let first = handle(&received[0]);
-    ack(&mut client, ["orders", "billing"], &[&first]).await;
+    let extend = pb::ChangeInvisibleDurationRequest {
+        group: resource("billing"),
+        topic: resource("orders"),
+        receipt_handle: handle(&received[0]),
+        invisible_duration: duration(Duration::from_secs(60)),
+        ..Default::default()
+    };
+    let extended = client.change_invisible_duration(request(extend)).await.expect("an answer").into_inner();
+    assert_eq!(code(extended.status), pb::Code::Ok);
+    ack(&mut client, ["orders", "billing"], &[&extended.receipt_handle]).await;
 
     let scraped = scrape(&proxy).await;
     let requests = |labels: &str| scraped.value(&format!("rocketmq_thin_proxy_requests_total{{{labels}}}"));
@@ -152,6 +163,11 @@ async fn requests_of_both_protocols_are_counted() {
     }
     let out = r#"rocketmq_thin_proxy_messages_out_total{operation="receive",protocol="grpc"}"#;
     assert_eq!(scraped.value(out), received.len() as f64);
+    for (name, operation) in [("deliveries_settled", "acknowledge"), ("leases_changed", "change_invisible")] {
+        let name = format!("rocketmq_thin_proxy_{name}_total");
+        let expected = format!(r#"{name}{{operation="{operation}",protocol="grpc"}}"#);
+        assert_eq!((scraped.series(&name), scraped.value(&expected)), (vec![&*expected], 1.0));
+    }
     assert_eq!(scraped.value(r#"rocketmq_thin_proxy_connections{port="main"}"#), 2.0);
     assert_eq!(scraped.value(r#"rocketmq_thin_proxy_cluster_up{cluster="default"}"#), 1.0);
 

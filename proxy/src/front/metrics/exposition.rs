@@ -183,6 +183,9 @@ impl Scrape {
     fn messages(&self, metrics: &mut Metrics) {
         let sends = || self.operations.iter().filter(|counts| counts.operation == "send");
         let settles = self.operations.iter().filter(|counts| counts.operation != "send");
+        let (changes, ends): (Vec<_>, Vec<_>) = settles
+            .filter(|counts| counts.carried.messages > 0)
+            .partition(|counts| counts.operation == "change_invisible");
         let answers = || self.operations.iter().filter(|counts| counts.answered.messages > 0);
         metrics.counter(
             "rocketmq_thin_proxy_messages_in",
@@ -206,10 +209,13 @@ impl Scrape {
         );
         metrics.counter(
             "rocketmq_thin_proxy_deliveries_settled",
-            "Deliveries whose leases clients ended or changed: acknowledged, extended, or moved to dead letters.",
-            settles
-                .filter(|counts| counts.carried.messages > 0)
-                .map(|counts| (labels(counts), counts.carried.messages as u64)),
+            "Deliveries that clients settled: acknowledged, sent back, or moved to dead letters.",
+            ends.iter().map(|counts| (labels(counts), counts.carried.messages as u64)),
+        );
+        metrics.counter(
+            "rocketmq_thin_proxy_leases_changed",
+            "Leases of deliveries that clients extended, or shortened for an earlier redelivery.",
+            changes.iter().map(|counts| (labels(counts), counts.carried.messages as u64)),
         );
     }
 
