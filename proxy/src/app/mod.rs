@@ -167,6 +167,10 @@ impl App {
         };
         let layers = Layers::new(config.max_in_flight, quotas, access).with_observers(observers);
         let processor = Arc::new(Processor::new(router, rules, layers, draining.clone()));
+        if config.learn_fleet_size {
+            let (processor, configured) = (processor.clone(), config.fleet_size);
+            tokio::spawn(async move { processor.learn_fleet_size(configured).await });
+        }
         if let Some(file) = placement_file {
             tokio::spawn(file.watch(processor.clone()));
         }

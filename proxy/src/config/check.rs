@@ -297,6 +297,10 @@ impl Config {
 
     /// Checks the settings that all proxies of a fleet must share.
     fn check_fleet(&self, findings: &mut Findings) {
+        if self.learn_fleet_size && !self.is_separated() {
+            let problem = "it has no effect in merged mode, where proxies do not share brokers";
+            findings.warn("learn_fleet_size", problem, "set fleet_size to the number of proxies instead");
+        }
         if self.handle_key.is_some() {
             return;
         }

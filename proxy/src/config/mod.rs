@@ -53,6 +53,9 @@ pub struct Config {
     pub max_in_flight: usize,
     /// The number of proxies that share the load. Each enforces its share of every quota.
     pub fleet_size: NonZeroU32,
+    /// Whether the proxies of a fleet, those with the same `handle_key`, count each other at Apache's brokers. `fleet_size`
+    /// applies while the brokers don't know the number.
+    pub learn_fleet_size: bool,
     /// Further addresses to listen on.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub entries: Vec<EntryConfig>,
@@ -91,7 +94,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// The broker: embedded, or Apache's.
     pub backend: BackendConfig,
-    /// Which requests go to which of `backend.clusters`; all others go to `backend.remote`.
+    /// Which requests go to which of `backend.clusters`; all others go to `backend.remote`. Changes in the file take effect
+    /// within a second.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub placement: Vec<PlacementRule>,
     /// Limits on the requests and messages of clients, users, groups, topics or all together.
@@ -157,6 +161,7 @@ impl Default for Config {
             drain: Duration::from_secs(10),
             max_in_flight: 10_000,
             fleet_size: NonZeroU32::MIN,
+            learn_fleet_size: false,
             entries: Vec::new(),
             route_port: RoutePort::default(),
             trusted_proxies: Vec::new(),

@@ -90,6 +90,11 @@ impl Handles {
         Self { mac: Hmac::new_from_slice(&key.0).expect("HMAC takes keys of any length") }
     }
 
+    /// A name that is the same for all proxies with this key.
+    pub(super) fn fleet_name(&self) -> String {
+        format!("rocketmq-thin-proxy-{}", URL_SAFE_NO_PAD.encode(self.sign("fleet")))
+    }
+
     /// The scope of one request.
     pub(super) fn scope<'a>(&'a self, topic: &'a str, group: &'a str) -> Scope<'a> {
         let mut mac = self.mac.clone();

@@ -24,6 +24,7 @@ mod dead_letter_search;
 mod draft;
 mod environment;
 mod filter;
+mod fleet_size;
 mod group;
 mod handle;
 mod has_message;
@@ -58,6 +59,8 @@ mod users;
 mod validate;
 
 use std::sync::Arc;
+
+use std::num::NonZeroU32;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -287,6 +290,12 @@ impl Processor {
     /// `Unauthorized`, `AccessDenied`.
     pub fn administer(&self, context: &Context, right: Right) -> Result<(), Error> {
         self.layers.administer(context, right)
+    }
+
+    /// Learns from the brokers how many proxies share the quotas, until the proxy drains. While the number is unknown,
+    /// `configured` applies.
+    pub async fn learn_fleet_size(&self, configured: NonZeroU32) {
+        fleet_size::learn(&self.environment, self.quotas(), configured).await;
     }
 
     /// The quotas in force.

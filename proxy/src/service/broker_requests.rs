@@ -20,6 +20,15 @@ pub trait BrokerRequests: Send + Sync {
     /// Announces the clients that wait for replies at this proxy. Replaces the previous announcement. Must be repeated, too.
     async fn announce_requesters(&self, _clients: &[String]) {}
 
+    /// Announces this proxy as a member of a fleet, and returns the number of members that the broker knows, this one
+    /// included. Must be repeated, too.
+    ///
+    /// # Errors
+    /// `Unsupported` if the broker has only one proxy; `Unavailable` and so on if the number is unknown.
+    async fn join_fleet(&self, _fleet: &str) -> Result<u32, ServiceError> {
+        Err(ServiceError::new(ServiceErrorKind::Unsupported, "the broker does not know its proxies"))
+    }
+
     /// Passes a reply to a client that is connected to another proxy. Retries until the deadline, because that proxy may not
     /// have announced the client yet.
     ///

@@ -33,6 +33,10 @@ impl BrokerRequests for Remote {
         self.cluster.announce_requesters(clients).await;
     }
 
+    async fn join_fleet(&self, fleet: &str) -> Result<u32, ServiceError> {
+        self.cluster.join_fleet(fleet).await
+    }
+
     async fn reply(&self, reply: Reply, deadline: Instant) -> Result<(), ServiceError> {
         replies::send(&self.cluster, &reply, deadline).await
     }

@@ -24,6 +24,7 @@ mod connection_state;
 mod convert;
 mod error;
 mod filter;
+mod fleet;
 mod half_message;
 mod handle;
 mod heartbeat;

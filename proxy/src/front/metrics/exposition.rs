@@ -1,5 +1,6 @@
 //! The metrics of the proxy: their names, labels and help texts.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -53,6 +54,7 @@ impl Exposition {
             held_bytes: budget.held_bytes(),
             refused_calls: budget.refused_by_limit(),
             quotas: processor.quotas().list(),
+            fleet: processor.quotas().fleet(),
             log_lines: access_log.as_ref().map(|log| log.lines()),
             trace_records: message_trace.as_ref().map(|trace| trace.records()),
             dropped_spans: spans.as_ref().map(|spans| spans.dropped()),
@@ -80,6 +82,7 @@ struct Scrape {
     held_bytes: u64,
     refused_calls: [(&'static str, u64); 4],
     quotas: Vec<QuotaStatus>,
+    fleet: NonZeroU32,
     /// How many lines of the access log were written, and how many were dropped. `None` if it is off.
     log_lines: Option<WriteCounts>,
     /// How many records of message trace were written, and how many were dropped. `None` if it is off.
@@ -152,6 +155,11 @@ impl Scrape {
             "rocketmq_thin_proxy_quota_delayed",
             "Requests that a quota delayed since it was set.",
             quotas().map(|(labels, status)| (labels, status.delayed)),
+        );
+        metrics.gauge(
+            "rocketmq_thin_proxy_fleet_size",
+            "Proxies that share the quotas.",
+            [(NO_LABELS, u64::from(self.fleet.get()))],
         );
         metrics.counter(
             "rocketmq_thin_proxy_access_log_lines",

@@ -172,6 +172,14 @@ impl Bucket {
         }
     }
 
+    /// Changes the limits, from now on.
+    pub(super) fn set_allowance(&mut self, allowance: &Arc<Allowance>, now: Instant) {
+        self.fill(now);
+        self.allowance = allowance.clone();
+        // Drops what exceeds the new capacity.
+        self.fill(now);
+    }
+
     /// Whether the bucket is full and has no requests in flight, so that it can be removed and created again.
     pub(super) fn is_idle(&mut self, now: Instant) -> bool {
         self.fill(now);

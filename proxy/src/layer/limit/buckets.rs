@@ -48,6 +48,14 @@ impl Buckets {
         Self { allowance, shared, common, named: FxHashMap::default(), shares: 0, swept: now }
     }
 
+    /// Changes the limits. Buckets keep the tokens that they have, up to the new capacity.
+    pub(super) fn set_allowance(&mut self, allowance: Allowance, now: Instant) {
+        self.allowance = Arc::new(allowance);
+        for bucket in self.named.values_mut().chain([&mut self.common]) {
+            bucket.set_allowance(&self.allowance, now);
+        }
+    }
+
     /// Selects a share and its bucket. Creates both if there is room; otherwise the client shares those of others.
     pub(super) fn select(&mut self, wanted: ShareKey, now: Instant) -> ShareKey {
         let ShareKey { bucket: name, client } = wanted;

@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
@@ -25,7 +25,8 @@ pub struct Quotas {
     /// Whether there are any quotas. Without quotas, a request reads only this flag.
     any: AtomicBool,
     rules: RwLock<Arc<[Arc<Rule>]>>,
-    fleet: NonZeroU32,
+    /// The number of proxies that share the quotas. Not 0.
+    fleet: AtomicU32,
     has_users: bool,
     /// Hashes names with a secret key, so that clients can't choose the hashes.
     hasher: RandomState,
@@ -96,7 +97,7 @@ impl Quotas {
         if let Some((_, problem)) = Self::mistakes(quotas, has_users).into_iter().next() {
             return Err(problem);
         }
-        let all = Self { fleet, has_users, ..Self::default() };
+        let all = Self { fleet: fleet.get().into(), has_users, ..Self::default() };
         for quota in quotas {
             all.set(quota.clone())?;
         }
@@ -125,8 +126,8 @@ impl Quotas {
     /// The quota is invalid, or there are too many; the text says why.
     pub fn set(&self, quota: Quota) -> Result<(), String> {
         check(&quota, self.has_users)?;
-        let rule = Arc::new(Rule::new(quota, self.fleet, Instant::now()));
         let mut rules = self.rules.write();
+        let rule = Arc::new(Rule::new(quota, self.fleet(), Instant::now()));
         let mut changed = rules.to_vec();
         match changed.iter().position(|other| other.quota.name == rule.quota.name) {
             Some(index) => changed[index] = rule,
@@ -138,6 +139,23 @@ impl Quotas {
         *rules = changed.into();
         self.any.store(true, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// The number of proxies that share the quotas.
+    #[must_use]
+    pub fn fleet(&self) -> NonZeroU32 {
+        NonZeroU32::new(self.fleet.load(Ordering::Relaxed)).unwrap_or(NonZeroU32::MIN)
+    }
+
+    /// Changes the number of proxies that share the quotas. What clients have used so far stays counted.
+    pub fn set_fleet(&self, fleet: NonZeroU32) {
+        // Locked, so that no quota is added with the previous number.
+        let rules = self.rules.write();
+        if self.fleet.swap(fleet.get(), Ordering::Relaxed) != fleet.get() {
+            for rule in rules.iter() {
+                rule.buckets.lock().set_allowance(Allowance::new(&rule.quota, fleet), Instant::now());
+            }
+        }
     }
 
     /// Removes a quota. Returns `false` if there is none with this name.
@@ -226,7 +244,7 @@ impl Default for Quotas {
         Self {
             any: AtomicBool::new(false),
             rules: RwLock::new(Arc::new([])),
-            fleet: NonZeroU32::MIN,
+            fleet: AtomicU32::new(1),
             has_users: false,
             hasher: RandomState::new(),
         }

@@ -231,6 +231,30 @@ fn a_refused_request_takes_no_tokens_of_other_quotas() {
 }
 
 #[test]
+fn the_share_of_a_proxy_follows_the_size_of_the_fleet() {
+    let two = NonZeroU32::new(2).expect("two");
+    let quotas = Quotas::new(&[sends(Per::Proxy, 60)], two, false).expect("a quota");
+    let mut requests = Requests::new(quotas);
+    // A client that is alone gets at most three quarters of a burst at once.
+    assert_eq!(requests.passing("a", 100), 22);
+    // What was used stays counted.
+    requests.quotas.set_fleet(NonZeroU32::MIN);
+    assert_eq!(requests.passing("a", 100), 0);
+    for (size, share) in [(1, 60), (3, 20), (6, 10)] {
+        requests.quotas.set_fleet(NonZeroU32::new(size).expect("a size"));
+        requests.passing("a", 100);
+        let mut passed = 0;
+        for _ in 0..100 {
+            requests.now += SECOND / 10;
+            passed += requests.passing("a", 100);
+        }
+        assert!((10 * share - 1..=10 * share + 1).contains(&passed), "{size}: {passed}");
+    }
+    requests.quotas.set(sends(Per::Proxy, 60)).expect("a quota");
+    assert_eq!(requests.passing("a", 100), 7, "a new quota has the size, too");
+}
+
+#[test]
 fn each_proxy_of_a_fleet_enforces_its_share() {
     let fleet = NonZeroU32::new(3).expect("three");
     let quota = Quota { long_polls: NonZeroU32::new(2), ..sends(Per::Client, 30) };
