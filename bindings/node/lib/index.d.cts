@@ -324,8 +324,8 @@ export class Producer implements AsyncDisposable {
   /** Sends several messages. The results are in the order of the messages. */
   sendAll(messages: Iterable<Message>, call?: CallOptions): Promise<Settled<Receipt>[]>;
   /**
-   * Recalls a delayed message before it is delivered. Resolves to the message id. Rejects with the server's refusal, for
-   * example if the message is due.
+   * Recalls a delayed message before it is delivered. Resolves to the message id. Rejects with kind `InvalidArgument` if the
+   * receipt has no recall handle, and with the server's refusal, for example if the message is due.
    */
   recall(receipt: Pick<Receipt, 'topic' | 'recallHandle'>, call?: CallOptions): Promise<string>;
   /** Begins a transaction. Nothing is sent yet. */

@@ -39,7 +39,8 @@ class Producer extends Inspectable {
   async recall(receipt, call) {
     if (!isObject(receipt)) refuse(receipt, 'receipt', 'a receipt');
     const topic = string(receipt.topic, 'receipt.topic');
-    const handle = string(receipt.recallHandle, 'receipt.recallHandle');
+    // The client refuses an empty handle.
+    const handle = string(receipt.recallHandle ?? '', 'receipt.recallHandle');
     return await run(() => this.#native.recall(topic, handle), signalOf(call));
   }
 

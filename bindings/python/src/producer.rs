@@ -28,7 +28,7 @@ impl Producer {
 
     fn recall(&self, receipt: &Any<'_>) -> PyResult<Operation> {
         let Receipt { topic, recall_handle } = argument("receipt", receipt)?;
-        // The core refuses an empty handle.
+        // The client refuses an empty handle.
         let handle = recall_handle.unwrap_or_default();
         Ok(Operation::new(self.0.recall(topic, handle)))
     }

@@ -86,7 +86,7 @@ class Blocking(Case):
                 producer.send(Message(self.name, b"x", deliver_at=datetime.now()))
             with self.assertRaises(errors.InvalidArgument):
                 producer.recall(producer.send(Message(self.name, b"x"))._replace(recall_handle=None))
-            with self.assertRaisesRegex(errors.InvalidArgument, "the recall handle is empty"):
+            with self.assertRaisesRegex(errors.InvalidArgument, "there is no recall handle"):
                 producer.recall_by_handle(self.name, "")
 
     def test_the_subscriptions_of_a_consumer_are_returned(self):

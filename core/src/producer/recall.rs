@@ -29,12 +29,7 @@ impl Producer {
     /// refusal, such as `TypeMismatch` for a topic of another type than DELAY. Apache's servers refuse a recall that
     /// comes too late with code 50001 and, by default, every recall.
     pub async fn recall(&self, receipt: &Receipt) -> Result<String> {
-        let Some(handle) = &receipt.recall_handle else {
-            let message =
-                "the receipt has no recall handle; servers give one for DELAY messages that are not due";
-            return Err(Error::new(ErrorKind::InvalidArgument, RECALL, message));
-        };
-        self.recall_by_handle(&receipt.topic, handle).await
+        self.recall_by_handle(&receipt.topic, receipt.recall_handle.as_deref().unwrap_or_default()).await
     }
 
     /// Recalls a DELAY message of `topic` by its [`recall_handle`](Receipt::recall_handle). Returns its message id.
@@ -44,7 +39,8 @@ impl Producer {
     /// As [`recall`](Self::recall); `InvalidArgument` if the handle is empty.
     pub async fn recall_by_handle(&self, topic: &str, handle: &str) -> Result<String> {
         if handle.is_empty() {
-            return Err(Error::new(ErrorKind::InvalidArgument, RECALL, "the recall handle is empty"));
+            let message = "there is no recall handle; servers give one for DELAY messages that are not due";
+            return Err(Error::new(ErrorKind::InvalidArgument, RECALL, message));
         }
         let member = &self.0.member;
         let recall = Recall {

@@ -261,5 +261,6 @@ async fn a_delayed_message_is_recalled_by_its_receipt() {
         ]
     );
     assert!(errors.iter().all(|error| error.operation() == "recall" && !error.retryable()));
+    assert_eq!(errors[0].message(), errors[1].message());
     assert_eq!(server.seen.counted("recall"), 3);
 }

@@ -57,7 +57,8 @@ suspend fun performOnClient(op: String, request: JsonObject): JsonElement? =
         }
         "recall" -> {
             val producer = request.handle<Producer>("producer")
-            val id = producer.recall(request.text("topic")!!, request.text("recall_handle")!!)
+            val receipt = Receipt("", request.text("topic")!!, -1, "", request.text("recall_handle"))
+            val id = producer.recall(receipt)
             buildJsonObject { put("message_id", id) }
         }
         "begin" -> handle(request.handle<Producer>("producer").begin())

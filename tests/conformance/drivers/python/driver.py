@@ -24,6 +24,7 @@ from rocketmq_thin import (
     Lite,
     Message,
     OffsetOption,
+    Receipt,
     Retry,
     Sql,
     Tags,
@@ -187,7 +188,8 @@ class Driver:
         return {}
 
     async def op_recall(self, producer, topic, recall_handle):
-        return {"message_id": await self.call(self.made[producer].recall_by_handle, topic, recall_handle)}
+        of_message = Receipt(message_id="", topic=topic, queue_offset=-1, transaction_id="", recall_handle=recall_handle)
+        return {"message_id": await self.call(self.made[producer].recall, of_message)}
 
     async def op_begin(self, producer):
         return {"handle": self.keep("t", self.made[producer].begin())}

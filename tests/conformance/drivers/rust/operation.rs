@@ -90,10 +90,10 @@ impl Handles {
                 Ok(convert::receipt(&sent.map_err(|error| convert::error(&error))?))
             }
             "recall" => {
-                let (topic, handle): (String, String) =
+                let (topic, handle): (String, Option<String>) =
                     (taken(&mut request, "topic")?, taken(&mut request, "recall_handle")?);
                 let producer = self.find(&request, "producer", |made| &made.producers)?;
-                let recalled = producer.recall_by_handle(&topic, &handle).await;
+                let recalled = producer.recall_by_handle(&topic, handle.as_deref().unwrap_or_default()).await;
                 Ok(json!({"message_id": recalled.map_err(|error| convert::error(&error))?}))
             }
             "begin" => {

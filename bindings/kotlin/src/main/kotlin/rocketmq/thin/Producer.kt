@@ -76,11 +76,12 @@ internal constructor(
     /**
      * Recalls a delayed message before it is delivered. Returns the message id.
      *
-     * @throws RocketMQException if the server refuses, for example because it is too late
-     * @throws IllegalArgumentException if [receipt] has no recall handle, because the message is not delayed
+     * @throws RocketMQException if the server refuses, for example because it is too late; `InvalidArgument` if [receipt]
+     *   has no recall handle, because the message is not delayed
      */
     suspend fun recall(receipt: Receipt): String =
-        recall(receipt.topic, requireNotNull(receipt.recallHandle) { "the message cannot be recalled: it has no recall handle" })
+        // The client refuses an empty handle.
+        recall(receipt.topic, receipt.recallHandle.orEmpty())
 
     /**
      * Begins a transaction. Nothing is sent yet. See also [transaction].

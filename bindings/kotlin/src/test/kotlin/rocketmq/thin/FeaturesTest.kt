@@ -165,6 +165,6 @@ class FeaturesTest : MergedTest() {
         val producer = client.producer { topics(topic) }
         val receipt = producer.send(Message(topic, "x"))
         val failure = runCatching { producer.recall(receipt) }.exceptionOrNull()
-        assertTrue(failure is IllegalArgumentException, "$failure")
+        assertTrue(failure is RocketMQException.InvalidArgument, "$failure")
     }
 }
