@@ -6,8 +6,11 @@ use rocketmq_thin::{CLOSE_DEADLINE, ConsumeResult, Error};
 
 use crate::operation::Operation;
 use crate::outcome::Outcome;
+use crate::process::forked_error;
 use crate::process_bound::{ProcessBound, PushConsumer, Task};
 use crate::tasks::Tasks;
+
+const SETTLE: &str = "settle";
 
 impl PushConsumer {
     /// Waits for messages that may be handled now, and takes at most `max`: [`Outcome::Tasks`];
@@ -75,6 +78,15 @@ impl PushConsumer {
 }
 
 impl Task {
+    /// Waits until the message is settled, after [`complete`](Self::complete): [`Outcome::Done`]. To be called before.
+    pub fn settled(&mut self) -> Operation {
+        let process = self.process();
+        let settled = self.get_mut().map(rocketmq_thin::Task::settled);
+        Operation::new(SETTLE, process, async move {
+            settled.ok_or_else(|| forked_error(SETTLE))?.await.map(|()| Outcome::Done)
+        })
+    }
+
     /// Reports how the message was handled. Never blocks, and does nothing in a forked child.
     pub fn complete(self, result: ConsumeResult) {
         self.consume(|task| task.complete(result));

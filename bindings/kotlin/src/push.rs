@@ -96,17 +96,34 @@ pub(crate) extern "C" fn rocketmq_thin_next_tasks(consumer: i64, max: i32) -> i6
 /// the task is already completed.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn rocketmq_thin_complete(batch: i64, index: i32, result: i32, after_nanos: i64) {
-    let task = TASKS
-        .get(batch)
-        .zip(usize::try_from(index).ok())
-        .and_then(|(batch, index)| batch.tasks.lock().get_mut(index).and_then(Option::take));
-    let Some(task) = task else { return };
-    let result = match result {
+    let Some(task) = take_task(batch, index) else { return };
+    match result {
+        4 => task.put_back(),
+        _ => task.complete(consume_result(result, after_nanos)),
+    }
+}
+
+/// As [`rocketmq_thin_complete`] with a result from 0 to 3, and waits until the message is settled.
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn rocketmq_thin_settle(batch: i64, index: i32, result: i32, after_nanos: i64) -> i64 {
+    submit(|| {
+        let mut task = take_task(batch, index)?;
+        let settled = task.settled();
+        task.complete(consume_result(result, after_nanos));
+        Some(settled)
+    })
+}
+
+fn take_task(batch: i64, index: i32) -> Option<Task> {
+    let (batch, index) = TASKS.get(batch).zip(usize::try_from(index).ok())?;
+    batch.tasks.lock().get_mut(index)?.take()
+}
+
+fn consume_result(result: i32, after_nanos: i64) -> ConsumeResult {
+    match result {
         0 => ConsumeResult::Ack,
         2 => ConsumeResult::RetryAfter(Duration::from_nanos(u64::try_from(after_nanos).unwrap_or_default())),
         3 => ConsumeResult::DeadLetter,
-        4 => return task.put_back(),
         _ => ConsumeResult::Retry,
-    };
-    task.complete(result);
+    }
 }

@@ -50,8 +50,10 @@ async function handleTasks(native, { group, handler }, signal, observers) {
       result = RETRY;
     }
     const [settlement, afterMs] = result;
-    observers.handled(group, delivery, settlement);
-    tasks.complete(index, settlement, afterMs);
+    if (!observers.intercepting) return tasks.complete(index, settlement, afterMs);
+    const settle = () => run(() => tasks.settle(index, settlement, afterMs));
+    // The client logs a failure.
+    await observers.settling(group, delivery, settlement, settle).catch(() => {});
   };
   for (;;) {
     let tasks;

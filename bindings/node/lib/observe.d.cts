@@ -32,7 +32,10 @@ export interface Interceptor {
   afterReceive?(receive: { readonly group: string }, result: PromiseSettledResult<Delivery[]>): void;
   /** Called before a delivery is settled, or stays invisible for longer. */
   beforeSettle?(settle: SettleInfo): void;
-  /** Called when a delivery was settled, or with the error. Not called for push consumers, which settle in the background. */
+  /**
+   * Called when a delivery was settled, or with the error. A failed message of a FIFO group that the push consumer itself
+   * handles again counts as settled.
+   */
   afterSettle?(settle: SettleInfo, result: PromiseSettledResult<void>): void;
 }
 

@@ -28,6 +28,11 @@ class Observers {
     this.#interceptors = interceptors;
   }
 
+  /** Whether there are interceptors. */
+  get intercepting() {
+    return this.#interceptors.length > 0;
+  }
+
   /** Logs a message, if the application has a logger for this level. */
   log(level, message, ...details) {
     try {
@@ -111,11 +116,6 @@ class Observers {
     const results = await settle();
     results.forEach((result, index) => this.#after('afterSettle', infos[index], result));
     return results;
-  }
-
-  /** Calls `beforeSettle` for a message of a push consumer. There is no `afterSettle`: it settles in the background. */
-  handled(group, delivery, settlement) {
-    this.#before('beforeSettle', { group, delivery, settlement });
   }
 
   /** Calls interceptors with the result of a promise. Without interceptors it avoids the cost of another promise. */

@@ -52,7 +52,7 @@ fn convert<'env>(env: &'env Env, queue: &Arc<Queue>, outcome: Outcome) -> Result
             flat_results(env, results, |receipt| Receipt::from(receipt).into_unknown(env))?
         }
         Outcome::Deliveries(deliveries) => deliveries_and_leases(env, deliveries.take())?,
-        Outcome::Tasks(tasks) => deliveries_and_tasks(env, tasks.take())?,
+        Outcome::Tasks(tasks) => deliveries_and_tasks(env, tasks.take(), queue())?,
         Outcome::OrphanCheck(check) => OrphanCheck { check: *check, queue: queue() }.into_unknown(env)?,
         Outcome::Health(health) => Health::from(health).into_unknown(env)?,
         Outcome::Text(text) => text.into_unknown(env)?,
@@ -106,13 +106,13 @@ fn deliveries_and_leases(env: &Env, mut deliveries: Vec<bridge::Delivery>) -> Re
 }
 
 /// Returns a list of the deliveries. Its last entries are their leases and their tasks.
-fn deliveries_and_tasks(env: &Env, mut tasks: Vec<bridge::Task>) -> Result<Unknown<'_>> {
+fn deliveries_and_tasks(env: &Env, mut tasks: Vec<bridge::Task>, queue: Arc<Queue>) -> Result<Unknown<'_>> {
     let mut list =
         delivery_objects(env, tasks.iter_mut().filter_map(|task| Some(&mut task.get_mut()?.delivery)))?;
     // Cloned after the contents were taken, which would have to be copied otherwise.
     let leases = tasks.iter().filter_map(|task| Some(task.get()?.delivery.clone())).collect();
     list.push(Leases(leases).into_unknown(env)?);
-    list.push(Tasks::new(tasks).into_unknown(env)?);
+    list.push(Tasks::new(tasks, queue).into_unknown(env)?);
     list.into_unknown(env)
 }
 

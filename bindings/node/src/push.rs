@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use napi::bindgen_prelude::{Env, Result, ToNapiValue, Unknown};
+use napi::bindgen_prelude::{Env, Error, Result, ToNapiValue, Unknown};
 use napi_derive::napi;
 use rocketmq_thin_bridge::{self as bridge, Queue};
 
@@ -53,21 +53,39 @@ impl Drop for PushConsumer {
 /// The tasks of one batch. They share one native object because native objects are expensive. Tasks that are
 /// not completed when it is dropped count as failed.
 #[napi]
-pub struct Tasks(Vec<Option<bridge::Task>>);
+pub struct Tasks {
+    tasks: Vec<Option<bridge::Task>>,
+    queue: Arc<Queue>,
+}
 
 #[napi]
 impl Tasks {
-    pub(crate) fn new(tasks: Vec<bridge::Task>) -> Self {
-        Self(tasks.into_iter().map(Some).collect())
+    pub(crate) fn new(tasks: Vec<bridge::Task>, queue: Arc<Queue>) -> Self {
+        Self { tasks: tasks.into_iter().map(Some).collect(), queue }
     }
 
     /// Completes a task. Does nothing if it is already completed.
     #[napi]
     pub fn complete(&mut self, index: u32, result: String, after_ms: Option<f64>) -> Result<()> {
         let result = consume_result(&result, after_ms)?;
-        if let Some(task) = self.0.get_mut(index as usize).and_then(Option::take) {
+        if let Some(task) = self.take(index) {
             task.complete(result);
         }
         Ok(())
+    }
+
+    /// Completes a task, and waits until its message is settled.
+    #[napi]
+    pub fn settle(&mut self, index: u32, result: String, after_ms: Option<f64>) -> Result<i64> {
+        let result = consume_result(&result, after_ms)?;
+        let completed = || Error::from_reason("the message was settled before");
+        let mut task = self.take(index).ok_or_else(completed)?;
+        let settled = task.settled();
+        task.complete(result);
+        operation_id(self.queue.submit(settled))
+    }
+
+    fn take(&mut self, index: u32) -> Option<bridge::Task> {
+        self.tasks.get_mut(index as usize).and_then(Option::take)
     }
 }

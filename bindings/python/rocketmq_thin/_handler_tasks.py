@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Awaitable, Callable, Optional, Union
@@ -14,7 +15,7 @@ from ._handler_threads import call_and_catch
 from ._handling import MAX_TASKS, answer_credentials, complete, put_back, to_decision, to_orphan_check
 from ._loop import run, until_loop_ends
 from ._native import Delivery
-from ._observers import Observers, log, warn, within_trace
+from ._observers import ObservedOperation, Observers, log, warn, within_trace
 from .errors import Error
 from .values import Credentials, Decision, OrphanCheck
 
@@ -111,13 +112,18 @@ async def _handle_tasks(
     # Created once, because it costs more than the other work for a message.
     call_handler = call_and_catch_async(handler)
 
+    # Not cancelled, because a close waits for the settlements.
+    settlements = TaskSet()
+
     async def handle_next() -> None:
         if not waiting:
             # It was put back.
             return
         task = waiting.popleft()
         with within_trace(task.delivery):
-            complete(observers, group, task, await call_handler(task.delivery))
+            handled = complete(observers, group, task, await call_handler(task.delivery))
+        if handled is not None:
+            settlements.start(_settle(*handled))
 
     while True:
         with observers.receiving(group) as received:
@@ -128,6 +134,13 @@ async def _handle_tasks(
             return
         for _ in tasks:
             handler_tasks.start(handle_next())
+
+
+async def _settle(settling: ObservedOperation, settled: _native.Operation[bool]) -> None:
+    """Waits until a message is settled, and calls interceptors."""
+    # The client logs a failure.
+    with suppress(Error), settling:
+        await run(settled)
 
 
 async def answer_checks(checks: _native.OrphanChecks, checker: Checker) -> None:

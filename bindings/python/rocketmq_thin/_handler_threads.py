@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import Any, Callable, Optional
 
 from . import _native
@@ -71,7 +72,12 @@ def handle_tasks(consumer: _native.PushConsumer, group: str, handler: Handler, o
             # It was put back.
             return
         with within_trace(task.delivery):
-            complete(observers, group, task, call_and_catch(handler, task.delivery))
+            handled = complete(observers, group, task, call_and_catch(handler, task.delivery))
+        if handled is not None:
+            settling, settled = handled
+            # The client logs a failure.
+            with suppress(Error), settling:
+                run(settled)
 
     with ThreadPoolExecutor(_MAX_THREADS, "rocketmq-thin-handler") as threads:
         try:

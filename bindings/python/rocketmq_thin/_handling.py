@@ -6,7 +6,7 @@ from collections.abc import Awaitable, MutableSequence
 from typing import Any, Optional
 
 from . import _native
-from ._observers import Observers, log
+from ._observers import ObservedOperation, Observers, log
 from .values import Credentials, DeadLetter, Decision, OrphanCheck, Retry
 
 # The maximum number of tasks that are fetched at once.
@@ -24,36 +24,44 @@ def put_back(tasks: MutableSequence[_native.Task]) -> None:
         task.put_back()
 
 
-def complete(observers: Observers, group: str, task: _native.Task, result: Any) -> None:
-    """Completes a task with the value that its handler returned, or the exception that it raised."""
+def complete(
+    observers: Observers, group: str, task: _native.Task, result: Any
+) -> Optional[tuple[ObservedOperation, _native.Operation[bool]]]:
+    """Completes a task with the value that its handler returned, or the exception that it raised.
+
+    Returns the operation that waits until the message is settled, if interceptors have to be called with its result.
+    """
     try:
-        _complete(observers, group, task, result)
+        return _complete(observers, group, task, result)
     finally:
         # Does nothing if the task is already completed. Otherwise the exception might keep a reference to the task.
         task.retry(None)
 
 
-def _complete(observers: Observers, group: str, task: _native.Task, result: Any) -> None:
+def _complete(
+    observers: Observers, group: str, task: _native.Task, result: Any
+) -> Optional[tuple[ObservedOperation, _native.Operation[bool]]]:
     if result is not None and not isinstance(result, BaseException):
         # Only a known result may acknowledge the message.
         result = _unexpected("a handler", "None, a Retry or a DeadLetter", result)
     if isinstance(result, Retry):
-        observers.settling(group, task.delivery, "retry")
+        settling = observers.handled(group, task, "retry")
         try:
             task.retry(result.after)
         except (TypeError, ValueError) as error:
             log("Retry.after is invalid; the message is delivered again according to the group's retry policy", error)
             task.retry(None)
     elif isinstance(result, DeadLetter):
-        observers.settling(group, task.delivery, "dead_letter")
+        settling = observers.handled(group, task, "dead_letter")
         task.dead_letter()
     elif isinstance(result, BaseException):
         log(f"a handler failed on message {task.delivery.message_id}, which is delivered again", result)
-        observers.settling(group, task.delivery, "retry")
+        settling = observers.handled(group, task, "retry")
         task.retry(None)
     else:
-        observers.settling(group, task.delivery, "ack")
+        settling = observers.handled(group, task, "ack")
         task.ack()
+    return settling
 
 
 def _unexpected(function: str, expected: str, result: Any) -> TypeError:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from importlib import import_module
 from typing import Any, Optional, Protocol, TypeVar, Union
 
-from ._native import Delivery
+from ._native import Delivery, Operation, Task
 from .errors import Error
 from .interceptor import Interceptor, Settlement
 from .values import Message, Receipt
@@ -151,6 +151,15 @@ class Observers:
             return _UNOBSERVED
         self._before("before_settle", group, delivery, settlement)
         return ObservedOperation(self, "after_settle", group, delivery, settlement)
+
+    def handled(
+        self, group: str, task: Task, settlement: Settlement
+    ) -> Optional[tuple[ObservedOperation, Operation[bool]]]:
+        """As `settling`, for a task of a push consumer that is about to be completed. Also returns the operation, which
+        waits until the message is settled. Returns `None` if there are no interceptors."""
+        if not self._interceptors:
+            return None
+        return self.settling(group, task.delivery, settlement), task.settled()
 
     def settling_all(self, group: str, deliveries: Iterable[Delivery], settlement: Settlement) -> Iterable[Delivery]:
         if self._interceptors:

@@ -38,5 +38,5 @@ class Interceptor:
     def after_settle(
         self, group: str, delivery: Delivery, settlement: Settlement, error: Optional[BaseException]
     ) -> None:
-        """Called after a delivery was settled, with the exception if that failed. Not called for messages of push
-        consumers, which settle in the background."""
+        """Called after a delivery was settled, with the exception if that failed. A failed message of a FIFO group that
+        the push consumer itself handles again counts as settled."""

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use rocketmq_thin_bridge as bridge;
 
@@ -111,6 +112,13 @@ impl Task {
     #[getter]
     fn delivery(&self, py: Python<'_>) -> Py<Delivery> {
         self.delivery.clone_ref(py)
+    }
+
+    /// Waits until the message is settled. To be called before the task is completed.
+    fn settled(&self) -> PyResult<Operation> {
+        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        let completed = || PyRuntimeError::new_err("this task is already completed");
+        Ok(Operation::new(task.as_mut().ok_or_else(completed)?.settled()))
     }
 
     fn ack(&self) {

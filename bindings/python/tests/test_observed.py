@@ -117,16 +117,30 @@ class Intercepted(Case, unittest.IsolatedAsyncioTestCase):
                 self.assertEqual(seen[-1], ("a", "sent", "InvalidArgument"))
 
     async def test_handlers(self):
-        seen, handled = [], asyncio.Event()
+        seen, settled = [], queue.SimpleQueue()
+
+        class Settled(Interceptor):
+            def after_settle(self, group, delivery, settlement, error):
+                settled.put((group, delivery.body, settlement, error))
 
         async def handler(delivery):
-            handled.set()
+            pass
 
-        async with aio.Client(self.server, interceptors=[Recording(seen, "a")]) as client, client.producer() as producer:
+        async def until_settled():
+            result = await asyncio.get_running_loop().run_in_executor(None, settled.get)
+            self.assertEqual(result, (self.name, b"x", "ack", None))
+
+        interceptors = [Settled(), Recording(seen, "a")]
+        async with aio.Client(self.server, interceptors=interceptors) as client, client.producer() as producer:
             async with client.push_consumer(self.name, self.name, handler):
                 await producer.send_all([Message(self.name, b"x")])
-                await handled.wait()
-        self.assertEqual(sorted(call[1] for call in seen), ["ack", "received", "sent"])
+                await until_settled()
+            self.assertEqual(sorted(call[1] for call in seen), ["ack", "received", "sent", "settled"])
+            with Client(self.server, interceptors=interceptors) as blocking:
+                consumer = blocking.push_consumer(self.name, self.name, lambda _: None)
+                await producer.send(Message(self.name, b"x"))
+                await until_settled()
+                consumer.close()
 
     def test_blocking(self):
         seen = []

@@ -13,11 +13,12 @@ use super::{
     dispatch::{Dispatch, Key, Limits},
     held_message::{HeldMessage, sequence},
     outcome::{ConsumeResult, HandlingOutcome, Step},
-    settlement::PendingSettlement,
-    task::{Completion, Task},
+    settlement::{PendingSettlement, SettlementWaiter},
+    task::{Completion, SETTLE, Task},
 };
 use crate::{
     consumer::{AckBatcher, Change, Destination, Leases, Subscribed, Subscriptions},
+    error::{Error, ErrorKind},
     lite::LiteTopics,
     member::Member,
     message::{Delivery, Group, Lease},
@@ -245,7 +246,7 @@ impl Inner {
     }
 
     /// Processes the result of a handler.
-    pub(super) fn complete(self: &Arc<Self>, key: Key, result: ConsumeResult) {
+    pub(super) fn complete(self: &Arc<Self>, key: Key, result: ConsumeResult, waiter: SettlementWaiter) {
         let _runtime = self.runtime.enter();
         let policy = self.session().consumer_settings();
         let now = Instant::now();
@@ -254,6 +255,7 @@ impl Inner {
         held.cached.handler_ended(now, result == ConsumeResult::Ack);
         if let Some(verification) = held.verification.take() {
             verification.answer(result);
+            waiter.notify(Ok(()));
             return self.remove(state, key, false);
         }
         let (lease, attempt, ordered) = (held.lease.clone(), held.attempt, held.ordered);
@@ -265,6 +267,8 @@ impl Inner {
                 ?result,
                 "the lease of a message was lost; the result of its handler is dropped"
             );
+            let error = Error::new(ErrorKind::InvalidReceipt, SETTLE, "the lease of the message was lost");
+            waiter.notify(Err(error));
             return self.remove(state, key, false);
         }
         let handled = HandlingOutcome { result, attempt, ordered, unsubscribed: held.is_unsubscribed() };
@@ -272,6 +276,7 @@ impl Inner {
         if let Step::HandOutAt(at) = step {
             held.retry_at(at);
             state.dispatch.retry_at(key, at);
+            waiter.notify(Ok(()));
             return self.signal(state, now);
         }
         self.signal(state, now);
@@ -280,7 +285,7 @@ impl Inner {
             // messages of its group.
             self.leases.release(&lease);
         }
-        self.settle(PendingSettlement::new(key, lease, attempt, step));
+        self.settle(PendingSettlement { waiter, ..PendingSettlement::new(key, lease, attempt, step) });
     }
 
     /// Takes back a message that its handler has not seen. After its subscription has ended, also by a close, it is

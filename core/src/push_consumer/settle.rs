@@ -24,7 +24,10 @@ impl Inner {
         let Ok(guard) = self.member.begin("ack") else { return self.finish_settling(key, &lease, false) };
         let inner = self.clone();
         let ack = ack_with_callback(&lease, guard, self.session().options(), move |result| match result {
-            Ok(()) => inner.finish_settling(key, &settlement.lease, true),
+            Ok(()) => {
+                settlement.waiter.notify(Ok(()));
+                inner.finish_settling(key, &settlement.lease, true);
+            }
             Err(error) => inner.settle_in_background(settlement, Some(error)),
         });
         batcher_for(&self.member, &self.leases, &lease).queue(ack);
@@ -36,8 +39,8 @@ impl Inner {
     }
 
     async fn settle_until_done(self: Arc<Self>, settlement: PendingSettlement, mut error: Option<Error>) {
-        let PendingSettlement { key, lease, give_up, .. } = &settlement;
-        let settled = loop {
+        let PendingSettlement { lease, give_up, .. } = &settlement;
+        let result = loop {
             if let Some(error) = error.take() {
                 let now = Instant::now();
                 if !error.retryable() || lease.is_lost(now) || *give_up <= now {
@@ -48,17 +51,20 @@ impl Inner {
                         topic = &*message.topic,
                         "failed to settle a message; it is delivered again"
                     );
-                    break false;
+                    break Err(error);
                 }
                 tracing::debug!(%error, "failed to settle a message; trying again");
                 tokio::time::sleep(RETRY_PAUSE).await;
             }
             match self.try_to_settle(&settlement).await {
-                Ok(()) => break true,
+                Ok(()) => break Ok(()),
                 Err(failed) => error = Some(failed),
             }
         };
-        self.finish_settling(*key, lease, settled);
+        let settled = result.is_ok();
+        // Before a close can end, which waits for the settlement.
+        settlement.waiter.notify(result);
+        self.finish_settling(settlement.key, &settlement.lease, settled);
     }
 
     async fn try_to_settle(&self, settlement: &PendingSettlement) -> Result<()> {

@@ -5,8 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::oneshot;
+
 use super::{dispatch::Key, outcome::Step};
-use crate::message::Lease;
+use crate::{error::Result, message::Lease};
 
 /// How long settling is retried. The lease of an ordered message is renewed meanwhile, so that its group waits.
 const MAX_SETTLE_TIME: Duration = Duration::from_secs(300);
@@ -18,11 +20,30 @@ pub(super) struct PendingSettlement {
     pub(super) attempt: u32,
     pub(super) step: Step,
     pub(super) give_up: Instant,
+    pub(super) waiter: SettlementWaiter,
 }
 
 impl PendingSettlement {
     pub(super) fn new(key: Key, lease: Arc<Lease>, attempt: u32, step: Step) -> Self {
         let give_up = crate::options::deadline(Instant::now(), MAX_SETTLE_TIME);
-        Self { key, lease, attempt, step, give_up }
+        Self { key, lease, attempt, step, give_up, waiter: SettlementWaiter::default() }
+    }
+}
+
+/// Gets the result of a settlement, if the application waits for it. Dropping it without a result means that the
+/// consumer has ended.
+#[derive(Default)]
+pub(super) struct SettlementWaiter(Option<oneshot::Sender<Result<()>>>);
+
+impl SettlementWaiter {
+    pub(super) fn new() -> (Self, oneshot::Receiver<Result<()>>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(Some(sender)), receiver)
+    }
+
+    pub(super) fn notify(self, result: Result<()>) {
+        if let Some(sender) = self.0 {
+            let _ = sender.send(result);
+        }
     }
 }

@@ -15,6 +15,7 @@ mod ordered_group;
 mod push;
 mod push_failed;
 mod push_put_back;
+mod push_settled;
 mod push_subscribe;
 mod receive;
 mod relay;

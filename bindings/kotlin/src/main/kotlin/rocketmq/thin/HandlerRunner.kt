@@ -4,6 +4,7 @@ import java.lang.System.Logger.Level
 import java.util.concurrent.ConcurrentLinkedQueue
 import java.util.concurrent.atomic.AtomicBoolean
 import kotlinx.coroutines.CoroutineScope
+import kotlinx.coroutines.CoroutineStart
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.SupervisorJob
 import kotlinx.coroutines.cancel
@@ -15,6 +16,7 @@ import kotlinx.coroutines.launch
 import kotlinx.coroutines.withContext
 import rocketmq.thin.NativeFunctions.rocketmq_thin_complete
 import rocketmq.thin.NativeFunctions.rocketmq_thin_next_tasks
+import rocketmq.thin.NativeFunctions.rocketmq_thin_settle
 import rocketmq.thin.internal.Outcome
 import rocketmq.thin.internal.sharePushConsumer
 
@@ -40,6 +42,9 @@ internal class HandlerRunner(
 ) {
     private val registered = Operations.call<Outcome.Registered>(consumer) { sharePushConsumer(consumer.key) }
     private val scope = CoroutineScope(SupervisorJob() + handler.dispatcher)
+
+    /** Where interceptors wait for settlements. Not cancelled, because a close waits for the settlements. */
+    private val settling = CoroutineScope(SupervisorJob() + Dispatchers.Default)
     private val waiting = ConcurrentLinkedQueue<Task>()
 
     /** Whether a worker was launched, but does not run yet. */
@@ -128,7 +133,7 @@ internal class HandlerRunner(
             val task = waiting.poll() ?: return
             try {
                 if (waiting.isEmpty()) signalAllTaken() else startWorker()
-                task.complete(handle(task.delivery))
+                complete(task, handle(task.delivery))
             } catch (e: Throwable) {
                 // There is no memory, or no thread for another worker. This worker handles the messages that wait.
                 task.fail()
@@ -163,22 +168,45 @@ internal class HandlerRunner(
                 }
                 ConsumeResult.Retry
             }
-        observers.handled(group, delivery, result.settlement)
         return result
+    }
+
+    /** Completes a task, and calls interceptors before and after its message is settled. */
+    private fun complete(task: Task, result: ConsumeResult) {
+        if (!observers.intercepting) return task.complete(result)
+        settling.launch(start = CoroutineStart.UNDISPATCHED) {
+            try {
+                observers.settling(group, task.delivery, result.settlement) { task.settle(result) }
+            } catch (_: Throwable) {
+                // The library has logged the failure. Without memory, the task may not be completed.
+                task.fail()
+            }
+        }
     }
 
     /** A message for the handler, with its batch in the library and its index there. */
     private class Task(private val batch: Long, private val index: Int, val delivery: Delivery) {
         fun complete(result: ConsumeResult) =
-            keepReachable(delivery) {
-                when (result) {
-                    is ConsumeResult.Ack -> rocketmq_thin_complete(batch, index, 0, 0)
-                    is ConsumeResult.Retry -> rocketmq_thin_complete(batch, index, 1, 0)
-                    is ConsumeResult.RetryAfter ->
-                        rocketmq_thin_complete(batch, index, 2, result.after.inWholeNanoseconds)
-                    is ConsumeResult.DeadLetter -> rocketmq_thin_complete(batch, index, 3, 0)
-                }
+            keepReachable(delivery) { rocketmq_thin_complete(batch, index, result.code, result.afterNanos) }
+
+        /** Completes the task, and waits until the message is settled. */
+        suspend fun settle(result: ConsumeResult) {
+            Operations.await<Outcome.Done>(delivery) {
+                rocketmq_thin_settle(batch, index, result.code, result.afterNanos)
             }
+        }
+
+        private val ConsumeResult.code
+            get() =
+                when (this) {
+                    is ConsumeResult.Ack -> 0
+                    is ConsumeResult.Retry -> 1
+                    is ConsumeResult.RetryAfter -> 2
+                    is ConsumeResult.DeadLetter -> 3
+                }
+
+        private val ConsumeResult.afterNanos
+            get() = if (this is ConsumeResult.RetryAfter) after.inWholeNanoseconds else 0
 
         /** Returns the message to the consumer, because the handler has not seen it. */
         fun putBack() = keepReachable(delivery) { rocketmq_thin_complete(batch, index, 4, 0) }

@@ -22,8 +22,8 @@ interface Interceptor {
     fun beforeSettle(group: String, delivery: Delivery, settlement: Settlement) {}
 
     /**
-     * Called after a delivery was settled, with an [error] if that failed. Not called for messages of push consumers,
-     * which settle in the background.
+     * Called after a delivery was settled, with an [error] if that failed. A failed message of a FIFO group that the push
+     * consumer itself handles again counts as settled.
      */
     fun afterSettle(group: String, delivery: Delivery, settlement: Settlement, error: Throwable?) {}
 }

@@ -29,6 +29,8 @@ internal object NativeFunctions {
 
     external fun rocketmq_thin_complete(batch: Long, index: Int, result: Int, afterNanos: Long)
 
+    external fun rocketmq_thin_settle(batch: Long, index: Int, result: Int, afterNanos: Long): Long
+
     external fun rocketmq_thin_cancel(operation: Long): Int
 
     external fun rocketmq_thin_pending(): Long

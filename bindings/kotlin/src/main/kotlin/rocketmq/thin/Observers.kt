@@ -11,6 +11,10 @@ import kotlin.coroutines.EmptyCoroutineContext
 internal class Observers(val logger: System.Logger?, private val interceptors: List<Interceptor>) {
     private val tracing = Tracing.present
 
+    /** Whether there are interceptors. */
+    val intercepting
+        get() = interceptors.isNotEmpty()
+
     /** Logs a message, if the application has a logger. */
     fun log(level: Level, message: String, error: Throwable? = null) {
         // A failure of the logger cannot be logged.
@@ -62,13 +66,6 @@ internal class Observers(val logger: System.Logger?, private val interceptors: L
         }
         return results
     }
-
-    /**
-     * Calls `beforeSettle` for a message of a push consumer. `afterSettle` is not called, because a
-     * push consumer settles in the background.
-     */
-    fun handled(group: String, delivery: Delivery, settlement: Settlement) =
-        before { beforeSettle(group, delivery, settlement) }
 
     /** Returns the coroutine context in which the trace context of [delivery] is active. */
     fun traceOf(delivery: Delivery): CoroutineContext {
