@@ -47,11 +47,17 @@ def call_and_catch_async(function: Callable[..., Any]) -> Callable[..., Awaitabl
             return error
 
     async def called_in_thread(*arguments: Any) -> Any:
-        call = partial(copy_context().run, call_and_catch, function, *arguments)
+        context, failed = copy_context(), False
+
+        def call() -> Any:
+            return None if failed else context.run(call_and_catch, function, *arguments)
+
         try:
             returned = await asyncio.get_running_loop().run_in_executor(threads, call)
             return await returned if isinstance(returned, Awaitable) else returned
         except Exception as error:
+            # The executor has queued the call if it could not start a thread for it.
+            failed = True
             return error
 
     # `asyncio.iscoroutinefunction` is deprecated since Python 3.14.
@@ -126,14 +132,20 @@ async def _handle_tasks(
             settlements.start(_settle(*handled))
 
     while True:
-        with observers.receiving(group) as received:
-            tasks = await run(consumer.next_tasks(MAX_TASKS), lambda tasks: put_back(tasks or []))
-            waiting.extend(tasks or ())
-            received([task.delivery for task in tasks or ()])
-        if tasks is None:
-            return
-        for _ in tasks:
-            handler_tasks.start(handle_next())
+        try:
+            with observers.receiving(group) as received:
+                tasks = await run(consumer.next_tasks(MAX_TASKS), lambda tasks: put_back(tasks or []))
+                waiting.extend(tasks or ())
+                received([task.delivery for task in tasks or ()])
+            if tasks is None:
+                return
+            for _ in tasks:
+                handler_tasks.start(handle_next())
+        except MemoryError as error:
+            log("failed to hand out messages, which are delivered again", error)
+            # A handler that was started finds one message less.
+            put_back(waiting)
+            await asyncio.sleep(0)
 
 
 async def _settle(settling: ObservedOperation, settled: _native.Operation[bool]) -> None:

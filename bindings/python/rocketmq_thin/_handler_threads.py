@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from contextlib import suppress
+from functools import partial
 from typing import Any, Callable, Optional
 
 from . import _native
@@ -22,6 +23,9 @@ Checker = Callable[[OrphanCheck], Decision]
 
 Provider = Callable[[], Credentials]
 """Provides credentials. Called in a thread."""
+
+# What Python raises if it can't start a thread.
+_NO_THREAD = (RuntimeError, MemoryError)
 
 # An upper bound only: `concurrency` of the consumer decides how many threads are used.
 _MAX_THREADS = 1000
@@ -54,6 +58,11 @@ def start(function: Callable[..., None], *args: Any) -> None:
     threading.Thread(target=function, args=args, name="rocketmq-thin", daemon=True).start()
 
 
+def _is_shutdown(error: BaseException) -> bool:
+    """Whether a thread was not started because the interpreter shuts down. Python has no other way to ask."""
+    return "shutdown" in str(error)
+
+
 def handle_tasks(consumer: _native.PushConsumer, group: str, handler: Handler, observers: Observers) -> None:
     """Calls `handler` for each message, until the consumer is closed. Closes it if the interpreter shuts down first."""
     try:
@@ -65,35 +74,44 @@ def handle_tasks(consumer: _native.PushConsumer, group: str, handler: Handler, o
     # The tasks whose handlers have not begun.
     waiting: deque[_native.Task] = deque()
 
-    def handle_next() -> None:
+    def complete_next(handle: Callable[[Delivery], Any]) -> None:
         try:
             task = waiting.popleft()
         except IndexError:
-            # It was put back.
+            # It was put back, or has failed.
             return
         with within_trace(task.delivery):
-            handled = complete(observers, group, task, call_and_catch(handler, task.delivery))
+            handled = complete(observers, group, task, handle(task.delivery))
         if handled is not None:
             settling, settled = handled
             # The client logs a failure.
             with suppress(Error), settling:
                 run(settled)
 
+    handle_next = partial(complete_next, partial(call_and_catch, handler))
+
     with ThreadPoolExecutor(_MAX_THREADS, "rocketmq-thin-handler") as threads:
         try:
             while True:
-                with observers.receiving(group) as received:
-                    tasks = run(consumer.next_tasks(MAX_TASKS))
-                    waiting.extend(tasks or ())
-                    received([task.delivery for task in tasks or ()])
+                try:
+                    with observers.receiving(group) as received:
+                        tasks = run(consumer.next_tasks(MAX_TASKS))
+                        waiting.extend(tasks or ())
+                        received([task.delivery for task in tasks or ()])
+                except MemoryError as error:
+                    log("failed to take messages, which are delivered again", error)
+                    put_back(waiting)
+                    continue
                 if tasks is None:
                     return
                 for _ in tasks:
                     try:
                         threads.submit(handle_next)
-                    except RuntimeError:
-                        # Raised while the interpreter shuts down.
-                        return
+                    except _NO_THREAD as error:
+                        if _is_shutdown(error):
+                            return
+                        # The executor may have queued the call nevertheless. Then the call finds one message less.
+                        complete_next(lambda _, error=error: error)
         finally:
             put_back(waiting)
             if not consumer.is_closed():
@@ -104,7 +122,12 @@ def handle_tasks(consumer: _native.PushConsumer, group: str, handler: Handler, o
 def answer_checks(checks: _native.OrphanChecks, checker: Checker) -> None:
     """Answers orphan checks with the results of `checker`, until the producer is closed."""
     while (check := run(checks.next())) is not None:
-        start(_answer_check, check, checker)
+        try:
+            start(_answer_check, check, checker)
+        except _NO_THREAD as error:
+            if _is_shutdown(error):
+                return
+            log("failed to call the checker of an orphaned transaction; the server asks again", error)
 
 
 def _answer_check(check: _native.OrphanCheck, checker: Checker) -> None:

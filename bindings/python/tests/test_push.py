@@ -8,6 +8,7 @@ import queue
 import sys
 import threading
 import unittest
+from unittest import mock
 
 from proxied import Case
 
@@ -179,6 +180,40 @@ class Failing(Case, unittest.IsolatedAsyncioTestCase):
                 async with client.push_consumer(self.name, self.name, handle, concurrency=2):
                     await producer.send_all([Message(self.name, body) for body in failures])
                     await loop.run_in_executor(None, self.expect, failures)
+
+
+class LastThread(Case, unittest.IsolatedAsyncioTestCase):
+    """The system refuses the first thread for a handler. The message is handled in a second attempt, and only then."""
+
+    def setUp(self):
+        super().setUp()
+        self.handled, refused, started = queue.SimpleQueue(), [], threading.Thread.start
+
+        def start(thread):
+            if thread.name.startswith("rocketmq-thin-handler") and not refused:
+                refused.append(thread)
+                raise RuntimeError("can't start new thread")
+            started(thread)
+
+        patched = mock.patch.object(threading.Thread, "start", start)
+        patched.start()
+        self.addCleanup(patched.stop)
+
+    def handler(self, delivery):
+        self.handled.put((delivery.body, delivery.attempt))
+
+    def test_blocking(self):
+        with Client(self.server) as client, client.producer() as producer:
+            with client.push_consumer(self.name, self.name, self.handler):
+                producer.send(Message(self.name, b"x"))
+                self.assertEqual(self.handled.get(), (b"x", 2))
+
+    async def test_aio(self):
+        async with aio.Client(self.server) as client, client.producer() as producer:
+            async with client.push_consumer(self.name, self.name, self.handler):
+                await producer.send(Message(self.name, b"x"))
+                handled = await asyncio.get_running_loop().run_in_executor(None, self.handled.get)
+                self.assertEqual(handled, (b"x", 2))
 
 
 class Blocking(Case):
