@@ -1,5 +1,6 @@
 //! The push consumer: receives messages, calls a handler for each, and settles them by its result.
 
+mod cache_limits;
 mod dispatch;
 mod held_message;
 mod inner;

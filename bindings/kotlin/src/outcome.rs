@@ -56,7 +56,7 @@ pub(crate) enum SendResult {
     /// The server stored the message.
     Stored { message: SentMessage },
     /// The send failed.
-    Refused { failure: Failure },
+    Failed { failure: Failure },
 }
 
 impl From<core::Outcome> for Outcome {
@@ -134,7 +134,7 @@ impl From<Result<core::Receipt, core::Error>> for SendResult {
     fn from(result: Result<core::Receipt, core::Error>) -> Self {
         match result {
             Ok(receipt) => Self::Stored { message: receipt.into() },
-            Err(error) => Self::Refused { failure: error.into() },
+            Err(error) => Self::Failed { failure: error.into() },
         }
     }
 }

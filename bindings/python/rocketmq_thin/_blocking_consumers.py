@@ -12,7 +12,7 @@ from ._handler_threads import Handler, handle_tasks, start
 from ._native import Delivery, run
 from ._observers import Observers
 from .errors import Error
-from .values import CloseReport, OffsetOption, Seconds, Sql, Subscriptions, Tags
+from .values import CloseReport, Duration, OffsetOption, Sql, Subscriptions, Tags
 
 _C = TypeVar("_C", _native.SimpleConsumer, _native.PushConsumer)
 
@@ -86,8 +86,8 @@ class SimpleConsumer(_Consumer[_native.SimpleConsumer]):
         self,
         *,
         max_messages: Optional[int] = None,
-        invisible_duration: Optional[Seconds] = None,
-        await_duration: Optional[Seconds] = None,
+        invisible_duration: Optional[Duration] = None,
+        await_duration: Optional[Duration] = None,
     ) -> list[Delivery]:
         """Waits for messages. Returns an empty list if nothing arrives in time.
 
@@ -122,7 +122,7 @@ class SimpleConsumer(_Consumer[_native.SimpleConsumer]):
         self._observers.all_settled(self._group, deliveries, "ack", results)
         return results
 
-    def change_invisible(self, delivery: Delivery, duration: Seconds) -> None:
+    def change_invisible(self, delivery: Delivery, duration: Duration) -> None:
         """Hides a delivery from other consumers for `duration` from now. Zero makes it visible at once.
 
         Raises:
@@ -132,7 +132,7 @@ class SimpleConsumer(_Consumer[_native.SimpleConsumer]):
         with self._observers.settling(self._group, delivery, "change_invisible"):
             run(self._native.change_invisible(delivery, duration))
 
-    def nack(self, delivery: Delivery, after: Seconds) -> None:
+    def nack(self, delivery: Delivery, after: Duration) -> None:
         """Returns a delivery that could not be processed. It is delivered again after the time `after`.
 
         Raises as `change_invisible` does.
@@ -149,7 +149,7 @@ class SimpleConsumer(_Consumer[_native.SimpleConsumer]):
         with self._observers.settling(self._group, delivery, "dead_letter"):
             run(self._native.dead_letter(delivery))
 
-    def keep_lease(self, delivery: Delivery, max: Seconds) -> None:
+    def keep_lease(self, delivery: Delivery, max: Duration) -> None:
         """Keeps a delivery hidden from other consumers until it is settled or dropped, for at most `max`.
 
         Returns at once; the lease is renewed in the background. See `Delivery.is_lease_lost`.
@@ -164,7 +164,7 @@ class SimpleConsumer(_Consumer[_native.SimpleConsumer]):
         *,
         max_messages: Optional[int] = None,
         max_bytes: Optional[int] = None,
-        invisible_duration: Optional[Seconds] = None,
+        invisible_duration: Optional[Duration] = None,
     ) -> Messages:
         """Fetches messages before the application takes them: `for delivery in consumer.messages():`.
 
@@ -246,7 +246,7 @@ class PushConsumer(_Consumer[_native.PushConsumer]):
         """Whether the consumer is paused."""
         return self._native.is_paused()
 
-    def close(self, deadline: Optional[Seconds] = None) -> CloseReport:
+    def close(self, deadline: Optional[Duration] = None) -> CloseReport:
         """Gives back messages that no handler has begun, and waits up to `deadline` (default 20 s) for running
         handlers. Handlers that run longer can't be ended; their messages are delivered again. A handler must not close
         its own consumer, which waits for the handler."""

@@ -7,7 +7,7 @@ from typing import Any, Generic, Optional, TypeVar
 from . import _native
 from ._fork import fork_count
 from ._native import run
-from .values import CloseReport, Seconds
+from .values import CloseReport, Duration
 
 _N = TypeVar("_N", _native.Client, _native.Producer, _native.SimpleConsumer, _native.PushConsumer)
 _H = TypeVar("_H", bound="Closeable[Any]")
@@ -31,6 +31,6 @@ class Closeable(Generic[_N]):
         if self._forks == fork_count():
             self.close()
 
-    def close(self, deadline: Optional[Seconds] = None) -> CloseReport:
+    def close(self, deadline: Optional[Duration] = None) -> CloseReport:
         """Accepts no more calls, and waits up to `deadline` (default 20 s) for running calls."""
         return run(self._native.close(deadline))

@@ -13,7 +13,7 @@ from ._native import Delivery
 from ._observers import Observers
 from ._openable import Openable, require_callable
 from .errors import Error
-from .values import CloseReport, OffsetOption, Seconds, Sql, Tags
+from .values import CloseReport, Duration, OffsetOption, Sql, Tags
 
 _C = TypeVar("_C", _native.SimpleConsumer, _native.PushConsumer)
 
@@ -91,8 +91,8 @@ class SimpleConsumer(_Consumer[_native.SimpleConsumer]):
         self,
         *,
         max_messages: Optional[int] = None,
-        invisible_duration: Optional[Seconds] = None,
-        await_duration: Optional[Seconds] = None,
+        invisible_duration: Optional[Duration] = None,
+        await_duration: Optional[Duration] = None,
     ) -> list[Delivery]:
         """Waits for messages. Returns an empty list if nothing arrives in time.
 
@@ -129,7 +129,7 @@ class SimpleConsumer(_Consumer[_native.SimpleConsumer]):
         self._observers.all_settled(self._group, deliveries, "ack", results)
         return results
 
-    async def change_invisible(self, delivery: Delivery, duration: Seconds) -> None:
+    async def change_invisible(self, delivery: Delivery, duration: Duration) -> None:
         """Hides a delivery from other consumers for `duration` from now. Zero makes it visible at once.
 
         Raises:
@@ -139,7 +139,7 @@ class SimpleConsumer(_Consumer[_native.SimpleConsumer]):
         with self._observers.settling(self._group, delivery, "change_invisible"):
             await run(self._native.change_invisible(delivery, duration))
 
-    async def nack(self, delivery: Delivery, after: Seconds) -> None:
+    async def nack(self, delivery: Delivery, after: Duration) -> None:
         """Returns a delivery that could not be processed. It is delivered again after the time `after`.
 
         Raises as `change_invisible` does.
@@ -156,7 +156,7 @@ class SimpleConsumer(_Consumer[_native.SimpleConsumer]):
         with self._observers.settling(self._group, delivery, "dead_letter"):
             await run(self._native.dead_letter(delivery))
 
-    def keep_lease(self, delivery: Delivery, max: Seconds) -> None:
+    def keep_lease(self, delivery: Delivery, max: Duration) -> None:
         """Keeps a delivery hidden from other consumers until it is settled or dropped, for at most `max`.
 
         Returns at once; the lease is renewed in the background. See `Delivery.is_lease_lost`.
@@ -171,7 +171,7 @@ class SimpleConsumer(_Consumer[_native.SimpleConsumer]):
         *,
         max_messages: Optional[int] = None,
         max_bytes: Optional[int] = None,
-        invisible_duration: Optional[Seconds] = None,
+        invisible_duration: Optional[Duration] = None,
     ) -> Messages:
         """Fetches messages before the application takes them: `async for delivery in consumer.messages():`.
 
@@ -262,7 +262,7 @@ class PushConsumer(_Consumer[_native.PushConsumer]):
         """Whether the consumer is paused."""
         return self._native.is_paused()
 
-    async def close(self, deadline: Optional[Seconds] = None) -> CloseReport:
+    async def close(self, deadline: Optional[Duration] = None) -> CloseReport:
         """Gives back messages that no handler has begun, waits up to `deadline` (default 20 s) for running handlers,
         and cancels handlers that run longer. A handler must not wait for the close of its own consumer, which waits
         for the handler."""

@@ -9,7 +9,7 @@ from typing import Any, Callable, Generator, Generic, Iterator, Optional, TypeVa
 from ._fork import fork_count
 from ._loop import run
 from ._native import Client, Operation, Producer, PushConsumer, SimpleConsumer
-from .values import CloseReport, Seconds
+from .values import CloseReport, Duration
 
 _N = TypeVar("_N", Client, Producer, SimpleConsumer, PushConsumer)
 _H = TypeVar("_H", bound="Openable[Any]")
@@ -76,7 +76,7 @@ class Openable(Generic[_N]):
         if self._forks == fork_count():
             await self.close()
 
-    async def close(self, deadline: Optional[Seconds] = None) -> CloseReport:
+    async def close(self, deadline: Optional[Duration] = None) -> CloseReport:
         """Accepts no more calls, and waits up to `deadline` (default 20 s) for running calls."""
         return await run(self._native.close(deadline))
 

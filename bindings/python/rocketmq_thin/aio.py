@@ -28,7 +28,7 @@ from ._observers import Observers
 from ._openable import Openable, require_callable, reusable
 from .errors import Error
 from .interceptor import Interceptor
-from .values import CloseReport, Credentials, Health, Message, Metric, Names, Receipt, Seconds, Startup, Subscriptions, Tls
+from .values import CloseReport, Credentials, Duration, Health, Message, Metric, Names, Receipt, Startup, Subscriptions, Tls
 
 __all__ = ["Client", "Messages", "Producer", "PushConsumer", "SimpleConsumer", "Transaction"]
 
@@ -44,12 +44,12 @@ class Client(Openable[_native.Client]):
         credentials: Union[Credentials, Provider, None] = None,
         tls: Optional[Tls] = None,
         startup: Optional[Startup] = None,
-        request_timeout: Optional[Seconds] = None,
-        operation_timeout: Optional[Seconds] = None,
-        startup_timeout: Optional[Seconds] = None,
+        request_timeout: Optional[Duration] = None,
+        operation_timeout: Optional[Duration] = None,
+        startup_timeout: Optional[Duration] = None,
         max_attempts: Optional[int] = None,
-        initial_retry_delay: Optional[Seconds] = None,
-        max_retry_delay: Optional[Seconds] = None,
+        initial_retry_delay: Optional[Duration] = None,
+        max_retry_delay: Optional[Duration] = None,
         interceptors: Iterable[Interceptor] = (),
     ) -> None:
         """Creates a client. Opening it connects to one of the endpoints.
@@ -180,7 +180,7 @@ class Client(Openable[_native.Client]):
         concurrency: Optional[int] = None,
         max_cached_messages: Optional[int] = None,
         max_cached_bytes: Optional[int] = None,
-        invisible_duration: Optional[Seconds] = None,
+        invisible_duration: Optional[Duration] = None,
         max_rate: Optional[float] = None,
         max_body_size: Optional[int] = None,
     ) -> PushConsumer:

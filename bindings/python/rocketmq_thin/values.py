@@ -10,7 +10,7 @@ from typing import ClassVar, Iterable, Literal, Mapping, NamedTuple, Optional, T
 
 from .errors import Error
 
-Seconds = Union[float, timedelta]
+Duration = Union[float, timedelta]
 """A duration: a number of seconds, or a `timedelta`."""
 
 Startup = Literal["eager", "wait", "lazy"]
@@ -58,7 +58,7 @@ class Message:
     properties: Mapping[str, str] = field(default_factory=dict)
     message_group: Optional[str] = None
     deliver_at: Optional[datetime] = None
-    delay: Optional[Seconds] = None
+    delay: Optional[Duration] = None
     priority: Optional[int] = None
     lite_topic: Optional[str] = None
 
@@ -131,10 +131,10 @@ class Lite:
     """Makes a consumer of lite topics. Pass it in place of subscriptions: `Lite("chats")`. See `subscribe_lite` of consumers.
 
     Attributes:
-        lite_topics_of: The parent topic of the lite topics.
+        bind_topic: The topic that the group is bound to. The lite topics belong to it.
     """
 
-    lite_topics_of: str
+    bind_topic: str
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ class Retry(Exception):
         after: How long after the failure it is delivered again. Default: according to the group's retry policy.
     """
 
-    def __init__(self, after: Optional[Seconds] = None) -> None:
+    def __init__(self, after: Optional[Duration] = None) -> None:
         super().__init__(after)
         self.after = after
 

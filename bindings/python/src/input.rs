@@ -435,8 +435,8 @@ impl Input for Subscriptions {
         if value.is_instance_of::<PyString>() {
             return Ok(Self::Topics(vec![String::convert(name, value)?.into()]));
         }
-        if let Ok(topic) = value.getattr("lite_topics_of") {
-            return String::convert(&"Lite.lite_topics_of", &topic).map(Self::Lite);
+        if let Ok(topic) = value.getattr("bind_topic") {
+            return String::convert(&"Lite.bind_topic", &topic).map(Self::Lite);
         }
         if value.cast::<PyMapping>().is_err() {
             let topics = elements::<String, Self>(name, value)?;

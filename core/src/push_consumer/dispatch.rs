@@ -1,4 +1,4 @@
-//! Decides which message is handed out next, and how many more may be received. Does no I/O.
+//! Decides which message is handed out next. How many more may be received is in [`CacheLimits`]. Does no I/O.
 //!
 //! ```text
 //! reserve -> insert -> (ready) -> next -> (handling) -> finish_handling -> (settling) -> remove
@@ -15,13 +15,7 @@ use std::{
     time::Instant,
 };
 
-use super::rate::TokenBucket;
-
-/// The assumed size of a message, in bytes, until the first one arrives.
-const INITIAL_EXPECTED_SIZE: usize = 64 * 1024;
-
-/// While messages wait to be handed out, a poll starts only if this part of its share of the cache is free: one eighth.
-const MIN_FREE_DIVISOR: usize = 8;
+use super::{cache_limits::CacheLimits, rate::TokenBucket};
 
 /// Identifies a message. Never reused.
 pub(super) type Key = u64;
@@ -63,7 +57,9 @@ pub(super) enum Sequence {
 /// The cache of received messages, with a `T` for each.
 #[derive(Debug)]
 pub(super) struct Dispatch<T> {
-    limits: Limits,
+    /// How many messages are handled at the same time.
+    concurrency: usize,
+    cache: CacheLimits,
     entries: HashMap<Key, Entry<T>>,
     next_key: Key,
     /// Messages that may be handed out, in order. Keys without an entry are skipped.
@@ -76,14 +72,6 @@ pub(super) struct Dispatch<T> {
     handling: usize,
     /// How many messages are being settled.
     settling: usize,
-    /// The number of polls, running or waiting for room.
-    polls: usize,
-    /// How many messages running polls may return.
-    reserved: usize,
-    /// The total size of the cached bodies.
-    bytes: usize,
-    /// A moving average of body sizes, in bytes.
-    expected_size: usize,
     bucket: Option<TokenBucket>,
     paused: bool,
     closed: bool,
@@ -108,7 +96,8 @@ enum State {
 impl<T> Dispatch<T> {
     pub(super) fn new(limits: Limits, now: Instant) -> Self {
         Self {
-            limits,
+            concurrency: limits.concurrency,
+            cache: CacheLimits::new(limits.max_messages, limits.max_bytes),
             entries: HashMap::new(),
             next_key: 0,
             ready: VecDeque::new(),
@@ -116,10 +105,6 @@ impl<T> Dispatch<T> {
             retries: BTreeSet::new(),
             handling: 0,
             settling: 0,
-            polls: 0,
-            reserved: 0,
-            bytes: 0,
-            expected_size: INITIAL_EXPECTED_SIZE,
             bucket: limits.max_rate.map(|rate| TokenBucket::new(rate, now)),
             paused: false,
             closed: false,
@@ -128,21 +113,18 @@ impl<T> Dispatch<T> {
 
     /// Adds a poll. All polls share the cache equally.
     pub(super) fn add_poll(&mut self) {
-        self.polls += 1;
+        self.cache.add_poll();
     }
 
     pub(super) fn remove_poll(&mut self) {
-        self.polls -= 1;
+        self.cache.remove_poll();
     }
 
     /// Reserves room for a poll of up to `batch` messages. Returns how many messages it may request; `None` if it must
     /// wait for room.
-    ///
-    /// Each poll gets at most its share of the cache, so that polls of empty queues don't block other polls. Each poll may
-    /// always request one message, whatever the limits.
     pub(super) fn reserve(&mut self, batch: usize) -> Option<usize> {
         let fits = self.fitting(batch)?;
-        self.reserved += fits;
+        self.cache.reserve(fits);
         Some(fits)
     }
 
@@ -156,28 +138,19 @@ impl<T> Dispatch<T> {
         if self.paused || self.closed {
             return None;
         }
-        let polls = self.polls.max(1);
-        let most = self.limits.max_messages.max(polls);
-        let free = most.saturating_sub(self.entries.len() + self.reserved).min(most.div_ceil(polls));
-        let free_bytes = self.limits.max_bytes.saturating_sub(self.bytes);
-        let by_size = free_bytes / polls / self.expected_size.max(1);
-        let fits = batch.min(free).min(by_size.max(usize::from(free_bytes > 0)));
-        // Requesting each message as soon as there is room for it would take many requests.
-        let least = if self.ready.is_empty() { 1 } else { batch.min(most / polls / MIN_FREE_DIVISOR).max(1) };
-        (fits >= least).then_some(fits)
+        self.cache.fitting(batch, !self.ready.is_empty())
     }
 
     /// Releases the reservation of a poll that has ended.
     pub(super) fn release(&mut self, reserved: usize) {
-        self.reserved -= reserved;
+        self.cache.release(reserved);
     }
 
     /// Adds a message with a body of `size` bytes. It waits for the earlier messages of its sequence.
     pub(super) fn insert(&mut self, item: T, size: usize, sequence: Option<Sequence>) -> Key {
         let key = self.next_key;
         self.next_key += 1;
-        self.bytes += size;
-        self.expected_size = (self.expected_size * 7 + size) / 8;
+        self.cache.add(size);
         let sequence = sequence.map(Arc::new);
         let first = match &sequence {
             Some(sequence) => {
@@ -228,7 +201,7 @@ impl<T> Dispatch<T> {
     }
 
     fn may_hand_out(&self) -> bool {
-        !self.paused && !self.closed && self.handling < self.limits.concurrency
+        !self.paused && !self.closed && self.handling < self.concurrency
     }
 
     /// When the next retry or rate token makes a message available; `None` if one is available now, or if time alone makes
@@ -360,7 +333,7 @@ impl<T> Dispatch<T> {
 
     fn remove_entry(&mut self, key: Key) -> Option<Entry<T>> {
         let entry = self.entries.remove(&key)?;
-        self.bytes -= entry.size;
+        self.cache.remove(entry.size);
         match entry.state {
             State::Waiting => self.retries.retain(|(_, retry)| *retry != key),
             State::Handling => self.handling -= 1,

@@ -303,7 +303,7 @@ proptest! {
             prop_assert!(order.is_sorted(), "{:?}", order);
         }
         prop_assert_eq!(settled.len() + lost, inserted.iter().sum::<u32>() as usize);
-        prop_assert_eq!((dispatch.unfinished(), dispatch.bytes, dispatch.reserved), (0, 0, 0));
+        prop_assert_eq!((dispatch.unfinished(), dispatch.cache.bytes, dispatch.cache.reserved), (0, 0, 0));
         prop_assert!(dispatch.sequences.is_empty() && dispatch.retries.is_empty());
     }
 }

@@ -63,8 +63,12 @@ impl Broker {
         let attempts = stored.earlier_attempts.saturating_add(moved.attempt);
         let letter = as_dead_letter(stored.message, request.topic);
         let topic = self.ensure_topic(&names::dead_letter_topic(&request.group), QUEUES).await?;
-        let entry =
-            NewMessage { message: codec::encode(&letter, attempts), queue: 0, due: None, immunity: None };
+        let entry = NewMessage {
+            message: codec::encode(&letter, attempts),
+            queue: 0,
+            due: None,
+            first_check_after: None,
+        };
         let (reply, answer) = oneshot::channel();
         drop(self.writer.submit(StoreRequest { topic, entries: vec![entry], reply })?);
         // A task of its own, which continues if the caller gives up: the dead letter may be stored nevertheless, and

@@ -57,10 +57,10 @@ impl HalfMessageId {
         keys::check(self.topic, self.check_at, self.sequence)
     }
 
-    /// The coordinates of a new half message, whose first check is due after `immunity`.
-    pub(super) fn new(topic: u32, sequence: u64, immunity: Duration) -> Self {
-        let immunity = u64::try_from(immunity.as_millis()).unwrap_or(u64::MAX);
-        Self { topic, sequence, check_at: clock::monotonic().saturating_add(immunity) }
+    /// The coordinates of a new half message, whose first check is due after this time.
+    pub(super) fn new(topic: u32, sequence: u64, first_check_after: Duration) -> Self {
+        let first_check_after = u64::try_from(first_check_after.as_millis()).unwrap_or(u64::MAX);
+        Self { topic, sequence, check_at: clock::monotonic().saturating_add(first_check_after) }
     }
 
     /// Adds the half message and its first check to a commit.

@@ -48,7 +48,7 @@ impl Broker {
                 message: encode(index),
                 queue: 0,
                 due: None,
-                immunity: None,
+                first_check_after: None,
             });
             self.append(topics[name].clone(), entries.collect(), deadline).await
         });

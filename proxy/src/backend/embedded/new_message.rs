@@ -13,7 +13,7 @@ pub(super) struct NewMessage {
     /// When it may be delivered, in ms since 1970; `None` means at once.
     pub(super) due: Option<u64>,
     /// For a half message, the time until its first orphan check. `None` for other messages.
-    pub(super) immunity: Option<Duration>,
+    pub(super) first_check_after: Option<Duration>,
 }
 
 /// Where a message was stored.

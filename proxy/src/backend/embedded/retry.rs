@@ -100,7 +100,7 @@ impl Broker {
             message: codec::encode(&message, attempts),
             queue: 0,
             due: due(&message),
-            immunity: None,
+            first_check_after: None,
         };
         let placed = self.append(topic, vec![entry], deadline).await?.into_iter().next();
         let placed = placed.ok_or_else(|| {

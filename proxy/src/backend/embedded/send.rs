@@ -41,9 +41,14 @@ impl Broker {
             .map(|message| {
                 let queue = choose_queue(message, queues, next_queue)?;
                 let due = due(message);
-                let immunity =
+                let first_check_after =
                     message.half.then(|| message.recovery.unwrap_or(self.config.transaction_timeout));
-                Ok(NewMessage { message: codec::encode(message, 0), queue: queue as u32, due, immunity })
+                Ok(NewMessage {
+                    message: codec::encode(message, 0),
+                    queue: queue as u32,
+                    due,
+                    first_check_after,
+                })
             })
             .collect::<Result<_, ServiceError>>()?;
         let placed = self.append(topic, entries, deadline).await?;

@@ -42,9 +42,9 @@ impl WriterState {
     ) -> Result<Vec<StoredAt>, ServiceError> {
         let queues = self.queues(topic)?;
         let topic_id = topic.id();
-        let place = |NewMessage { message, queue, due, immunity }| match (immunity, due) {
-            (Some(immunity), due) => {
-                let id = HalfMessageId::new(topic_id, self.next_sequence(), immunity);
+        let place = |NewMessage { message, queue, due, first_check_after }| match (first_check_after, due) {
+            (Some(first_check_after), due) => {
+                let id = HalfMessageId::new(topic_id, self.next_sequence(), first_check_after);
                 id.add(&HalfMessage { queue, due, message, stored_at: clock::now() }, commit);
                 StoredAt::Half { queue, id }
             }

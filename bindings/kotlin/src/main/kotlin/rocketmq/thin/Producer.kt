@@ -58,7 +58,7 @@ internal constructor(
             outcome.results.map {
                 when (it) {
                     is SendResult.Stored -> Result.success(Receipt(it.message))
-                    is SendResult.Refused -> Result.failure(it.failure.toException())
+                    is SendResult.Failed -> Result.failure(it.failure.toException())
                 }
             }
         }
