@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use rocketmq_thin_proxy::service::{
     AckOutcome, Acknowledge, BrokerRequest, ChangeInvisible, Delivery, Forward, GroupConfig, GroupStart,
     InvisibleOutcome, LiteAction, LiteChange, LiteStart, Message, NextAttempt, Receive, RetryPolicy,
@@ -374,6 +375,40 @@ mod embedded_only {
         ] {
             assert_eq!(other.try_receive(request).await.expect_err("refused").kind, kind);
         }
+    }
+
+    #[tokio::test]
+    async fn a_repeated_request_moves_the_group_once() {
+        let backend = Embedded::start().await;
+        let client = lite(&backend, false).await;
+        client.send_lite("a", &["1", "2", "3", "4"]).await;
+        client.change_lite("c", LiteAction::Add, &["a"]).await;
+        for delivery in client.receive(client.lite_request("c")).await {
+            client.settle_lite(&delivery).await;
+        }
+        client.change_lite("c", LiteAction::Clear, &[]).await;
+        // The connection of the first request is cut while the broker moves the group.
+        assert_eq!(client.begin_lite("c", "a", LiteStart::Tail(1)).now_or_never(), None);
+        client.begin_lite("c", "a", LiteStart::Tail(1)).await;
+        assert_eq!(ids(&client.receive(client.lite_request("c")).await), ["4"]);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_loses_an_exclusive_lite_topic_gets_nothing_from_its_new_start() {
+        let backend = Embedded::start().await;
+        let client = lite(&backend, true).await;
+        client.change_lite("first", LiteAction::Add, &["a", "kept"]).await;
+        client.send_lite("a", &["a1", "a2"]).await;
+        for delivery in client.receive(client.lite_request("first")).await {
+            client.settle_lite(&delivery).await;
+        }
+        let take_over = async {
+            client.begin_lite("second", "a", LiteStart::Min).await;
+            client.send_lite("kept", &["k1"]).await;
+        };
+        let (delivery, ()) = tokio::join!(client.next_lite("first", LONG), take_over);
+        assert_eq!(delivery.message.id, "k1");
+        assert_eq!(ids(&client.receive(client.lite_request("second")).await), ["a1", "a2"]);
     }
 
     #[tokio::test]

@@ -225,7 +225,7 @@ impl LiteReceive<'_> {
         };
         let Some(lite_topic) = lite_topic else { return Ok(InMemoryResult::Nothing) };
         let params = Receive { max, ..self.params.clone() };
-        let found = self.request(&lite_topic, &params).try_now().await?;
+        let found = self.request(name, &lite_topic, &params).try_now().await?;
         Ok(found.map_or(InMemoryResult::Nothing, |batch| InMemoryResult::Found(with_lite_topic(name, batch))))
     }
 
@@ -235,13 +235,18 @@ impl LiteReceive<'_> {
             return Ok(InMemoryResult::OnDisk);
         };
         let params = Receive { max, ..self.params.clone() };
-        Ok(match self.request(&lite_topic, &params).try_in_memory()? {
+        Ok(match self.request(name, &lite_topic, &params).try_in_memory()? {
             InMemoryResult::Found(batch) => InMemoryResult::Found(with_lite_topic(name, batch)),
             other => other,
         })
     }
 
-    fn request<'a>(&'a self, lite_topic: &Arc<Topic>, params: &'a Receive) -> PreparedReceive<'a> {
+    fn request<'a>(
+        &'a self,
+        name: &'a str,
+        lite_topic: &Arc<Topic>,
+        params: &'a Receive,
+    ) -> PreparedReceive<'a> {
         let progress = lite_topic.consumer(self.parent_progress.group());
         progress.set_max_attempts(self.parent_progress.max_attempts());
         PreparedReceive {
@@ -250,6 +255,7 @@ impl LiteReceive<'_> {
             progress,
             filter: &self.filter,
             params,
+            lite: Some((&self.member, name)),
         }
     }
 }

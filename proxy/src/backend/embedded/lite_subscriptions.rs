@@ -358,6 +358,11 @@ impl ReceivingMember {
         self.available.notified()
     }
 
+    /// Whether the client is subscribed to a lite topic.
+    pub(super) fn is_subscribed(&self, name: &str) -> bool {
+        self.with(|member| member.lite_topics.contains(name))
+    }
+
     /// If any lite topic is ready, wakes another receive of the client, or the next one that begins to wait.
     pub(super) fn wake_another(&self) {
         if self.with(|member| member.has_ready()) {

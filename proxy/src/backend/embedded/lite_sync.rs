@@ -1,4 +1,4 @@
-//! Changes a client's subscriptions to lite topics, and sets where its group starts in lite topics that were added.
+//! Changes a client's subscriptions to lite topics, and moves its group to the start in lite topics that were added.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::service::{LiteAction, LiteChange, LiteStart, LiteSubscriptions, Servi
 
 #[async_trait]
 impl LiteSubscriptions for Broker {
-    async fn sync(&self, change: LiteChange) -> Result<(), ServiceError> {
+    async fn sync(&self, mut change: LiteChange) -> Result<(), ServiceError> {
         let topic = self.known_topic(&change.topic)?;
         let group = self.catalog.group(&change.group).ok_or_else(|| group_not_found(&change.group))?;
         let client = change.client_id.as_str().into();
@@ -23,37 +23,48 @@ impl LiteSubscriptions for Broker {
         let subscriptions = self.catalog.lite.subscriptions();
         let start = change.start.filter(|start| *start != LiteStart::Last);
         if let (LiteAction::Add, Some(start)) = (change.action, start) {
-            // First, so that a receive that waits gets no message from before the start. A refused change moves no group.
+            // A refused change moves no group.
             subscriptions.check(&key, &change)?;
-            let start_at = GroupStartAt { parent: topic, group: group.id, start };
-            for name in subscriptions.missing(&key, &change.lite_topics) {
-                self.set_lite_start(start_at.clone(), name).await?;
+            let names = std::mem::take(&mut change.lite_topics);
+            let exclusive = group.config.lite_exclusive;
+            for name in subscriptions.missing(&key, &names) {
+                let change = LiteChange { lite_topics: vec![name], ..change.clone() };
+                let parent = topic.clone();
+                self.subscribe_at(AddAtStart { parent, key: key.clone(), start, change, exclusive }).await?;
             }
+            change.lite_topics = names;
         }
         subscriptions.change(&key, &change, group.config.lite_exclusive)
     }
 }
 
-/// The position at which a group starts in lite topics.
-#[derive(Clone)]
-struct GroupStartAt {
+/// A subscription of a client to one lite topic, in which its group starts at a position.
+struct AddAtStart {
     parent: Arc<Topic>,
-    group: u32,
+    key: MemberKey,
     start: LiteStart,
+    /// Adds the lite topic.
+    change: LiteChange,
+    exclusive: bool,
 }
 
 impl Broker {
-    /// Sets the position of a group in a lite topic. Does nothing if the lite topic does not exist, as all positions are
-    /// the same then.
-    async fn set_lite_start(&self, start_at: GroupStartAt, name: String) -> Result<(), ServiceError> {
+    /// Subscribes a client to a lite topic and moves its group, in one step: a request that is repeated because its
+    /// answer was lost finds the subscription, and does not move the group again. Does nothing if the lite topic does not
+    /// exist, as all positions are the same then.
+    async fn subscribe_at(&self, add: AddAtStart) -> Result<(), ServiceError> {
         let (catalog, store) = (self.catalog.clone(), self.store.clone());
         let progress_writer = self.progress_writer.clone();
+        // Runs to its end even if the request is cancelled.
         blocking(move || {
-            let GroupStartAt { parent, group, start } = start_at;
-            let Some(lite_topic) = catalog.lite.load(&parent, &name)? else { return Ok(()) };
+            let AddAtStart { parent, key, start, change: addition, exclusive } = add;
+            let subscriptions = catalog.lite.subscriptions();
+            let Some(lite_topic) = catalog.lite.load(&parent, &addition.lite_topics[0])? else {
+                return Ok(());
+            };
             let queues = lite_topic.load(&store)?;
-            let progress = lite_topic.consumer(group);
-            progress.load(&store, &queues, catalog.start_of(group))?;
+            let progress = lite_topic.consumer(key.group);
+            progress.load(&store, &queues, catalog.start_of(key.group))?;
             let queue = &queues[0];
             // Before the progress is locked, as this may read the disk.
             let at_time = match start {
@@ -62,13 +73,22 @@ impl Broker {
                 }
                 _ => None,
             };
+            // Receives take no messages meanwhile, neither of this client nor of one that loses the lite topic.
             let mut change = progress.change()?;
+            if subscriptions.missing(&key, &addition.lite_topics).is_empty() {
+                return Ok(());
+            }
+            subscriptions.change(&key, &addition, exclusive)?;
             let offset = at_time.unwrap_or_else(|| offset_of(start, queue, &mut change));
             change.queue(0).reset_to(offset);
             let written = change.commit(&progress_writer);
             drop(change);
             progress.wake(1);
-            written.wait()
+            written.wait().inspect_err(|_| {
+                // Otherwise a repeated request would not move the group. A removal can't fail.
+                let removal = LiteChange { action: LiteAction::Remove, ..addition };
+                let _ = subscriptions.change(&key, &removal, exclusive);
+            })
         })
         .await
     }

@@ -12,6 +12,7 @@ use super::codec;
 use super::filter::Matcher;
 use super::lease::Coordinates;
 use super::leased_batch::LeasedBatch;
+use super::lite_subscriptions::ReceivingMember;
 use super::progress::Progress;
 use super::progress_writer::Written;
 use super::queue::Queue;
@@ -28,6 +29,8 @@ pub(super) struct PreparedReceive<'a> {
     pub(super) progress: Arc<Progress>,
     pub(super) filter: &'a Matcher,
     pub(super) params: &'a Receive,
+    /// For a lite topic, the client and the name.
+    pub(super) lite: Option<(&'a ReceivingMember, &'a str)>,
 }
 
 /// The result of one scan for messages.
@@ -106,7 +109,7 @@ impl Broker {
             let text = "only groups that are bound to a LITE topic can receive its messages";
             return Err(ServiceError::new(ServiceErrorKind::Unsupported, text));
         }
-        Ok(PreparedReceive { broker: self, topic, progress, filter, params })
+        Ok(PreparedReceive { broker: self, topic, progress, filter, params, lite: None })
     }
 
     /// Loads a topic's queues and a group's progress in them, unless they are in memory. Returns the queues.
@@ -195,7 +198,7 @@ impl PreparedReceive<'_> {
             cache: &self.broker.read_cache,
             read,
         };
-        let (batch, written) = self.take(&request, queues)?;
+        let Some((batch, written)) = self.take(&request, queues)? else { return Ok(ScanResult::Nothing) };
         if !batch.taken.is_empty() {
             if batch.more {
                 self.progress.wake(1);
@@ -225,14 +228,19 @@ impl PreparedReceive<'_> {
         }
     }
 
-    /// Takes messages, and submits their leases to the progress writer.
+    /// Takes messages, and submits their leases to the progress writer. Returns `None` if the client has lost the lite
+    /// topic.
     fn take(
         &self,
         request: &TakeRequest<'_>,
         queues: &[Arc<Queue>],
-    ) -> Result<(TakenBatch, Written), ServiceError> {
+    ) -> Result<Option<(TakenBatch, Written)>, ServiceError> {
         let readable = self.topic.read_queues().min(queues.len());
         let mut change = self.progress.change()?;
+        // Checked under the lock, under which another client takes over the lite topic and moves the group.
+        if self.lite.is_some_and(|(member, name)| !member.is_subscribed(name)) {
+            return Ok(None);
+        }
         change.in_order = request.fifo;
         // This change also records the progress in queues that were added since.
         change.queue(queues.len().saturating_sub(1));
@@ -242,7 +250,7 @@ impl PreparedReceive<'_> {
             self.broker.expiry.schedule(&self.progress, &mut change, request.visible_at);
             self.topic.count_delivered(&self.progress, batch.taken.len());
         }
-        Ok((batch, written))
+        Ok(Some((batch, written)))
     }
 
     /// Reads the chunk that contains this message. If the group gets the message for the first time, reads the
