@@ -115,12 +115,24 @@ impl<T> Drop for CloseOnExit<T> {
 }
 
 impl<T> WakeUp<T> {
-    /// Wakes the thread after the tasks that are ready now have run. They may add items, too, and waking a thread costs
-    /// as much as the rest of a request.
-    pub(super) async fn after_ready_tasks(self) {
+    /// Returns after the tasks that are ready now have run. They may add items, too, and waking a thread costs as much
+    /// as the rest of a request.
+    pub(super) async fn after_ready_tasks(self) -> Self {
         if self.0.is_some() {
             tokio::task::yield_now().await;
         }
+        self
+    }
+
+    /// Whether the thread must be woken.
+    pub(super) fn is_needed(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Takes the waiting items instead of waking the thread.
+    pub(super) fn take_items(mut self) -> Vec<T> {
+        // The thread still sleeps: the next item needs a wake-up again.
+        self.0.take().map(|inbox| inbox.take_waiting(1)).unwrap_or_default()
     }
 }
 
@@ -176,6 +188,33 @@ impl<T> Inbox<T> {
     fn close(&self) {
         self.waiting.lock().closed = true;
         self.arrived.notify_one();
+    }
+
+    /// Waits for items. Returns false once the inbox is closed and empty.
+    pub(super) fn wait(&self) -> bool {
+        let mut waiting = self.waiting.lock();
+        while waiting.items.is_empty() {
+            if waiting.closed {
+                return false;
+            }
+            waiting.wake_at = 1;
+            self.arrived.wait(&mut waiting);
+        }
+        waiting.wake_at = AWAKE;
+        true
+    }
+
+    /// Takes the waiting items. To be called by the thread.
+    pub(super) fn take_now(&self) -> Vec<T> {
+        self.take_waiting(AWAKE)
+    }
+
+    fn take_waiting(&self, wake_at: usize) -> Vec<T> {
+        let mut waiting = self.waiting.lock();
+        waiting.wake_at = wake_at;
+        waiting.bytes = 0;
+        waiting.last_taken = waiting.items.len();
+        std::mem::take(&mut waiting.items)
     }
 
     /// Waits for items, up to `timeout`, and takes all of them. Returns `None` once the inbox is closed and empty.
@@ -271,6 +310,18 @@ mod tests {
     }
 
     #[test]
+    fn items_can_be_taken_instead_of_a_wake_up() {
+        let thread = InboxThread { inbox: Arc::new(Inbox::new(usize::MAX)), handle: Mutex::new(None) };
+        thread.inbox.waiting.lock().wake_at = 1;
+        let wake_up = thread.put(1, 0).expect("open");
+        let second = thread.put(2, 0).expect("open");
+        assert!(wake_up.is_needed() && !second.is_needed());
+        assert_eq!(wake_up.take_items(), [1, 2]);
+        assert!(thread.put(3, 0).expect("open").is_needed(), "the thread still sleeps");
+        assert_eq!(thread.inbox.take_now(), [3], "or was woken for it");
+    }
+
+    #[test]
     fn the_thread_waits_less_often_after_futile_waits() {
         let mut backoff = WaitBackoff::default();
         let mut waits = 0;
@@ -297,7 +348,7 @@ mod tests {
         loop {
             let (reply, answer) = tokio::sync::oneshot::channel::<()>();
             match thread.put(reply, 0) {
-                Ok(wake_up) => wake_up.after_ready_tasks().await,
+                Ok(wake_up) => drop(wake_up.after_ready_tasks().await),
                 Err(closed) => {
                     assert_eq!(closed.kind, ServiceErrorKind::Unavailable);
                     break;

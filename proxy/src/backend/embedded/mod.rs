@@ -35,6 +35,7 @@ mod damage;
 mod dead_letter;
 mod decisions;
 mod directory;
+mod disk_latency;
 mod disk_recovery;
 mod disk_usage;
 mod exhausted_messages;

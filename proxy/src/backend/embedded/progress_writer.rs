@@ -1,16 +1,20 @@
-//! The thread that writes the progress of groups, so that async threads never wait for the disk. fjall writes under a
-//! lock that it also holds during the fsync of a flushed memtable, and it makes writers sleep while its background work
-//! is behind.
+//! Writes the progress of groups, without ever making async threads wait for the disk. fjall writes under a lock that it
+//! also holds during the fsync of a flushed memtable, and it makes writers sleep while its background work is behind.
 //!
-//! Changes take effect in memory when they are committed. The thread writes them in that order, all waiting changes at
-//! once. A request is answered after its change and all changes on which its answer depends are written. After a failed
-//! write the progress in memory is dropped. It is loaded again once the database was reopened.
+//! Changes take effect in memory when they are committed. They are written in that order, all waiting changes at once. A
+//! request is answered after its change and all changes on which its answer depends are written. After a failed write the
+//! progress in memory is dropped. It is loaded again once the database was reopened.
+//!
+//! While the disk answers at once, one of the waiting requests writes the changes of all of them, into the cache of the
+//! operating system. To wake a thread for that costs as much CPU as the rest of an acknowledgement. A thread writes the
+//! changes while the disk is slow, while fjall is flushing or compacting, and while another request is writing. No more than
+//! one async thread writes at a time, and it holds no lock that requests wait for.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::inbox::{Inbox, InboxThread, WakeUp};
@@ -22,9 +26,17 @@ use crate::service::{ServiceError, ServiceErrorKind};
 /// The number of records waiting to be written at which requests are refused. Each takes about 150 bytes.
 const MAX_PENDING: usize = 200_000;
 
-/// A handle to the thread.
+/// Writes the progress of groups, on its own thread or on one of a waiting request.
 pub(super) struct ProgressWriter {
     thread: InboxThread<WriteJob>,
+    disk: Arc<Disk>,
+}
+
+/// The place to which changes are written.
+struct Disk {
+    store: Arc<Store>,
+    /// Held while changes are taken from the inbox and written, so that they are written in order.
+    writing: Mutex<()>,
 }
 
 /// A change to be written.
@@ -41,6 +53,7 @@ struct WriteJob {
 pub(super) struct Written(Result<Option<PendingWrite>, ServiceError>);
 
 struct PendingWrite {
+    disk: Arc<Disk>,
     wake_up: WakeUp<WriteJob>,
     reply: oneshot::Receiver<Result<(), ServiceError>>,
 }
@@ -48,15 +61,20 @@ struct PendingWrite {
 impl ProgressWriter {
     /// Starts the thread.
     pub(super) fn start(store: Arc<Store>) -> io::Result<Self> {
-        let run = move |inbox: &Inbox<WriteJob>| {
-            while let Some(jobs) = inbox.take(None, Duration::ZERO) {
-                store.wait_for_background_work();
-                write(&store, jobs);
+        let disk = Arc::new(Disk { store, writing: Mutex::new(()) });
+        let run = {
+            let disk = disk.clone();
+            move |inbox: &Inbox<WriteJob>| {
+                while inbox.wait() {
+                    disk.store.wait_for_background_work();
+                    let _writing = disk.writing.lock();
+                    disk.write(inbox.take_now());
+                }
             }
         };
         // The inbox is unbounded because changes in memory must be written. `check_capacity` refuses requests before they
         // change anything.
-        Ok(Self { thread: InboxThread::start("embedded-progress", Inbox::new(usize::MAX), run)? })
+        Ok(Self { thread: InboxThread::start("embedded-progress", Inbox::new(usize::MAX), run)?, disk })
     }
 
     /// Fails if too many records wait to be written.
@@ -84,12 +102,15 @@ impl ProgressWriter {
         let size = records.len() + 1;
         let (progress, generation) = (progress.clone(), progress.generation());
         let job = WriteJob { progress, generation, records, reply: sender };
-        Written(self.thread.put(job, size).map(|wake_up| Some(PendingWrite { wake_up, reply })))
+        let disk = self.disk.clone();
+        Written(self.thread.put(job, size).map(|wake_up| Some(PendingWrite { disk, wake_up, reply })))
     }
 
     /// Writes all submitted changes, and ends the thread. Blocks until then.
     pub(super) fn stop(&self) {
         self.thread.stop();
+        // A request may still be writing.
+        drop(self.disk.writing.lock());
     }
 }
 
@@ -99,14 +120,15 @@ impl Written {
     /// # Errors
     /// `Unavailable`.
     pub(super) async fn done(self) -> Result<(), ServiceError> {
-        let Some(PendingWrite { wake_up, reply }) = self.0? else { return Ok(()) };
-        wake_up.after_ready_tasks().await;
+        let Some(PendingWrite { disk, wake_up, reply }) = self.0? else { return Ok(()) };
+        let wake_up = wake_up.after_ready_tasks().await;
+        disk.write_at_once(wake_up);
         reply.await.unwrap_or_else(|_| Err(stopped()))
     }
 
     /// As [`Written::done`]. Blocks.
     pub(super) fn wait(self) -> Result<(), ServiceError> {
-        let Some(PendingWrite { wake_up, reply }) = self.0? else { return Ok(()) };
+        let Some(PendingWrite { wake_up, reply, .. }) = self.0? else { return Ok(()) };
         drop(wake_up);
         reply.blocking_recv().unwrap_or_else(|_| Err(stopped()))
     }
@@ -116,33 +138,48 @@ fn stopped() -> ServiceError {
     ServiceError::new(ServiceErrorKind::Unavailable, "the broker has stopped")
 }
 
-/// Writes all changes together.
-fn write(store: &Store, mut jobs: Vec<WriteJob>) {
-    let current = jobs.iter_mut().filter(|job| job.generation == job.progress.generation());
-    let records = current.flat_map(|job| std::mem::take(&mut job.records)).collect();
-    let written = progress_changes::commit(store, records);
-    for WriteJob { progress, generation, reply, .. } in jobs {
-        let outcome = match &written {
-            // The change depends on one that was not written.
-            _ if generation != progress.generation() => Err(earlier_write_failed()),
-            Ok(()) => Ok(()),
-            Err(error) => {
-                progress.drop_state();
-                Err(error.clone())
-            }
-        };
-        progress.unwritten.fetch_sub(1, Ordering::SeqCst);
-        // Dropped before the answer, as progress with references can't be unloaded.
-        drop(progress);
-        // The caller may have been cancelled.
-        let _ = reply.send(outcome);
+impl Disk {
+    /// Writes the waiting changes if that does not block. If it may, or if somebody else is writing, wakes the thread.
+    fn write_at_once(&self, wake_up: WakeUp<WriteJob>) {
+        if wake_up.is_needed()
+            && let Some(_writing) = self.writing.try_lock()
+            && self.store.can_commit_progress_at_once()
+        {
+            let jobs = wake_up.take_items();
+            self.store.disk_latency.short_write(|| self.write(jobs));
+        }
+    }
+
+    /// Writes all changes together. `writing` must be held.
+    fn write(&self, mut jobs: Vec<WriteJob>) {
+        let mut records = Vec::with_capacity(jobs.iter().map(|job| job.records.len()).sum());
+        for job in jobs.iter_mut().filter(|job| job.generation == job.progress.generation()) {
+            records.append(&mut job.records);
+        }
+        let written = progress_changes::commit(&self.store, records);
+        for WriteJob { progress, generation, reply, .. } in jobs {
+            let outcome = match &written {
+                // The change depends on one that was not written.
+                _ if generation != progress.generation() => Err(earlier_write_failed()),
+                Ok(()) => Ok(()),
+                Err(error) => {
+                    progress.drop_state();
+                    Err(error.clone())
+                }
+            };
+            progress.unwritten.fetch_sub(1, Ordering::SeqCst);
+            // Dropped before the answer, as progress with references can't be unloaded.
+            drop(progress);
+            // The caller may have been cancelled.
+            let _ = reply.send(outcome);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use futures::poll;
 
@@ -231,5 +268,44 @@ mod tests {
         }
         assert_eq!(broker.acknowledge(request).await.expect("the lease is running"), [AckOutcome::Done]);
         assert_eq!(progress.unwritten.load(Ordering::SeqCst), 0);
+    }
+
+    // Some of them are written by a request, and others by the thread, because somebody else is writing.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn concurrent_changes_are_on_the_disk_once_they_are_answered() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let first = Arc::new(broker(&directory).await);
+        let ids: Vec<_> = (0..200).map(|id| id.to_string()).collect();
+        send(&first, ids.iter().map(String::as_str)).await;
+        let consumers = (0..8).map(|_| {
+            let broker = first.clone();
+            tokio::spawn(async move {
+                for _ in 0..20 {
+                    let request = acknowledgement(&deliveries(&broker, 1).await[0]);
+                    assert_eq!(broker.acknowledge(request).await.expect("an answer"), [AckOutcome::Done]);
+                }
+            })
+        });
+        futures::future::try_join_all(consumers).await.expect("no panic");
+        let left = deliveries(&first, 10).await.len();
+        assert_eq!(left, 10);
+        drop(first);
+
+        let second = broker(&directory).await;
+        let unsettled = deliveries(&second, 200).await;
+        assert_eq!(unsettled.len(), 30, "all but those that are acknowledged or leased");
+    }
+
+    #[tokio::test]
+    async fn the_thread_writes_while_the_disk_is_slow() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let broker = broker(&directory).await;
+        send(&broker, ["a", "b"]).await;
+        assert!(broker.store.can_commit_progress_at_once());
+        assert_eq!(receive(&broker, 1).await, ["a"]);
+
+        broker.store.disk_latency.note_short_write(Duration::from_secs(1));
+        assert!(!broker.store.can_commit_progress_at_once());
+        assert_eq!(receive(&broker, 1).await, ["b"]);
     }
 }

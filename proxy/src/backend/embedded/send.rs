@@ -67,7 +67,7 @@ impl Broker {
         }
         let (reply, answer) = oneshot::channel();
         let wake_up = self.writer.submit(StoreRequest { topic, entries, reply })?;
-        wake_up.after_ready_tasks().await;
+        drop(wake_up.after_ready_tasks().await);
         until(deadline, answer).await
     }
 

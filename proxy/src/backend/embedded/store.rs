@@ -29,8 +29,8 @@
 //!   the fsync of messages. They are handed to the operating system before they are answered, so they survive
 //!   `kill -9`. A power failure may lose the last of them: then messages are delivered again. Changes of the catalog are
 //!   synced, and commits of progress don't wait for that either.
-//! - Async threads don't wait for the disk: the writer thread ([`super::writer`]) writes messages, and another thread
-//!   ([`super::progress_writer`]) writes progress.
+//! - Async threads don't wait for the disk: the writer thread ([`super::writer`]) writes messages. Progress is written by
+//!   another thread unless the disk answers at once ([`super::progress_writer`]).
 //! - fjall syncs a blob file, but not its folder. ext4, XFS, Btrfs and F2FS keep the directory entry of a synced file. On
 //!   other file systems, a power failure may leave a database that can't be opened.
 //! - After a failed write (a full disk, for example) a database refuses all writes until it is opened again
@@ -54,6 +54,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::config::Flush;
 use super::directory::{DataDirectory, OpenError};
+use super::disk_latency::DiskLatency;
 use super::journal::{self, JournalError};
 use super::keys;
 use crate::histogram::Histogram;
@@ -69,6 +70,8 @@ pub(super) struct Store {
     log_openings: AtomicU64,
     /// How long commits of messages took.
     pub(super) message_writes: Histogram,
+    /// Whether the disk answers at once.
+    pub(super) disk_latency: DiskLatency,
     // Last, so that the directory is unlocked after the databases are closed.
     directory: DataDirectory,
 }
@@ -135,6 +138,7 @@ impl Store {
             failure: RwLock::default(),
             log_openings: AtomicU64::new(0),
             message_writes: Histogram::default(),
+            disk_latency: DiskLatency::default(),
             directory,
         })
     }
@@ -172,6 +176,17 @@ impl Store {
         while is_behind() && self.failure().is_none() {
             std::thread::sleep(BACKGROUND_POLL_INTERVAL);
         }
+    }
+
+    /// Whether a commit of progress would wait neither for the disk nor for a lock that fjall holds while it syncs:
+    /// during and after the flush of a memtable, and at the end of a compaction. Does not block.
+    pub(super) fn can_commit_progress_at_once(&self) -> bool {
+        let is_idle = |state: &OpenDatabase| {
+            state.database.write_buffer_size() < STATE_MEMTABLE_BYTES
+                && state.database.active_compactions() == 0
+        };
+        let opened = self.state.opened.try_read();
+        self.disk_latency.is_low() && opened.is_some_and(|state| state.as_deref().is_some_and(is_idle))
     }
 
     /// Notes that a write to the database `state` has failed. It will be opened again.

@@ -229,9 +229,9 @@ impl Worker {
                 chunks.push((append, chunk));
             }
         }
-        let start = Instant::now();
-        batch.commit().map_err(|e| unavailable(&e))?;
-        self.state.store.message_writes.add(start.elapsed());
+        let (committed, took) = self.state.store.disk_latency.commit(|| batch.commit());
+        committed.map_err(|e| unavailable(&e))?;
+        self.state.store.message_writes.add(took);
         for (append, chunk) in chunks {
             self.cache.add(&append.queue, chunk);
         }
