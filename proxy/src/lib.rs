@@ -17,6 +17,8 @@ pub mod error;
 mod file_version;
 pub mod front;
 pub mod histogram;
+#[cfg(feature = "http")]
+mod json_schema;
 pub mod layer;
 pub mod log_level;
 pub mod otlp;

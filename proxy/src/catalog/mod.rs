@@ -45,11 +45,11 @@ pub struct TopicSpec {
     pub perm: Perm,
     /// How long a lite topic is kept after its last use, in a topic of type `lite`; for ever by default.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::duration::optional")]
-    #[cfg_attr(feature = "http", schema(value_type = Option<String>, example = "7d"))]
+    #[cfg_attr(feature = "http", schema(value_type = Option<crate::json_schema::Duration>))]
     pub lite_expiration: Option<Duration>,
     /// How long messages are kept; by default, as set in the broker's configuration.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::duration::optional")]
-    #[cfg_attr(feature = "http", schema(value_type = Option<String>, example = "7d"))]
+    #[cfg_attr(feature = "http", schema(value_type = Option<crate::json_schema::Duration>))]
     pub retention: Option<Duration>,
     /// The most bytes of messages that are kept, 0 for no limit; by default, as set in the broker's configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -139,17 +139,17 @@ pub struct GroupSpec {
 )]
 pub enum RetrySpec {
     /// A list of pauses, the last of which repeats: `["1s", "30s", "5m"]`.
-    #[cfg_attr(feature = "http", schema(value_type = Vec<String>))]
+    #[cfg_attr(feature = "http", schema(value_type = Vec<crate::json_schema::Duration>))]
     Table(#[serde(with = "crate::duration::list")] Vec<Duration>),
     /// Exponential growth: `{ initial = "5s", max = "2h", multiplier = 2.0 }`.
     Growing {
         /// The first pause.
         #[serde(with = "crate::duration")]
-        #[cfg_attr(feature = "http", schema(value_type = String, example = "5s"))]
+        #[cfg_attr(feature = "http", schema(value_type = crate::json_schema::Duration))]
         initial: Duration,
         /// The longest pause.
         #[serde(with = "crate::duration")]
-        #[cfg_attr(feature = "http", schema(value_type = String, example = "5s"))]
+        #[cfg_attr(feature = "http", schema(value_type = crate::json_schema::Duration))]
         max: Duration,
         /// The factor between a pause and the next one.
         multiplier: f32,

@@ -11,7 +11,7 @@ use crate::service::{GroupStart, time};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 #[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
-#[cfg_attr(feature = "http", schema(value_type = String, example = "latest"))]
+#[cfg_attr(feature = "http", schema(value_type = crate::json_schema::Start))]
 pub struct StartSpec(pub GroupStart);
 
 impl FromStr for StartSpec {

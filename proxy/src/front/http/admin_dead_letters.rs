@@ -7,7 +7,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::call::{Caller, Json, PathParams};
+use super::call::{Caller, Json, Object, PathParams};
 use super::problem::Problem;
 use super::shared::Shared;
 use crate::processor::{LetterPosition, ResendSelection};
@@ -28,7 +28,23 @@ pub(super) struct Resend {
     id: Option<String>,
     /// The position at which to start the search for the id: that of the dead letter, or `searched_to` of the previous call.
     #[serde(default)]
-    from: Option<LetterPlace>,
+    #[schema(value_type = Option<LetterPlace>)]
+    from: Option<Object<LetterPlace>>,
+}
+
+impl Resend {
+    pub(super) fn selection(self) -> Result<ResendSelection, Problem> {
+        let from = self.from.map(|Object(LetterPlace { broker, queue_id, offset })| LetterPosition {
+            broker,
+            queue: queue_id,
+            offset,
+        });
+        match (self.next, self.id) {
+            (Some(max @ 1..=MAX_LETTERS), None) if from.is_none() => Ok(ResendSelection::Next(max)),
+            (None, Some(id)) => Ok(ResendSelection::Id { id, from }),
+            _ => Err(Problem::bad_request("expected next from 1 to 100, or an id")),
+        }
+    }
 }
 
 /// A position in the dead letters of a group.
@@ -78,20 +94,10 @@ pub(super) async fn resend(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
     PathParams(group): PathParams<String>,
-    Json(Resend { next, id, from }): Json<Resend>,
+    Json(resend): Json<Resend>,
 ) -> Result<JsonAnswer<Resent>, Problem> {
     caller.authorize(&shared, "ResendDeadLetters")?;
-    let from = from.map(|LetterPlace { broker, queue_id, offset }| LetterPosition {
-        broker,
-        queue: queue_id,
-        offset,
-    });
-    let selection = match (next, id) {
-        (Some(max @ 1..=MAX_LETTERS), None) if from.is_none() => ResendSelection::Next(max),
-        (None, Some(id)) => ResendSelection::Id { id, from },
-        _ => return Err(Problem::bad_request("expected next from 1 to 100, or an id")),
-    };
-    let page = shared.processor.resend_dead_letters(&group, selection).await?;
+    let page = shared.processor.resend_dead_letters(&group, resend.selection()?).await?;
     let letters = page.letters.into_iter().map(|letter| ResentLetter {
         message_id: letter.id,
         topic: letter.topic,

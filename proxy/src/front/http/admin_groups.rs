@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::admin_topics::PageParams;
-use super::call::{Caller, Json, PathParams, QueryParams};
+use super::call::{Caller, Json, Object, PathParams, QueryParams};
 use super::problem::Problem;
 use super::shared::Shared;
 use super::times;
 use crate::catalog::{GroupSpec, RetrySpec, StartSpec};
 use crate::error::{Error, ErrorKind};
+use crate::json_schema;
 use crate::processor::{GroupSummary, Page};
 use crate::service::{
     GroupConfig, GroupField, GroupQueueStats, GroupStats, GroupTopicStats, GroupUpdate, QueueReset,
@@ -340,14 +341,27 @@ pub(super) struct Reset {
 #[serde(untagged)]
 enum Target {
     /// `earliest`, `latest`, or a time.
+    #[schema(value_type = json_schema::Place)]
     Place(String),
     /// An offset of one queue. The other queues stay unchanged.
-    Offset {
-        /// The broker that has the queue. Optional if only one broker has a queue with this id.
-        broker: Option<String>,
-        queue_id: i32,
-        offset: i64,
-    },
+    #[schema(value_type = QueueOffset)]
+    Offset(Object<QueueOffset>),
+}
+
+/// An offset of one queue.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct QueueOffset {
+    /// The broker that has the queue. Optional if only one broker has a queue with this id.
+    broker: Option<String>,
+    queue_id: i32,
+    offset: i64,
+}
+
+impl Reset {
+    pub(super) fn of_group(self, group: String) -> Result<ResetGroup, Problem> {
+        Ok(ResetGroup { group, topic: self.topic, target: self.to.into_target()? })
+    }
 }
 
 impl Target {
@@ -356,7 +370,7 @@ impl Target {
             Self::Place(place) if place == "earliest" => ResetTarget::Earliest,
             Self::Place(place) if place == "latest" => ResetTarget::Latest,
             Self::Place(time) => ResetTarget::Time(times::parse_time("to", &time)?),
-            Self::Offset { broker, queue_id, offset } => {
+            Self::Offset(Object(QueueOffset { broker, queue_id, offset })) => {
                 ResetTarget::Offset { broker, queue: queue_id, offset }
             }
         })
@@ -394,10 +408,10 @@ pub(super) async fn reset(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
     PathParams(group): PathParams<String>,
-    Json(Reset { topic, to }): Json<Reset>,
+    Json(reset): Json<Reset>,
 ) -> Result<JsonAnswer<Positions>, Problem> {
     caller.authorize(&shared, "ResetGroup")?;
-    let reset = ResetGroup { group, topic, target: to.into_target()? };
+    let reset = reset.of_group(group)?;
     let queues = shared.processor.reset_group(reset).await?.into_iter();
     let position =
         |QueueReset { broker, queue, before, offset }| Position { broker, queue_id: queue, before, offset };

@@ -12,6 +12,7 @@ use super::message::{self, BodyFormat, StoredMessage};
 use super::problem::Problem;
 use super::shared::Shared;
 use super::times;
+use crate::json_schema;
 use crate::service::{ReadMessage, ReadQueue, WantedMessage};
 
 /// The default of the most messages of one page.
@@ -25,7 +26,7 @@ const PAGE_BYTES: usize = 16 << 20;
 #[into_params(parameter_in = Query)]
 pub(super) struct ReadParams {
     /// The queue's id. 0 by default.
-    #[param(minimum = 0)]
+    #[param(minimum = 0, maximum = 2147483647)]
     queue: i32,
     /// The broker that has the queue. Optional if only one broker has a queue with this id.
     broker: Option<String>,
@@ -41,10 +42,10 @@ pub(super) struct ReadParams {
     /// Only messages with this key.
     key: Option<String>,
     /// Only messages that were stored at this time or later.
-    #[param(example = "2026-11-29T10:00:00Z")]
+    #[param(inline, value_type = Option<json_schema::Time>, example = "2026-11-29T10:00:00Z")]
     from: Option<String>,
     /// Only messages that were stored at this time or earlier.
-    #[param(example = "2026-11-29T10:05:00Z")]
+    #[param(inline, value_type = Option<json_schema::Time>, example = "2026-11-29T10:05:00Z")]
     to: Option<String>,
     /// How bodies are returned.
     #[param(inline)]

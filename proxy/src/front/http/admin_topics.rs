@@ -16,6 +16,7 @@ use super::times;
 use crate::catalog::{Perm, TopicSpec, TopicType};
 use crate::duration;
 use crate::error::Error;
+use crate::json_schema;
 use crate::processor::{Page, TopicSummary};
 use crate::service::{
     LiteTopicStats, Permission, QueueStats, TopicConfig, TopicField, TopicStats, TopicUpdate,
@@ -101,11 +102,11 @@ pub(super) struct TopicChange {
     perm: Option<Perm>,
     /// How long a lite topic is kept after its last use, such as `7d`; null: forever.
     #[serde(deserialize_with = "nullable")]
-    #[schema(value_type = Option<String>, example = "7d")]
+    #[schema(value_type = Option<json_schema::Duration>)]
     lite_expiration: Option<Option<duration::Text>>,
     /// How long messages are retained, such as `7d`; null: as the proxy's configuration says.
     #[serde(deserialize_with = "nullable")]
-    #[schema(value_type = Option<String>, example = "7d")]
+    #[schema(value_type = Option<json_schema::Duration>)]
     retention: Option<Option<duration::Text>>,
     /// How many bytes of messages are retained, 0 without a limit; null: as the proxy's configuration says.
     #[serde(deserialize_with = "nullable")]

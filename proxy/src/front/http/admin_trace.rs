@@ -11,6 +11,7 @@ use super::call::{Caller, PathParams, QueryParams};
 use super::problem::Problem;
 use super::shared::Shared;
 use super::times;
+use crate::json_schema;
 use crate::layer::{TraceEvent, TraceStep};
 use crate::processor::TraceSearch;
 use crate::service;
@@ -21,10 +22,10 @@ use crate::service;
 #[into_params(parameter_in = Query)]
 pub(super) struct TraceParams {
     /// Only steps that were recorded at this time or later.
-    #[param(example = "2026-11-29T10:00:00Z")]
+    #[param(inline, value_type = Option<json_schema::Time>, example = "2026-11-29T10:00:00Z")]
     from: Option<String>,
     /// Only steps that were recorded at this time or earlier.
-    #[param(example = "2026-11-29T10:05:00Z")]
+    #[param(inline, value_type = Option<json_schema::Time>, example = "2026-11-29T10:05:00Z")]
     to: Option<String>,
 }
 

@@ -14,6 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::call::{Caller, Json, PathParams, QueryParams};
 use super::problem::Problem;
 use super::shared::Shared;
+use crate::json_schema;
 use crate::layer::{
     AccessQuery, Action, Effect, Explanation, ListedUser, NewUser, PolicyEntry, Secret, UserKind, UserUpdate,
 };
@@ -69,7 +70,7 @@ impl From<PolicyEntry> for Policy {
 #[serde(deny_unknown_fields)]
 pub(super) struct UserToAdd {
     /// The access key, without spaces and `/ , = :`.
-    #[schema(min_length = 1, max_length = 255)]
+    #[schema(value_type = json_schema::UserName)]
     name: String,
     /// The secret key. Without it, a random one is generated.
     #[schema(min_length = 1, max_length = 255)]
@@ -82,6 +83,7 @@ pub(super) struct UserToAdd {
     enabled: bool,
     /// Names in client certificates that identify the user.
     #[serde(default)]
+    #[schema(value_type = Vec<json_schema::CertificateName>, max_items = 100)]
     certificates: Vec<String>,
 }
 
@@ -98,6 +100,7 @@ pub(super) struct UserChanges {
     r#type: Option<UserKind>,
     enabled: Option<bool>,
     /// Names in client certificates, which replace the earlier ones.
+    #[schema(value_type = Option<Vec<json_schema::CertificateName>>, max_items = 100)]
     certificates: Option<Vec<String>>,
 }
 
@@ -124,10 +127,10 @@ pub(super) struct UserSecret {
 pub(super) struct PolicyToAdd {
     user: String,
     /// `Topic:NAME`, `Group:NAME` or `Cluster:*`, where `NAME` may end with `*`; or `*` for everything.
-    #[schema(max_length = 255)]
+    #[schema(value_type = json_schema::Resource)]
     resource: String,
     /// `all`, `pub`, `sub`, `create`, `update`, `delete`, `get`, `list`.
-    #[schema(value_type = Vec<String>, min_items = 1)]
+    #[schema(value_type = Vec<Action>, min_items = 1)]
     actions: Vec<Action>,
     /// `allow` or `deny`.
     #[serde(default)]
@@ -135,8 +138,32 @@ pub(super) struct PolicyToAdd {
     effect: Effect,
     /// The networks of clients to which the policy applies, such as `10.0.0.0/8`. Empty for all networks.
     #[serde(default)]
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<json_schema::Network>, max_items = 100)]
     from: Vec<IpNet>,
+}
+
+impl From<UserToAdd> for NewUser {
+    fn from(UserToAdd { name, secret, r#type: kind, enabled, certificates }: UserToAdd) -> Self {
+        Self { name, secret: secret.as_deref().map(Secret::new), kind, enabled, certificates }
+    }
+}
+
+impl From<UserChanges> for UserUpdate {
+    fn from(UserChanges { r#type: kind, enabled, certificates }: UserChanges) -> Self {
+        Self { secret: None, kind, enabled, certificates }
+    }
+}
+
+impl From<SecretToSet> for Option<Secret> {
+    fn from(SecretToSet { secret }: SecretToSet) -> Self {
+        secret.as_deref().map(Secret::new)
+    }
+}
+
+impl From<PolicyToAdd> for PolicyEntry {
+    fn from(PolicyToAdd { user, resource, actions, effect, from }: PolicyToAdd) -> Self {
+        Self { number: 0, user, resource, actions, from, effect }
+    }
 }
 
 /// The request to explain.
@@ -145,9 +172,10 @@ pub(super) struct PolicyToAdd {
 #[into_params(parameter_in = Query)]
 pub(super) struct AccessParams {
     /// `Topic:NAME`, `Group:NAME` or `Cluster:*`.
+    #[param(inline, value_type = json_schema::Resource)]
     resource: String,
     /// The action of the request, such as `pub`.
-    #[param(value_type = String)]
+    #[param(inline)]
     action: Action,
     /// The client's address.
     #[serde(default)]
@@ -206,9 +234,8 @@ pub(super) async fn add(
     Json(user): Json<UserToAdd>,
 ) -> Result<(StatusCode, JsonAnswer<UserSecret>), Problem> {
     caller.authorize(&shared, "AddUser")?;
-    let UserToAdd { name, secret, r#type: kind, enabled, certificates } = user;
-    let secret = secret.as_deref().map(Secret::new);
-    let new = NewUser { name: name.clone(), secret, kind, enabled, certificates };
+    let new = NewUser::from(user);
+    let name = new.name.clone();
     let secret = shared.processor.add_user(new).await?;
     Ok((StatusCode::CREATED, JsonAnswer(UserSecret { name, secret })))
 }
@@ -231,8 +258,7 @@ pub(super) async fn update(
     Json(changes): Json<UserChanges>,
 ) -> Result<StatusCode, Problem> {
     caller.authorize(&shared, "UpdateUser")?;
-    let UserChanges { r#type: kind, enabled, certificates } = changes;
-    shared.processor.update_user(name, UserUpdate { secret: None, kind, enabled, certificates }).await?;
+    shared.processor.update_user(name, changes.into()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -251,11 +277,10 @@ pub(super) async fn set_secret(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
     PathParams(name): PathParams<String>,
-    Json(SecretToSet { secret }): Json<SecretToSet>,
+    Json(secret): Json<SecretToSet>,
 ) -> Result<JsonAnswer<UserSecret>, Problem> {
     caller.authorize(&shared, "SetUserSecret")?;
-    let secret = secret.as_deref().map(Secret::new);
-    let secret = shared.processor.set_user_secret(name.clone(), secret).await?;
+    let secret = shared.processor.set_user_secret(name.clone(), secret.into()).await?;
     Ok(JsonAnswer(UserSecret { name, secret }))
 }
 
@@ -320,9 +345,7 @@ pub(super) async fn add_policy(
     Json(policy): Json<PolicyToAdd>,
 ) -> Result<(StatusCode, JsonAnswer<Policy>), Problem> {
     caller.authorize(&shared, "AddPolicy")?;
-    let PolicyToAdd { user, resource, actions, effect, from } = policy;
-    let policy = PolicyEntry { number: 0, user, resource, actions, from, effect };
-    let added = shared.processor.add_policy(policy).await?;
+    let added = shared.processor.add_policy(policy.into()).await?;
     Ok((StatusCode::CREATED, JsonAnswer(Policy::from(added))))
 }
 

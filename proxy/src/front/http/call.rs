@@ -1,5 +1,7 @@
 //! The extractors of handlers: the caller of a request, its parameters, and its body.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,8 +14,9 @@ use bytes::{Bytes, BytesMut};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::headers::{media_type, text};
 use super::problem::Problem;
@@ -145,11 +148,31 @@ impl<T: DeserializeOwned> FromRequest<Arc<Shared>> for Json<T> {
         }
         let limit = shared.transport.request_bytes.min(MAX_JSON_BYTES);
         let body = read_body(body, request_info(&parts), shared, limit).await?;
-        // serde would also accept an array in place of an object.
-        if !body.trim_ascii_start().starts_with(b"{") {
-            return Err(Problem::bad_request("the body must be a JSON object"));
-        }
-        parse(&body, shared).map(Self)
+        parse(&body, shared).map(|Object(value)| Self(value))
+    }
+}
+
+/// A value that is a JSON object. serde would also accept an array with the values of the fields.
+#[derive(Clone, Debug)]
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Object<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(fields)).map(Object)
     }
 }
 

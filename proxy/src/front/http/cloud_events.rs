@@ -37,6 +37,10 @@ const VERSION: &str = "1.0";
 /// Attributes of a delivery, and the members of an event that are not attributes. As properties of a message they would repeat
 /// what the event of a delivery contains.
 const RESERVED: [&str; 4] = ["rocketmqhandle", "rocketmqattempt", "data", "data_base64"];
+/// The members of an event that hold its payload.
+const DATA: [&str; 2] = ["data", "data_base64"];
+/// Attributes that are strings.
+const STRINGS: [&str; 5] = ["specversion", "id", "source", "type", "datacontenttype"];
 /// The body that is stored for an event without data, because the body of a message can't be empty.
 const NO_DATA: &[u8] = b"\0";
 
@@ -57,7 +61,7 @@ pub(super) struct CloudEvent {
     /// The payload as JSON, or as text if `datacontenttype` is not JSON.
     data: Option<serde_json::Value>,
     /// The payload in base64.
-    #[schema(content_encoding = "base64")]
+    #[schema(value_type = String, required = false, content_encoding = "base64", pattern = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$")]
     data_base64: Option<String>,
 }
 
@@ -77,9 +81,15 @@ fn invalid(error: serde_json::Error) -> Problem {
 }
 
 /// Converts an event in structured mode.
-fn draft(topic: &str, mut event: BTreeMap<String, &RawValue>) -> Result<Draft, Problem> {
-    let content_type =
-        event.get("datacontenttype").map(|value| attribute("datacontenttype", value)).transpose()?;
+pub(super) fn draft(topic: &str, mut event: BTreeMap<String, &RawValue>) -> Result<Draft, Problem> {
+    event.keys().filter(|name| !DATA.contains(&name.as_str())).try_for_each(|name| check_name(name))?;
+    for name in STRINGS {
+        if event.get(name).is_some_and(|value| !value.get().starts_with('"') && value.get() != "null") {
+            return Err(Problem::bad_request(format!("the attribute {name} of an event is a string")));
+        }
+    }
+    let content_type = event.get("datacontenttype").filter(|value| value.get() != "null");
+    let content_type = content_type.map(|value| attribute("datacontenttype", value)).transpose()?;
     let body = match (event.remove("data"), event.remove("data_base64")) {
         (None, None) => Bytes::from_static(NO_DATA),
         (Some(data), None) => match content_type.as_deref().is_none_or(is_json) {
@@ -173,11 +183,7 @@ fn draft_from_attributes(
     }
     let mut properties = Vec::with_capacity(attributes.len());
     for (name, value) in attributes {
-        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) {
-            return Err(Problem::bad_request(format!(
-                "{name:?} is not a valid attribute name: expected lower-case letters and digits"
-            )));
-        }
+        check_name(&name)?;
         let property = match name.as_str() {
             "datacontenttype" => CONTENT_TYPE_PROPERTY.to_owned(),
             _ => format!("{PROPERTY_PREFIX}{name}"),
@@ -187,6 +193,16 @@ fn draft_from_attributes(
     // The other fields of a draft are those of a message without any setting.
     let empty = NewMessage { text: Some(String::new()), ..NewMessage::default() };
     Ok(Draft { properties, body, ..empty.into_draft(topic)? })
+}
+
+/// Checks the name of an attribute.
+fn check_name(name: &str) -> Result<(), Problem> {
+    match !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) {
+        true => Ok(()),
+        false => Err(Problem::bad_request(format!(
+            "{name:?} is not a valid attribute name: expected lower-case letters and digits"
+        ))),
+    }
 }
 
 fn is_json(content_type: &str) -> bool {

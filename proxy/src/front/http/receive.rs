@@ -22,6 +22,7 @@ use super::problem::Problem;
 use super::shared::Shared;
 use super::times;
 use crate::front::unsent_deliveries::UnsentDeliveries;
+use crate::json_schema;
 use crate::processor::{Expression, ReceiveCommand, Received, Undelivered};
 
 /// The default lease of a delivery.
@@ -35,13 +36,13 @@ const DEFAULT_MAX: i32 = 16;
 #[into_params(parameter_in = Query)]
 pub(super) struct ReceiveParams {
     /// The most messages that are returned, or that are unsettled in a stream of events. 16 by default.
-    #[param(minimum = 1)]
+    #[param(minimum = 1, maximum = 2147483647)]
     pub(super) max: i32,
     /// How long to wait for the first message, such as `20s`. The proxy's `limits` bound it, by default from 5 s to 20 s.
-    #[param(example = "5s", pattern = "^[0-9]{1,6}(ms|s)$")]
+    #[param(inline, value_type = Option<json_schema::Duration>, example = "5s")]
     pub(super) wait: Option<String>,
     /// The lease: how long unsettled messages stay invisible to other consumers. `30s` by default.
-    #[param(example = "30s", pattern = "^[1-9][0-9]{1,3}s$")]
+    #[param(inline, value_type = Option<json_schema::Duration>, example = "30s")]
     pub(super) invisible: String,
     /// Receive only messages with these tags, separated by `||`. All messages by default.
     #[param(example = "*")]

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::call::{Caller, Json, PathParams, Payload, parse};
+use super::call::{Caller, Json, Object, PathParams, Payload, parse};
 use super::cloud_events;
 use super::headers::{media_type, text};
 use super::message::NewMessage;
@@ -196,11 +196,14 @@ fn parse_request(
     }
     match media_type.as_str() {
         "application/json" if body.trim_ascii_start().starts_with(b"[") => {
-            let messages: Vec<NewMessage> = parse(&body, shared)?;
-            let drafts = messages.into_iter().map(|message| message.into_draft(topic));
+            let messages: Vec<Object<NewMessage>> = parse(&body, shared)?;
+            let drafts = messages.into_iter().map(|Object(message)| message.into_draft(topic));
             Ok(SendRequest::batch(drafts.collect::<Result<_, _>>()?))
         }
-        "application/json" => Ok(SendRequest::one(parse::<NewMessage>(&body, shared)?.into_draft(topic)?)),
+        "application/json" => {
+            let Object(message): Object<NewMessage> = parse(&body, shared)?;
+            Ok(SendRequest::one(message.into_draft(topic)?))
+        }
         "application/octet-stream" | "text/plain" => {
             Ok(SendRequest::one(Draft { body, ..message_of_headers(&headers)?.into_draft(topic)? }))
         }

@@ -15,6 +15,7 @@ use super::shared::Shared;
 use super::times;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
+use crate::json_schema;
 use crate::processor::{AckCommand, AckEntry, ChangeCommand, ForwardCommand};
 
 /// The most handles of one request.
@@ -46,7 +47,7 @@ pub(super) struct Nack {
     lite_topic: Option<String>,
     /// The delay before the messages are delivered again, such as `10s`; immediately by default.
     #[serde(default)]
-    #[schema(example = "10s", pattern = "^[0-9]{1,4}(ms|s)$")]
+    #[schema(value_type = Option<json_schema::Duration>)]
     after: Option<String>,
 }
 
@@ -61,7 +62,7 @@ pub(super) struct Extend {
     #[serde(default)]
     lite_topic: Option<String>,
     /// The new lease: how long the messages stay invisible from now on, such as `60s`.
-    #[schema(example = "60s", pattern = "^[0-9]{1,4}(ms|s)$")]
+    #[schema(value_type = json_schema::Duration)]
     invisible: String,
 }
 
@@ -96,6 +97,29 @@ impl SettleResult {
     }
 }
 
+impl Nack {
+    /// The deliveries, and what happens to them.
+    pub(super) fn action(self) -> Result<(Vec<AckEntry>, SettleAction), Problem> {
+        let invisible_ms = self.after.map_or(Ok(0), |after| times::parse_millis("after", &after))?;
+        Ok((entries(self.handles, &self.lite_topic)?, SettleAction::Nack { invisible_ms }))
+    }
+}
+
+impl Extend {
+    /// The deliveries, and what happens to them.
+    pub(super) fn action(self) -> Result<(Vec<AckEntry>, SettleAction), Problem> {
+        let invisible_ms = times::parse_millis("invisible", &self.invisible)?;
+        Ok((entries(self.handles, &self.lite_topic)?, SettleAction::Extend { invisible_ms }))
+    }
+}
+
+impl Handles {
+    /// The deliveries.
+    pub(super) fn entries(self) -> Result<Vec<AckEntry>, Problem> {
+        entries(self.handles, &self.lite_topic)
+    }
+}
+
 fn entries(handles: Vec<String>, lite_topic: &Option<String>) -> Result<Vec<AckEntry>, Problem> {
     if handles.is_empty() || handles.len() > MAX_HANDLES {
         return Err(Problem::bad_request(format!("a request has from 1 to {MAX_HANDLES} handles")));
@@ -121,9 +145,10 @@ pub(super) async fn ack(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
     PathParams((group, topic)): PathParams<(String, String)>,
-    Json(Handles { handles, lite_topic }): Json<Handles>,
+    Json(handles): Json<Handles>,
 ) -> Result<JsonAnswer<Settled>, Problem> {
-    let entries = entries(handles.clone(), &lite_topic)?;
+    let entries = handles.entries()?;
+    let handles: Vec<_> = entries.iter().map(|entry| entry.handle.clone()).collect();
     let results = shared.processor.run(&caller.context, AckCommand { topic, group, entries }).await?;
     let results = handles.into_iter().zip(results).map(|(handle, result)| {
         if result.is_ok() {
@@ -153,11 +178,11 @@ pub(super) async fn nack(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
     PathParams((group, topic)): PathParams<(String, String)>,
-    Json(Nack { handles, lite_topic, after }): Json<Nack>,
+    Json(nack): Json<Nack>,
 ) -> Result<JsonAnswer<Settled>, Problem> {
-    let invisible_ms = after.map_or(Ok(0), |after| times::parse_millis("after", &after))?;
+    let (entries, action) = nack.action()?;
     let settler = DeliverySettler { shared: &shared, context: &caller.context, topic, group };
-    settler.settle_all(handles, &lite_topic, SettleAction::Nack { invisible_ms }).await
+    settler.settle_all(entries, action).await
 }
 
 /// Extend leases
@@ -179,11 +204,11 @@ pub(super) async fn extend(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
     PathParams((group, topic)): PathParams<(String, String)>,
-    Json(Extend { handles, lite_topic, invisible }): Json<Extend>,
+    Json(extend): Json<Extend>,
 ) -> Result<JsonAnswer<Settled>, Problem> {
-    let invisible_ms = times::parse_millis("invisible", &invisible)?;
+    let (entries, action) = extend.action()?;
     let settler = DeliverySettler { shared: &shared, context: &caller.context, topic, group };
-    settler.settle_all(handles, &lite_topic, SettleAction::Extend { invisible_ms }).await
+    settler.settle_all(entries, action).await
 }
 
 /// Move messages to the dead letters of the group
@@ -203,10 +228,10 @@ pub(super) async fn dead_letter(
     State(shared): State<Arc<Shared>>,
     caller: Caller,
     PathParams((group, topic)): PathParams<(String, String)>,
-    Json(Handles { handles, lite_topic }): Json<Handles>,
+    Json(handles): Json<Handles>,
 ) -> Result<JsonAnswer<Settled>, Problem> {
     let settler = DeliverySettler { shared: &shared, context: &caller.context, topic, group };
-    settler.settle_all(handles, &lite_topic, SettleAction::DeadLetter).await
+    settler.settle_all(handles.entries()?, SettleAction::DeadLetter).await
 }
 
 /// Whether an error of one handle refuses the whole request, because it would occur for every handle.
@@ -224,7 +249,7 @@ fn refuses_request(kind: ErrorKind) -> bool {
 
 /// What to do with a delivery.
 #[derive(Clone, Copy)]
-enum SettleAction {
+pub(super) enum SettleAction {
     Nack { invisible_ms: i64 },
     Extend { invisible_ms: i64 },
     DeadLetter,
@@ -243,11 +268,10 @@ impl DeliverySettler<'_> {
     /// refuses the request.
     async fn settle_all(
         &self,
-        handles: Vec<String>,
-        lite_topic: &Option<String>,
+        entries: Vec<AckEntry>,
         action: SettleAction,
     ) -> Result<JsonAnswer<Settled>, Problem> {
-        let settling = entries(handles, lite_topic)?.into_iter().map(|entry| async move {
+        let settling = entries.into_iter().map(|entry| async move {
             let handle = entry.handle.clone();
             match self.settle_one(entry, action).await {
                 Err(error) if refuses_request(error.kind) => Err(Problem::from(error)),

@@ -49,6 +49,7 @@ impl fmt::Display for Resource<&str> {
 
 /// An action on a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[cfg_attr(feature = "http", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// All actions.

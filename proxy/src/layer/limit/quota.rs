@@ -64,7 +64,7 @@ pub struct Quota {
     pub message_bytes: Option<NonZeroU64>,
     /// How much may arrive at once, as the time in which the limits per second allow the same amount.
     #[serde(default = "one_second", with = "crate::duration")]
-    #[cfg_attr(feature = "http", schema(value_type = String, example = "1s"))]
+    #[cfg_attr(feature = "http", schema(value_type = crate::json_schema::Duration))]
     pub burst: Duration,
     /// What happens to a request that exceeds the quota.
     #[serde(default)]
@@ -72,7 +72,7 @@ pub struct Quota {
     /// The longest delay of a request. A request is refused if it would have to wait longer, or for more than half of the time
     /// until its client's timeout.
     #[serde(default = "one_second", with = "crate::duration")]
-    #[cfg_attr(feature = "http", schema(value_type = String, example = "1s"))]
+    #[cfg_attr(feature = "http", schema(value_type = crate::json_schema::Duration))]
     pub max_delay: Duration,
 }
 
