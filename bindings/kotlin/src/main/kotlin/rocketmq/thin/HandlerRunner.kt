@@ -156,20 +156,17 @@ internal class HandlerRunner(
         }
     }
 
-    private suspend fun handle(delivery: Delivery): ConsumeResult {
-        val result =
-            try {
-                withContext(observers.traceOf(delivery)) { handler.handle(delivery) }
-            } catch (e: Throwable) {
-                // If it is not active, a close has cancelled the handler.
-                if (currentCoroutineContext().isActive) {
-                    val failure = "a handler failed on message ${delivery.messageId}, which is delivered again"
-                    observers.log(Level.ERROR, failure, e)
-                }
-                ConsumeResult.Retry
+    private suspend fun handle(delivery: Delivery): ConsumeResult =
+        try {
+            withContext(observers.traceOf(delivery)) { handler.handle(delivery) }
+        } catch (e: Throwable) {
+            // If it is not active, a close has cancelled the handler.
+            if (currentCoroutineContext().isActive) {
+                val failure = "a handler failed on message ${delivery.messageId}, which is delivered again"
+                observers.log(Level.ERROR, failure, e)
             }
-        return result
-    }
+            ConsumeResult.Retry
+        }
 
     /** Completes a task, and calls interceptors before and after its message is settled. */
     private fun complete(task: Task, result: ConsumeResult) {
