@@ -13,8 +13,21 @@ import unittest.mock
 from proxied import Case
 
 import rocketmq_thin
-from rocketmq_thin import Client, CloseReport, EndpointHealth, Health, Histogram, Interceptor, Message, Metric, Receipt
-from rocketmq_thin import _observers, aio, errors
+from rocketmq_thin import (
+    Client,
+    CloseReport,
+    DeadLetter,
+    EndpointHealth,
+    Health,
+    Histogram,
+    Interceptor,
+    Message,
+    Metric,
+    Receipt,
+    _observers,
+    aio,
+    errors,
+)
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -116,31 +129,37 @@ class Intercepted(Case, unittest.IsolatedAsyncioTestCase):
                     await producer.send(Message(self.name, b"x", priority=1, delay=1))
                 self.assertEqual(seen[-1], ("a", "sent", "InvalidArgument"))
 
-    async def test_handlers(self):
+    def interceptors(self):
+        """Returns interceptors, what they have seen, and a queue of settlements."""
         seen, settled = [], queue.SimpleQueue()
 
         class Settled(Interceptor):
             def after_settle(self, group, delivery, settlement, error):
                 settled.put((group, delivery.body, settlement, error))
 
+        # Called in reverse order after a settlement.
+        return [Settled(), Recording(seen, "a")], seen, settled
+
+    async def test_handlers(self):
+        interceptors, seen, settled = self.interceptors()
+
         async def handler(delivery):
             pass
 
-        async def until_settled():
-            result = await asyncio.get_running_loop().run_in_executor(None, settled.get)
-            self.assertEqual(result, (self.name, b"x", "ack", None))
-
-        interceptors = [Settled(), Recording(seen, "a")]
         async with aio.Client(self.server, interceptors=interceptors) as client, client.producer() as producer:
             async with client.push_consumer(self.name, self.name, handler):
                 await producer.send_all([Message(self.name, b"x")])
-                await until_settled()
-            self.assertEqual(sorted(call[1] for call in seen), ["ack", "received", "sent", "settled"])
-            with Client(self.server, interceptors=interceptors) as blocking:
-                consumer = blocking.push_consumer(self.name, self.name, lambda _: None)
-                await producer.send(Message(self.name, b"x"))
-                await until_settled()
-                consumer.close()
+                result = await asyncio.get_running_loop().run_in_executor(None, settled.get)
+                self.assertEqual(result, (self.name, b"x", "ack", None))
+        self.assertEqual(sorted(call[1] for call in seen), ["ack", "received", "sent", "settled"])
+
+    def test_handlers_in_threads(self):
+        interceptors, seen, settled = self.interceptors()
+        with Client(self.server, interceptors=interceptors) as client, client.producer() as producer:
+            with client.push_consumer(self.name, self.name, lambda _: DeadLetter()):
+                producer.send(Message(self.name, b"x"))
+                self.assertEqual(settled.get(), (self.name, b"x", "dead_letter", None))
+        self.assertEqual(sorted(call[1] for call in seen), ["dead_letter", "received", "sent", "settled"])
 
     def test_blocking(self):
         seen = []
