@@ -4,11 +4,21 @@ use std::sync::{Mutex, PoisonError};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 use rocketmq_thin_bridge as bridge;
 
 /// A call of the client with its arguments. It can be started once.
 #[pyclass(frozen, module = "rocketmq_thin._native")]
 pub(crate) struct Operation(Mutex<Option<bridge::Operation>>);
+
+#[pymethods]
+impl Operation {
+    /// Allows `Operation[T]`, which the package's annotations contain, to be evaluated.
+    #[classmethod]
+    fn __class_getitem__(cls: &Bound<'_, PyType>, _value: &Bound<'_, PyAny>) -> Py<PyType> {
+        cls.clone().unbind()
+    }
+}
 
 impl Operation {
     pub(crate) fn new(operation: bridge::Operation) -> Self {

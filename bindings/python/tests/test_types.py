@@ -7,6 +7,7 @@ import pickle
 import re
 import subprocess
 import sys
+import typing
 import unittest
 from pathlib import Path
 
@@ -40,6 +41,11 @@ class Types(unittest.TestCase):
             native = getattr(_native, name)
             if isinstance(native, type):
                 self.assertEqual(members - {"__init__"}, {member for member in vars(native) if member[0] != "_"}, name)
+
+    def test_annotations_can_be_evaluated(self):
+        for api in (blocking, aio):
+            for function in (api.Producer.__init__, api.SimpleConsumer.__init__, api.PushConsumer.__init__):
+                self.assertIn("observers", typing.get_type_hints(function))
 
     def test_help_describes_every_option_with_its_default(self):
         for api in (blocking, aio):

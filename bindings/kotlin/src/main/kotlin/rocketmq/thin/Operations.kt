@@ -89,7 +89,7 @@ internal object Operations {
     }
 
     /**
-     * Returns a flow of the outcomes of [next] on the object that [open] returns, until the outcome is [Outcome.End].
+     * Returns a flow of the outcomes of [next] on the object that [open] returns, until the outcome is `Outcome.End`.
      */
     inline fun <reified T : Outcome> outcomes(
         crossinline open: () -> Outcome.Registered,
@@ -124,7 +124,7 @@ internal object Operations {
 
     /** A coroutine that waits for an outcome. */
     class Waiter(val continuation: CancellableContinuation<Outcome>, private val lost: (Outcome) -> Unit) {
-        /** Resumes the coroutine. [outcome] is an [Outcome], or the exception that was thrown when it was decoded. */
+        /** Resumes the coroutine. [outcome] is an `Outcome`, or the exception that was thrown when it was decoded. */
         fun resume(outcome: Any) =
             if (outcome is Outcome) continuation.resume(outcome) { _, unused, _ -> lost(unused) }
             else continuation.resumeWithException(outcome as Throwable)
