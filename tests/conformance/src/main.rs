@@ -49,8 +49,8 @@ struct Arguments {
     /// Print the cases and what each shows, run nothing
     #[arg(long)]
     list: bool,
-    /// Combinations of case, language and server that run at the same time
-    #[arg(long, default_value_t = 8)]
+    /// Combinations of case, language and server that run at the same time. They mostly wait
+    #[arg(long, default_value_t = 24)]
     jobs: usize,
 }
 
