@@ -1,4 +1,4 @@
-//! Schemas of texts, for the description of the HTTP API in OpenAPI. Each type stands for the texts that its parser accepts.
+//! JSON schemas of strings, for the OpenAPI description of the HTTP API. Each type describes what a parser accepts.
 
 use std::borrow::Cow;
 
@@ -6,14 +6,14 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::openapi::{RefOr, schema::SchemaType};
 use utoipa::{PartialSchema, ToSchema};
 
-/// The digits of a time in RFC 3339. Whether the month has this day is not part of the pattern.
+/// A pattern for times in UTC, in RFC 3339 or without the zone. It does not compare the day with the length of the month.
 macro_rules! time {
     () => {
         r"(19[7-9][0-9]|[2-9][0-9]{3})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[T ]([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]*)?(Z|\+00:00)?"
     };
 }
 
-/// Defines a type for the texts that match a pattern.
+/// Defines a type for strings that match a pattern.
 macro_rules! text {
     ($name:ident, $description:literal, $example:literal, $pattern:expr) => {
         text!($name, $description, $example, $pattern, None);
@@ -65,7 +65,7 @@ text!(
 
 text!(
     UserName,
-    "The access key of a user: up to 255 bytes, without spaces and `/ , = :`.",
+    "The access key of a user: 1 to 255 bytes of UTF-8, without whitespace, control characters and `/ , = :`; not `.` or `..`.",
     "alice",
     r"^([^\s/,=:\x00-\x1f\x7f-\x9f.][^\s/,=:\x00-\x1f\x7f-\x9f]*|\.[^\s/,=:\x00-\x1f\x7f-\x9f.][^\s/,=:\x00-\x1f\x7f-\x9f]*|\.\.[^\s/,=:\x00-\x1f\x7f-\x9f]+)$",
     Some(255)
@@ -77,7 +77,7 @@ text!(
     r"^[\s\S]+$",
     Some(255)
 );
-text!(Network, "A network of clients.", "10.0.0.0/8", r"^[0-9a-fA-F:.]{2,45}/[0-9]{1,3}$");
+text!(Network, "An IP network in CIDR notation.", "10.0.0.0/8", r"^[0-9a-fA-F:.]{2,45}/[0-9]{1,3}$");
 
 fn text(description: &str, (example, pattern): (&str, &str), max_length: Option<usize>) -> RefOr<Schema> {
     let schema = ObjectBuilder::new()

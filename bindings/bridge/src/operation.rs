@@ -24,7 +24,7 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// Creates an operation on an object of `process`. `name` names it in errors.
+    /// Creates an operation on an object of `process`. Errors contain `name`.
     pub(crate) fn new(
         name: &'static str,
         process: &'static Process,
@@ -33,12 +33,12 @@ impl Operation {
         Self { name, work: ProcessBound::new(work.boxed(), process) }
     }
 
-    /// Returns the operation's name in errors.
+    /// Returns the name that errors contain.
     pub(crate) fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Returns the future that the runtime of `process` has to run.
+    /// Returns the future. It must run on the runtime of `process`.
     ///
     /// # Errors
     ///

@@ -43,7 +43,7 @@ impl SimpleConsumer {
         })
     }
 
-    /// Returns a delivery that could not be processed. It is delivered again after the time `after`:
+    /// Gives back a delivery that could not be processed. It is delivered again after the time `after`:
     /// [`Outcome::Done`].
     pub fn nack(&self, delivery: Delivery, after: Duration) -> Operation {
         self.operation("nack", |consumer| async move {
@@ -64,7 +64,8 @@ impl SimpleConsumer {
     ///
     /// # Errors
     ///
-    /// `InvalidReceipt` if the lease has expired; `Closed` if the consumer is closed, and in a forked child.
+    /// `InvalidReceipt` if the lease has expired; `InvalidArgument` if a consumer of another group received the
+    /// delivery; `Closed` if the consumer is closed, and in a forked child.
     pub fn keep_lease(&self, delivery: &Delivery, max: Duration) -> Result<(), Error> {
         self.call("keep_lease", |consumer| consumer.keep_lease(delivery, max))?
     }
@@ -79,7 +80,7 @@ impl SimpleConsumer {
         Ok(ProcessBound::new(messages, self.process()))
     }
 
-    /// Returns deliveries that the application will not process, because the call that received them was
+    /// Gives back deliveries that the application will not process, because the call that received them was
     /// cancelled. The next receive gets them; a closed consumer gives them back to the server. Never blocks,
     /// and does nothing in a forked child.
     pub fn put_back(&self, deliveries: Vec<Delivery>) {
@@ -88,7 +89,7 @@ impl SimpleConsumer {
         }
         match self.get() {
             Some(consumer) => consumer.put_back(deliveries),
-            // The leases belong to the parent process.
+            // In a forked child. Dropping them would use the runtime of the parent process.
             None => std::mem::forget(deliveries),
         }
     }
@@ -125,7 +126,7 @@ impl Messages {
         })
     }
 
-    /// Returns deliveries that the application will not process. The stream hands them out next. Never
+    /// Gives back deliveries that the application will not process. The stream hands them out next. Never
     /// blocks, and does nothing in a forked child.
     pub fn put_back(&self, deliveries: Vec<Delivery>) {
         match self.get() {

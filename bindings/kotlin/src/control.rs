@@ -1,5 +1,5 @@
-//! Clients and producers: the operations that are called rarely, as uniffi functions. Each starts an
-//! operation and returns its id, or 0 if the object does not exist. `rocketmq_thin_poll` returns the outcome.
+//! The rarely called functions of clients and producers, exported through uniffi. Except for [`start`], each starts an
+//! operation and returns its id, or 0 if it could not be started. `rocketmq_thin_poll` returns the outcome.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use crate::error::Failure;
 use crate::options::{ConnectOptions, SendOptions};
 use crate::registry::{CLIENTS, PRODUCERS};
 
-/// Starts the client's runtime if it is not running. Must be called before all other functions. Returns the
-/// error if the runtime cannot start.
+/// Starts the runtime of this process if it is not running, and returns the error if it cannot start. To be called first:
+/// other functions start the runtime as well, but do not report why it cannot start.
 #[uniffi::export]
 pub(crate) fn start() -> Option<Failure> {
     Completions::get().err().map(Into::into)

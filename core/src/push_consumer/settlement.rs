@@ -1,4 +1,4 @@
-//! A message that is being settled.
+//! Settlements in progress.
 
 use std::{
     sync::Arc,
@@ -10,7 +10,8 @@ use tokio::sync::oneshot;
 use super::{dispatch::Key, outcome::Step};
 use crate::{error::Result, message::Lease};
 
-/// How long settling is retried. The lease of an ordered message is renewed meanwhile, so that its group waits.
+/// How long settling is retried. The lease of an ordered message is renewed meanwhile, so that later
+/// messages of its message group wait.
 const MAX_SETTLE_TIME: Duration = Duration::from_secs(300);
 
 /// A message that is being settled.

@@ -11,17 +11,17 @@ use crate::processor::Processor;
 /// How often the file is checked for changes, which take effect within this time.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A configuration file, with the version whose rules are in force.
+/// The configuration file, and the version that was read last. If that version was invalid, older rules are in force.
 pub(super) struct PlacementFile {
     path: PathBuf,
-    seen: FileVersion,
+    last_read: FileVersion,
 }
 
 impl PlacementFile {
-    /// The file of this configuration. `None` without a file, or without clusters to choose from.
+    /// The file that this configuration was read from. Returns `None` if there is no file, or only one cluster.
     pub(super) fn of(config: &Config) -> Option<Self> {
         let path = config.file.clone().filter(|_| !config.backend.clusters.is_empty())?;
-        Some(Self { seen: FileVersion::of(&path), path })
+        Some(Self { last_read: FileVersion::of(&path), path })
     }
 
     /// Applies changes until the proxy drains. If the file can't be read or is invalid, that is logged, and the previous rules
@@ -46,12 +46,12 @@ impl PlacementFile {
 
     fn reload(&mut self, processor: &Processor) {
         let version = FileVersion::of(&self.path);
-        if version == self.seen {
+        if version == self.last_read {
             return;
         }
-        self.seen = version;
+        self.last_read = version;
         match read_rules(&self.path, processor) {
-            Ok(rules) => tracing::info!(rules, "the placement rules were read again"),
+            Ok(rules) => tracing::info!(rules, "reloaded the placement rules"),
             Err(error) => {
                 tracing::error!(%error, "failed to reload the placement rules, keeping the previous ones")
             }

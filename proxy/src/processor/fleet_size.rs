@@ -27,14 +27,14 @@ pub(super) async fn learn(environment: &Environment, quotas: &Quotas, configured
                 tracing::debug!(%error, "the number of proxies is unknown");
             }
             let known = known.ok().and_then(NonZeroU32::new);
-            // The larger one: after a restart, a broker does not know all proxies before they announce themselves again.
+            // The larger of the last two. A broker that was restarted knows a proxy only after its next announcement.
             let size = known.max(previous).filter(|_| known.is_some()).unwrap_or(configured);
             previous = known;
             if quotas.fleet() != size {
                 tracing::info!(
                     size,
                     is_known = known.is_some(),
-                    "another number of proxies shares the quotas"
+                    "the number of proxies that share the quotas has changed"
                 );
                 quotas.set_fleet(size);
             }

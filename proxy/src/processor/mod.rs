@@ -58,9 +58,8 @@ mod transaction;
 mod users;
 mod validate;
 
-use std::sync::Arc;
-
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

@@ -1,6 +1,6 @@
-//! What becomes of the acknowledgements of classic clients that the disk has no room for.
+//! Acknowledgements of classic clients while the disk is full.
 //!
-//! A limit on the size of files stands for the full disk. It holds for a whole process, so the case has one of its own.
+//! A limit on the size of files stands for the full disk. The limit applies to a process, so the test runs in a child process.
 
 use std::process::Command as Process;
 
@@ -18,7 +18,7 @@ const FIFO: Consumer<'_> = Consumer { group: "fifo", topic: "t", consume_type: "
 const POP: Consumer<'_> = Consumer { group: "pop", topic: "t", consume_type: "CONSUME_POP" };
 
 #[test]
-fn acknowledgements_that_fail_are_told_or_tried_again() {
+fn failed_acknowledgements_are_reported_or_retried() {
     let case = Process::new(std::env::current_exe().expect("this test"))
         .args(["--exact", "classic_disk_full::the_process_with_a_full_disk", "--ignored", "--nocapture"])
         .output()
@@ -69,7 +69,7 @@ async fn the_process_with_a_full_disk() {
     setrlimit(Resource::Fsize, unlimited).expect("no limit");
     while popper.call(batch_ack(&popped)).await.code != response::SUCCESS {}
 
-    // In a FIFO group, nothing comes before it is settled.
+    // A FIFO group gets "b" only after "a" is settled.
     for _ in 0..20 {
         let pulled = fifo.pull(FIFO, start + 1).await;
         if pulled.code == response::SUCCESS {
@@ -77,5 +77,5 @@ async fn the_process_with_a_full_disk() {
             return;
         }
     }
-    panic!("the group stands still");
+    panic!("the group is stuck");
 }

@@ -1,10 +1,10 @@
 //! Playing one case in one language on one server.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, net::Ipv4Addr, sync::Arc};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
-use tokio::{sync::Mutex, time::timeout};
+use tokio::{net::TcpSocket, sync::Mutex, time::timeout};
 
 use crate::{
     case::{Action, Expected, ServerEvent, Sighting, Step},
@@ -39,6 +39,7 @@ pub struct Play<'a> {
     clients: Vec<Value>,
     ledger: Ledger,
     _web: WebServer,
+    _refusing: TcpSocket,
 }
 
 impl<'a> Play<'a> {
@@ -49,7 +50,8 @@ impl<'a> Play<'a> {
     pub async fn prepare(driver: &'a Driver, stage: Stage, unique: &str) -> Result<Self> {
         let mut scope = Scope::default();
         scope.set("u", unique);
-        scope.set("refused", refused_address()?);
+        let refusing = refusing_socket()?;
+        scope.set("refused", refusing.local_addr()?.to_string());
         let web = WebServer::start().await?;
         scope.set("http", web.address());
         let endpoint = match &stage {
@@ -79,6 +81,7 @@ impl<'a> Play<'a> {
             clients: Vec::new(),
             ledger: Ledger::default(),
             _web: web,
+            _refusing: refusing,
         })
     }
 
@@ -298,7 +301,9 @@ fn title(action: &Action) -> String {
     }
 }
 
-/// An address of this machine at which nothing listens: a port that was ours a moment ago.
-fn refused_address() -> Result<String> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+/// A socket whose address nothing listens at. As long as it exists, nobody else gets its port.
+fn refusing_socket() -> Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    Ok(socket)
 }

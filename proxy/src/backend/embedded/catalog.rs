@@ -7,7 +7,7 @@ use fjall::PersistMode;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
-use super::catalog_ids::{CatalogIds, NewIds};
+use super::catalog_ids::{CatalogIds, CatalogLock};
 use super::catalog_keys::{
     Deleted, LITE_TOPIC, USER, deleted_key, lite_topic_key, named_key, read_id, record_key,
 };
@@ -182,7 +182,7 @@ impl Catalog {
 
     fn write_topic(
         &self,
-        ids: &mut NewIds<'_>,
+        ids: &mut CatalogLock<'_>,
         old: Option<Arc<Topic>>,
         config: TopicConfig,
     ) -> Result<Arc<Topic>, ServiceError> {
@@ -194,7 +194,7 @@ impl Catalog {
         let state = self.store.state()?;
         let mut batch = state.batch(PersistMode::Buffer);
         batch.insert(&state, named_key(b't', &config.name), record.encode());
-        ids.record(id, &state, &mut batch);
+        ids.advance_past(id, &state, &mut batch);
         self.store.commit_catalog(batch)?;
         if let Some(topic) = old {
             topic.reconfigure(config, most_queues, &self.store)?;
@@ -229,12 +229,17 @@ impl Catalog {
         self.write_group(&mut ids, group.id, config).map(drop)
     }
 
-    fn write_group(&self, ids: &mut NewIds<'_>, id: u32, config: GroupConfig) -> Result<Group, ServiceError> {
+    fn write_group(
+        &self,
+        ids: &mut CatalogLock<'_>,
+        id: u32,
+        config: GroupConfig,
+    ) -> Result<Group, ServiceError> {
         let record = GroupRecord { id, config };
         let state = self.store.state()?;
         let mut batch = state.batch(PersistMode::Buffer);
         batch.insert(&state, named_key(b'g', &record.config.name), record.encode());
-        ids.record(id, &state, &mut batch);
+        ids.advance_past(id, &state, &mut batch);
         self.store.commit_catalog(batch)?;
         let group = Group { id, config: Arc::new(record.config) };
         self.groups.write().insert(group.config.name.clone(), group.clone());

@@ -11,22 +11,22 @@ use super::store::OpenDatabase;
 /// The next id. Locked during each change of the catalog.
 pub(super) struct CatalogIds(Mutex<u32>);
 
-/// Allocates ids for records that are committed before this is dropped. The catalog is locked for other changes.
-pub(super) struct NewIds<'a>(MutexGuard<'a, u32>);
+/// A lock on the catalog, which allocates ids. The records with these ids must be committed before it is dropped.
+pub(super) struct CatalogLock<'a>(MutexGuard<'a, u32>);
 
 impl CatalogIds {
-    /// Continues with this id.
+    /// Creates the allocator. `next` is the first id to allocate.
     pub(super) fn new(next: u32) -> Self {
         Self(Mutex::new(next))
     }
 
     /// Locks the catalog for changes until the returned value is dropped.
-    pub(super) fn lock(&self) -> NewIds<'_> {
-        NewIds(self.0.lock())
+    pub(super) fn lock(&self) -> CatalogLock<'_> {
+        CatalogLock(self.0.lock())
     }
 }
 
-impl NewIds<'_> {
+impl CatalogLock<'_> {
     /// The next id.
     pub(super) fn next(&self) -> u32 {
         *self.0
@@ -40,13 +40,13 @@ impl NewIds<'_> {
         batch: &mut OwnedWriteBatch,
     ) -> Range<u32> {
         let first = *self.0;
-        *self.0 += u32::try_from(count).expect("a request names fewer");
+        *self.0 += u32::try_from(count).expect("a request names fewer than 2^32 topics");
         self.add_next_to(state, batch);
         first..*self.0
     }
 
-    /// If the id is a new one, advances the next id and adds it to the batch.
-    pub(super) fn record(&mut self, id: u32, state: &OpenDatabase, batch: &mut OwnedWriteBatch) {
+    /// If `id` is the next id, advances the next id and adds it to the batch.
+    pub(super) fn advance_past(&mut self, id: u32, state: &OpenDatabase, batch: &mut OwnedWriteBatch) {
         if id == *self.0 {
             *self.0 += 1;
             self.add_next_to(state, batch);

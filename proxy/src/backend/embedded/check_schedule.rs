@@ -1,4 +1,5 @@
-//! When to read the orphan checks of each topic that has a connected producer, and the checks that were read last.
+//! Decides when to read the orphan checks of each topic that has a connected producer, and holds the checks that were read
+//! and not returned yet. An orphan check asks a producer about an undecided transaction.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -29,7 +30,7 @@ pub(super) struct CheckSchedule {
 struct Watched {
     // By topic id.
     topics: BTreeMap<u32, WatchedTopic>,
-    // The id of the topic whose checks were read last. The next turn goes to another topic if possible.
+    // The id of the topic whose checks were read last. Another due topic is read first.
     last: u32,
 }
 
@@ -41,11 +42,11 @@ struct WatchedTopic {
 /// How far the checks of a topic were read.
 #[derive(Clone, Copy)]
 pub(super) struct CheckState {
-    /// No check is earlier. This avoids reading over removed records of past checks.
+    /// Where reads begin. All earlier checks were removed, and it is slow to read over removed records.
     pub(super) from: u64,
     pub(super) next: NextRead,
-    /// Checks after this time must be reviewed: they are too far ahead if the clock was set back before the start.
-    /// `None` once all were reviewed.
+    /// Checks after this time must be reviewed. If the clock was set back before the start, they may be too late, and are
+    /// scheduled again. `None` once all were reviewed.
     pub(super) review_after: Option<u64>,
 }
 
@@ -72,7 +73,7 @@ pub(super) enum NextStep {
 #[derive(Default)]
 pub(super) struct PendingChecks {
     pub(super) ready: VecDeque<Delivery>,
-    /// The read in progress. It is kept if the caller gives up.
+    /// The read in progress. It is kept if the call that started it is cancelled.
     pub(super) in_progress: Option<(Arc<Topic>, DueChecksReceiver)>,
 }
 
@@ -85,7 +86,7 @@ pub(super) struct DueChecks {
     pub(super) discarded: Vec<HalfMessage>,
 }
 
-/// How long the checks of a topic pause after a failure, or if its producers read too slowly, in ms.
+/// How long the checks of a topic pause after a failed read, or if no producer could be asked, in ms.
 const RETRY_DELAY_MS: u64 = 1_000;
 
 impl CheckState {
@@ -108,7 +109,7 @@ impl CheckSchedule {
         self.changed.notify_one();
     }
 
-    /// Notes the earliest check of each topic that was stored, in ms, by topic id.
+    /// Records that checks were stored. `checks` has the time of the earliest new check in ms, by topic id.
     pub(super) fn added(&self, checks: &HashMap<u32, u64>) {
         for (topic, at) in checks {
             self.update(*topic, |watched| {
@@ -124,7 +125,7 @@ impl CheckSchedule {
         }
     }
 
-    /// Reads the checks of all topics again, after the log was reopened.
+    /// Schedules a new read of all topics, after the log was reopened.
     pub(super) fn reload(&self) {
         for watched in self.watched.lock().topics.values_mut() {
             (watched.state.from, watched.state.next) = (0, NextRead::At(0));

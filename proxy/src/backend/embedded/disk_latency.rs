@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::clock;
 
-/// A write to the cache of the operating system that takes longer waits for the disk.
+/// A write to the page cache that takes longer has waited for the disk.
 const MAX_SHORT_WRITE: Duration = Duration::from_millis(10);
-/// A commit with an fsync that takes longer, in ms, shows that the disk does not respond.
+/// While a commit with an fsync has run for longer than this, in ms, the disk counts as slow.
 const MAX_COMMIT_MS: u64 = 100;
 /// How long the disk counts as slow after a short write that took too long, in ms. Doubled each time it happens again.
 const FIRST_PAUSE_MS: u64 = 1_000;
@@ -19,7 +19,7 @@ pub(super) struct DiskLatency {
     /// When the running commit of messages began; 0 if none is running.
     commit_since: AtomicU64,
     slow_until: AtomicU64,
-    /// The length of the last pause. 0 if the last short write was quick.
+    /// The length of the last pause. Halved by each quick write of a request.
     pause: AtomicU64,
 }
 
@@ -32,7 +32,7 @@ impl DiskLatency {
             && (since == 0 || now.saturating_sub(since) < MAX_COMMIT_MS)
     }
 
-    /// Runs a commit of messages. There is one at a time. Returns how long it took, too.
+    /// Runs a commit of messages, and returns how long it took. Commits must not overlap.
     pub(super) fn commit<T>(&self, commit: impl FnOnce() -> T) -> (T, Duration) {
         let start = Instant::now();
         self.commit_since.store(clock::monotonic(), Ordering::Relaxed);
@@ -41,24 +41,25 @@ impl DiskLatency {
         (result, start.elapsed())
     }
 
-    /// Runs a short write. If it takes long, others should not be tried for a while.
-    pub(super) fn short_write<T>(&self, write: impl FnOnce() -> T) -> T {
-        let start = Instant::now();
-        let result = write();
-        self.note_short_write(start.elapsed());
-        result
+    /// Notes how long a request wrote. If that was long, no other request should write for a while.
+    pub(super) fn request_wrote(&self, took: Duration) {
+        let before = self.pause.load(Ordering::Relaxed);
+        if took > MAX_SHORT_WRITE {
+            self.pause_for((before * 2).clamp(FIRST_PAUSE_MS, MAX_PAUSE_MS));
+        } else if before > 0 {
+            self.pause.store(before / 2, Ordering::Relaxed);
+        }
     }
 
-    /// Notes how long a short write took.
-    pub(super) fn note_short_write(&self, took: Duration) {
-        let before = self.pause.load(Ordering::Relaxed);
-        if took <= MAX_SHORT_WRITE {
-            if before > 0 {
-                self.pause.store(0, Ordering::Relaxed);
-            }
-            return;
+    /// Notes how long the thread wrote. During a pause, a long write shows that the disk is still slow. At other times the
+    /// thread may have waited for fjall.
+    pub(super) fn thread_wrote(&self, took: Duration) {
+        if took > MAX_SHORT_WRITE && clock::monotonic() < self.slow_until.load(Ordering::Relaxed) {
+            self.pause_for(self.pause.load(Ordering::Relaxed));
         }
-        let pause = (before * 2).clamp(FIRST_PAUSE_MS, MAX_PAUSE_MS);
+    }
+
+    fn pause_for(&self, pause: u64) {
         self.pause.store(pause, Ordering::Relaxed);
         self.slow_until.store(clock::monotonic().saturating_add(pause), Ordering::Relaxed);
     }
@@ -75,16 +76,27 @@ mod tests {
         assert!(disk.is_low());
         let slow = MAX_SHORT_WRITE * 2;
         for pause in [1_000, 2_000, 4_000] {
-            disk.note_short_write(slow);
+            disk.request_wrote(slow);
             clock.fetch_add(pause - 1, Ordering::SeqCst);
             assert!(!disk.is_low(), "{pause}");
             clock.fetch_add(1, Ordering::SeqCst);
             assert!(disk.is_low(), "{pause}");
         }
-        disk.note_short_write(Duration::ZERO);
-        disk.note_short_write(slow);
+        disk.request_wrote(Duration::ZERO);
+        disk.request_wrote(slow);
+        clock.fetch_add(3_999, Ordering::SeqCst);
+        disk.thread_wrote(slow);
+        clock.fetch_add(3_999, Ordering::SeqCst);
+        assert!(!disk.is_low(), "the thread has met a slow disk in the pause");
+        clock.fetch_add(1, Ordering::SeqCst);
+        disk.thread_wrote(slow);
+        assert!(disk.is_low(), "the thread may wait for fjall at other times");
+        for _ in 0..12 {
+            disk.request_wrote(Duration::ZERO);
+        }
+        disk.request_wrote(slow);
         clock.fetch_add(FIRST_PAUSE_MS, Ordering::SeqCst);
-        assert!(disk.is_low(), "a quick write ends the series");
+        assert!(disk.is_low(), "quick writes end the series");
     }
 
     #[test]

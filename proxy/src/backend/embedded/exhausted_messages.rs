@@ -18,13 +18,13 @@ pub(super) struct ExhaustedMessages {
     watcher: Mutex<Option<mpsc::Sender<DeadLetter>>>,
 }
 
-/// A message whose attempts are exhausted. It keeps the progress in memory.
+/// A message whose attempts are exhausted. The reference prevents the progress from being unloaded.
 pub(super) struct ExhaustedMessage {
     pub(super) progress: Arc<Progress>,
     pub(super) at: Coordinates,
 }
 
-/// What [`super::last_attempts`] handles next, in this order.
+/// An item of the queue that [`super::last_attempts`] handles.
 pub(super) enum Waiting {
     /// A message to move.
     Message(ExhaustedMessage),
@@ -38,7 +38,7 @@ pub(super) const MAX_FOUND: usize = 1024;
 const MAX_UNREAD: usize = 1024;
 
 impl ExhaustedMessages {
-    /// Finds messages whose last lease has expired since the previous call for this progress.
+    /// Queues the messages whose last lease has expired since the previous call for this progress.
     pub(super) fn find(&self, progress: &Arc<Progress>, state: &mut ProgressState, now: u64) {
         let max = progress.max_attempts();
         if max == u32::MAX || progress.is_deleted() {
@@ -46,7 +46,7 @@ impl ExhaustedMessages {
         }
         let from = state.examined_until;
         let (mut found, mut is_cut) = (Vec::new(), false);
-        // Further leases may expire within the current millisecond.
+        // The current millisecond is examined again next time, because more leases may still expire in it.
         let mut until = now.saturating_sub(1);
         for (queue, leases) in (0..).zip(state.queues().iter().map(|queue| queue.leases())) {
             for (offset, lease) in
@@ -65,8 +65,8 @@ impl ExhaustedMessages {
         state.examined_until = until.max(from);
         if is_cut {
             let leases = state.queues().iter().map(|queue| queue.leases().len()).sum();
-            // Only while leases disappear: messages that can't be moved, because retention has removed them, would be
-            // found again and again.
+            // Continues only if there are fewer leases than the last time. Messages that retention has removed can't be
+            // moved, and would be found again and again.
             if state.leases_when_cut == 0 || leases < state.leases_when_cut {
                 state.leases_when_cut = leases;
                 found.push(Waiting::More(progress.clone()));

@@ -55,7 +55,7 @@ pub(super) struct InboxThread<T> {
 }
 
 impl<T: Send + 'static> InboxThread<T> {
-    /// Starts the thread. It should end once [`Inbox::take`] returns `None`.
+    /// Starts the thread. It should end once the inbox is closed and empty.
     pub(super) fn start(
         name: &str,
         inbox: Inbox<T>,
@@ -129,10 +129,14 @@ impl<T> WakeUp<T> {
         self.0.is_some()
     }
 
-    /// Takes the waiting items instead of waking the thread.
-    pub(super) fn take_items(mut self) -> Vec<T> {
+    /// Takes the waiting items instead of waking the thread. Wakes it and takes none if they have more than `max_bytes`.
+    pub(super) fn take_items(mut self, max_bytes: usize) -> Vec<T> {
         // The thread still sleeps: the next item needs a wake-up again.
-        self.0.take().map(|inbox| inbox.take_waiting(1)).unwrap_or_default()
+        let taken = self.0.as_ref().and_then(|inbox| inbox.take_waiting(1, max_bytes));
+        if taken.is_some() {
+            self.0 = None;
+        }
+        taken.unwrap_or_default()
     }
 }
 
@@ -206,15 +210,18 @@ impl<T> Inbox<T> {
 
     /// Takes the waiting items. To be called by the thread.
     pub(super) fn take_now(&self) -> Vec<T> {
-        self.take_waiting(AWAKE)
+        self.take_waiting(AWAKE, usize::MAX).unwrap_or_default()
     }
 
-    fn take_waiting(&self, wake_at: usize) -> Vec<T> {
+    fn take_waiting(&self, wake_at: usize, max_bytes: usize) -> Option<Vec<T>> {
         let mut waiting = self.waiting.lock();
+        if waiting.bytes > max_bytes {
+            return None;
+        }
         waiting.wake_at = wake_at;
         waiting.bytes = 0;
         waiting.last_taken = waiting.items.len();
-        std::mem::take(&mut waiting.items)
+        Some(std::mem::take(&mut waiting.items))
     }
 
     /// Waits for items, up to `timeout`, and takes all of them. Returns `None` once the inbox is closed and empty.
@@ -313,12 +320,16 @@ mod tests {
     fn items_can_be_taken_instead_of_a_wake_up() {
         let thread = InboxThread { inbox: Arc::new(Inbox::new(usize::MAX)), handle: Mutex::new(None) };
         thread.inbox.waiting.lock().wake_at = 1;
-        let wake_up = thread.put(1, 0).expect("open");
-        let second = thread.put(2, 0).expect("open");
+        let wake_up = thread.put(1, 1).expect("open");
+        let second = thread.put(2, 1).expect("open");
         assert!(wake_up.is_needed() && !second.is_needed());
-        assert_eq!(wake_up.take_items(), [1, 2]);
+        assert_eq!(wake_up.take_items(2), [1, 2]);
         assert!(thread.put(3, 0).expect("open").is_needed(), "the thread still sleeps");
-        assert_eq!(thread.inbox.take_now(), [3], "or was woken for it");
+        assert_eq!(thread.inbox.take_now(), [3], "it was woken for it");
+        thread.inbox.waiting.lock().wake_at = 1;
+        let large = thread.put(4, 9).expect("open");
+        assert!(large.take_items(8).is_empty(), "the thread takes it");
+        assert_eq!(thread.inbox.take_now(), [4]);
     }
 
     #[test]

@@ -1,12 +1,12 @@
-//! The subscribers of one lite topic.
+//! Notifies the subscribers of one lite topic.
 
 use std::sync::Arc;
 
 use super::lite_subscriptions::Subscriptions;
 
-/// A lite topic, and the subscriptions that its messages are announced to.
+/// A lite topic, and the table of all subscriptions, in which its subscribers are found.
 pub(super) struct LiteSubscribers {
-    /// The id of the LITE topic.
+    /// The id of its parent topic, which has the type LITE.
     pub(super) parent: u32,
     /// The name of the lite topic.
     pub(super) name: Arc<str>,

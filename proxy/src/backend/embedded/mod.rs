@@ -3,8 +3,8 @@
 //! ```text
 //! send ──> queue_choice ──> codec ──> inbox ──> writer thread ──> store (fjall, one fsync for all waiting sends)
 //!                                                    └──> queue (recent chunks in memory) ──> wakes receives
-//! receive ──> take (cursor and leases, under the group's lock) ──> progress writer thread ──> delivery
-//! settle ──> lease changed ──> progress writer thread   lease_expiry: wakes receives when leases end
+//! receive ──> take (cursor and leases, under the group's lock) ──> progress writer ──> delivery
+//! settle ──> lease changed ──> progress writer          lease_expiry: wakes receives when leases end
 //!                                                              last_attempts: makes dead letters after the last attempt
 //! end transaction, recall ──> a change by the writer thread   orphan_checks: asks producers about undecided half messages
 //! ```

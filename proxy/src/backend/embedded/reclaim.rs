@@ -108,7 +108,7 @@ impl DatabaseState {
         if free < copied.saturating_add(MIN_FREE_BYTES_TO_OPEN) {
             return Ok(());
         }
-        self.compact(database, store, size)
+        database.while_reclaiming(|| self.compact(database, store, size))
     }
 
     /// The number of commits a second since the last check. `None` at the first check.

@@ -80,6 +80,8 @@ pub(super) struct Store {
 pub(super) struct OpenDatabase {
     database: Database,
     keyspace: Keyspace,
+    /// Whether [`super::reclaim`] is compacting it, which fjall does not count.
+    reclaiming: AtomicBool,
 }
 
 /// A database that is closed and opened again after a failed write.
@@ -101,6 +103,8 @@ const STATE_MEMTABLE_BYTES: u64 = 8 << 20;
 pub(super) const MIN_FREE_BYTES_TO_OPEN: u64 = LOG_MEMTABLE_BYTES + STATE_MEMTABLE_BYTES;
 /// The most bytes of journals. A start reads them all, so this is the least that fjall accepts.
 const MAX_JOURNAL_BYTES: u64 = 64 << 20;
+/// The same for `state`. With one full journal at most, fjall would flush its small memtable early, each time a journal is full.
+const MAX_STATE_JOURNAL_BYTES: u64 = 2 * MAX_JOURNAL_BYTES;
 /// The most files of a database that are kept open. The proxy reserves descriptors for them. fjall's default of 900 would
 /// leave too few for connections.
 const MAX_OPEN_FILES: usize = 128;
@@ -178,13 +182,9 @@ impl Store {
         }
     }
 
-    /// Whether a commit of progress would wait neither for the disk nor for a lock that fjall holds while it syncs:
-    /// during and after the flush of a memtable, and at the end of a compaction. Does not block.
+    /// Whether a commit of progress is unlikely to wait for the disk. Does not block.
     pub(super) fn can_commit_progress_at_once(&self) -> bool {
-        let is_idle = |state: &OpenDatabase| {
-            state.database.write_buffer_size() < STATE_MEMTABLE_BYTES
-                && state.database.active_compactions() == 0
-        };
+        let is_idle = |state: &OpenDatabase| !state.may_sync_under_locks();
         let opened = self.state.opened.try_read();
         self.disk_latency.is_low() && opened.is_some_and(|state| state.as_deref().is_some_and(is_idle))
     }
@@ -305,7 +305,9 @@ impl ReopenableDatabase {
     }
 
     fn reopen(&self, open: impl Fn() -> Result<OpenDatabase, OpenError>) -> Result<(), ReopenError> {
-        if let Some(mut opened) = self.opened.write().take() {
+        // Requests see that it is closed while it waits for others to finish.
+        let closed = self.opened.write().take();
+        if let Some(mut opened) = closed {
             let start = Instant::now();
             // Only the last reference closes the database.
             while let Err(still_used) = Arc::try_unwrap(opened) {
@@ -323,6 +325,26 @@ impl ReopenableDatabase {
 }
 
 impl OpenDatabase {
+    fn new(database: Database, keyspace: Keyspace) -> Self {
+        Self { database, keyspace, reclaiming: AtomicBool::new(false) }
+    }
+
+    /// Runs work that compacts the database.
+    pub(super) fn while_reclaiming<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.reclaiming.store(true, Ordering::Release);
+        let result = work();
+        self.reclaiming.store(false, Ordering::Release);
+        result
+    }
+
+    /// Whether a commit could meet a lock that is held during an fsync: while a memtable is flushed, and while tables are
+    /// compacted.
+    fn may_sync_under_locks(&self) -> bool {
+        self.database.write_buffer_size() >= STATE_MEMTABLE_BYTES
+            || self.database.active_compactions() > 0
+            || self.reclaiming.load(Ordering::Acquire)
+    }
+
     /// Whether fjall would delay commits.
     fn is_behind(&self) -> bool {
         self.keyspace.tree.l0_run_count() >= MAX_L0_RUNS
@@ -371,7 +393,7 @@ pub(super) fn open_log_in(folder: &Path, workers: usize) -> fjall::Result<OpenDa
         .age_cutoff(1.0);
     let keyspace =
         database.keyspace("log", || plain(LOG_MEMTABLE_BYTES).with_kv_separation(Some(separated)))?;
-    Ok(OpenDatabase { database, keyspace })
+    Ok(OpenDatabase::new(database, keyspace))
 }
 
 fn open_state(directory: &DataDirectory) -> Result<OpenDatabase, OpenError> {
@@ -385,12 +407,12 @@ pub(super) fn open_state_in(folder: &Path, workers: usize) -> fjall::Result<Open
     let database = Database::builder(folder)
         .cache_size(2 << 20)
         .journal_compression(CompressionType::None)
-        .max_journaling_size(MAX_JOURNAL_BYTES)
+        .max_journaling_size(MAX_STATE_JOURNAL_BYTES)
         .max_cached_files(Some(MAX_OPEN_FILES))
         .worker_threads_unchecked(workers)
         .open()?;
     let keyspace = database.keyspace("state", || plain(STATE_MEMTABLE_BYTES))?;
-    Ok(OpenDatabase { database, keyspace })
+    Ok(OpenDatabase::new(database, keyspace))
 }
 
 /// Whether a batch of the database `state` was synced. Only changes of the catalog are.

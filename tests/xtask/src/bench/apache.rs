@@ -1,4 +1,4 @@
-//! Apache's clients, installed as their users do, and the programs of the benchmark on them.
+//! Installs Apache's clients from their registries, and the benchmark's programs that use them.
 
 use std::{
     fs,
@@ -31,7 +31,7 @@ edition = "2024"
 [dependencies]
 futures = "0.3"
 rocketmq = "=5.0.0"
-# Without this feature it does not compile, and its own manifest does not name it.
+# `rocketmq` needs this feature, but does not enable it.
 time = { version = "0.3", features = ["local-offset"] }
 tokio = { version = "1", features = ["full"] }
 
@@ -41,7 +41,7 @@ lto = "thin"
 [workspace]
 "#;
 
-/// The side of a language in the list for the benchmark.
+/// The entry of a language's official client in the benchmark's list of clients.
 pub(super) fn side(workspace: &Workspace, language: Language) -> Result<Value> {
     let mut side = match language {
         Language::Rust => rust(workspace)?,
@@ -57,8 +57,8 @@ fn source(workspace: &Workspace, name: &str) -> PathBuf {
     workspace.root().join(SOURCES).join("apache").join(name)
 }
 
-/// A program with a home directory of its own, into which Apache's clients write their logs.
-fn at_home(workspace: &Workspace, command: &[&str]) -> Result<Vec<String>> {
+/// A command with a home directory for Apache's clients, which write their logs there.
+fn with_bench_home(workspace: &Workspace, command: &[&str]) -> Result<Vec<String>> {
     let home = format!("HOME={}", workspace.cache("bench/home")?.display());
     Ok(["env", &home].iter().chain(command).map(|word| (*word).to_owned()).collect())
 }
@@ -76,20 +76,20 @@ fn rust(workspace: &Workspace) -> Result<Value> {
         return Ok(json!({ "command": [], "missing": "it could not be built" }));
     }
     let program = folder.join("target/release/apache-client");
-    Ok(json!({ "command": at_home(workspace, &[&text(&program)])? }))
+    Ok(json!({ "command": with_bench_home(workspace, &[&text(&program)])? }))
 }
 
 fn python(workspace: &Workspace) -> Result<Value> {
     let requirements = workspace.root().join(VERSIONS).join("python/requirements.txt");
     let named = fs::read_to_string(&requirements)?;
     let client = named.lines().find(|line| line.starts_with("rocketmq-python-client"));
-    let client = client.context("the requirements name no client of Apache's")?;
+    let client = client.context("the requirements do not list rocketmq-python-client")?;
     let programs = registry::python_programs(workspace, "apache-client", &[client])?;
     let interpreter = text(&programs.join("python"));
     let environment = programs.parent().context("the environment of the programs")?;
     Ok(json!({
-        "command": at_home(workspace, &[&interpreter, &text(&source(workspace, "client.py"))])?,
-        "import": at_home(workspace, &[&interpreter, "-c", "import rocketmq"])?,
+        "command": with_bench_home(workspace, &[&interpreter, &text(&source(workspace, "client.py"))])?,
+        "import": with_bench_home(workspace, &[&interpreter, "-c", "import rocketmq"])?,
         "installed": footprint::python(environment)?,
     }))
 }
@@ -112,8 +112,8 @@ fn node(workspace: &Workspace) -> Result<Value> {
     let package = text(&folder.join("node_modules/rocketmq-client-nodejs"));
     let load = format!("require({})", json!(package));
     Ok(json!({
-        "command": at_home(workspace, &["node", &text(&program)])?,
-        "import": at_home(workspace, &["node", "-e", &load])?,
+        "command": with_bench_home(workspace, &["node", &text(&program)])?,
+        "import": with_bench_home(workspace, &["node", "-e", &load])?,
         "installed": footprint::node(&folder)?,
     }))
 }

@@ -14,7 +14,7 @@ import rocketmq.thin.internal.Encryption
 import rocketmq.thin.internal.Roots
 import rocketmq.thin.internal.StartupMode
 
-/** How a [Client] connects to its servers. An option that is null has its default. */
+/** How a [Client] connects to its servers. Null selects the default of an option. */
 class ClientOptions internal constructor(private val endpoints: String) {
     /** The namespace of all topics and groups. Default: none. */
     var namespace: String? = null
@@ -28,7 +28,7 @@ class ClientOptions internal constructor(private val endpoints: String) {
     /** Whether connecting waits for the servers. Default: [Startup.Eager]. */
     var startup: Startup? = null
 
-    /** The timeout of one attempt. For a receive, it is added to `awaitDuration`. Default: 3 s. */
+    /** The timeout of one attempt. A receive may take this long plus its `awaitDuration`. Default: 3 s. */
     var requestTimeout: Duration? = null
 
     /** The timeout of one call, including all retries. Default: 10 s. */
@@ -38,23 +38,22 @@ class ClientOptions internal constructor(private val endpoints: String) {
     var startupTimeout: Duration? = null
 
     /**
-     * The maximum number of attempts of one call. With 1, a request that a server may have received is never repeated.
-     * Default: 16.
+     * The maximum number of attempts of one call. With 1, a request that a server may have received is not retried.
+     * Attempts for which no connection could be opened do not count. Default: 16.
      */
     var maxAttempts: Int? = null
 
     /**
-     * The limit of the delay before the first retry. Delays are random, below a limit that doubles with each attempt.
-     * Default: 20 ms.
+     * The maximum delay before the first retry. Delays are random; the maximum doubles with each attempt. Default: 20 ms.
      */
     var initialRetryDelay: Duration? = null
 
-    /** The maximum of that limit. Default: 1 s. */
+    /** The maximum delay before any retry. Default: 1 s. */
     var maxRetryDelay: Duration? = null
 
     /**
-     * Logs failures of handlers and checkers, status changes, and internal events of the clients of this process, such
-     * as lost connections. For example `System.getLogger("rocketmq.thin")`. At most 1,024 records wait to be logged;
+     * The logger of all clients of this process, for example `System.getLogger("rocketmq.thin")`. It gets failures of
+     * handlers and checkers, status changes, and internal events such as lost connections. At most 1,024 records wait to be logged;
      * further records are dropped, and their number is logged. Default: nothing is logged.
      */
     var logger: System.Logger? = null
@@ -147,7 +146,7 @@ constructor(
     val accessKey: String,
     internal val secretKey: String,
     internal val sessionToken: String? = null,
-    /** When the credentials expire; the client calls its [ClientOptions.credentialsProvider] before. Default: never. */
+    /** When the credentials expire. The client calls its [ClientOptions.credentialsProvider], if any, before. Default: never. */
     val expiresAt: Instant? = null,
 ) {
     /** The access key, without the secrets. */
@@ -158,7 +157,7 @@ constructor(
 
 /**
  * The encryption of connections: `Tls.ca(authority).clientCertificate(certificate, key)`. Certificates and keys are in
- * PEM format. With invalid ones, connecting fails with [RocketMQException.InvalidOptions].
+ * PEM format. If one is invalid, connecting fails with [RocketMQException.InvalidOptions].
  */
 class Tls private constructor(internal val encryption: Encryption) {
     private constructor(roots: Roots) : this(Encryption(roots, null, null, false))
@@ -183,7 +182,7 @@ class Tls private constructor(internal val encryption: Encryption) {
         /** TLS with the certificate authorities of the operating system. */
         @JvmField val SYSTEM_ROOTS = Tls(Roots.System)
 
-        /** TLS with only these certificate authorities: one or more certificates. */
+        /** TLS that trusts only the authorities in [pem], which contains one or more certificates. */
         @JvmStatic fun ca(pem: ByteArray) = Tls(Roots.Ca(pem))
     }
 }

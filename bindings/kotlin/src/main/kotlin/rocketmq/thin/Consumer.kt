@@ -20,12 +20,13 @@ import rocketmq.thin.internal.unsubscribeTopic
  * The subscriptions of a [SimpleConsumer] or a [PushConsumer].
  *
  * Lite consumers, which have the option `lite`, subscribe to lite topics only: [subscribe] and [unsubscribe] fail with
- * [RocketMQException.InvalidArgument]. So do the functions of lite topics for other consumers.
+ * [RocketMQException.InvalidArgument]. For other consumers, [subscribeLite], [unsubscribeLite] and [liteRevocations] fail
+ * in the same way, and [liteTopics] returns an empty list.
  */
 sealed class Consumer(private val consumer: ConsumerKey) {
     /**
      * Subscribes to the messages of [topic] that match [filter], or changes the filter of a subscribed topic. Messages
-     * that matched the previous filter and that the application has not received are given back.
+     * that matched the previous filter and that the application has not received are returned to the server.
      *
      * @throws RocketMQException `TopicNotFound` if the topic does not exist; then the subscriptions do not change
      */
@@ -34,8 +35,8 @@ sealed class Consumer(private val consumer: ConsumerKey) {
     }
 
     /**
-     * Ends the subscription of [topic]. Its messages that the application has not received are given back. Deliveries
-     * of a simple consumer can still be settled. Running handlers of a push consumer continue, and their messages are
+     * Ends the subscription of [topic]. Its messages that the application has not received are returned to the server.
+     * Deliveries of a simple consumer can still be settled. Running handlers of a push consumer continue, and their messages are
      * settled; no more handlers are called for the topic. A push consumer without topics is idle.
      */
     suspend fun unsubscribe(topic: String) {
@@ -47,8 +48,8 @@ sealed class Consumer(private val consumer: ConsumerKey) {
         keepReachable(this) { consumerSubscriptions(consumer) }.associate { it.topic to Filter.of(it.filter) }
 
     /**
-     * Subscribes to [liteTopic], in which the group starts at [start], or where it was. Its members share the position.
-     * If the consumer is subscribed to it already, nothing changes.
+     * Subscribes to [liteTopic], and moves the group to [start]. Without [start] the group continues where it was. All
+     * consumers of the group share the position. If the consumer is already subscribed to [liteTopic], nothing changes.
      */
     suspend fun subscribeLite(liteTopic: String, start: OffsetOption? = null) {
         Operations.await<Outcome.Done>(this) { subscribeLiteTopic(consumer, liteTopic, start?.native) }
