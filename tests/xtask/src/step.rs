@@ -46,6 +46,15 @@ pub(crate) fn side_by_side<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T
     })
 }
 
+/// Does two things at the same time.
+pub(crate) fn both<A, B: Send>(first: impl FnOnce() -> A, second: impl FnOnce() -> B + Send) -> (A, B) {
+    thread::scope(|scope| {
+        let running = scope.spawn(|| beside(second));
+        let first = beside(first);
+        (first, running.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
+}
+
 /// The output of a step: standard output and standard error together.
 #[derive(Debug)]
 pub(crate) struct Log(PathBuf);

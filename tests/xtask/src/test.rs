@@ -36,8 +36,7 @@ pub(crate) fn run(workspace: &Workspace, languages: &[Language], without_go: boo
     interop::require(&guests, "Or leave Apache's Go client out: --without-go")?;
     let mut tally = Tally::default();
     // What can't even be built or started ends the run, and is a failure like others.
-    let finished = source(workspace, languages, &mut tally)
-        .and_then(|()| packages(workspace, &Scope { languages, guests: &guests }, &mut tally));
+    let finished = everything(workspace, &Scope { languages, guests: &guests }, &mut tally);
     if !report(finished) {
         tally.add_one(false);
     }
@@ -58,8 +57,9 @@ impl Scope<'_> {
     }
 }
 
-fn source(workspace: &Workspace, languages: &[Language], tally: &mut Tally) -> Result<()> {
-    step::heading("Source");
+/// The project's rules, and the unit tests.
+fn source(workspace: &Workspace, languages: &[Language]) -> Result<Tally> {
+    let mut tally = Tally::default();
     tally.add_one(report(step::perform("tidy", || tidy::run(workspace.root()))));
     for (name, tests) in [("unit tests of cargo x", OWN_UNIT_TESTS), ("unit tests", UNIT_TESTS)] {
         let mut unit = Command::new(cargo());
@@ -73,12 +73,18 @@ fn source(workspace: &Workspace, languages: &[Language], tally: &mut Tally) -> R
     if languages.contains(&Language::Kotlin) {
         tally.count(&contract::compare(workspace, UNIT_TESTS)?)?;
     }
-    Ok(())
+    Ok(tally)
 }
 
-fn packages(workspace: &Workspace, scope: &Scope<'_>, tally: &mut Tally) -> Result<()> {
-    step::heading("Packages");
-    let installed = Installed::prepare(workspace, scope.languages, Profile::Tested)?;
+fn everything(workspace: &Workspace, scope: &Scope<'_>, tally: &mut Tally) -> Result<()> {
+    step::heading("Source and packages");
+    // Cargo builds for one at a time. Then the unit tests, many of which wait, run beside the other build.
+    let (source, installed) = step::both(
+        || source(workspace, scope.languages),
+        || Installed::prepare(workspace, scope.languages, Profile::Tested),
+    );
+    tally.add(source?);
+    let installed = installed?;
 
     // Much of what follows is waiting, so parts that share nothing run side by side.
     step::heading("Bindings");
