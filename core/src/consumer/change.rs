@@ -1,6 +1,7 @@
 //! Changes the invisible time of a delivery.
 
 use std::{
+    ops::RangeInclusive,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,8 +16,9 @@ use crate::{
     wire::{InvisibleChange, build_change, process_change},
 };
 
-/// Deliveries that are given back together become visible at random times within this delay, and not all at once.
-const MAX_GIVE_BACK_DELAY: Duration = Duration::from_secs(1);
+/// Deliveries that are given back together become visible after random delays, and not all at once. Not earlier than a poll
+/// ends at the server that was stopped just before: it would get the message, and nobody would read its answer.
+const GIVE_BACK_DELAY: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(1);
 
 /// The deadline of a request that settles a delivery: the end of its lease, but at least one request timeout from now,
 /// because the server decides whether the lease has ended. At most the operation timeout.
@@ -64,9 +66,9 @@ impl Change {
 
     /// Gives back a delivery that the application has not seen. Servers that support it do not count the attempt.
     ///
-    /// The message is delivered again after a random time of at most [`MAX_GIVE_BACK_DELAY`].
+    /// The message is delivered again after a random time within [`GIVE_BACK_DELAY`].
     pub(crate) fn give_back(session: Arc<Session>, lease: Arc<Lease>) -> Self {
-        let invisible = rand::random_range(Duration::ZERO..=MAX_GIVE_BACK_DELAY);
+        let invisible = rand::random_range(GIVE_BACK_DELAY);
         Self { session, lease, invisible, purpose: ChangePurpose::GiveBack }
     }
 

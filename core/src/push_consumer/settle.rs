@@ -39,11 +39,11 @@ impl Inner {
     }
 
     async fn settle_until_done(self: Arc<Self>, settlement: PendingSettlement, mut error: Option<Error>) {
-        let PendingSettlement { lease, give_up, .. } = &settlement;
+        let PendingSettlement { lease, retry_until, .. } = &settlement;
         let result = loop {
             if let Some(error) = error.take() {
                 let now = Instant::now();
-                if !error.retryable() || lease.is_lost(now) || *give_up <= now {
+                if !error.retryable() || lease.is_lost(now) || *retry_until <= now {
                     let message = lease.message();
                     tracing::warn!(
                         %error,

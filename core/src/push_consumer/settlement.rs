@@ -20,14 +20,14 @@ pub(super) struct PendingSettlement {
     pub(super) lease: Arc<Lease>,
     pub(super) attempt: u32,
     pub(super) step: Step,
-    pub(super) give_up: Instant,
+    pub(super) retry_until: Instant,
     pub(super) waiter: SettlementWaiter,
 }
 
 impl PendingSettlement {
     pub(super) fn new(key: Key, lease: Arc<Lease>, attempt: u32, step: Step) -> Self {
-        let give_up = crate::options::deadline(Instant::now(), MAX_SETTLE_TIME);
-        Self { key, lease, attempt, step, give_up, waiter: SettlementWaiter::default() }
+        let retry_until = crate::options::deadline(Instant::now(), MAX_SETTLE_TIME);
+        Self { key, lease, attempt, step, retry_until, waiter: SettlementWaiter::default() }
     }
 }
 
