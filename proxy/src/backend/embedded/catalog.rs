@@ -331,7 +331,7 @@ impl Catalog {
             batch.insert(&state, key, record);
         }
         for topic in self.lite.all_loaded().iter().filter(|topic| topic.check_alive().is_ok()) {
-            let lite = &topic.lite_membership().expect("lite topics have one").subscribers;
+            let lite = &topic.lite_membership().expect("lite topics have one").notifier;
             batch.insert(&state, lite_topic_key(lite.parent, &lite.name), topic.id().to_be_bytes());
             batch.remove(&state, deleted_key(Deleted::Topic(topic.id())));
         }

@@ -39,7 +39,7 @@ const MAX_UNREAD: usize = 1024;
 
 impl ExhaustedMessages {
     /// Queues the messages whose last lease has expired since the previous call for this progress.
-    pub(super) fn find(&self, progress: &Arc<Progress>, state: &mut ProgressState, now: u64) {
+    pub(super) fn queue_exhausted(&self, progress: &Arc<Progress>, state: &mut ProgressState, now: u64) {
         let max = progress.max_attempts();
         if max == u32::MAX || progress.is_deleted() {
             return;

@@ -103,7 +103,7 @@ impl LeaseExpiry {
             false => queue.leases().count_expired(now, MAX_COUNTED),
         });
         let deliverable: usize = deliverable.sum();
-        self.exhausted.find(progress, &mut state, now);
+        self.exhausted.queue_exhausted(progress, &mut state, now);
         let next = state.queues().iter().filter_map(|queue| queue.leases().next_expiry_after(now)).min();
         if let Some(next) = next {
             self.schedule(progress, &mut state, next);

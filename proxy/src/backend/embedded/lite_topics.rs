@@ -13,8 +13,8 @@ use parking_lot::{Mutex, RwLock};
 use super::catalog_ids::CatalogIds;
 use super::catalog_keys::{Deleted, LITE_TOPIC, deleted_key, lite_topic_key, read_id, record_key};
 use super::keys;
+use super::lite_notifier::LiteNotifier;
 use super::lite_ranges::LiteRanges;
-use super::lite_subscribers::LiteSubscribers;
 use super::lite_subscriptions::Subscriptions;
 use super::queue::Queue;
 use super::store::{Store, corrupt, unavailable};
@@ -157,8 +157,8 @@ impl LiteTopics {
     fn insert(&self, parent: &Arc<Topic>, name: &str, id: u32) -> Arc<Topic> {
         let name: Arc<str> = name.into();
         let subscriptions = self.subscriptions.clone();
-        let subscribers = LiteSubscribers { parent: parent.id(), name: name.clone(), subscriptions };
-        let membership = LiteMembership { parent: parent.clone(), subscribers: Arc::new(subscribers) };
+        let notifier = LiteNotifier { parent: parent.id(), name: name.clone(), subscriptions };
+        let membership = LiteMembership { parent: parent.clone(), notifier: Arc::new(notifier) };
         let topic = Arc::new(Topic::lite(id, membership));
         self.loaded.write().entry(parent.id()).or_default().insert(name, topic.clone());
         topic

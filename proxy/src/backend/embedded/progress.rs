@@ -10,7 +10,7 @@ use tokio::sync::futures::Notified;
 
 use super::keys;
 use super::lease::Lease;
-use super::lite_subscribers::LiteSubscribers;
+use super::lite_notifier::LiteNotifier;
 use super::meter::Meter;
 use super::progress_changes::{self, ProgressChanges};
 use super::queue::Queue;
@@ -52,7 +52,7 @@ pub(super) struct Progress {
     // Whether a request has used it since the last call of `take_used`.
     used: AtomicBool,
     // `None` unless it is in a lite topic. Receives from lite topics wait in its subscriptions and not here.
-    lite: Option<Arc<LiteSubscribers>>,
+    lite: Option<Arc<LiteNotifier>>,
     // From the group's configuration at the last request.
     max_attempts: AtomicU32,
 }
@@ -110,12 +110,12 @@ impl Progress {
     }
 
     /// Sets the lite topic that the progress is in. Receives wait for many lite topics at once, in their subscriptions.
-    pub(super) fn in_lite_topic(self, lite: Option<Arc<LiteSubscribers>>) -> Self {
+    pub(super) fn in_lite_topic(self, lite: Option<Arc<LiteNotifier>>) -> Self {
         Self { lite, ..self }
     }
 
     /// The lite topic that the progress is in.
-    pub(super) fn lite(&self) -> Option<&LiteSubscribers> {
+    pub(super) fn lite(&self) -> Option<&LiteNotifier> {
         self.lite.as_deref()
     }
 
@@ -184,7 +184,7 @@ impl Progress {
         }
         // The woken receives load the state, which schedules the wake-ups for the expiry of leases.
         match &self.lite {
-            Some(lite) => lite.deliverable(Some(self.group)),
+            Some(lite) => lite.notify(Some(self.group)),
             None => self.wake_all(),
         }
     }
@@ -279,7 +279,7 @@ impl Progress {
     /// messages than it may take wakes another one.
     pub(super) fn wake(&self, count: usize) {
         if let Some(lite) = self.lite.as_ref().filter(|_| count > 0) {
-            return lite.deliverable(Some(self.group));
+            return lite.notify(Some(self.group));
         }
         for _ in 0..count.min(MAX_WOKEN).min(self.waiting.count()) {
             self.available.notify_one();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-use super::lite_subscribers::LiteSubscribers;
+use super::lite_notifier::LiteNotifier;
 use super::meter::Meter;
 use super::progress::Progress;
 use super::queue::Queue;
@@ -33,12 +33,12 @@ pub(super) struct Topic {
     lite: Option<LiteMembership>,
 }
 
-/// The LITE topic that a lite topic belongs to, and the subscribers of the lite topic.
+/// The LITE topic that a lite topic belongs to, and what notifies the subscribers of the lite topic.
 pub(super) struct LiteMembership {
     /// The LITE topic.
     pub(super) parent: Arc<Topic>,
-    /// The lite topic's subscribers.
-    pub(super) subscribers: Arc<LiteSubscribers>,
+    /// Notifies the subscribers of the lite topic.
+    pub(super) notifier: Arc<LiteNotifier>,
 }
 
 impl Topic {
@@ -72,7 +72,7 @@ impl Topic {
         Self { lite: Some(membership), ..Self::new(id, config, 1) }
     }
 
-    /// The LITE topic and the subscribers. `None` unless it is a lite topic.
+    /// The LITE topic and the notifier. `None` unless it is a lite topic.
     pub(super) fn lite_membership(&self) -> Option<&LiteMembership> {
         self.lite.as_ref()
     }
@@ -220,7 +220,7 @@ impl Topic {
             return found.clone();
         }
         let mut consumers = self.consumers.write();
-        let lite = self.lite.as_ref().map(|lite| lite.subscribers.clone());
+        let lite = self.lite.as_ref().map(|lite| lite.notifier.clone());
         let progress = || Arc::new(Progress::new(group, self.id).in_lite_topic(lite));
         consumers.entry(group).or_insert_with(progress).clone()
     }
@@ -263,7 +263,7 @@ impl Topic {
         self.lite.as_ref().map_or(&self.arrivals, |lite| &lite.parent.arrivals).add(count);
         if let Some(lite) = self.lite.as_ref().filter(|_| count > 0) {
             // This includes groups whose progress is not in memory.
-            return lite.subscribers.deliverable(None);
+            return lite.notifier.notify(None);
         }
         for consumer in self.consumers.read().values() {
             consumer.wake(count);
