@@ -188,7 +188,7 @@ pub(super) struct EndedLeases {
     max_leases: usize,
     /// How many leases were ended.
     pub(super) count: usize,
-    // The queues and message groups in which leases were ended.
+    // The queues and message groups in which leases were ended. Empty unless the group consumes in order.
     groups: BTreeSet<(usize, Option<GroupHash>)>,
     // The queues that had `max_leases` unsettled messages.
     full: BTreeSet<usize>,
@@ -202,11 +202,14 @@ impl EndedLeases {
 
     /// Ends a lease because the message is consumed.
     pub(super) fn end_lease(&mut self, state: &mut ProgressState, queue: usize, offset: u64) {
+        let in_order = state.in_order;
         let progress = state.queue(queue);
         if progress.is_full(self.max_leases) {
             self.full.insert(queue);
         }
-        self.groups.insert((queue, progress.leases().get(offset).and_then(|lease| lease.group)));
+        if in_order {
+            self.groups.insert((queue, progress.leases().get(offset).and_then(|lease| lease.group)));
+        }
         progress.end_lease(offset);
         self.count += 1;
     }
@@ -214,9 +217,7 @@ impl EndedLeases {
     /// How many waiting receives may get messages now, because a message group is no longer blocked or a queue no
     /// longer has too many unsettled messages.
     pub(super) fn deliverable(&self, state: &mut ProgressState, now: u64) -> usize {
-        let in_order = state.in_order;
-        let is_unblocked =
-            |(queue, group): &&(usize, _)| in_order && state.queue(*queue).is_unblocked(*group, now);
+        let is_unblocked = |(queue, group): &&(usize, _)| state.queue(*queue).is_unblocked(*group, now);
         let free = self.groups.iter().filter(is_unblocked).count();
         let has_room = self.full.iter().any(|queue| !state.queue(*queue).is_full(self.max_leases));
         free.max(usize::from(has_room))
