@@ -34,6 +34,7 @@ pub(super) async fn wait_for_any<'a>(
     // The first round only looks for messages that are there.
     let mut turn = Duration::ZERO;
     loop {
+        let start = Instant::now();
         let (mut failure, mut answered) = (None, false);
         for (index, (cluster, group)) in sources.iter().enumerate() {
             let deadline = request.deadline.min(Instant::now() + turn);
@@ -50,10 +51,43 @@ pub(super) async fn wait_for_any<'a>(
         if let Some(error) = failure.filter(|_| !answered) {
             return Err(error);
         }
-        if Instant::now() >= request.deadline || environment.draining.is_cancelled() {
+        // A broker that has too many waiting receives answers at once. The client asks it again, at its own pace.
+        let is_early = start.elapsed() < turn / 2;
+        if is_early || Instant::now() >= request.deadline || environment.draining.is_cancelled() {
             let (cluster, group) = sources.swap_remove(0);
             return Ok((cluster, group, Delivered::Nothing));
         }
         turn = TURN;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cluster_router::{ClientOrigin, ClusterRouter};
+    use super::super::limits::Limits;
+    use super::super::scripted;
+    use super::*;
+    use crate::service::Filter;
+
+    #[tokio::test]
+    async fn a_broker_that_does_not_wait_is_not_asked_again_and_again() {
+        let ([services], _calls) = scripted::backends();
+        let processor = scripted::processor(ClusterRouter::single(services), Limits::default());
+        let environment = &processor.environment;
+        let request = Receive {
+            topic: "topic".to_owned(),
+            group: "group".to_owned(),
+            broker: None,
+            filter: Filter::All,
+            max: 1,
+            invisible: Duration::from_secs(60),
+            deadline: Instant::now() + Duration::from_secs(3600),
+            fifo: false,
+            attempt_id: None,
+            lite_client: None,
+        };
+        let own = (environment.clusters.route(ClientOrigin::default(), "topic"), GroupConfig::named("group"));
+        let received = wait_for_any(environment, own, Vec::new(), request).await.expect("an answer");
+        assert!(matches!(received.2, Delivered::Nothing));
     }
 }
