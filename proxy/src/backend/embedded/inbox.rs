@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::clock;
 use crate::service::{ServiceError, ServiceErrorKind};
@@ -196,13 +196,24 @@ impl<T> Inbox<T> {
 
     /// Waits for items. Returns false once the inbox is closed and empty.
     pub(super) fn wait(&self) -> bool {
-        let mut waiting = self.waiting.lock();
+        self.wait_until(&mut self.waiting.lock(), None)
+    }
+
+    /// As [`Inbox::wait`], but at most until the deadline. Returns true then, too.
+    fn wait_until(&self, waiting: &mut MutexGuard<'_, WaitingItems<T>>, deadline: Option<Instant>) -> bool {
         while waiting.items.is_empty() {
             if waiting.closed {
                 return false;
             }
             waiting.wake_at = 1;
-            self.arrived.wait(&mut waiting);
+            match deadline {
+                Some(deadline) => {
+                    if self.arrived.wait_until(waiting, deadline).timed_out() {
+                        break;
+                    }
+                }
+                None => self.arrived.wait(waiting),
+            }
         }
         waiting.wake_at = AWAKE;
         true
@@ -218,10 +229,7 @@ impl<T> Inbox<T> {
         if waiting.bytes > max_bytes {
             return None;
         }
-        waiting.wake_at = wake_at;
-        waiting.bytes = 0;
-        waiting.last_taken = waiting.items.len();
-        Some(std::mem::take(&mut waiting.items))
+        Some(waiting.take_all(wake_at))
     }
 
     /// Waits for items, up to `timeout`, and takes all of them. Returns `None` once the inbox is closed and empty.
@@ -232,19 +240,8 @@ impl<T> Inbox<T> {
     pub(super) fn take(&self, timeout: Option<Duration>, pause: Duration) -> Option<Vec<T>> {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         let mut waiting = self.waiting.lock();
-        while waiting.items.is_empty() {
-            if waiting.closed {
-                return None;
-            }
-            waiting.wake_at = 1;
-            match deadline {
-                Some(deadline) => {
-                    if self.arrived.wait_until(&mut waiting, deadline).timed_out() {
-                        break;
-                    }
-                }
-                None => self.arrived.wait(&mut waiting),
-            }
+        if !self.wait_until(&mut waiting, deadline) {
+            return None;
         }
         let expected = waiting.last_taken;
         let has_half = |items: &[T]| items.len() * 2 >= expected;
@@ -262,10 +259,16 @@ impl<T> Inbox<T> {
             let succeeded = has_half(&waiting.items);
             waiting.backoff.waited(succeeded);
         }
-        waiting.wake_at = AWAKE;
-        waiting.bytes = 0;
-        waiting.last_taken = waiting.items.len();
-        Some(std::mem::take(&mut waiting.items))
+        Some(waiting.take_all(AWAKE))
+    }
+}
+
+impl<T> WaitingItems<T> {
+    fn take_all(&mut self, wake_at: usize) -> Vec<T> {
+        self.wake_at = wake_at;
+        self.bytes = 0;
+        self.last_taken = self.items.len();
+        std::mem::take(&mut self.items)
     }
 }
 
