@@ -154,7 +154,10 @@ impl OtlpConfig {
 
     /// The collector, with TLS if its address demands that; `None` if there is none.
     pub(super) fn collector(&self) -> Result<Option<Endpoint>, OtlpError> {
-        let Some(endpoint) = self.endpoint()?.filter(uses_tls) else { return self.endpoint() };
+        let Some(endpoint) = self.endpoint()? else { return Ok(None) };
+        if !uses_tls(&endpoint) {
+            return Ok(Some(endpoint));
+        }
         let tls = match self.trusted()? {
             Some(trusted) => ClientTlsConfig::new().ca_certificate(trusted),
             None => ClientTlsConfig::new().with_native_roots(),
