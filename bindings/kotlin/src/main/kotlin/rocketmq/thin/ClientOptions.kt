@@ -53,8 +53,8 @@ class ClientOptions internal constructor(private val endpoints: String) {
 
     /**
      * The logger of all clients of this process, for example `System.getLogger("rocketmq.thin")`. It gets failures of
-     * handlers and checkers, status changes, and internal events such as lost connections. At most 1,024 records wait to be logged;
-     * further records are dropped, and their number is logged. Default: nothing is logged.
+     * handlers and checkers, status changes, and internal events such as lost connections. At most 1,024 records wait
+     * to be logged; further records are dropped, and their number is logged. Default: nothing is logged.
      */
     var logger: System.Logger? = null
 
@@ -146,7 +146,10 @@ constructor(
     val accessKey: String,
     internal val secretKey: String,
     internal val sessionToken: String? = null,
-    /** When the credentials expire. The client calls its [ClientOptions.credentialsProvider], if any, before. Default: never. */
+    /**
+     * When the credentials expire. The client calls its [ClientOptions.credentialsProvider], if any, before.
+     * Default: never.
+     */
     val expiresAt: Instant? = null,
 ) {
     /** The access key, without the secrets. */

@@ -36,8 +36,8 @@ sealed class Consumer(private val consumer: ConsumerKey) {
 
     /**
      * Ends the subscription of [topic]. Its messages that the application has not received are returned to the server.
-     * Deliveries of a simple consumer can still be settled. Running handlers of a push consumer continue, and their messages are
-     * settled; no more handlers are called for the topic. A push consumer without topics is idle.
+     * Deliveries of a simple consumer can still be settled. Running handlers of a push consumer continue, and their
+     * messages are settled; no more handlers are called for the topic. A push consumer without topics is idle.
      */
     suspend fun unsubscribe(topic: String) {
         Operations.await<Outcome.Done>(this) { unsubscribeTopic(consumer, topic) }
