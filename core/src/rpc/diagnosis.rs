@@ -137,6 +137,9 @@ pub(super) fn timed_out(address: &Address, step: ConnectStep) -> Error {
 
 /// The error if no TCP connection could be opened.
 pub(super) fn tcp_failure(address: &Address, cause: impl StdError + Send + Sync + 'static) -> Error {
+    if is_timeout(&cause) {
+        return timed_out(address, ConnectStep::Tcp).with_source(cause);
+    }
     let reason = root_cause(&cause).to_string();
     let (absent, message) = match io_kind(&cause) {
         Some(io::ErrorKind::ConnectionRefused) => {
@@ -305,6 +308,11 @@ fn error(kind: ErrorKind, address: &Address, message: impl Into<String>) -> Erro
         .with_retryable(retry::is_retryable("connect", kind, None))
         .with_endpoint(address.to_string())
         .unreached()
+}
+
+/// Whether none of the IP addresses of a host has answered in its part of the time.
+fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
+    root_cause(error).downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
 }
 
 /// The kind of the I/O error at the end of a chain of errors.
