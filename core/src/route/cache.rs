@@ -17,8 +17,11 @@ use crate::{
     wire::{build_query_route, process_query_route},
 };
 
-/// How often all routes are queried again.
+/// How often the routes are queried again.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long a route that nobody needs stays in the cache. Some programs use many topics for a short time each.
+const MAX_UNUSED: Duration = Duration::from_secs(600);
 
 /// The routes of a client's topics.
 ///
@@ -35,12 +38,14 @@ struct Cache {
     stop: CancellationToken,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Topic {
     /// The latest route; `None` until the first query succeeds.
     route: Option<Arc<TopicRoute>>,
     /// The query in flight.
     query: Option<watch::Receiver<Progress>>,
+    /// When a caller needed the route last.
+    used: Instant,
 }
 
 /// The progress of a query.
@@ -69,11 +74,12 @@ impl Routes {
     /// The route of `topic`, from the cache if possible.
     pub(crate) async fn get(&self, topic: &str, deadline: Instant) -> Result<Arc<TopicRoute>, Error> {
         let mut query = {
-            let mut topics = self.0.topics.lock();
+            let (mut topics, used) = (self.0.topics.lock(), Instant::now());
             let entry = match topics.get_mut(topic) {
                 Some(entry) => entry,
-                None => topics.entry(topic.to_owned()).or_default(),
+                None => topics.entry(topic.to_owned()).or_insert(Topic { route: None, query: None, used }),
             };
+            entry.used = used;
             match &entry.route {
                 Some(route) => return Ok(route.clone()),
                 None => self.0.start_query(topic, entry, deadline),
@@ -125,7 +131,7 @@ impl Cache {
             tokio::time::interval_at((Instant::now() + REFRESH_INTERVAL).into(), REFRESH_INTERVAL);
         loop {
             ticks.tick().await;
-            let topics: Vec<String> = self.topics.lock().keys().cloned().collect();
+            let topics = remove_unused(&mut self.topics.lock(), Instant::now());
             for topic in topics {
                 self.refresh(&topic);
             }
@@ -209,5 +215,32 @@ impl Cache {
         let request = build_query_route(self.rpc.resource(topic), &self.context.configured_endpoints);
         let (origin, response) = self.rpc.unary::<QueryRoute>(&link, request, limit).await?;
         process_query_route(&origin, response)
+    }
+}
+
+/// Removes the topics that were not used for long. Returns the names of the others.
+fn remove_unused(topics: &mut HashMap<String, Topic>, now: Instant) -> Vec<String> {
+    topics.retain(|_, topic| topic.query.is_some() || now.saturating_duration_since(topic.used) < MAX_UNUSED);
+    topics.keys().cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_that_is_not_used_is_not_queried_any_more() {
+        let (used, later) = (Instant::now(), MAX_UNUSED / 2);
+        let topic = |query, used| Topic { route: None, query, used };
+        let (_progress, query) = watch::channel(Progress::Querying(None));
+        let mut topics = HashMap::from([
+            ("unused".to_owned(), topic(None, used)),
+            ("used".to_owned(), topic(None, used + later)),
+            ("queried".to_owned(), topic(Some(query), used)),
+        ]);
+        assert_eq!(remove_unused(&mut topics, used + later).len(), 3);
+        let mut left = remove_unused(&mut topics, used + MAX_UNUSED);
+        left.sort();
+        assert_eq!(left, ["queried", "used"]);
     }
 }
