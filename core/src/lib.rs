@@ -75,7 +75,7 @@
 //! | level | when |
 //! |---|---|
 //! | `error` | a handler panicked, or the client itself did |
-//! | `warn` | a server can't be reached, or a connection is replaced because it stopped answering; a topic can't be received from; a lease is lost; a message could not be settled; a transaction was dropped undecided, or a checker failed; a lite subscription was revoked; credentials could not be renewed; an interceptor panicked; certificates are not verified |
+//! | `warn` | a server can't be reached, or a connection is replaced because it stopped answering; a topic can't be received from; a lease is lost; a message could not be settled; a transaction was dropped undecided, or a checker failed; a server asks about a transaction, and the producer has no checker; a push consumer was dropped while it received; a lite subscription was revoked; credentials could not be renewed; an interceptor panicked; certificates are not verified |
 //! | `info` | a server answers again, a topic is received from again |
 //! | `debug` | each failure that the client handles itself: retries, heartbeats, telemetry streams, renewals of leases; connections that open and end; exports of metrics that begin, end or fail |
 //!

@@ -58,8 +58,10 @@ use crate::{
 ///
 /// Dropping the last clone without [`close`](Self::close) ends all work, including running handlers, and gives back
 /// messages that wait for a handler in the background. Other messages that were not settled are delivered again after
-/// their lease.
+/// their lease. So keep the consumer as long as it is to receive. The client logs a warning if it was dropped while it
+/// received.
 #[derive(Clone)]
+#[must_use = "a push consumer ends when it is dropped"]
 pub struct PushConsumer(Arc<Owner>);
 
 /// Ends the tasks of a push consumer when it is dropped. The tasks themselves hold [`Inner`].
@@ -67,6 +69,10 @@ struct Owner(Arc<Inner>);
 
 impl Drop for Owner {
     fn drop(&mut self) {
+        if self.0.is_receiving() {
+            let group = &self.0.group.name;
+            tracing::warn!(group, "a push consumer has ended, because it was dropped without a close");
+        }
         // Cancelled first: a task of the session would be dropped later, with what a concurrent put-back gives to it.
         self.0.session().stop().cancel();
         let waiting = self.0.stop();

@@ -71,6 +71,18 @@ impl PushConsumer {
         }
     }
 
+    /// As [`abandon`](Self::abandon), with a warning if no close has begun. A program that only waits for messages
+    /// may not notice otherwise that it gets none.
+    pub fn abandon_unexpectedly(&self) {
+        if let Some(consumer) = self.get().filter(|consumer| !consumer.is_closed()) {
+            tracing::warn!(
+                ?consumer,
+                "a push consumer is closed, because the program has dropped it and its client"
+            );
+        }
+        self.abandon();
+    }
+
     /// Closes the consumer within the deadline: [`Outcome::Closed`].
     pub fn close(&self, deadline: Duration) -> Operation {
         self.operation("close", |consumer| async move { Ok(Outcome::Closed(consumer.close(deadline).await)) })

@@ -73,7 +73,7 @@ impl From<core::Outcome> for Outcome {
             }),
             core::Outcome::PushConsumer(consumer) => {
                 Self::registered(PUSH_CONSUMERS.insert(consumer), |key| {
-                    PUSH_CONSUMERS.take(key).iter().for_each(core::PushConsumer::abandon);
+                    PUSH_CONSUMERS.take(key).iter().for_each(core::PushConsumer::abandon_unexpectedly);
                 })
             }
             core::Outcome::Receipt(receipt) => Self::Sent { message: receipt.into() },

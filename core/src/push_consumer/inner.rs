@@ -353,6 +353,12 @@ impl Inner {
         self.state.lock().dispatch.is_closed()
     }
 
+    /// Whether the consumer was started, and no close has begun.
+    pub(super) fn is_receiving(&self) -> bool {
+        let state = self.state.lock();
+        !matches!(state.mode, Mode::Idle) && !state.dispatch.is_closed()
+    }
+
     /// How many messages were settled since the close began, and how many are still unfinished.
     pub(super) fn close_results(&self) -> (usize, usize) {
         let state = self.state.lock();

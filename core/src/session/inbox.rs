@@ -23,6 +23,11 @@ impl<T> Inbox<T> {
         receiver
     }
 
+    /// Whether there is a subscriber.
+    pub(super) fn has_subscriber(&self) -> bool {
+        self.subscriber.lock().as_ref().is_some_and(|subscriber| !subscriber.is_closed())
+    }
+
     /// Queues an item for the subscriber. Returns `false` if there is no subscriber, or its queue is full.
     pub(super) fn offer(&self, item: T) -> bool {
         let subscriber = self.subscriber.lock().clone();
@@ -37,12 +42,13 @@ mod tests {
     #[test]
     fn a_subscriber_receives_items_in_order_up_to_the_limit() {
         let inbox = Inbox::new(2);
-        assert!(!inbox.offer(0), "there is no subscriber");
+        assert!(!inbox.offer(0) && !inbox.has_subscriber());
         let mut receiver = inbox.subscribe();
+        assert!(inbox.has_subscriber());
         assert!(inbox.offer(1) && inbox.offer(2));
         assert!(!inbox.offer(3), "the queue is full");
         assert_eq!((receiver.try_recv(), receiver.try_recv()), (Ok(1), Ok(2)));
         drop(receiver);
-        assert!(!inbox.offer(4), "the subscriber is gone");
+        assert!(!inbox.offer(4) && !inbox.has_subscriber(), "the subscriber is gone");
     }
 }

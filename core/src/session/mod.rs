@@ -9,7 +9,7 @@ mod verification;
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{Arc, Once},
     time::{Duration, Instant},
 };
 
@@ -42,6 +42,9 @@ const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long calls wait for a lost telemetry stream to reopen. After that they use the settings of the lost stream.
 const STREAM_GRACE: Duration = Duration::from_secs(1);
 
+/// How long an application may take to set a checker. Orphan checks that arrive before it are repeated by the server.
+const CHECKER_GRACE: Duration = Duration::from_secs(1);
+
 /// How many orphan checks, and how many messages to verify, wait at most. Each holds a message in memory. The server
 /// repeats an orphan check that is dropped.
 const MAX_WAITING_MESSAGES: usize = 16;
@@ -70,6 +73,9 @@ struct Inner {
     health: Arc<SessionHealth>,
     streams: Mutex<HashMap<Address, Arc<Stream>>>,
     orphans: Inbox<Orphan>,
+    /// For the warning that an orphan check has arrived, but there is no checker.
+    no_checker: Once,
+    began: Instant,
     revocations: Inbox<String>,
     verifications: Inbox<Verification>,
     /// Counts the streams that have received settings.
@@ -90,6 +96,8 @@ impl Session {
             health,
             streams: Mutex::default(),
             orphans: Inbox::new(MAX_WAITING_MESSAGES),
+            no_checker: Once::new(),
+            began: Instant::now(),
             revocations: Inbox::new(MAX_WAITING_REVOCATIONS),
             verifications: Inbox::new(MAX_WAITING_MESSAGES),
             connected: watch::Sender::new(0),

@@ -12,11 +12,11 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{Inner, Verification, VerificationReply};
+use super::{CHECKER_GRACE, Inner, Verification, VerificationReply};
 use crate::{
     error::{Error, ErrorKind},
     health::Component,
-    message::Group,
+    message::{Group, Orphan},
     options::Endpoints,
     rpc::{Backoff, Link, Origin},
     wire::{process_metric, process_orphan, process_settings, process_verification},
@@ -219,6 +219,11 @@ impl StreamTask {
                 match process_orphan(command, endpoints) {
                     Some(check) => {
                         let transaction_id = check.transaction_id.clone();
+                        if !self.session.orphans.has_subscriber()
+                            && self.session.began.elapsed() > CHECKER_GRACE
+                        {
+                            self.session.no_checker.call_once(|| warn_of_orphans(&check));
+                        }
                         if !self.session.orphans.offer(check) {
                             tracing::debug!(
                                 transaction_id,
@@ -269,6 +274,15 @@ impl StreamTask {
     fn settings(&self) -> v2::TelemetryCommand {
         v2::TelemetryCommand { status: None, command: Some(Command::Settings(self.session.own_settings())) }
     }
+}
+
+/// Warns that nobody answers a server's question about a transaction. Otherwise its message would get lost unnoticed.
+fn warn_of_orphans(check: &Orphan) {
+    tracing::warn!(
+        topic = check.message.topic,
+        transaction_id = check.transaction_id,
+        "a server asks about a transaction that was not decided, and this producer has no checker of orphans"
+    );
 }
 
 /// The reply to a command that this client does not support, so that an administrator does not wait for a result.

@@ -8,6 +8,7 @@ mod gateway;
 mod health;
 mod life;
 mod lite;
+mod log;
 mod message_types;
 mod network;
 mod observe;

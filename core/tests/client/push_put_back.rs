@@ -10,6 +10,7 @@ use rocketmq_thin_proto::v2::Code;
 
 use crate::{
     client,
+    log::Log,
     server::{Script, TestServer, message},
 };
 
@@ -92,12 +93,15 @@ async fn what_a_stopped_poll_has_brought_is_given_back_within_the_close() {
 
 #[tokio::test]
 async fn a_dropped_consumer_gives_back_messages_whose_handlers_have_not_begun() {
-    let server = three_messages();
+    let (log, server) = (Log::default(), three_messages());
+    let _guard = tracing::subscriber::set_default(log.subscriber());
     let options = PushConsumerOptions::new("g", ["t"]).concurrency(1);
     let consumer = client(&server).await.push_consumer(options).await.unwrap();
     let tasks = consumer.next_tasks(9).await.unwrap();
     assert_eq!(tasks.len(), 1);
+    assert!(!log.text().contains("WARN"));
     drop(consumer);
+    assert!(log.text().contains("a push consumer has ended, because it was dropped without a close"));
     server.seen.wait("change_invisible", 2).await;
     let changed = server.seen.changed.lock().unwrap().clone();
     let mut given_back: Vec<_> =

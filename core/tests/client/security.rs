@@ -1,9 +1,8 @@
 //! TLS, credentials, and that no secret is logged.
 
 use std::{
-    io::Write,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime},
@@ -15,9 +14,11 @@ use rocketmq_thin::{Client, ClientOptions, Credentials, ErrorKind, Message, Prod
 use rocketmq_thin_proto::v2::{Code, SendMessageRequest, SendMessageResponse};
 use tokio::sync::Notify;
 use tonic::transport::{Certificate, Identity, ServerTlsConfig};
-use tracing_subscriber::fmt::MakeWriter;
 
-use crate::server::{Script, TestServer, status, stored};
+use crate::{
+    log::Log,
+    server::{Script, TestServer, status, stored},
+};
 
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -262,39 +263,6 @@ async fn the_error_of_a_refused_call_says_why_there_are_no_other_credentials() {
     let error = producer.send(Message::new("t", "x")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated);
     assert!(error.message().contains("the vault is sealed"), "{error}");
-}
-
-/// The whole log, of all levels, including the log of HTTP/2.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn subscriber(&self) -> impl tracing::Subscriber + Send + Sync {
-        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(self.clone()).finish()
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
 }
 
 #[tokio::test]

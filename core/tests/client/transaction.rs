@@ -18,6 +18,7 @@ use rocketmq_thin_proto::v2::{
 
 use crate::{
     client,
+    log::Log,
     server::{Script, TestServer, message, status, stored},
 };
 
@@ -225,6 +226,26 @@ async fn a_decided_check_that_is_not_dropped_does_not_block_the_next_check() {
     ask(&server, "m");
     assert_eq!(checks.next().await.unwrap().message_id, unknown.message_id);
     drop(known);
+}
+
+#[tokio::test]
+async fn a_check_without_a_checker_is_logged_once() {
+    let (log, server) = (Log::default(), TestServer::start(script()));
+    let _guard = tracing::subscriber::set_default(log.subscriber());
+    let producer = producer(&server).await;
+    // Before that, the program may still be about to set a checker.
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    ask(&server, "1");
+    ask(&server, "2");
+    let logged = |text| log.text().matches(text).count();
+    for _ in 0..1_000 {
+        if logged("an orphan check was dropped") == 2 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(logged("this producer has no checker of orphans"), 1, "{}", log.text());
+    drop(producer);
 }
 
 #[tokio::test]
