@@ -3,12 +3,19 @@
 // Calls the application's handlers, checkers and credentials providers in the background. Their exceptions are logged,
 // and not thrown.
 
+const { setTimeout } = require('node:timers/promises');
+
 const { run } = require('./operations.cjs');
 const { credentials, isObject, milliseconds, oneOf, record, refuse } = require('./arguments.cjs');
 const { deliveriesOf, fromPairs } = require('./delivery.cjs');
+const { RocketMQError } = require('./error.cjs');
 
 // The maximum number of messages that are fetched at once.
 const MAX_TASKS = 64;
+
+// The delays between fetches that fail. Each is twice as long as the last one, up to a limit.
+const SHORTEST_PAUSE_MS = 50;
+const LONGEST_PAUSE_MS = 1000;
 
 const decision = oneOf('commit', 'rollback', 'unknown');
 const resultName = oneOf('ack', 'retry', 'deadLetter');
@@ -55,17 +62,30 @@ async function handleTasks(native, { group, handler }, signal, observers) {
     // The client logs a failure.
     await observers.settling(group, delivery, settlement, settle).catch(() => {});
   };
+  let pauseMs = SHORTEST_PAUSE_MS;
   for (;;) {
     let tasks;
-    const received = await observers.receiving(group, async () => {
-      // The process keeps running while the consumer waits for messages.
-      const list = await run(() => native.nextTasks(MAX_TASKS));
-      tasks = list?.pop();
-      return list === null ? [] : deliveriesOf(list);
-    });
-    if (tasks === undefined) return;
-    for (let index = 0; index < received.length; index++) {
-      start(handle(received[index], tasks, index), observers);
+    let [size, begun] = [0, 0];
+    try {
+      const received = await observers.receiving(group, async () => {
+        // The process keeps running while the consumer waits for messages.
+        const list = await run(() => native.nextTasks(MAX_TASKS));
+        tasks = list?.pop();
+        size = list === null ? 0 : list.length - 1;
+        return list === null ? [] : deliveriesOf(list);
+      });
+      if (tasks === undefined) return;
+      while (begun < received.length) {
+        start(handle(received[begun], tasks, begun++), observers);
+      }
+      pauseMs = SHORTEST_PAUSE_MS;
+    } catch (error) {
+      if (error instanceof RocketMQError) throw error;
+      // Without memory, for example. If this function ended, the consumer would receive messages that nobody handles.
+      observers.log('error', 'failed to hand out messages, which are delivered again', error);
+      while (begun < size) tasks.complete(begun++, ...RETRY);
+      await setTimeout(pauseMs);
+      pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS);
     }
   }
 }

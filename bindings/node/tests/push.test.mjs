@@ -240,6 +240,24 @@ test('interceptors see sends, and may add properties', async () => {
   await other.close();
 });
 
+test('messages that cannot be handed out are delivered again', async () => {
+  const { topic, consumer, until } = await startConsumer(() => {});
+  const { Date } = globalThis;
+  // Creating the first delivery fails.
+  globalThis.Date = class {
+    constructor() {
+      globalThis.Date = Date;
+      throw new RangeError('Array buffer allocation failed');
+    }
+  };
+  await producer.send({ topic, body: 'x' });
+  assert.deepEqual(await until(1), ['x 2']);
+  const [level, message, error] = logged.at(-1);
+  assert.deepEqual([level, message], ['error', 'failed to hand out messages, which are delivered again']);
+  assert.match(error.message, /allocation failed/);
+  await consumer.close();
+});
+
 test('a process ends when its push consumer is closed', async () => {
   const program = `
     import { Client } from 'rocketmq-thin';

@@ -10,6 +10,7 @@ import kotlinx.coroutines.SupervisorJob
 import kotlinx.coroutines.cancel
 import kotlinx.coroutines.channels.Channel
 import kotlinx.coroutines.currentCoroutineContext
+import kotlinx.coroutines.delay
 import kotlinx.coroutines.ensureActive
 import kotlinx.coroutines.isActive
 import kotlinx.coroutines.launch
@@ -68,20 +69,26 @@ internal class HandlerRunner(
     }
 
     /**
-     * Fetches batches until the consumer is closed. Continues after an out-of-memory error: the batch is delivered
-     * again.
+     * Fetches batches until the consumer is closed. Continues after a failure, such as an out-of-memory error: the batch
+     * is delivered again. Otherwise the consumer would receive messages that nobody handles.
      */
     private suspend fun fetch() {
+        var pause = SHORTEST_PAUSE_MILLIS
         while (true) {
             try {
                 if (!fetchBatch()) return
-            } catch (e: VirtualMachineError) {
+                pause = SHORTEST_PAUSE_MILLIS
+            } catch (e: Throwable) {
+                if (e is RocketMQException) throw e
+                currentCoroutineContext().ensureActive()
                 try {
                     observers.log(Level.ERROR, "failed to hand out messages", e)
                     startWorker()
-                } catch (_: VirtualMachineError) {
-                    // There is no memory for a worker, either. The next batch starts a worker.
+                } catch (_: Throwable) {
+                    // There is no memory or no thread for a worker, either. The next batch starts a worker.
                 }
+                delay(pause)
+                pause = minOf(2 * pause, LONGEST_PAUSE_MILLIS)
             }
         }
     }
@@ -226,6 +233,10 @@ internal class HandlerRunner(
     private companion object {
         /** The maximum number of messages that are fetched at once. */
         const val MAX_TASKS = 64
+
+        /** The delays between fetches that fail. Each is twice as long as the last one, up to a limit. */
+        const val SHORTEST_PAUSE_MILLIS = 50L
+        const val LONGEST_PAUSE_MILLIS = 1_000L
 
         /** The delay between attempts while there is not enough memory. */
         const val MEMORY_RETRY_MILLIS = 20L
