@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import Iterable, Iterator, Optional, TypeVar, Union
 
 from . import _native
 from ._closeable import Closeable
 from ._fork import fork_count
 from ._handler_threads import Handler, handle_tasks, start
+from ._handling import end_when_collected
 from ._native import Delivery, run
 from ._observers import Observers
 from .errors import Error
@@ -223,11 +223,14 @@ class PushConsumer(_Consumer[_native.PushConsumer]):
         group: str,
         handler: Handler,
         observers: Observers,
+        open_consumers: set[PushConsumer],
     ) -> None:
         super().__init__(opening, f"group={group} {description}")
         start(handle_tasks, self._native, group, handler, observers)
-        # A consumer that is not closed ends when it is garbage-collected.
-        weakref.finalize(self, self._native.abandon)
+        end_when_collected(self, self._native, group)
+        # The client keeps a reference to it, because a program that only waits for messages may keep none.
+        open_consumers.add(self)
+        self._open_consumers = open_consumers
 
     def pause(self) -> None:
         """Calls no handlers, and receives nothing, until `resume`. Running handlers continue.
@@ -250,4 +253,7 @@ class PushConsumer(_Consumer[_native.PushConsumer]):
         """Gives back messages that no handler has begun, and waits up to `deadline` (default 20 s) for running
         handlers. Handlers that run longer can't be ended; their messages are delivered again. A handler must not close
         its own consumer, which waits for the handler."""
-        return super().close(deadline)
+        try:
+            return super().close(deadline)
+        finally:
+            self._open_consumers.discard(self)

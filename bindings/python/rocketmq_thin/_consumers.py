@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import Any, AsyncIterator, Callable, Iterable, Optional, TypeVar, Union
 
 from . import _native
 from ._fork import fork_count
 from ._handler_tasks import Handler, TaskSet, handle_tasks
+from ._handling import end_when_collected
 from ._loop import run
 from ._native import Delivery
 from ._observers import Observers
@@ -234,16 +234,18 @@ class PushConsumer(_Consumer[_native.PushConsumer]):
         group: str,
         handler: Handler,
         observers: Observers,
+        open_consumers: set[PushConsumer],
     ) -> None:
         super().__init__(opening, f"group={group} {description}")
-        self._group, self._observers = group, observers
+        self._group, self._observers, self._open_consumers = group, observers, open_consumers
         self._handler: Handler = require_callable(handler, "handler")
 
     def _opened(self) -> None:
         self._handler_tasks, fetching = TaskSet(), TaskSet()
         fetching.start(handle_tasks(self._native, self._group, self._handler, self._handler_tasks, self._observers))
-        # A consumer that is not closed ends when it is garbage-collected.
-        weakref.finalize(self, self._native.abandon)
+        end_when_collected(self, self._native, self._group)
+        # The client keeps a reference to it, because a program that only waits for messages may keep none.
+        self._open_consumers.add(self)
 
     def pause(self) -> None:
         """Calls no handlers, and receives nothing, until `resume`. Running handlers continue.
@@ -269,4 +271,5 @@ class PushConsumer(_Consumer[_native.PushConsumer]):
         try:
             return await super().close(deadline)
         finally:
+            self._open_consumers.discard(self)
             self._handler_tasks.cancel()

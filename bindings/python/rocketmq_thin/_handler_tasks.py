@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections import deque
 from contextlib import suppress
 from contextvars import copy_context
@@ -11,8 +12,8 @@ from functools import partial
 from typing import Any, Awaitable, Callable, Optional, Union
 
 from . import _native
-from ._handler_threads import call_and_catch
-from ._handling import MAX_TASKS, answer_credentials, complete, put_back, to_decision, to_orphan_check
+from ._handler_threads import MAX_THREADS, NO_THREAD, call_and_catch, is_shutdown, submit
+from ._handling import MAX_TASKS, Pauses, answer_credentials, complete, put_back, to_decision, to_orphan_check
 from ._loop import run, until_loop_ends
 from ._native import Delivery
 from ._observers import ObservedOperation, Observers, log, warn, within_trace
@@ -29,15 +30,15 @@ Provider = Callable[[], Union[Awaitable[Credentials], Credentials]]
 """Provides credentials. A plain function is called in a thread."""
 
 
-# An upper bound only: `concurrency` of the consumer decides how many threads are used.
-_MAX_THREADS = 1000
+class NoThread(Exception):
+    """A function was not called, because no thread could be started for it."""
 
 
 def call_and_catch_async(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
     """Returns an async function that calls `function` and returns its result, or the exception that it raised.
 
     A plain function is called in separate threads, because the loop has few threads, which the application needs. The
-    threads end when the returned function is garbage-collected.
+    threads end when the returned function is garbage-collected. If none can be started, the result is a `NoThread`.
     """
 
     async def called(*arguments: Any) -> Any:
@@ -47,26 +48,36 @@ def call_and_catch_async(function: Callable[..., Any]) -> Callable[..., Awaitabl
             return error
 
     async def called_in_thread(*arguments: Any) -> Any:
-        context, failed = copy_context(), False
-
-        def call() -> Any:
-            return None if failed else context.run(call_and_catch, function, *arguments)
-
         try:
-            returned = await asyncio.get_running_loop().run_in_executor(threads, call)
+            context = copy_context()
+            result: Future[Any] = Future()
+
+            def call() -> None:
+                if result.set_running_or_notify_cancel():
+                    result.set_result(context.run(call_and_catch, function, *arguments))
+
+            try:
+                submit(threads, call, begun)
+            except NO_THREAD as error:
+                # The executor may have queued the call.
+                result.cancel()
+                if is_shutdown(error):
+                    return error
+                return NoThread(str(error) or type(error).__name__)
+            returned = await asyncio.wrap_future(result)
             return await returned if isinstance(returned, Awaitable) else returned
         except Exception as error:
-            # The executor has queued the call if it could not start a thread for it.
-            failed = True
             return error
 
     # `asyncio.iscoroutinefunction` is deprecated since Python 3.14.
     if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None)):
         return called
     # Imported when it is first needed, because it would make the import of this package slower.
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
-    threads = ThreadPoolExecutor(_MAX_THREADS, "rocketmq-thin-handler")
+    # Set by the first thread. The threads end only when the executor does.
+    begun = threading.Event()
+    threads = ThreadPoolExecutor(MAX_THREADS, "rocketmq-thin-handler", initializer=begun.set)
     return called_in_thread
 
 
@@ -125,12 +136,22 @@ async def _handle_tasks(
         if not waiting:
             # It was put back.
             return
-        task = waiting.popleft()
+        task, retries = waiting.popleft(), Pauses()
         with within_trace(task.delivery):
-            handled = complete(observers, group, task, await call_handler(task.delivery))
+            result = await call_handler(task.delivery)
+            if isinstance(result, NoThread):
+                log("failed to start a thread for a handler; its message waits", result)
+            while isinstance(result, NoThread):
+                await asyncio.sleep(retries.next())
+                if consumer.is_closed():
+                    task.put_back()
+                    return
+                result = await call_handler(task.delivery)
+            handled = complete(observers, group, task, result)
         if handled is not None:
             settlements.start(_settle(*handled))
 
+    pauses = Pauses()
     while True:
         try:
             with observers.receiving(group) as received:
@@ -141,11 +162,12 @@ async def _handle_tasks(
                 return
             for _ in tasks:
                 handler_tasks.start(handle_next())
+            pauses.reset()
         except MemoryError as error:
             log("failed to hand out messages, which are delivered again", error)
             # A handler that was started finds one message less.
             put_back(waiting)
-            await asyncio.sleep(0)
+            await asyncio.sleep(pauses.next())
 
 
 async def _settle(settling: ObservedOperation, settled: _native.Operation[bool]) -> None:

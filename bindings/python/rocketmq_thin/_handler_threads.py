@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 from functools import partial
-from typing import Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from . import _native
-from ._handling import MAX_TASKS, answer_credentials, complete, put_back, to_decision, to_orphan_check
+from ._handling import MAX_TASKS, Pauses, answer_credentials, complete, put_back, to_decision, to_orphan_check
 from ._native import Delivery, run
 from ._observers import Observers, log, within_trace
 from .errors import Error
 from .values import Credentials, Decision, OrphanCheck
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 Handler = Callable[[Delivery], Optional[Exception]]
 """Handles a message. Called in a thread."""
@@ -25,20 +30,35 @@ Provider = Callable[[], Credentials]
 """Provides credentials. Called in a thread."""
 
 # What Python raises if it can't start a thread.
-_NO_THREAD = (RuntimeError, MemoryError)
+NO_THREAD = (RuntimeError, MemoryError)
 
 # An upper bound only: `concurrency` of the consumer decides how many threads are used.
-_MAX_THREADS = 1000
+MAX_THREADS = 1000
+
+
+def require_threads() -> None:
+    """Raises `RuntimeError` if threads are no threads of the system. Then a thread that waits here would stop all others."""
+    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
+    for name, patched in (
+        ("gevent", gevent is not None and gevent.is_module_patched("threading")),
+        ("eventlet", eventlet is not None and eventlet.is_monkey_patched("thread")),
+    ):
+        if patched:
+            raise RuntimeError(
+                f"handlers, checkers, credentials providers and forward_logs need threads, which {name} has replaced: "
+                "do not let it patch threads, or use simple consumers and producers only"
+            )
 
 
 def require_plain_function(function: Any, name: str) -> Any:
-    """Returns the function. Raises `TypeError` if it is async or not callable."""
+    """Returns the function. Raises `TypeError` if it is async or not callable, `RuntimeError` if there are no threads."""
     from inspect import iscoroutinefunction
 
     if iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None)):
         raise TypeError(f"{name} must be a plain function; an async function needs a client of rocketmq_thin.aio")
     if not callable(function):
         raise TypeError(f"{name} must be a function, got {type(function).__name__}")
+    require_threads()
     return function
 
 
@@ -58,9 +78,22 @@ def start(function: Callable[..., None], *args: Any) -> None:
     threading.Thread(target=function, args=args, name="rocketmq-thin", daemon=True).start()
 
 
-def _is_shutdown(error: BaseException) -> bool:
+def is_shutdown(error: BaseException) -> bool:
     """Whether a thread was not started because the interpreter shuts down. Python has no other way to ask."""
     return "shutdown" in str(error)
+
+
+def submit(threads: Executor, call: Callable[[], None], begun: threading.Event) -> None:
+    """Lets a thread of the executor call the function.
+
+    Raises one of `NO_THREAD` if the executor has no thread. Then it may nevertheless have queued the call.
+    """
+    try:
+        threads.submit(call)
+    except RuntimeError as error:
+        # The executor queues a call before it starts a thread for it. One of its other threads will call the function.
+        if is_shutdown(error) or not begun.is_set():
+            raise
 
 
 def handle_tasks(consumer: _native.PushConsumer, group: str, handler: Handler, observers: Observers) -> None:
@@ -74,23 +107,24 @@ def handle_tasks(consumer: _native.PushConsumer, group: str, handler: Handler, o
     # The tasks whose handlers have not begun.
     waiting: deque[_native.Task] = deque()
 
-    def complete_next(handle: Callable[[Delivery], Any]) -> None:
+    def handle_next() -> None:
         try:
             task = waiting.popleft()
         except IndexError:
-            # It was put back, or has failed.
+            # It was put back.
             return
         with within_trace(task.delivery):
-            handled = complete(observers, group, task, handle(task.delivery))
+            handled = complete(observers, group, task, call_and_catch(handler, task.delivery))
         if handled is not None:
             settling, settled = handled
             # The client logs a failure.
             with suppress(Error), settling:
                 run(settled)
 
-    handle_next = partial(complete_next, partial(call_and_catch, handler))
+    # Set by the first thread for handlers. The threads end only when the executor does.
+    begun, pauses = threading.Event(), Pauses()
 
-    with ThreadPoolExecutor(_MAX_THREADS, "rocketmq-thin-handler") as threads:
+    with ThreadPoolExecutor(MAX_THREADS, "rocketmq-thin-handler", initializer=begun.set) as threads:
         try:
             while True:
                 try:
@@ -101,17 +135,21 @@ def handle_tasks(consumer: _native.PushConsumer, group: str, handler: Handler, o
                 except MemoryError as error:
                     log("failed to take messages, which are delivered again", error)
                     put_back(waiting)
+                    time.sleep(pauses.next())
                     continue
                 if tasks is None:
                     return
-                for _ in tasks:
-                    try:
-                        threads.submit(handle_next)
-                    except _NO_THREAD as error:
-                        if _is_shutdown(error):
-                            return
-                        # The executor may have queued the call nevertheless. Then the call finds one message less.
-                        complete_next(lambda _, error=error: error)
+                try:
+                    for _ in tasks:
+                        submit(threads, handle_next, begun)
+                    pauses.reset()
+                except NO_THREAD as error:
+                    if is_shutdown(error):
+                        return
+                    log("failed to start a thread for handlers; their messages wait", error)
+                    # A call that was queued nevertheless finds one message less.
+                    put_back(waiting)
+                    time.sleep(pauses.next())
         finally:
             put_back(waiting)
             if not consumer.is_closed():
@@ -124,8 +162,8 @@ def answer_checks(checks: _native.OrphanChecks, checker: Checker) -> None:
     while (check := run(checks.next())) is not None:
         try:
             start(_answer_check, check, checker)
-        except _NO_THREAD as error:
-            if _is_shutdown(error):
+        except NO_THREAD as error:
+            if is_shutdown(error):
                 return
             log("failed to call the checker of an orphaned transaction; the server asks again", error)
 

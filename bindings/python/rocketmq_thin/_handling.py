@@ -2,15 +2,47 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Awaitable, MutableSequence
 from typing import Any, Optional
 
 from . import _native
-from ._observers import ObservedOperation, Observers, log
+from ._observers import ObservedOperation, Observers, log, warn
 from .values import Credentials, DeadLetter, Decision, OrphanCheck, Retry
 
 # The maximum number of tasks that are fetched at once.
 MAX_TASKS = 64
+
+# The delays in seconds between attempts while there is not enough memory, or no thread can be started.
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+
+
+class Pauses:
+    """The delays between attempts that fail. Each is twice as long as the last one, up to a limit."""
+
+    def __init__(self) -> None:
+        self._next = _SHORTEST_PAUSE
+
+    def next(self) -> float:
+        """Returns the next delay in seconds."""
+        pause, self._next = self._next, min(2 * self._next, _LONGEST_PAUSE)
+        return pause
+
+    def reset(self) -> None:
+        """Begins again with a short delay, because an attempt has succeeded."""
+        self._next = _SHORTEST_PAUSE
+
+
+def end_when_collected(consumer: object, native: _native.PushConsumer, group: str) -> None:
+    """Ends a push consumer that is not closed when it is garbage-collected, with a warning, or the interpreter exits."""
+    weakref.finalize(consumer, native.abandon)
+    # The last one is called first. It is not called at the exit of the interpreter.
+    weakref.finalize(consumer, _warn_if_open, native, group).atexit = False
+
+
+def _warn_if_open(native: _native.PushConsumer, group: str) -> None:
+    if not native.is_closed():
+        warn(f"the push consumer of group {group} is closed, because the program has dropped it and its client")
 
 
 def put_back(tasks: MutableSequence[_native.Task]) -> None:

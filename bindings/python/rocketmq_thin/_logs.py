@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Optional
 
 from . import _native
-from ._handler_threads import start
+from ._handler_threads import require_threads, start
 from ._observers import log_quietly
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def forward_logs(logger: Optional[logging.Logger] = None) -> None:
     logger = logging.getLogger("rocketmq_thin") if logger is None else logger
     if not isinstance(logger, (logging.Logger, logging.LoggerAdapter)):
         raise TypeError(f"logger must be a logging.Logger, got {type(logger).__name__}")
+    require_threads()
     level = next((level for level in _LEVELS if logger.isEnabledFor(getattr(logging, level.upper()))), None)
     if _current is not None:
         _current.close()

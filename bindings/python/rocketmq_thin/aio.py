@@ -75,6 +75,8 @@ class Client(Openable[_native.Client]):
             interceptors: Their functions are called before and after each send, receive and settlement. Default: none.
         """
         self._observers = Observers(interceptors)
+        # Those that are not closed.
+        self._push_consumers: set[PushConsumer] = set()
         self._provider = credentials if callable(credentials) else None
 
         def connect(requests: Optional[_native.CredentialRequests] = None) -> _native.Operation[_native.Client]:
@@ -184,7 +186,9 @@ class Client(Openable[_native.Client]):
         max_rate: Optional[float] = None,
         max_body_size: Optional[int] = None,
     ) -> PushConsumer:
-        """Creates a consumer that calls `handler` for each message while it is open.
+        """Creates a consumer that calls `handler` for each message while it and this client are open.
+
+        It also ends, with a warning, when the program has dropped both.
 
         Args:
             group: The consumer group. Its members share the messages.
@@ -217,6 +221,7 @@ class Client(Openable[_native.Client]):
             group,
             handler,
             self._observers,
+            self._push_consumers,
         )
 
 

@@ -72,6 +72,8 @@ class Client(Closeable[_native.Client]):
             interceptors: Their functions are called before and after each send, receive and settlement. Default: none.
         """
         self._observers = Observers(interceptors)
+        # Those that are not closed.
+        self._push_consumers: set[PushConsumer] = set()
         provider = require_plain_function(credentials, "credentials") if callable(credentials) else None
         requests = _native.CredentialRequests() if provider is not None else None
         opening = _native.connect(
@@ -169,7 +171,9 @@ class Client(Closeable[_native.Client]):
         max_rate: Optional[float] = None,
         max_body_size: Optional[int] = None,
     ) -> PushConsumer:
-        """Creates a consumer that calls `handler` for each message, in threads, until it is closed.
+        """Creates a consumer that calls `handler` for each message, in threads, until it or this client is closed.
+
+        It also ends, with a warning, when the program has dropped both.
 
         Args:
             group: The consumer group. Its members share the messages.
@@ -202,6 +206,7 @@ class Client(Closeable[_native.Client]):
             group,
             handler,
             self._observers,
+            self._push_consumers,
         )
 
 

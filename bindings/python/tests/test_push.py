@@ -7,12 +7,13 @@ import logging
 import queue
 import sys
 import threading
+import time
 import unittest
 from unittest import mock
 
 from proxied import Case
 
-from rocketmq_thin import Client, DeadLetter, Message, Retry, aio
+from rocketmq_thin import Client, DeadLetter, Message, Retry, _handler_tasks, _handler_threads, aio, forward_logs
 
 
 class Aio(Case, unittest.IsolatedAsyncioTestCase):
@@ -97,14 +98,25 @@ class Aio(Case, unittest.IsolatedAsyncioTestCase):
             self.assertEqual((await consumer.close(0)).abandoned, 1)
             await cancelled.wait()
 
-    async def test_a_dropped_consumer_stops_receiving(self):
+    async def test_a_client_keeps_its_push_consumers(self):
+        handled = asyncio.Queue()
+        async with aio.Client(self.server) as client, client.producer() as producer:
+            await client.push_consumer(self.name, self.name, handled.put)
+            gc.collect()
+            await producer.send(Message(self.name, b"x"))
+            self.assertEqual((await handled.get()).body, b"x")
+
+    async def test_a_consumer_that_is_dropped_with_its_client_stops_receiving(self):
         first, second = asyncio.Queue(), asyncio.Queue()
         async with aio.Client(self.server) as client, client.producer() as producer:
-            consumer = await client.push_consumer(self.name, self.name, first.put)
+            dropped = await aio.Client(self.server)
+            await dropped.push_consumer(self.name, self.name, first.put)
             await producer.send(Message(self.name, b"1"))
             await first.get()
-            del consumer
-            gc.collect()
+            with self.assertLogs("rocketmq_thin", "WARNING") as logs:
+                del dropped
+                gc.collect()
+            self.assertIn(f"the push consumer of group {self.name} is closed", logs.output[0])
             async with client.push_consumer(self.name, self.name, second.put):
                 for _ in range(20):
                     await producer.send(Message(self.name, b"2"))
@@ -182,17 +194,19 @@ class Failing(Case, unittest.IsolatedAsyncioTestCase):
                     await loop.run_in_executor(None, self.expect, failures)
 
 
-class LastThread(Case, unittest.IsolatedAsyncioTestCase):
-    """The system refuses the first thread for a handler. The message is handled in a second attempt, and only then."""
+class NoThreads(Case, unittest.IsolatedAsyncioTestCase):
+    """The system refuses some threads for handlers."""
 
     def setUp(self):
         super().setUp()
-        self.handled, refused, started = queue.SimpleQueue(), [], threading.Thread.start
+        self.handled, self.allowed = queue.SimpleQueue(), []
+        self.refused, started = [], threading.Thread.start
 
         def start(thread):
-            if thread.name.startswith("rocketmq-thin-handler") and not refused:
-                refused.append(thread)
-                raise RuntimeError("can't start new thread")
+            if thread.name.startswith("rocketmq-thin-handler"):
+                if not self.allowed or not self.allowed.pop(0):
+                    self.refused.append(time.monotonic())
+                    raise RuntimeError("can't start new thread")
             started(thread)
 
         patched = mock.patch.object(threading.Thread, "start", start)
@@ -202,18 +216,102 @@ class LastThread(Case, unittest.IsolatedAsyncioTestCase):
     def handler(self, delivery):
         self.handled.put((delivery.body, delivery.attempt))
 
+    def expect(self, count):
+        """Waits until the messages are handled, each at its first attempt."""
+        seen = sorted(self.handled.get() for _ in range(count))
+        self.assertEqual(seen, [(b"%d" % number, 1) for number in range(count)])
+
+    def expect_pauses(self):
+        times = self.refused[:4]
+        pauses = [after - before for before, after in zip(times, times[1:])]
+        self.assertEqual(len(pauses), 3)
+        for pause, shortest in zip(pauses, (0.05, 0.1, 0.2)):
+            self.assertGreater(pause, 0.9 * shortest)
+
     def test_blocking(self):
         with Client(self.server) as client, client.producer() as producer:
-            with client.push_consumer(self.name, self.name, self.handler):
-                producer.send(Message(self.name, b"x"))
-                self.assertEqual(self.handled.get(), (b"x", 2))
+            for allowed in ([False] * 4 + [True], [True]):
+                self.allowed[:] = allowed
+                with client.push_consumer(self.name, self.name, self.handler):
+                    producer.send_all([Message(self.name, b"%d" % number) for number in range(3)])
+                    self.expect(3)
+        self.expect_pauses()
 
     async def test_aio(self):
+        loop = asyncio.get_running_loop()
         async with aio.Client(self.server) as client, client.producer() as producer:
-            async with client.push_consumer(self.name, self.name, self.handler):
-                await producer.send(Message(self.name, b"x"))
-                handled = await asyncio.get_running_loop().run_in_executor(None, self.handled.get)
-                self.assertEqual(handled, (b"x", 2))
+            for allowed in ([False] * 4 + [True], [True]):
+                self.allowed[:] = allowed
+                async with client.push_consumer(self.name, self.name, self.handler, concurrency=1):
+                    await producer.send_all([Message(self.name, b"%d" % number) for number in range(3)])
+                    await loop.run_in_executor(None, self.expect, 3)
+        self.expect_pauses()
+
+
+class NoMemory(Case, unittest.IsolatedAsyncioTestCase):
+    """Several fetches of messages fail for lack of memory. The messages are handled later."""
+
+    def setUp(self):
+        super().setUp()
+        self.handled, self.times = queue.SimpleQueue(), []
+
+    def fail(self, next_tasks):
+        """Returns a replacement for the function that fetches messages, which fails three times."""
+
+        def fetch(*arguments):
+            self.times.append(time.monotonic())
+            if len(self.times) <= 3:
+                raise MemoryError
+            return next_tasks(*arguments)
+
+        return fetch
+
+    def expect(self):
+        self.assertEqual(self.handled.get(), b"x")
+        pauses = [after - before for before, after in zip(self.times, self.times[1:])]
+        for pause, shortest in zip(pauses, (0.05, 0.1, 0.2)):
+            self.assertGreater(pause, 0.9 * shortest)
+
+    def handler(self, delivery):
+        self.handled.put(delivery.body)
+
+    def test_blocking(self):
+        with mock.patch.object(_handler_threads, "run", self.fail(_handler_threads.run)):
+            with Client(self.server) as client, client.producer() as producer:
+                with client.push_consumer(self.name, self.name, self.handler):
+                    producer.send(Message(self.name, b"x"))
+                    self.expect()
+
+    async def test_aio(self):
+        with mock.patch.object(_handler_tasks, "run", self.fail(_handler_tasks.run)):
+            async with aio.Client(self.server) as client, client.producer() as producer:
+                async with client.push_consumer(self.name, self.name, self.handler):
+                    await producer.send(Message(self.name, b"x"))
+                    await asyncio.get_running_loop().run_in_executor(None, self.expect)
+
+
+class ReplacedThreads(Case):
+    """Threads that wait in this library would stop all others, so the mistake is reported."""
+
+    def test_functions_need_threads_of_the_system(self):
+        gevent = mock.Mock(is_module_patched=lambda name: name == "threading")
+        eventlet = mock.Mock(is_monkey_patched=lambda name: name == "thread")
+        with Client(self.server) as client:
+            for name, module, library in (
+                ("gevent.monkey", gevent, "gevent"),
+                ("eventlet.patcher", eventlet, "eventlet"),
+            ):
+                with mock.patch.dict(sys.modules, {name: module}):
+                    for call in (
+                        lambda: client.push_consumer(self.name, self.name, print),
+                        lambda: client.producer(checker=print),
+                        lambda: Client(self.server, credentials=print),
+                        forward_logs,
+                    ):
+                        with self.assertRaisesRegex(RuntimeError, f"threads, which {library} has replaced"):
+                            call()
+                    with client.producer() as producer:
+                        producer.send(Message(self.name, b"x"))
 
 
 class Blocking(Case):
