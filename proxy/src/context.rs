@@ -17,7 +17,7 @@ const ANSWER_TIME: Duration = Duration::from_millis(40);
 pub struct Context {
     /// The protocol of the request.
     pub protocol: WireProtocol,
-    /// The client's id, which the client chooses; never blank.
+    /// The client's id, which the client chooses. A request with a blank id is refused by the processor.
     pub client_id: String,
     /// The version that the client reports, such as `5.0.7`; may be empty.
     pub client_version: String,

@@ -80,6 +80,12 @@ impl OperationKind {
     pub(super) fn waits(self) -> bool {
         matches!(self, Self::Receive | Self::Pull)
     }
+
+    /// Whether such a request waits, or begins something that lasts longer than its answer: a stream, or the registration of a
+    /// classic client.
+    pub(super) fn lasts(self) -> bool {
+        self.waits() || matches!(self, Self::Register | Self::Heartbeat)
+    }
 }
 
 /// A number of messages and the size of their bodies.

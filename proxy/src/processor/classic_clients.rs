@@ -48,15 +48,19 @@ impl Clients {
         self.insert(context, session)
     }
 
-    /// Ends the session of a client whose connection has ended, unless the client has opened another connection.
-    pub(super) fn connection_ended(&self, context: &Context, stream: &PushStream) {
+    /// Ends the session of a client that had this stream, unless the client has opened another one. Returns whether it has
+    /// ended.
+    pub(super) fn end_session(&self, context: &Context, stream: &PushStream) -> bool {
         let host = context.host();
         let mut sessions = self.sessions.lock();
         let session = sessions.get_mut(&context.client_id, &host);
-        if session.is_some_and(|session| session.stream.as_ref().is_some_and(|now| now.is_same(stream))) {
+        let has_stream =
+            session.is_some_and(|session| session.stream.as_ref().is_some_and(|now| now.is_same(stream)));
+        if has_stream {
             sessions.remove(&context.client_id, &host);
             self.producers_changed.send_replace(());
         }
+        has_stream
     }
 
     /// Records that a client waits for replies.

@@ -147,9 +147,11 @@ mod tests {
     use std::sync::Arc;
     use std::time::SystemTime;
 
+    use super::super::clients::ClientSession;
     use super::super::scripted::{self, renewal, settle_entry as entry};
-    use super::super::{ClusterRouter, Limits, Processor};
+    use super::super::{ClientKind, ClusterRouter, Limits, Processor, PushStream};
     use super::*;
+    use crate::context::Context;
 
     fn processor() -> (Arc<Processor>, scripted::BackendCalls) {
         let ([services], [calls]) = scripted::backends();
@@ -190,6 +192,25 @@ mod tests {
             taken.settled();
         }
         maintenance.abort();
+    }
+
+    #[tokio::test]
+    async fn leases_end_when_the_access_of_a_clients_current_stream_is_revoked() {
+        let (processor, mut calls) = processor();
+        let context = Context::of_client("c");
+        let [(stream, _), (replaced, _)] = [PushStream::open(), PushStream::open()];
+        let session = ClientSession::new(&context, ClientKind::Unspecified, &stream).expect("a short name");
+        processor.environment.clients.insert(&context, session).expect("room");
+        processor.environment.leases.add("held".to_owned(), renewal("c", entry("held", SystemTime::now())));
+        processor.access_revoked(&context, &replaced).await;
+        assert!(calls.try_recv().is_err());
+        let released = async {
+            let (change, answer) = scripted::change(&mut calls).await;
+            assert_eq!((change.entry.coordinates.as_str(), change.invisible), ("held", RELEASE_AFTER));
+            answer.send(Ok(InvisibleOutcome::Expired)).expect("the end of a lease");
+        };
+        tokio::join!(processor.access_revoked(&context, &stream), released);
+        assert!(!processor.environment.clients.is_present(&ClientKey::of(&context)));
     }
 
     #[tokio::test]

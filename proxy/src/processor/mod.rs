@@ -106,7 +106,7 @@ use crate::error::Error;
 use crate::layer::{AccessGrant, Layers, Operation, Quotas, Right};
 use crate::service::{Capabilities, GroupConfig, GroupUpdate, TopicConfig, TopicUpdate};
 use administration_permits::AdministrationPermits;
-use clients::Clients;
+use clients::{ClientKey, Clients};
 use environment::Environment;
 use handle::Handles;
 use health::ClusterHealth;
@@ -183,11 +183,12 @@ impl Processor {
         if let Some(span) = request.span() {
             command.trace_contexts(&mut |context| span.join(context));
         }
-        let waited = match request.wait_for_quota(&self.environment.draining) {
-            Some(wait) => wait.await,
-            None => Ok(()),
+        // After access control, as at Apache's proxy.
+        let ready = match (validate::client_id(context), request.wait_for_quota(&self.environment.draining)) {
+            (Ok(()), Some(wait)) => wait.await,
+            (checked, _) => checked,
         };
-        if let Err(refused) = waited {
+        if let Err(refused) = ready {
             drop(request.finish(context, Err(&refused)));
             return Err(refused);
         }
@@ -233,7 +234,15 @@ impl Processor {
 
     /// Ends the session of a classic client whose connection has ended, unless the client has opened another connection.
     pub fn client_gone(&self, context: &Context, stream: &PushStream) {
-        self.environment.clients.connection_ended(context, stream);
+        self.environment.clients.end_session(context, stream);
+    }
+
+    /// Ends the session of a client whose access was revoked, and the leases that the proxy renews for it, unless the client
+    /// has opened another stream.
+    pub async fn access_revoked(&self, context: &Context, stream: &PushStream) {
+        if self.environment.clients.end_session(context, stream) {
+            lease_renewal::release(&self.environment, &ClientKey::of(context)).await;
+        }
     }
 
     /// Maintains soft state: renews leases, removes expired sessions, passes requests of brokers to clients, and checks

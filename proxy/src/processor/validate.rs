@@ -5,6 +5,7 @@ use super::limits::Limits;
 use crate::context::{Context, WireProtocol};
 use crate::error::{Error, ErrorKind};
 use crate::service::names::TRACE_TOPIC;
+pub use crate::service::names::is_blank;
 use crate::service::names::properties::is_reserved;
 
 /// The most UTF-16 units of a topic's name, and of a group's name.
@@ -293,16 +294,15 @@ pub(super) fn lite_topic_name(name: &str, limits: &Limits) -> Result<(), Error> 
     Ok(())
 }
 
-/// Whether a text is empty or consists only of whitespace by Java's definition (`Character.isWhitespace`), which excludes
-/// non-breaking spaces.
-#[must_use]
-pub fn is_blank(text: &str) -> bool {
-    let is_blank = |char| match char {
-        '\u{A0}' | '\u{2007}' | '\u{202F}' | '\u{85}' => false,
-        '\u{1C}'..='\u{1F}' => true,
-        char => char::is_whitespace(char),
-    };
-    text.chars().all(is_blank)
+/// Checks that a client has sent an id.
+///
+/// # Errors
+/// `ClientIdRequired`.
+pub(super) fn client_id(context: &Context) -> Result<(), Error> {
+    if is_blank(&context.client_id) && !context.is_admitted {
+        return Err(Error::new(ErrorKind::ClientIdRequired, "client id cannot be empty"));
+    }
+    Ok(())
 }
 
 fn has_control(text: &str) -> bool {

@@ -16,6 +16,18 @@ pub const MESSAGE_TYPE: &str = "message.type";
 /// The attribute of a LITE topic with the lifetime of its unused lite topics, in minutes; -1 for ever.
 pub const LITE_EXPIRATION: &str = "lite.topic.expiration";
 
+/// Whether a text is empty or consists only of whitespace by Java's definition (`Character.isWhitespace`), which excludes
+/// non-breaking spaces.
+#[must_use]
+pub fn is_blank(text: &str) -> bool {
+    let is_blank = |char| match char {
+        '\u{A0}' | '\u{2007}' | '\u{202F}' | '\u{85}' => false,
+        '\u{1C}'..='\u{1F}' => true,
+        char => char::is_whitespace(char),
+    };
+    text.chars().all(is_blank)
+}
+
 /// All types that a topic can declare.
 const KINDS: [TopicKind; 8] = [
     TopicKind::Unspecified,

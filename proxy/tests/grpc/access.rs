@@ -21,7 +21,6 @@ use crate::classic::{Classic, code as classic_code, send as classic_send};
 use crate::http::call;
 use crate::metrics::scrape;
 use crate::support::{Proxy, code, message, receive_as, receive_request, request};
-use crate::telemetry;
 
 /// A proxy with a file of users.
 pub(crate) struct Guarded {
@@ -145,7 +144,7 @@ async fn classic_clients_sign_their_requests() {
     let changed = signed_command(order(), "shop", &secrets[0]).body("another body".as_bytes());
     assert_eq!(client.call(changed).await.remark.as_deref(), Some("check signature failed."));
     // What no command of the processor carries out is guarded, too.
-    for administration in [202, 206, 17, 203, 28, 9999] {
+    for administration in [202, 206, 17, 203, 28] {
         let refused = client.call(signed_command(
             Command::request(administration).field("topic", "orders").field("consumerGroup", "g"),
             "shop",
@@ -153,6 +152,9 @@ async fn classic_clients_sign_their_requests() {
         ));
         assert_eq!(refused.await.code, classic_code::NO_PERMISSION, "{administration}");
     }
+    // Clients try what the server supports.
+    let unknown = client.call(signed_command(Command::request(9999), "shop", &secrets[0])).await;
+    assert_eq!(unknown.code, classic_code::NOT_SUPPORTED);
 }
 
 #[tokio::test]
@@ -272,36 +274,6 @@ async fn a_users_quota_counts_what_they_signed_and_only_administrators_change_it
     assert!(text(&removed.stderr).contains("User:ops has no permission"), "{}", text(&removed.stderr));
 }
 
-#[tokio::test]
-async fn a_disabled_user_is_cut_off_within_seconds() {
-    let (guarded, secrets) =
-        Guarded::start(&[("billing", &[&["Topic:orders", "sub,pub"], &["Group:billing", "sub"]])]).await;
-    let secret = secrets[0].as_str();
-    let mut client = guarded.proxy.client().await;
-    let opened = tokio_stream::wrappers::ReceiverStream::new({
-        let (commands, requests) = tokio::sync::mpsc::channel(1);
-        commands.send(telemetry::consumer("billing")).await.expect("sent");
-        // The client's side stays open.
-        std::mem::forget(commands);
-        requests
-    });
-    let stream = client.telemetry(signed(request(opened), "billing", secret)).await;
-    let mut stream = stream.expect("a stream").into_inner();
-    let settings = stream.message().await.expect("no failure").expect("settings");
-    assert_eq!(code(settings.status), pb::Code::Ok);
-    // It waits: there is no message.
-    let mut waiting = client.clone();
-    let wanted = signed(request(receive_request("orders", "billing")), "billing", secret);
-    let waiting = tokio::spawn(async move { receive_as(&mut waiting, wanted).await.status });
-
-    offline(&guarded.file, &["user", "disable", "billing"]);
-    let ended = waiting.await.expect("an answer");
-    assert_eq!((ended.code(), ended.message.as_str()), (pb::Code::Unauthorized, "User:billing is disabled."));
-    let last = stream.message().await.expect("no failure").expect("a last command").status.expect("a status");
-    assert_eq!((last.code(), last.message.as_str()), (pb::Code::Unauthorized, "User:billing is disabled."));
-    assert!(stream.message().await.expect("no failure").is_none(), "the stream ends");
-}
-
 #[test]
 fn changes_that_are_made_at_the_same_time_are_all_kept() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -324,18 +296,21 @@ fn acl_test_names_the_policy_that_decides() {
     offline(&file, &["acl", "add", "billing", "Topic:*", "sub"]);
     offline(&file, &["acl", "add", "billing", "Topic:secret*", "all", "--deny"]);
     offline(&file, &["acl", "add", "billing", "Topic:orders", "pub", "--from", "10.0.0.0/8"]);
+    offline(&file, &["acl", "add", "billing", "Group:audit", "sub"]);
     for (resource, action, from, allowed, policy) in [
         ("Topic:orders", "sub", "10.1.2.3", true, Some(1)),
         ("Topic:orders", "pub", "10.1.2.3", true, Some(3)),
         ("Topic:orders", "pub", "192.168.0.1", false, None),
         ("Topic:secrets", "sub", "10.1.2.3", false, Some(2)),
         ("Group:billing", "sub", "10.1.2.3", false, None),
+        ("Topic:%RETRY%audit", "pub", "10.1.2.3", true, Some(4)),
+        ("Topic:%DLQ%billing", "sub", "10.1.2.3", false, None),
     ] {
         let verdict = offline(&file, &["acl", "test", "billing", resource, action, "--from", from]);
         assert_eq!(verdict["allowed"], allowed, "{resource} {action}: {verdict}");
         assert_eq!(verdict["policy"]["number"].as_u64(), policy, "{resource} {action}: {verdict}");
     }
     let listed = offline(&file, &["user", "list"]);
-    assert_eq!(listed[0]["policies"], 3);
+    assert_eq!(listed[0]["policies"], 4);
     assert!(!listed.to_string().contains("v1."), "no secret is listed");
 }

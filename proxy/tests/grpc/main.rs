@@ -36,6 +36,7 @@ mod quotas;
 mod raw;
 mod receive;
 mod remoting;
+mod revocation;
 mod send;
 mod settle;
 mod store;

@@ -223,11 +223,10 @@ struct IncomingCall {
 }
 
 impl IncomingCall {
-    fn context(&self) -> Result<Context, Error> {
+    fn context(&self) -> Context {
         metadata::context(&self.headers, &self.call, &self.origin)
     }
 
-    // The request is read first, because a request that can't be decoded is refused before a missing client id.
     async fn run<Q, A>(
         mut self,
         handler: impl AsyncFnOnce(&Shared, &Context, Q) -> Result<A, Error>,
@@ -240,10 +239,7 @@ impl IncomingCall {
             Ok(request) => request,
             Err(refusal) => return wire::refuse(refusal),
         };
-        let answer = match self.context() {
-            Ok(context) => handler(&self.shared, &context, request).await,
-            Err(error) => Err(error),
-        };
+        let answer = handler(&self.shared, &self.context(), request).await;
         let answer = answer.unwrap_or_else(|error| A::refused(status::of(&error)));
         wire::unary(&answer, self.reader.into_charge()).or_else(wire::refuse)
     }

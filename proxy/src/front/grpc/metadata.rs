@@ -12,8 +12,6 @@ use super::message::BodyDigest;
 use super::reader::Compression;
 use super::wire::Refusal;
 use crate::context::{Context, Credentials, Origin, Signed, WireProtocol};
-use crate::error::{Error, ErrorKind};
-use crate::processor::is_blank;
 
 const CLIENT_ID: HeaderName = HeaderName::from_static("x-mq-client-id");
 const CLIENT_VERSION: HeaderName = HeaderName::from_static("x-mq-client-version");
@@ -82,17 +80,10 @@ pub(super) fn call(method: &Method, headers: &HeaderMap) -> Result<CallMetadata,
 
 /// The context of a call, from the client's headers. Headers that only a server may set, such as `rpc-remote-address`,
 /// are ignored.
-///
-/// # Errors
-/// `ClientIdRequired`.
-pub(super) fn context(headers: &HeaderMap, call: &CallMetadata, origin: &Origin) -> Result<Context, Error> {
-    let client_id = text(headers, &CLIENT_ID);
-    if is_blank(client_id) {
-        return Err(Error::new(ErrorKind::ClientIdRequired, "client id cannot be empty"));
-    }
-    Ok(Context {
+pub(super) fn context(headers: &HeaderMap, call: &CallMetadata, origin: &Origin) -> Context {
+    Context {
         protocol: WireProtocol::Grpc,
-        client_id: client_id.to_owned(),
+        client_id: text(headers, &CLIENT_ID).to_owned(),
         client_version: text(headers, &CLIENT_VERSION).to_owned(),
         client_language: text(headers, &CLIENT_LANGUAGE).to_owned(),
         namespace: text(headers, &NAMESPACE).to_owned(),
@@ -104,7 +95,7 @@ pub(super) fn context(headers: &HeaderMap, call: &CallMetadata, origin: &Origin)
         peer: origin.peer.clone(),
         received: call.received,
         deadline: call.deadline,
-    })
+    }
 }
 
 /// The context of a call of administration, which needs no client id.

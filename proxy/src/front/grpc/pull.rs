@@ -21,14 +21,11 @@ use crate::service::{Delivery, PullOutcome, Pulled, Whence, time};
 
 pub(super) async fn pull(
     shared: &Shared,
-    context: Result<Context, Error>,
+    context: Context,
     request: pb::PullMessageRequest,
     mut charge: Charge,
 ) -> Response<Body> {
-    let pulled = match context {
-        Ok(context) => shared.processor.run(&context, command(request)).await,
-        Err(error) => Err(error),
-    };
+    let pulled = shared.processor.run(&context, command(request)).await;
     let Pulled { outcome, next_offset, .. } = match pulled {
         Ok(pulled) => pulled,
         Err(error) => return frames(std::iter::once(Content::Status(status::of(&error))), charge),

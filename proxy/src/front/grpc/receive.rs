@@ -26,15 +26,10 @@ use crate::processor::{LeasedDelivery, Processor, ReceiveCommand, Received, Unde
 
 pub(super) async fn receive(
     shared: &Shared,
-    context: Result<Context, Error>,
+    context: Context,
     request: pb::ReceiveMessageRequest,
     (digest, charge): (BodyDigest, Charge),
 ) -> Response<Body> {
-    let context = match context {
-        Ok(context) => context,
-        // As with every call without a client id, the answer contains the status alone.
-        Err(error) => return wire::streaming(ReceiveAnswer::new(status::of(&error)).without_timestamp()),
-    };
     let command = command(request);
     let (topic, group) = (command.topic.clone(), command.group.clone());
     let received = shared.processor.run(&context, command).await;
@@ -47,8 +42,22 @@ pub(super) async fn receive(
         }
         Ok(Received::NoMatch) => ReceiveAnswer::new(not_found("no match message")),
         Ok(Received::Nothing) => ReceiveAnswer::new(not_found("no new message")),
+        Err(error) if is_of_unknown_client(error.kind) => {
+            ReceiveAnswer::new(status::of(&error)).without_timestamp()
+        }
         Err(error) => ReceiveAnswer::new(status::of(&for_client_version(&context.client_version, error))),
     })
+}
+
+/// Whether the answer to a refusal of this kind contains the status alone, as that of Apache's proxy.
+fn is_of_unknown_client(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::ClientIdRequired
+            | ErrorKind::Unauthorized
+            | ErrorKind::TooManyFailures
+            | ErrorKind::AccessDenied
+    )
 }
 
 /// Replaces `IllegalPollingTime`, which older clients don't know. Versions are compared as strings, as Apache's proxy

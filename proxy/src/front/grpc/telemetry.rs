@@ -32,7 +32,7 @@ use crate::service::RetryPolicy;
 /// One telemetry stream.
 struct Telemetry {
     shared: Arc<Shared>,
-    context: Result<Context, Error>,
+    context: Context,
     reader: Reader,
     stream: PushStream,
     pushed: PushReceiver,
@@ -50,7 +50,7 @@ enum StreamState {
 }
 
 /// The answer stream. The connection polls it, so it needs no task of its own.
-pub(super) fn serve(shared: Arc<Shared>, context: Result<Context, Error>, reader: Reader) -> Response<Body> {
+pub(super) fn serve(shared: Arc<Shared>, context: Context, reader: Reader) -> Response<Body> {
     let (stream, pushed) = PushStream::open();
     let settings_due = Some(Instant::now() + shared.limits.timeout);
     let telemetry = Telemetry {
@@ -85,6 +85,7 @@ impl Telemetry {
                     continue;
                 }
                 revoked = self.granted.revoked() => {
+                    self.shared.processor.access_revoked(&self.context, &self.stream).await;
                     return Some(Frame::data(wire::encode(&self.end_with(&revoked))));
                 }
             };
@@ -107,14 +108,10 @@ impl Telemetry {
     }
 
     async fn answer(&mut self, command: pb::TelemetryCommand) -> Option<pb::TelemetryCommand> {
-        let context = match &self.context {
-            Ok(context) => context,
-            Err(error) => return Some(self.end_with(&error.clone())),
-        };
         // All other commands are replies for which this proxy does not wait.
         let Some(Command::Settings(settings)) = command.command else { return None };
         let command = RegisterCommand { settings: client_settings(&settings), stream: self.stream.clone() };
-        match self.shared.processor.begin(context, command).await {
+        match self.shared.processor.begin(&self.context, command).await {
             Ok((policy, granted)) => {
                 self.granted = granted;
                 self.settings_due = None;
@@ -130,6 +127,7 @@ impl Telemetry {
                 if matches!(
                     error.kind,
                     ErrorKind::Busy
+                        | ErrorKind::ClientIdRequired
                         | ErrorKind::Unauthorized
                         | ErrorKind::TooManyFailures
                         | ErrorKind::AccessDenied
@@ -164,9 +162,7 @@ async fn settings_missing(due: Option<Instant>) {
 
 impl Drop for Telemetry {
     fn drop(&mut self) {
-        if let Ok(context) = &self.context {
-            self.shared.processor.stream_ended(context, &self.stream);
-        }
+        self.shared.processor.stream_ended(&self.context, &self.stream);
     }
 }
 

@@ -19,6 +19,7 @@ use super::stream_deliveries::{StreamDeliveries, StreamedLease};
 use crate::context::{Context, WireProtocol};
 use crate::error::Error;
 use crate::front::unsent_deliveries::UnsentDeliveries;
+use crate::layer::AccessGrant;
 use crate::processor::{AckEntry, ChangeCommand, LeasedDelivery, ReceiveCommand, Received, Undelivered};
 
 const EVENT_STREAM: &str = "text/event-stream";
@@ -69,6 +70,7 @@ pub(super) async fn stream(
         format: params.bodies,
         deliveries,
         receiving: None,
+        granted: AccessGrant::default(),
         outgoing: None,
         ended: false,
     };
@@ -91,7 +93,9 @@ struct Events {
     format: BodyFormat,
     deliveries: Arc<StreamDeliveries>,
     /// The receive in progress.
-    receiving: Option<BoxFuture<'static, Result<Received, Error>>>,
+    receiving: Option<BoxFuture<'static, Result<(Received, AccessGrant), Error>>>,
+    /// The grant of the last receive.
+    granted: AccessGrant,
     /// Received messages that were not yet passed to the connection.
     outgoing: Option<UnsentDeliveries>,
     ended: bool,
@@ -124,19 +128,24 @@ impl Events {
             let room = loop {
                 let open = i32::try_from(self.deliveries.count()).unwrap_or(i32::MAX);
                 match self.command.batch_size.saturating_sub(open) {
-                    ..=0 => self.deliveries.wait_for_change().await,
+                    ..=0 => tokio::select! {
+                        () = self.deliveries.wait_for_change() => {}
+                        revoked = self.granted.revoked() => return Err(revoked.into()),
+                    },
                     room => break room,
                 }
             };
             let command = ReceiveCommand { batch_size: room, ..self.command.clone() };
             let context = Context { received: Instant::now(), ..self.caller.context.clone() };
             let shared = self.shared.clone();
-            self.receiving = Some(Box::pin(async move { shared.processor.run(&context, command).await }));
+            self.receiving = Some(Box::pin(async move { shared.processor.begin(&context, command).await }));
         }
         let Some(receiving) = &mut self.receiving else { return Ok(()) };
         let received = receiving.await;
         self.receiving = None;
-        match received? {
+        let (received, granted) = received?;
+        self.granted = granted;
+        match received {
             Received::Messages(deliveries) => {
                 let (topic, group) = (self.command.topic.clone(), self.command.group.clone());
                 let undelivered = Undelivered { topic, group, deliveries };

@@ -3,12 +3,13 @@
 use crate::layer::{Action, Right};
 use crate::remoting::request;
 
-/// The right that a request with this code needs. A code that is not listed needs a super user.
-pub(super) fn right_for(code: i32) -> Right {
-    Right::Cluster(match code {
-        request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER
-        | request::GET_TOPICS_BY_CLUSTER
-        | request::GET_ALL_TOPIC_CONFIG
+/// The right to list all topics, which clients ask of name servers.
+pub(super) const LIST_TOPICS: Right = Right::Cluster(&[Action::List]);
+
+/// The right that a request with this code needs. `None` if it is not a request of administration.
+pub(super) fn right_for(code: i32) -> Option<Right> {
+    Some(Right::Cluster(match code {
+        request::GET_ALL_TOPIC_CONFIG
         | request::GET_ALL_SUBSCRIPTION_GROUP_CONFIG
         | request::GET_CONSUMER_CONNECTION_LIST
         | request::GET_PRODUCER_CONNECTION_LIST
@@ -44,6 +45,12 @@ pub(super) fn right_for(code: i32) -> Right {
             &[Action::Create, Action::Update, Action::Delete, Action::Get, Action::List]
         }
         // A user who may change users could create a super user.
-        _ => return Right::SuperUser,
-    })
+        request::AUTH_CREATE_USER
+        | request::AUTH_UPDATE_USER
+        | request::AUTH_DELETE_USER
+        | request::AUTH_CREATE_ACL
+        | request::AUTH_UPDATE_ACL
+        | request::AUTH_DELETE_ACL => return Some(Right::SuperUser),
+        _ => return None,
+    }))
 }

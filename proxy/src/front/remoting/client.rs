@@ -9,6 +9,7 @@ use super::request::Request;
 use super::session::{ClientInfo, Registration};
 use super::shared::Shared;
 use crate::context::{Context, WireProtocol};
+use crate::layer::OperationKind;
 use crate::processor::{CheckFilterCommand, ClassicClientCommand, ClassicGroup, is_blank};
 use crate::remoting::{Command, response};
 use serde::Deserialize;
@@ -52,7 +53,7 @@ pub(super) async fn heartbeat(request: Request) -> Answered {
     Ok(Command { remark: Some(String::new()), ..success() })
 }
 
-/// Registers a client with the processor.
+/// Registers a client with the processor, and closes its connection when the access that this needs is revoked.
 async fn register(request: &Request, registration: &Registration) -> Result<(), Refusal> {
     let consumers = registration.consumers.iter().map(|(group, consumer)| ClassicGroup {
         name: group.clone(),
@@ -65,11 +66,15 @@ async fn register(request: &Request, registration: &Registration) -> Result<(), 
         stream: request.session.pushes().clone(),
     };
     let context = request.context_of(&registration.client.id);
-    request.shared.processor.run(&context, command).await.map_err(Refusal::from)
+    let ((), granted) = request.shared.processor.begin(&context, command).await?;
+    request.session.depend_on(granted).await;
+    Ok(())
 }
 
 /// UNREGISTER_CLIENT: removes a client from a producer group and a consumer group.
 pub(super) async fn unregister(request: Request) -> Answered {
+    let group = request.command.text("consumerGroup").unwrap_or_default().to_owned();
+    request.check(OperationKind::Terminate, &(), &group)?;
     let client_id = request.text("clientID")?;
     let mut registration = request.session.registration();
     if *registration.client.id == *client_id {

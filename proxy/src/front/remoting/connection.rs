@@ -15,7 +15,7 @@ use super::connection_writer::WriteQueue;
 use super::drain::{self, DrainAction};
 use super::request::{Request, RequestLimits};
 use super::request_charge::RequestCharge;
-use super::session::Session;
+use super::session::{HeartbeatGrants, Session};
 use super::shared::Shared;
 use super::{dispatch, frames, pushes};
 use crate::front::port::{Charge, Connection, ConnectionBudget, Exhausted, Stream, TransportConfig};
@@ -39,6 +39,7 @@ pub(super) struct ServedConnection {
     budget: Arc<ConnectionBudget>,
     queue: WriteQueue,
     pushed: PushReceiver,
+    grants: HeartbeatGrants,
 }
 
 /// A frame that has not arrived completely.
@@ -72,8 +73,8 @@ impl ServedConnection {
         budget: Arc<ConnectionBudget>,
         connection: Connection,
     ) -> Self {
-        let (session, queue, pushed) = Session::open(&connection, served, &budget);
-        Self { shared, session: Arc::new(session), connection, budget, queue, pushed }
+        let (session, queue, pushed, grants) = Session::open(&connection, served, &budget);
+        Self { shared, session: Arc::new(session), connection, budget, queue, pushed, grants }
     }
 
     pub(super) async fn run(self, stream: Stream, transport: &TransportConfig) -> io::Result<()> {
@@ -89,7 +90,7 @@ impl ServedConnection {
     }
 
     async fn exchange(self, stream: Stream, transport: &TransportConfig) -> io::Result<()> {
-        let Self { shared, session, connection, budget, queue, pushed } = self;
+        let Self { shared, session, connection, budget, queue, pushed, grants } = self;
         let (mut read, write) = tokio::io::split(stream);
         let mut writing = std::pin::pin!(queue.write_to(write, transport.answer_timeout));
         let mut pushing = std::pin::pin!(pushes::forward(&session, &budget, pushed));
@@ -104,6 +105,10 @@ impl ServedConnection {
             ended = requests.read(&mut read) => ended,
             ended = writing.as_mut() => return ended,
             () = pushing.as_mut() => return Ok(()),
+            revoked = grants.revoked() => {
+                tracing::debug!(peer = %session.peer(), %revoked, "closing the connection of a client whose access was revoked");
+                return Ok(());
+            }
         };
         if let ReadEnd::ByPeer = reading? {
             return Ok(());

@@ -95,9 +95,11 @@ async fn dispatch(request: Request) -> Answered {
     }
 }
 
-/// Dispatches requests of administration, after a check of the sender's rights.
+/// Dispatches requests of administration, after a check of the sender's rights. Clients rely on the refusal of other codes
+/// when they try what the server supports, so that it needs no right.
 async fn administer(request: Request) -> Answered {
-    request.check_admin_right(admin_rights::right_for(request.command.code))?;
+    let Some(right) = admin_rights::right_for(request.command.code) else { return unsupported(&request) };
+    request.check_admin_right(right)?;
     match request.command.code {
         request::GET_CONSUMER_CONNECTION_LIST => members_list::consumers(&request),
         request::GET_PRODUCER_CONNECTION_LIST => members_list::producers(&request),

@@ -42,7 +42,7 @@ pub(super) async fn cluster_info(request: Request) -> Answered {
 /// GET_ALL_TOPIC_LIST_FROM_NAMESERVER. Tools find groups by their retry topics, so the list has these even if they
 /// don't exist.
 pub(super) async fn topics(request: Request) -> Answered {
-    request.check_admin_right(admin_rights::right_for(request.command.code))?;
+    request.check_admin_right(admin_rights::LIST_TOPICS)?;
     let processor = &request.shared.processor;
     let (topics, groups) =
         futures::try_join!(processor.topics(), processor.groups()).map_err(Refusal::from)?;

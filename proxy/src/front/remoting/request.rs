@@ -20,6 +20,9 @@ use crate::remoting::{Command, lenient, response};
 /// What a value of a JSON body takes in memory when it is decoded, about: an element of a list is a struct with some
 /// texts.
 const VALUE_BYTES: usize = 128;
+/// A field of QUERY_MESSAGE, and the newest version (4.9.3) whose clients don't sign it.
+const BY_UNIQUE_KEY: &str = "_UNIQUE_KEY_QUERY";
+const LAST_UNSIGNED: i32 = 399;
 
 /// A request, with its connection and the state of the front end.
 pub(super) struct Request {
@@ -204,7 +207,12 @@ fn credentials(command: &Command) -> Option<Box<Credentials>> {
     let signature = command.text(SIGNATURE).unwrap_or_default();
     let authorization =
         access_key.map(|access_key| format!("HmacSHA1 Credential={access_key}, Signature={signature}"));
-    let fields = command.fields.iter().filter(|(key, _)| *key != SIGNATURE);
+    let is_signed = |key: &str| match key {
+        SIGNATURE => false,
+        BY_UNIQUE_KEY => command.version > LAST_UNSIGNED,
+        _ => true,
+    };
+    let fields = command.fields.iter().filter(|(key, _)| is_signed(key));
     Some(Box::new(Credentials {
         authorization: authorization.unwrap_or_default(),
         signed: Signed::Request {

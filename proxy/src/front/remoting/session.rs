@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::connection_writer::{ConnectionWriter, PushError, WriteQueue};
 use super::consume::ConsumerState;
 use super::heartbeat::Consumer;
 use crate::context::Origin;
+use crate::error::Error;
 use crate::front::port::{Connection, ConnectionBudget};
 use crate::front::served_entry::ServedEntry;
+use crate::layer::AccessGrant;
 use crate::processor::{PushReceiver, PushStream};
 use crate::remoting::{Command, Language};
 
@@ -27,6 +30,7 @@ pub(super) struct Session {
     closing: CancellationToken,
     closed: CancellationToken,
     registration: Mutex<Registration>,
+    granted: mpsc::Sender<AccessGrant>,
     /// The state of the client's consumers.
     pub(super) consumer_state: ConsumerState,
 }
@@ -47,15 +51,32 @@ pub(super) struct ClientInfo {
     pub(super) version: i32,
 }
 
+/// The access grants of a client's heartbeats. The last one counts.
+pub(super) struct HeartbeatGrants(mpsc::Receiver<AccessGrant>);
+
+impl HeartbeatGrants {
+    /// Completes when the grant of the last heartbeat is revoked.
+    pub(super) async fn revoked(mut self) -> Error {
+        let mut granted = AccessGrant::default();
+        loop {
+            tokio::select! {
+                revoked = granted.revoked() => return revoked,
+                Some(newer) = self.0.recv() => granted = newer,
+            }
+        }
+    }
+}
+
 impl Session {
-    /// Creates the session of a new connection, with the queue of frames to write, and the receiver of the processor's
-    /// requests to the client.
+    /// Creates the session of a new connection, with the queue of frames to write, the receiver of the processor's requests
+    /// to the client, and the grants of its heartbeats.
     pub(super) fn open(
         connection: &Connection,
         served: &ServedEntry,
         budget: &Arc<ConnectionBudget>,
-    ) -> (Self, WriteQueue, PushReceiver) {
+    ) -> (Self, WriteQueue, PushReceiver, HeartbeatGrants) {
         let (writer, queue) = ConnectionWriter::open();
+        let (granted, grants) = mpsc::channel(1);
         let (pushes, pushed) = PushStream::open();
         let local = connection.local();
         let session = Self {
@@ -67,9 +88,10 @@ impl Session {
             closing: connection.closing().clone(),
             closed: CancellationToken::new(),
             registration: Mutex::default(),
+            granted,
             consumer_state: ConsumerState::new(budget.clone()),
         };
-        (session, queue, pushed)
+        (session, queue, pushed, HeartbeatGrants(grants))
     }
 
     /// The client's address, `ip:port`.
@@ -135,6 +157,12 @@ impl Session {
     /// Changes the registration. Only [`super::members::Members`] may call this, because it has a copy.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Registration) -> T) -> T {
         change(&mut self.registration.lock())
+    }
+
+    /// Holds the connection open only as long as this grant of a heartbeat, which replaces the previous one.
+    pub(super) async fn depend_on(&self, granted: AccessGrant) {
+        // Fails only when the connection is closed.
+        let _ = self.granted.send(granted).await;
     }
 
     /// Sends a one-way request. It is dropped if the client reads too slowly.

@@ -33,7 +33,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::{Operation, OperationKind};
+use super::Operation;
 use crate::context::{Context, Host};
 use crate::error::Error;
 use crate::file_version::FileVersion;
@@ -104,7 +104,7 @@ impl Default for AccessConfig {
             key_file: None,
             brokers: false,
             signature_lifetime,
-            failures_per_minute: 20,
+            failures_per_minute: 100,
             issuers: Vec::new(),
         }
     }
@@ -185,7 +185,8 @@ impl AccessControl {
         })
     }
 
-    /// Authenticates and authorizes a request. Returns the user, and a grant if the request waits or opens a stream.
+    /// Authenticates and authorizes a request. Returns the user, and a grant if the request waits, opens a stream or
+    /// registers a client.
     ///
     /// # Errors
     /// `Unauthorized`, `TooManyFailures`, `AccessDenied`.
@@ -194,14 +195,13 @@ impl AccessControl {
         operation: &Operation<'a>,
     ) -> Result<(Cow<'a, str>, Option<Box<Grant>>), Error> {
         let context = operation.context;
-        let lasts =
-            matches!(operation.kind, OperationKind::Receive | OperationKind::Pull | OperationKind::Register);
+        let lasts = operation.kind.lasts();
         // Subscribed before the rules are read, so that no later change is missed.
         let changes = lasts.then(|| self.in_force.subscribe());
         let in_force = self.in_force.borrow().clone();
         let (name, proof) = self.authenticate(&in_force, context)?;
         let from = client_address(context);
-        let needs = RequiredRights::of(operation);
+        let needs = RequiredRights::of(operation)?;
         in_force.rules.check(&name, &needs, from)?;
         let grant = changes.map(|changes| {
             let user = name.clone().into_owned();

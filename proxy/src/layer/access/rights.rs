@@ -1,8 +1,10 @@
 //! The rights that each kind of request needs.
 
 use super::policy::{Action, Actions, Resource, ResourceKind};
+use crate::context::WireProtocol;
+use crate::error::Error;
 use crate::layer::{Names, Operation, OperationKind};
-use crate::service::names::{DEAD_LETTER_PREFIX, RETRY_PREFIX};
+use crate::service::names::{DEAD_LETTER_PREFIX, RETRY_PREFIX, is_blank};
 
 /// The right that an administrative request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,13 +19,28 @@ pub enum Right {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct RequiredRights<T>(pub(super) Vec<(Resource<T>, Actions)>);
 
+/// The right that one of these actions on a topic needs. Retry and dead-letter topics belong to their groups: users who may
+/// consume in a group may use them.
+pub(super) fn right_on_topic(name: &str, actions: Actions) -> (Resource<&str>, Actions) {
+    let group = [RETRY_PREFIX, DEAD_LETTER_PREFIX].iter().find_map(|prefix| name.strip_prefix(prefix));
+    match group {
+        Some(group) => (Resource { kind: ResourceKind::Group, name: group }, Actions::of(&[Action::Sub])),
+        None => (Resource { kind: ResourceKind::Topic, name }, actions),
+    }
+}
+
 impl<'a> RequiredRights<&'a str> {
     /// The rights that a client's request needs.
-    pub(super) fn of(operation: &Operation<'a>) -> Self {
+    ///
+    /// # Errors
+    /// `Unauthorized` if a gRPC request names no topic or group where it needs one. The texts are those of Apache's proxy, which
+    /// refuses such requests here, even those of super users.
+    pub(super) fn of(operation: &Operation<'a>) -> Result<Self, Error> {
         let publish = Actions::of(&[Action::Pub]);
         let subscribe = Actions::of(&[Action::Sub]);
         let mut needs = Self::default();
-        match operation.kind {
+        let Operation { kind, context, .. } = *operation;
+        match kind {
             OperationKind::QueryRoute => {
                 needs.topics(operation.topics, Actions::of(&[Action::Pub, Action::Sub]));
             }
@@ -37,26 +54,42 @@ impl<'a> RequiredRights<&'a str> {
             | OperationKind::ForwardToDeadLetter
             | OperationKind::SendBack
             | OperationKind::SyncLite
-            | OperationKind::Pull
-            | OperationKind::UpdateOffset
-            | OperationKind::GetOffset
             | OperationKind::LockQueues
             | OperationKind::UnlockQueues => {
                 needs.groups(operation.groups, subscribe);
                 needs.topics(operation.topics, subscribe);
+            }
+            // A refusal names the first right that is missing. The order is that of Apache's proxy.
+            OperationKind::Pull | OperationKind::UpdateOffset | OperationKind::GetOffset => {
+                needs.topics(operation.topics, subscribe);
+                needs.groups(operation.groups, subscribe);
             }
             OperationKind::QueryOffset => needs.topics(operation.topics, subscribe),
             // Decided by the names in the request, not by the kind of client that it claims to be.
             OperationKind::Heartbeat | OperationKind::Register | OperationKind::Terminate => {
                 let mut named = Self::default();
                 named.groups(operation.groups, subscribe);
-                named.0.retain(|(group, _)| !group.name.is_empty());
+                // Only heartbeats and terminations of producers name no group.
+                named.0.retain(|(group, _)| kind == OperationKind::Register || !group.name.is_empty());
                 let action = if named.0.is_empty() { publish } else { subscribe };
                 needs.0.append(&mut named.0);
                 needs.topics(operation.topics, action);
             }
         }
-        needs
+        if context.protocol == WireProtocol::Grpc {
+            let missing = |what| Err(Error::unauthorized(format!("{what} is null.")));
+            if kind == OperationKind::Send && needs.0.is_empty() {
+                return missing("message");
+            }
+            match needs.0.iter().find(|(resource, _)| is_blank(resource.name)).map(|(blank, _)| blank.kind) {
+                Some(ResourceKind::Group) => return missing("group"),
+                Some(ResourceKind::Topic) if kind != OperationKind::ChangeInvisible => {
+                    return missing("topic");
+                }
+                _ => {}
+            }
+        }
+        Ok(needs)
     }
 
     /// The rights that an administrative request needs: each of these actions on the cluster.
@@ -69,15 +102,10 @@ impl<'a> RequiredRights<&'a str> {
         names.each(&mut |name| self.add(ResourceKind::Group, name, actions));
     }
 
-    /// Adds topics. Retry and dead-letter topics belong to their groups: users who may consume in a group may use them.
     fn topics(&mut self, names: &'a dyn Names, actions: Actions) {
         names.each(&mut |name| {
-            let group =
-                [RETRY_PREFIX, DEAD_LETTER_PREFIX].iter().find_map(|prefix| name.strip_prefix(prefix));
-            match group {
-                Some(group) => self.add(ResourceKind::Group, group, Actions::of(&[Action::Sub])),
-                None => self.add(ResourceKind::Topic, name, actions),
-            }
+            let (resource, actions) = right_on_topic(name, actions);
+            self.add(resource.kind, resource.name, actions);
         });
     }
 

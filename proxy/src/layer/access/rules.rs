@@ -7,8 +7,10 @@ use std::time::{Duration, SystemTime};
 use rustc_hash::FxHashMap;
 
 use super::failed_attempts::Attempt;
-use super::policy::{Action, Actions, Decision, Effect, Pattern, Policies, PolicyRule, Resource};
-use super::rights::RequiredRights;
+use super::policy::{
+    Action, Actions, Decision, Effect, Pattern, Policies, PolicyRule, Resource, ResourceKind,
+};
+use super::rights::{RequiredRights, right_on_topic};
 use super::seal::Secret;
 use super::signature::{self, Signature};
 use super::user_kind::UserKind;
@@ -208,11 +210,13 @@ impl Rules {
         if user.kind == UserKind::Super {
             return Ok(None);
         }
-        let resource = match resource {
-            Pattern::Literal(kind, name) => Resource { kind: *kind, name: name.as_str() },
-            Pattern::All(kind) | Pattern::Prefix(kind, _) => Resource { kind: *kind, name: "" },
+        let actions = Actions::of(&[*action]);
+        let (resource, actions) = match resource {
+            Pattern::Literal(ResourceKind::Topic, name) => right_on_topic(name, actions),
+            Pattern::Literal(kind, name) => (Resource { kind: *kind, name: name.as_str() }, actions),
+            Pattern::All(kind) | Pattern::Prefix(kind, _) => (Resource { kind: *kind, name: "" }, actions),
             Pattern::Everything => return Ok(Some(Decision::None)),
         };
-        Ok(Some(user.decide(resource, Actions::of(&[*action]), *from)))
+        Ok(Some(user.decide(resource, actions, *from)))
     }
 }

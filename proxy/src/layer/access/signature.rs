@@ -35,31 +35,39 @@ impl<'a> Signature<'a> {
         else {
             return refuse("username cannot be null.");
         };
+        let signed = &credentials.signed;
+        if matches!(signed, Signed::Time(time) if time.is_empty()) {
+            return refuse("datetime is null.");
+        }
         let Some((_, items)) = credentials.authorization.split_once(' ') else {
             return refuse("authentication header is incorrect.");
         };
-        let (mut user, mut signature) = ("", "");
-        for item in items.split(',') {
+        // As in Java, empty items at the end don't count, and a single empty item does.
+        let listed = if items.is_empty() { items } else { items.trim_end_matches(',') };
+        let items = listed.split(',').filter(|_| items.is_empty() || !listed.is_empty());
+        let (mut user, mut signature) = ("", Vec::new());
+        for item in items {
             let Some((key, value)) = item.trim().split_once('=') else {
                 return refuse("authentication keyValues length is incorrect, actual length=1.");
             };
             match key {
+                // In the remoting protocol, this is the access key alone.
+                "Credential" if matches!(signed, Signed::Request { .. }) => user = value,
+                "Credential" if !value.is_empty() && value.trim_matches('/').is_empty() => {
+                    return refuse("authentication credential length is incorrect, actual length=0.");
+                }
                 "Credential" => user = value.split('/').next().unwrap_or_default(),
-                "Signature" => signature = value,
+                "Signature" => match decode(signed, value) {
+                    Some(decoded) => signature = decoded,
+                    None => return refuse("create authentication context error."),
+                },
                 _ => {}
             }
         }
         if user.is_empty() {
             return refuse("username cannot be null.");
         }
-        let decoded = match &credentials.signed {
-            Signed::Time(time) if time.is_empty() => return refuse("datetime is null."),
-            Signed::Time(_) => hex::decode(signature).ok(),
-            Signed::Request { .. } => STANDARD.decode(signature).ok(),
-            Signed::Nothing { .. } | Signed::Token => None,
-        };
-        let Some(signature) = decoded else { return refuse("create authentication context error.") };
-        Ok(Self { user, signature, signed: &credentials.signed })
+        Ok(Self { user, signature, signed })
     }
 
     /// Whether the signature was created with this secret. Compares in constant time.
@@ -81,6 +89,16 @@ impl<'a> Signature<'a> {
     pub(super) fn time(&self) -> Result<Option<SystemTime>, Error> {
         let Signed::Time(text) = self.signed else { return Ok(None) };
         time(text).map(Some).ok_or_else(stale)
+    }
+}
+
+/// Decodes the text of a signature. `None` if a signature of gRPC is not hexadecimal. Other texts that can't be decoded match no
+/// signature.
+fn decode(signed: &Signed, text: &str) -> Option<Vec<u8>> {
+    match signed {
+        Signed::Time(_) => hex::decode(text).ok(),
+        Signed::Request { .. } => Some(STANDARD.decode(text).unwrap_or_default()),
+        Signed::Nothing { .. } | Signed::Token => None,
     }
 }
 

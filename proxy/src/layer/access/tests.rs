@@ -9,7 +9,7 @@ use super::policy::{Policies, PolicyRule, Resource};
 use super::*;
 use crate::context::{Credentials, Signed, WireProtocol};
 use crate::error::ErrorKind;
-use crate::layer::{Names, Quotas};
+use crate::layer::{Names, OperationKind, Quotas};
 use crate::service::{BrokerRights, BrokerUser, ServiceError, ServiceErrorKind};
 
 const SECRET: &str = "open sesame";
