@@ -51,7 +51,7 @@ impl Config {
         self.check_access_source(&mut findings);
         self.check_issuers(&mut findings);
         self.check_unused(&mut findings);
-        self.check_plaintext(&mut findings);
+        self.check_exposed(&mut findings);
         self.check_fleet(&mut findings);
         findings
     }
@@ -267,8 +267,9 @@ impl Config {
         self.http.enabled || self.entries.iter().any(of_entry)
     }
 
-    /// Warns about addresses with access control that accept plaintext from other machines.
-    fn check_plaintext(&self, findings: &mut Findings) {
+    /// Warns about addresses with access control that accept plaintext from other machines, and about addresses where others can
+    /// administer the proxy without it.
+    fn check_exposed(&self, findings: &mut Findings) {
         if !self.access.is_on() {
             return;
         }
@@ -291,6 +292,14 @@ impl Config {
             if entry.access == EntryAccess::Required {
                 let at = SettingPath::of(["entries", &index.to_string(), "listen"]);
                 check(at, &entry.listen, entry.tls.as_ref().unwrap_or(&self.tls));
+            }
+        }
+        let open = |entry: &EntryConfig| entry.access == EntryAccess::Off && entry.administration;
+        for (index, entry) in self.entries.iter().enumerate().filter(|(_, entry)| open(entry)) {
+            if !is_local(&entry.listen) {
+                let at = SettingPath::of(["entries", &index.to_string(), "administration"]);
+                let problem = "anyone who can reach this entry may administer the proxy, its users and policies included";
+                findings.warn(at, problem, "remove it, set access = \"required\", or listen on 127.0.0.1");
             }
         }
     }

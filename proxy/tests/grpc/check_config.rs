@@ -182,6 +182,20 @@ async fn warnings_let_a_proxy_start_and_flags_count() {
         "{}",
         merged.printed
     );
+    let open = "\
+[access]
+file = 'access.toml'
+
+[[entries]]
+name = 'open'
+listen = '0.0.0.0:1'
+access = 'off'
+administration = true
+";
+    let open = checked(open, &[]).await;
+    let exposed =
+        "proxy.toml:8: warning: entries[1].administration: anyone who can reach this entry may administer";
+    assert!(open.succeeds && open.printed.contains(exposed), "{}", open.printed);
     let unsigned = checked("[access]\nbrokers = true\n", &["--name-server", "127.0.0.1:1"]).await;
     assert!(
         !unsigned.succeeds && unsigned.printed.contains("set backend.remote.credentials"),
