@@ -3,6 +3,7 @@ use std::path::Path;
 use hmac::{Hmac, KeyInit, Mac};
 use proptest::prelude::*;
 use sha1::Sha1;
+use strum::VariantArray;
 use tempfile::TempDir;
 
 use super::policy::{Policies, PolicyRule, Resource};
@@ -13,28 +14,6 @@ use crate::layer::{Names, OperationKind, Quotas};
 use crate::service::{BrokerRights, BrokerUser, ServiceError, ServiceErrorKind};
 
 const SECRET: &str = "open sesame";
-const KINDS: [OperationKind; 20] = [
-    OperationKind::QueryRoute,
-    OperationKind::QueryAssignment,
-    OperationKind::Send,
-    OperationKind::Receive,
-    OperationKind::Acknowledge,
-    OperationKind::ChangeInvisible,
-    OperationKind::ForwardToDeadLetter,
-    OperationKind::SendBack,
-    OperationKind::EndTransaction,
-    OperationKind::Recall,
-    OperationKind::SyncLite,
-    OperationKind::Pull,
-    OperationKind::UpdateOffset,
-    OperationKind::GetOffset,
-    OperationKind::QueryOffset,
-    OperationKind::LockQueues,
-    OperationKind::UnlockQueues,
-    OperationKind::Heartbeat,
-    OperationKind::Register,
-    OperationKind::Terminate,
-];
 
 /// Access control with a file that has the user `alice` with some policies.
 struct Access {
@@ -127,7 +106,7 @@ fn with(authorization: String, time: String) -> Context {
 #[test]
 fn each_request_needs_all_of_its_rights() {
     let (topic, group) = ("orders".to_owned(), "billing".to_owned());
-    for kind in KINDS {
+    for kind in OperationKind::VARIANTS.iter().copied() {
         let none = ();
         let consumes = !matches!(
             kind,
