@@ -29,7 +29,6 @@ impl AccessControl {
     /// # Errors
     /// `Internal` if the file can't be read.
     pub async fn explain(self: &Arc<Self>, user: &str, query: AccessQuery) -> Result<Explanation, Error> {
-        let decide = || self.in_force.borrow().rules.explain(user, &query);
         match &self.source {
             // Read again, because a change may not be in force yet.
             UserSource::File(file, _) => {
@@ -39,13 +38,15 @@ impl AccessControl {
             }
             UserSource::Catalog(catalog) => {
                 let tables = catalog.tables.lock().await;
-                Ok(Explanation::of(decide(), user, &tables.policies))
+                let decision = self.in_force.borrow().rules.explain(user, &query);
+                Ok(Explanation::of(decision, user, &tables.policies))
             }
             UserSource::Brokers(_) => {
-                let decision = decide();
+                let rules = self.in_force.borrow().rules.clone();
+                let decision = rules.explain(user, &query);
                 let is_policy = matches!(decision, Ok(Some(Decision::Policy(..))));
-                let explained = Explanation::of(decision, user, &[]);
-                let why = "an ACL of the brokers decides".to_owned();
+                let explained = Explanation::of(decision, user, &rules.broker_policies);
+                let why = "this ACL of the brokers decides".to_owned();
                 Ok(if is_policy { Explanation { why, ..explained } } else { explained })
             }
         }

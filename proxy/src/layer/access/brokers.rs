@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use super::policy::{Action, Actions, Effect, Pattern, Policies, PolicyRule, ResourceKind};
 use super::rules::{Rules, User};
 use super::seal::Secret;
+use super::tables::PolicyEntry;
 use super::user_kind::UserKind;
 use crate::service::{BrokerPolicy, BrokerRights, BrokerUser};
 
@@ -25,8 +26,9 @@ pub(super) fn rules(rights: &BrokerRights) -> Rules {
         };
         rules.add_user(name.clone(), user);
     }
-    for (index, policy) in rights.policies.iter().enumerate() {
-        let Some((pattern, rule)) = policy_rule(policy, index) else {
+    for policy in &rights.policies {
+        let index = rules.broker_policies.len();
+        let Some((pattern, entry)) = applicable(policy, index) else {
             tracing::debug!(
                 user = policy.user,
                 resource = policy.resource,
@@ -34,6 +36,9 @@ pub(super) fn rules(rights: &BrokerRights) -> Rules {
             );
             continue;
         };
+        let (actions, from) = (Actions::of(&entry.actions), entry.from.clone());
+        let rule = PolicyRule { actions, from, effect: entry.effect, index };
+        rules.broker_policies.push(entry);
         // Policies of unknown users are ignored.
         match policy.is_default {
             true => rules.add_default(&policy.user, pattern, rule),
@@ -43,8 +48,8 @@ pub(super) fn rules(rights: &BrokerRights) -> Rules {
     rules
 }
 
-/// Converts a policy. `None` if it has no effect.
-fn policy_rule(policy: &BrokerPolicy, index: usize) -> Option<(Pattern, PolicyRule)> {
+/// The part of a policy that can be applied, numbered by its index. `None` if it has no effect.
+fn applicable(policy: &BrokerPolicy, index: usize) -> Option<(Pattern, PolicyEntry)> {
     let effect = if policy.allows { Effect::Allow } else { Effect::Deny };
     let networks: Option<Vec<_>> = policy.from.iter().map(|text| network(text)).collect();
     let from = match networks {
@@ -72,7 +77,9 @@ fn policy_rule(policy: &BrokerPolicy, index: usize) -> Option<(Pattern, PolicyRu
         None if effect == Effect::Deny && !names_namespace(&policy.resource) => Pattern::Everything,
         pattern => pattern?,
     };
-    Some((pattern, PolicyRule { actions: Actions::of(&actions), from, effect, index }))
+    let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
+    let (user, resource) = (policy.user.clone(), policy.resource.clone());
+    Some((pattern, PolicyEntry { number, user, resource, actions, from, effect }))
 }
 
 fn network(text: &str) -> Option<IpNet> {
@@ -123,6 +130,9 @@ mod tests {
             from: Some(from.parse().expect("an address")),
         };
         let decision = rules.explain("shop", &query).expect("a user");
+        if let Some(Decision::Policy(effect, index)) = decision {
+            assert_eq!(rules.broker_policies[index].effect, effect);
+        }
         matches!(decision, Some(Decision::Policy(Effect::Allow, _)))
     }
 

@@ -13,6 +13,7 @@ use super::policy::{
 use super::rights::{RequiredRights, right_on_topic};
 use super::seal::Secret;
 use super::signature::{self, Signature};
+use super::tables::PolicyEntry;
 use super::user_kind::UserKind;
 use super::verified_signatures::VerifiedSignatures;
 use crate::error::{Error, ErrorKind};
@@ -25,6 +26,8 @@ pub struct Rules {
     certified: FxHashMap<String, String>,
     /// Whether the users of brokers were not read yet.
     is_pending: bool,
+    /// The policies of brokers, by the index in decisions. Empty if the policies are in tables.
+    pub(super) broker_policies: Vec<PolicyEntry>,
     seen: VerifiedSignatures,
 }
 

@@ -141,7 +141,7 @@ pub struct Explanation {
     pub allowed: bool,
     /// The reason, without a capital and a full stop.
     pub why: String,
-    /// The policy that decides. `None` if no policy decides, or if it is a policy of brokers.
+    /// The policy that decides, if one does. The number of a policy of brokers is its position among those that the proxy applies.
     pub policy: Option<PolicyEntry>,
 }
 
