@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::json;
 
-use crate::guard::Guard;
+use crate::guard::{self, Guard};
 use crate::ports;
 use crate::server::Launch;
 
@@ -22,6 +22,8 @@ pub(crate) struct Place<'a> {
     pub(crate) folder: &'a Path,
     pub(crate) class_path: &'a str,
     pub(crate) guard: Option<&'a Guard>,
+    /// Whether servers check signatures and rights.
+    pub(crate) has_users: bool,
 }
 
 pub(crate) fn name_server(place: Place<'_>, number: usize) -> Result<(Launch, String)> {
@@ -99,9 +101,9 @@ pub(crate) fn broker(place: Place<'_>, (name_servers, number): (&str, usize)) ->
         ("enableShutdownGracefully", "true".to_owned()),
         ("shutdownWaitTimeSeconds", "2".to_owned()),
     ];
-    let guarded = place.guard.map(|_| Guard::users()).into_iter().flatten();
+    let users = place.has_users.then(guard::users).into_iter().flatten();
     let properties: String =
-        properties.into_iter().chain(guarded).map(|(key, value)| format!("{key}={value}\n")).collect();
+        properties.into_iter().chain(users).map(|(key, value)| format!("{key}={value}\n")).collect();
     let file = folder.join("broker.conf");
     fs::write(&file, properties)?;
     Ok(Launch {
@@ -142,7 +144,7 @@ fn proxy(place: Place<'_>, name_servers: &str, mode: &str) -> Result<(Launch, Pr
     fs::create_dir_all(&folder)?;
     let (grpc, remoting) = (ports::free(&[])?, ports::free(&[])?);
     // Short cache times, so that tests need not wait.
-    let configuration = json!({
+    let mut configuration = json!({
         "rocketMQClusterName": CLUSTER,
         "namesrvAddr": name_servers,
         "proxyMode": mode,
@@ -154,6 +156,9 @@ fn proxy(place: Place<'_>, name_servers: &str, mode: &str) -> Result<(Launch, Pr
         "subscriptionGroupConfigCacheRefreshSeconds": 1,
         "transactionHeartbeatPeriodSecond": 3,
     });
+    if let (true, Some(settings)) = (place.has_users, configuration.as_object_mut()) {
+        settings.extend(guard::users_of_proxy());
+    }
     let file = folder.join("rmq-proxy.json");
     fs::write(&file, configuration.to_string())?;
     let file = file.display().to_string();

@@ -1,9 +1,9 @@
-//! A guarded cluster: it requires TLS and the signature of a known user.
+//! Clusters that require the signature of a known user, and guarded ones, which also require TLS.
 
 use std::path::Path;
 
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::certificates::Certificates;
 
@@ -36,27 +36,44 @@ impl Guard {
         .chain(["-Dtls.test.mode.enable=false".to_owned()])
         .collect()
     }
+}
 
-    /// Settings that make a broker check signatures.
-    pub(crate) fn users() -> [(&'static str, String); 6] {
-        const PROVIDERS: &str = "org.apache.rocketmq.auth";
-        [
-            ("authenticationEnabled", "true".to_owned()),
-            (
-                "authenticationMetadataProvider",
-                format!("{PROVIDERS}.authentication.provider.LocalAuthenticationMetadataProvider"),
-            ),
-            ("authorizationEnabled", "true".to_owned()),
-            (
-                "authorizationMetadataProvider",
-                format!("{PROVIDERS}.authorization.provider.LocalAuthorizationMetadataProvider"),
-            ),
-            ("initAuthenticationUser", json!({ "username": ACCESS_KEY, "password": SECRET_KEY }).to_string()),
-            // The identity that brokers use among themselves.
-            (
-                "innerClientAuthenticationCredentials",
-                json!({ "accessKey": ACCESS_KEY, "secretKey": SECRET_KEY }).to_string(),
-            ),
-        ]
-    }
+/// Settings that make a broker check signatures and rights.
+pub(crate) fn users() -> [(&'static str, String); 6] {
+    [
+        ("authenticationEnabled", "true".to_owned()),
+        (
+            "authenticationMetadataProvider",
+            "org.apache.rocketmq.auth.authentication.provider.LocalAuthenticationMetadataProvider".to_owned(),
+        ),
+        ("authorizationEnabled", "true".to_owned()),
+        (
+            "authorizationMetadataProvider",
+            "org.apache.rocketmq.auth.authorization.provider.LocalAuthorizationMetadataProvider".to_owned(),
+        ),
+        ("initAuthenticationUser", json!({ "username": ACCESS_KEY, "password": SECRET_KEY }).to_string()),
+        // The identity that brokers use among themselves.
+        ("innerClientAuthenticationCredentials", credentials()),
+    ]
+}
+
+/// Settings that make Apache's proxy check signatures and rights, by the users of its brokers. They are cached for a short time
+/// only, so that tests need not wait.
+pub(crate) fn users_of_proxy() -> [(String, Value); 8] {
+    const PROVIDERS: &str = "org.apache.rocketmq.proxy.auth";
+    [
+        ("authenticationEnabled", true.into()),
+        ("authenticationMetadataProvider", format!("{PROVIDERS}.ProxyAuthenticationMetadataProvider").into()),
+        ("authorizationEnabled", true.into()),
+        ("authorizationMetadataProvider", format!("{PROVIDERS}.ProxyAuthorizationMetadataProvider").into()),
+        ("enableAclRpcHookForClusterMode", true.into()),
+        ("innerClientAuthenticationCredentials", credentials().into()),
+        ("userCacheRefreshSeconds", 1.into()),
+        ("aclCacheRefreshSeconds", 1.into()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+}
+
+fn credentials() -> String {
+    json!({ "accessKey": ACCESS_KEY, "secretKey": SECRET_KEY }).to_string()
 }

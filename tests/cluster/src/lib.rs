@@ -43,6 +43,8 @@ pub struct Options {
     pub local: bool,
     /// Whether brokers require TLS and accept [`ACCESS_KEY`] only.
     pub guarded: bool,
+    /// Whether brokers and Apache's proxy check signatures and rights, without TLS. [`ACCESS_KEY`] has all rights.
+    pub signed: bool,
     /// The folder that keeps the list of Apache's jars between runs.
     pub cache: PathBuf,
 }
@@ -58,6 +60,7 @@ impl Options {
             apache_proxy: false,
             local: false,
             guarded: false,
+            signed: false,
             cache: cache.to_owned(),
         }
     }
@@ -109,7 +112,8 @@ impl Cluster {
         disk::check(folder)?;
         let class_path = jars::class_path(&options.cache, &options.version).await?;
         let guard = options.guarded.then(|| Guard::new(folder)).transpose()?;
-        let place = Place { folder, class_path: &class_path, guard: guard.as_ref() };
+        let has_users = options.guarded || options.signed;
+        let place = Place { folder, class_path: &class_path, guard: guard.as_ref(), has_users };
         let (mut name_servers, mut addresses) = (Vec::new(), Vec::new());
         for number in 0..options.name_servers {
             let (launch, address) = name_server(place, number)?;

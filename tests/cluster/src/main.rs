@@ -52,6 +52,9 @@ enum Verb {
         /// Brokers require TLS and signatures
         #[arg(long)]
         guarded: bool,
+        /// Brokers and Apache's proxy require signatures and check rights, without TLS
+        #[arg(long, conflicts_with = "guarded")]
+        signed: bool,
     },
     /// Stop the cluster
     Down,
@@ -73,6 +76,9 @@ struct State {
     apache_proxy_remoting: Option<String>,
     /// The certificate to trust, if the cluster is guarded.
     ca_file: Option<PathBuf>,
+    /// Whether servers require signatures.
+    #[serde(default)]
+    has_users: bool,
 }
 
 #[expect(clippy::print_stderr, reason = "a command line program")]
@@ -94,7 +100,7 @@ async fn run(Arguments { verb, folder }: Arguments) -> Result<()> {
     let (file, data) = (folder.join("state.json"), folder.join("data"));
     let (processes, state) = (Processes::of(&data), State::read(&file));
     match verb {
-        Verb::Up { brokers, version, name_servers, with_apache_proxy, guarded } => {
+        Verb::Up { brokers, version, name_servers, with_apache_proxy, guarded, signed } => {
             ensure!(
                 processes.is_empty(),
                 "a cluster is running already: see cargo x cluster status, or stop it with cargo x cluster down"
@@ -113,6 +119,7 @@ async fn run(Arguments { verb, folder }: Arguments) -> Result<()> {
                 version: version.clone(),
                 apache_proxy: with_apache_proxy,
                 guarded,
+                signed,
                 ..Options::new(&folder)
             };
             println!("starting Apache RocketMQ {version} (the first time its packages are fetched) …");
@@ -123,6 +130,7 @@ async fn run(Arguments { verb, folder }: Arguments) -> Result<()> {
                 apache_proxy: cluster.apache_proxy().map(str::to_owned),
                 apache_proxy_remoting: cluster.apache_proxy_remoting().map(str::to_owned),
                 ca_file: cluster.ca_file().map(Path::to_owned),
+                has_users: guarded || signed,
             };
             fs::write(&file, serde_json::to_vec_pretty(&state)?)?;
             state.describe(&Processes::of(&data));
@@ -157,7 +165,7 @@ impl State {
 
     #[expect(clippy::print_stdout, reason = "a command line program")]
     fn describe(&self, processes: &Processes) {
-        let Self { version, name_server, apache_proxy, apache_proxy_remoting, ca_file } = self;
+        let Self { version, name_server, apache_proxy, apache_proxy_remoting, ca_file, has_users } = self;
         const PROXY: &str = "cargo run --release --package rocketmq-thin-proxy --";
         println!("Apache RocketMQ {version} is running");
         println!("  name server      {name_server}");
@@ -167,15 +175,16 @@ impl State {
         }
         println!("  processes        {processes}");
         println!("\nput the proxy in front of it:");
-        match ca_file {
-            None => println!("  {PROXY} --name-server '{name_server}' --handle-key secret"),
-            Some(ca_file) => {
-                println!("  {PROXY} --name-server '{name_server}' --handle-key secret --config proxy.toml");
-                println!("with this in proxy.toml:");
-                println!("  [backend.remote]");
+        if *has_users {
+            println!("  {PROXY} --name-server '{name_server}' --handle-key secret --config proxy.toml");
+            println!("with this in proxy.toml:");
+            println!("  [backend.remote]");
+            if let Some(ca_file) = ca_file {
                 println!("  ca_file = '{}'", ca_file.display());
-                println!("  credentials = {{ access_key = '{ACCESS_KEY}', secret_key = '{SECRET_KEY}' }}");
             }
+            println!("  credentials = {{ access_key = '{ACCESS_KEY}', secret_key = '{SECRET_KEY}' }}");
+        } else {
+            println!("  {PROXY} --name-server '{name_server}' --handle-key secret");
         }
         println!("create a topic (brokers create groups on first use, but not topics):");
         println!("  {PROXY} topic create orders");
