@@ -55,7 +55,9 @@ pub(crate) async fn prepare(guest: Guest, cache: &Path) -> Result<Vec<Client>> {
         Guest::Go => ("go", go(cache).await?, vec![Some("tls"), Some("plaintext")]),
         Guest::Python => ("python", python(cache).await?, vec![None]),
         Guest::Node => ("node", node(cache).await?, vec![None]),
-        Guest::Classic | Guest::Transcripts | Guest::Remoting => bail!("not a client of apache.rocketmq.v2"),
+        Guest::Classic | Guest::Transcripts | Guest::Access | Guest::Remoting => {
+            bail!("not a client of apache.rocketmq.v2")
+        }
     };
     let home = home(cache)?;
     let client = |transport: Option<&'static str>| Client {

@@ -1,6 +1,7 @@
 //! `interop`: runs Apache's clients and the recorded answers of Apache's proxy against our proxy, merged and in front of
 //! Apache's brokers.
 
+mod access;
 mod classic;
 mod client;
 mod install;
@@ -37,6 +38,7 @@ enum Guest {
     Python,
     Node,
     Transcripts,
+    Access,
     Remoting,
 }
 
@@ -108,7 +110,7 @@ async fn main() -> Result<ExitCode> {
     let mut places = vec![Place::Merged(&proxy)];
     places.extend(arguments.name_server.as_deref().map(|name_server| Place::Separated(&proxy, name_server)));
     let mut replayer = None;
-    if wanted(Guest::Transcripts) {
+    if wanted(Guest::Transcripts) || wanted(Guest::Access) {
         match transcripts::prepare(&cache).await {
             Ok(ready) => replayer = Some(ready),
             Err(error) => {
@@ -123,9 +125,14 @@ async fn main() -> Result<ExitCode> {
         if wanted(Guest::Remoting) {
             outcomes.push(remoting::replay(place, &arguments.case).await.context(place.mode()));
         }
-        if let Some(replayer) = &replayer {
+        let Some(replayer) = &replayer else { return outcomes };
+        if wanted(Guest::Access) && matches!(place, Place::Merged(_)) {
+            let replayed = access::replay(replayer, place, (&cache, &arguments.case)).await;
+            outcomes.push(replayed.context(place.mode()));
+        }
+        if wanted(Guest::Transcripts) {
             // Afterwards: the recorded times hold on a quiet machine only.
-            let replayed = transcripts::replay(replayer, place, &arguments.case).await;
+            let replayed = transcripts::replay_cases(replayer, place, &arguments.case).await;
             outcomes.push(replayed.context(place.mode()));
         }
         outcomes

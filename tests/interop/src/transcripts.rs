@@ -16,7 +16,7 @@ use crate::{
     succeed, text,
 };
 
-/// The recorded proxy created groups automatically, but not topics.
+/// The flags of a proxy for the cases of `cases.jsonl`. The recorded proxy created groups automatically, but not topics.
 const FLAGS: &[&str] =
     &["--auto-create-topics", "false", "--auto-create-groups", "true", "--trusted-proxies", "127.0.0.0/8"];
 
@@ -40,16 +40,32 @@ pub(crate) async fn prepare(cache: &Path) -> Result<Replayer> {
     Ok(Replayer { interpreter, stubs })
 }
 
+/// The cases to replay.
+pub(crate) struct Record<'a> {
+    /// The replayer's flag for these cases; `None` for those of `cases.jsonl`.
+    pub(crate) name: Option<&'a str>,
+    /// The flags of the proxy.
+    pub(crate) flags: &'a [String],
+    /// The names of the cases, as a regular expression.
+    pub(crate) case: &'a str,
+}
+
+/// Replays the matching cases of `cases.jsonl` and prints the differences.
+pub(crate) async fn replay_cases(replayer: &Replayer, place: &Place<'_>, case: &str) -> Result<Tally> {
+    let flags: Vec<String> = FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
+    replay(replayer, place, &Record { name: None, flags: &flags, case }).await
+}
+
 /// Replays the matching cases and prints the differences.
 #[expect(clippy::print_stdout, reason = "part of a command line program")]
-pub(crate) async fn replay(replayer: &Replayer, place: &Place<'_>, case: &str) -> Result<Tally> {
-    let flags: Vec<String> = FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
-    let server = place.start(&flags).await?;
+pub(crate) async fn replay(replayer: &Replayer, place: &Place<'_>, record: &Record<'_>) -> Result<Tally> {
+    let Record { name, flags, case } = record;
+    let server = place.start(flags).await?;
     let mut replay = Command::new(&replayer.interpreter);
     // No compiled modules beside the sources.
     replay.env("PYTHONDONTWRITEBYTECODE", "1").kill_on_drop(true);
     replay.arg(source("transcripts/replay.py")).args(["--endpoint", server.address(), "--only", case]);
-    replay.args(["--mode", place.mode()]);
+    replay.args(["--mode", place.mode()]).args(name);
     let output = replay.arg("--stubs").arg(&replayer.stubs).output().await.context("starting the replay")?;
     let printed = text(&output.stdout);
     let (report, last) = printed.trim_end().rsplit_once('\n').unwrap_or(("", printed.trim_end()));

@@ -5,6 +5,8 @@ A case is plain data (README.md explains it); everything needed to replay it is 
 import base64
 import datetime
 import gzip
+import hashlib
+import hmac
 import json
 import queue
 import re
@@ -16,6 +18,7 @@ import zlib
 import grpc
 from google.protobuf import json_format
 
+import remoting
 from apache.rocketmq.v2 import service_pb2 as pb
 
 SERVICE = "/apache.rocketmq.v2.MessagingService/"
@@ -23,6 +26,7 @@ METHODS = {m.name: m for m in pb.DESCRIPTOR.services_by_name["MessagingService"]
 TYPES = {name: (getattr(pb, m.input_type.name), getattr(pb, m.output_type.name)) for name, m in METHODS.items()}
 
 PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
+CLIENT = {"x-mq-client-id": "{client}", "x-mq-language": "JAVA", "x-mq-client-version": "5.0.7", "x-mq-protocol": "v2"}
 HANDLES = {"receipt_handle": "handle", "recall_handle": "recall"}
 TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$")
 
@@ -46,6 +50,7 @@ class Context:
         self.case, self.target = case, target
         self.vars, self.numbered, self.generated_ts, self.literals = {}, {}, {}, set()
         self.streams, self.pending, self.marks, self.channels = {}, {}, {}, []
+        self.date = ""
         self.transactions = {}
         setup = case.get("setup", {})
         for kind in ("topics", "groups"):
@@ -81,6 +86,9 @@ class Context:
             text = rfc3339(int(time.time() * 1000) + int(name[3:] or 0))
             self.generated_ts[text] = name
             return text
+        if re.fullmatch(r"date[+-]?\d*", name):  # what a client signs, this many seconds from now
+            self.date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(time.time() + int(name[4:] or 0)))
+            return self.date
         if name == "uuid":
             return str(uuid.uuid4())
         kind, _, rest = name.partition(":")
@@ -92,6 +100,8 @@ class Context:
             return base64.b64encode(gzip.compress(rest.encode(), mtime=0)).decode()
         if kind == "b64zlib":
             return base64.b64encode(zlib.compress(rest.encode())).decode()
+        if kind == "mac":  # the signature of the last date with this secret
+            return hmac.new(rest.encode(), self.date.encode(), hashlib.sha1).hexdigest()
         if kind == "x":
             return "x" * int(rest)
         if kind == "u":
@@ -215,7 +225,8 @@ class Stream:
 class Target:
     """The proxy under test: address, shared channel, and the admin connection behind it."""
 
-    def __init__(self, endpoint, admin=None):
+    def __init__(self, endpoint, admin=None, remoting=None):
+        self.remoting = remoting or endpoint
         self.host, port = endpoint.rsplit(":", 1)
         self.port = int(port)
         self.admin = admin
@@ -255,11 +266,22 @@ def pick(answers, path):
     return hits[n] if n < len(hits) else ""
 
 
+def metadata_of(ctx, step):
+    """The headers of a call. `user` stands for those of a client, signed with `secret` if there is one."""
+    headers = step.get("metadata", {})
+    if "user" in step:
+        headers = {**CLIENT, **headers}
+    if "secret" in step:
+        signature = f"Credential={step['user']}, SignedHeaders=x-mq-date-time, Signature={{mac:{step['secret']}}}"
+        headers = {**headers, "x-mq-date-time": "{date}", "authorization": "MQv2-HMAC-SHA1 " + signature}
+    return [(k, ctx.fill(v)) for k, v in headers.items()]
+
+
 def perform_call(ctx, step):
     """One RPC. Returns (raw json answers, grpc status, elapsed ms)."""
     rpc = step["rpc"]
     method = METHODS.get(rpc)
-    metadata = [(k, ctx.fill(v)) for k, v in step.get("metadata", {}).items()]
+    metadata = metadata_of(ctx, step)
     if "raw" in step:
         body = bytes.fromhex(step["raw"])
     else:
@@ -329,6 +351,8 @@ def finish(ctx, step, parsed, status, elapsed):
         half = a.get("recover_orphaned_transaction_command", {}).get("message", {}).get("system_properties", {})
         if "queue_offset" in half:
             half["queue_offset"] = "<offset>"
+    if step.get("status_only"):
+        parsed = [{"status": a["status"]} for a in parsed if "status" in a]
     out = {"answers": [ctx.normal(a) for a in parsed],
            "status": {"code": status["code"], "details": "" if status["code"] in CLIENT_MADE else ctx.normal_text(status["details"])}}
     wire = wire_status(out["answers"])
@@ -379,7 +403,7 @@ def do_cancel(ctx, step):
 def do_telemetry(ctx, step):
     name = step.get("stream", "s")
     if name not in ctx.streams:
-        metadata = [(k, ctx.fill(v)) for k, v in step.get("metadata", {}).items()]
+        metadata = metadata_of(ctx, step)
         ctx.streams[name] = Stream(ctx.target.shared, metadata, step.get("deadline_s"))
     stream = ctx.streams[name]
     start = time.monotonic()
@@ -404,6 +428,15 @@ def do_telemetry(ctx, step):
     return out
 
 
+def do_remoting(ctx, step):
+    """A request of the remoting protocol, signed with `secret` if there is one. What counts is the refusal."""
+    fields, body = ctx.fill(step.get("fields")), json.dumps(step["body"]).encode() if "body" in step else b""
+    if "secret" in step:
+        fields = remoting.signed(fields or {}, body, step["user"], step["secret"])
+    answer, _ = remoting.call(ctx.target.remoting, step["code"], fields, body)
+    return {"answers": [{key: ctx.normal(answer[key]) for key in ("code", "remark") if answer.get(key) is not None}]}
+
+
 def do_sleep(ctx, step):
     time.sleep(step["sleep_ms"] / 1000)
     return {}
@@ -426,7 +459,7 @@ def do_probe(ctx, step):
     return {"answers": [ctx.normal(a) for a in seen], "ms": int((time.monotonic() - start) * 1000)}
 
 
-DO = {"call": do_call, "join": do_join, "cancel": do_cancel, "telemetry": do_telemetry, "sleep": do_sleep,
+DO = {"call": do_call, "remoting": do_remoting, "join": do_join, "cancel": do_cancel, "telemetry": do_telemetry, "sleep": do_sleep,
       "mark": do_mark, "admin": do_admin, "probe": do_probe}
 OBSERVED = ("answers", "status", "wire", "ms", "ms_since_mark", "error")
 

@@ -1,10 +1,12 @@
 """Replays what Apache's proxy 5.5.0 answered, case by case, against a proxy of ours.
 
-  replay.py --endpoint HOST:PORT --stubs DIR [--mode merged|separated] [--only REGEX] [--all] [--workers N]
+  replay.py --endpoint HOST:PORT --stubs DIR [--mode merged|separated] [--only REGEX] [--all] [--workers N] [--access]
 
 cases.jsonl holds the cases and Apache's answers. A case in not-yet.txt is about something the proxy does not do yet: it is
 left out. A case in differences.txt differs on purpose: it fails when it no longer does. In separated mode, what fails is
 played once more. The last line is "N passed, N failed".
+--access replays access.jsonl and access-differences.txt instead: cases about users and their rights. With --record, the answers
+of the server are written to the file.
 """
 import argparse
 import concurrent.futures
@@ -43,12 +45,13 @@ def prepare(cases, run, admin):
 
     topics, groups = {}, {}
     for index, case in enumerate(cases):
-        setup = case["setup"]
+        setup = case.get("setup", {"topics": {}, "groups": {}})
         names = {key: real_name(run, index, key, spec) for kind in ("topics", "groups") for key, spec in setup[kind].items()}
         for kind, made in (("topics", topics), ("groups", groups)):
             for key, spec in setup[kind].items():
                 made[names[key]] = json.loads(re.sub(r"\{(\w+)\}", lambda m: names[m.group(1)], json.dumps(spec)))
-    admin.create(topics, groups)
+    if topics or groups:
+        admin.create(topics, groups)
 
 
 def play_all(cases, target, workers):
@@ -74,33 +77,44 @@ def main():
     parser.add_argument("--mode", default="merged", choices=["merged", "separated"], help="what is behind the endpoint")
     parser.add_argument("--all", action="store_true", help="also what is listed as not done yet")
     parser.add_argument("--workers", type=int, default=24)
+    parser.add_argument("--access", action="store_true", help="the cases about users and their rights")
+    parser.add_argument("--record", action="store_true", help="write down what the server answers")
+    parser.add_argument("--remoting", help="HOST:PORT for the remoting protocol, if it is another one")
     args = parser.parse_args()
 
     sys.path.insert(0, args.stubs)
     from admin import Admin
-    from compare import differences
+    from compare import decision, differences, visible
     from engine import Target
 
-    not_yet, on_purpose = listed("not-yet.txt", args.mode), listed("differences.txt", args.mode)
-    either = listed("differences.txt", args.mode, open_ended=True)
-    cases = [json.loads(line) for line in open(HERE / "cases.jsonl")]
+    record, differing = ("access.jsonl", "access-differences.txt") if args.access else ("cases.jsonl", "differences.txt")
+    not_yet, on_purpose = listed("not-yet.txt", args.mode), listed(differing, args.mode)
+    either = listed(differing, args.mode, open_ended=True)
+    cases = [json.loads(line) for line in open(HERE / record)]
     chosen = [c for c in cases if re.search(args.only, c["name"]) and (args.all or not not_yet(c["name"]))]
     # Our handles are made otherwise: a case that forges Apache's says nothing.
     chosen = [c for c in chosen if not c.get("unstable") and not c.get("apache_handle")]
-    target = Target(args.endpoint, Admin(args.endpoint))
+    target = Target(args.endpoint, Admin(args.endpoint), args.remoting)
     seen = play_all(chosen, target, args.workers)
+    if args.record:
+        answers = [[{k: v for k, v in step.items() if k not in ("ms", "wire")} for step in steps] for steps in seen]
+        recorded = {case["name"]: {**case, "steps": steps} for case, steps in zip(chosen, answers)}
+        lines = [json.dumps(recorded.get(case["name"], case), ensure_ascii=False) + "\n" for case in cases]
+        (HERE / record).write_text("".join(lines))
+        return
 
     def is_right(case, found):
         return bool(found) == on_purpose(case["name"]) or either(case["name"])
 
-    different = [differences(case, case["steps"], observed) for case, observed in zip(chosen, seen)]
+    compared = decision if args.access else visible
+    different = [differences(case, case["steps"], observed, compared) for case, observed in zip(chosen, seen)]
     wrong = [i for i, case in enumerate(chosen) if not is_right(case, different[i])]
     if wrong and args.mode == "separated":
         # Brokers look at their queues at intervals of their own and share the machine with the tests. A fault of the proxy is
         # seen twice.
         print("played once more:", ", ".join(chosen[i]["name"] for i in wrong))
         for i, observed in zip(wrong, play_all([chosen[i] for i in wrong], target, args.workers)):
-            different[i] = differences(chosen[i], chosen[i]["steps"], observed)
+            different[i] = differences(chosen[i], chosen[i]["steps"], observed, compared)
 
     passed = failed = kept = 0
     for case, found in zip(chosen, different):

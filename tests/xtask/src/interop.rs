@@ -34,6 +34,8 @@ pub(crate) enum Guest {
     Node,
     /// The recorded answers of Apache's proxy, replayed.
     Transcripts,
+    /// The recorded answers of Apache's proxy with users and policies, replayed.
+    Access,
     /// The recorded answers of Apache's servers to the remoting protocol, replayed.
     Remoting,
     /// The contract suite on real brokers.
@@ -65,6 +67,7 @@ impl Guest {
             Self::Python => "python",
             Self::Node => "node",
             Self::Transcripts => "transcripts",
+            Self::Access => "access",
             Self::Remoting => "remoting",
             Self::Contract => "contract",
             Self::Conformance => "conformance",
@@ -75,7 +78,7 @@ impl Guest {
         match self {
             Self::Java | Self::Classic => &[Tool::Jdk, Tool::Maven],
             Self::Go => &[Tool::Go],
-            Self::Python | Self::Transcripts => &[Tool::Python],
+            Self::Python | Self::Transcripts | Self::Access => &[Tool::Python],
             Self::Node => &[Tool::Node, Tool::Npm],
             Self::Remoting | Self::Contract => &[],
             Self::Conformance => &[Tool::Jdk, Tool::Maven, Tool::Python, Tool::Node, Tool::Npm],
@@ -94,7 +97,7 @@ impl Guest {
         guests.retain(|guest| match guest {
             Self::Java | Self::Classic => has(Language::Kotlin),
             Self::Go => !without_go,
-            Self::Python | Self::Transcripts => has(Language::Python),
+            Self::Python | Self::Transcripts | Self::Access => has(Language::Python),
             Self::Node => has(Language::Node),
             Self::Remoting => true,
             Self::Contract | Self::Conformance => false,
