@@ -6,6 +6,7 @@
 
 pub mod auth;
 mod binary;
+pub mod broker_stats;
 mod codec;
 mod command;
 pub mod compression;

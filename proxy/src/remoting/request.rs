@@ -98,6 +98,8 @@ pub const GET_KVLIST_BY_NAMESPACE: i32 = 219;
 pub const GET_ALL_TOPIC_LIST_FROM_NAMESERVER: i32 = 206;
 /// All topics of a cluster.
 pub const GET_TOPICS_BY_CLUSTER: i32 = 224;
+/// The topics that are not those of applications, from a name server.
+pub const GET_SYSTEM_TOPIC_LIST_FROM_NAMESERVER: i32 = 304;
 /// A reply to a message; long field names.
 pub const SEND_REPLY_MESSAGE: i32 = 324;
 /// A reply to a message; short field names.

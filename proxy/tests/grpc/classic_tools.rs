@@ -12,6 +12,7 @@ use crate::support::Proxy;
 
 const CLUSTER_INFO: i32 = 106;
 const TOPIC_LIST: i32 = 206;
+const SYSTEM_TOPICS: i32 = 304;
 const PUT_TOPIC: i32 = 17;
 const PUT_TOPICS: i32 = 18;
 const DELETE_TOPIC: i32 = 215;
@@ -19,6 +20,8 @@ const PUT_GROUP: i32 = 200;
 const PUT_GROUPS: i32 = 225;
 const GROUP: i32 = 352;
 const TOPIC_STATS: i32 = 202;
+const BROKER_STATS: i32 = 315;
+const RUNTIME_INFO: i32 = 28;
 const CONSUMER_CONNECTIONS: i32 = 203;
 const ALL_PRODUCERS: i32 = 328;
 const POSITIONS: i32 = 223;
@@ -196,6 +199,25 @@ async fn messages_are_found_by_key_by_id_and_by_position() {
     // Apache's tools read objects as keys, which are not JSON.
     let queue = r#"{"brokerName":"broker-a","queueId":5,"topic":"t"}:{"lastUpdateTimestamp":"#;
     assert!(stats.contains(queue) && stats.contains(r#""maxOffset":1,"minOffset":0"#), "{stats}");
+}
+
+#[tokio::test]
+async fn a_dashboard_gets_the_lists_and_statistics_that_it_shows() {
+    let proxy = proxy().await;
+    let mut tool = connected(&proxy).await;
+    let system = body(&tool.call(Command::request(SYSTEM_TOPICS)).await);
+    assert_eq!(system, json!({"topicList": ["DefaultCluster", "broker-a"]}));
+    let stats = |name: &str, key: &str| {
+        Command::request(BROKER_STATS).field("statsName", name).field("statsKey", key)
+    };
+    assert_eq!(tool.call(send("t", 5, &[], "body")).await.code, code::SUCCESS);
+    let stored = body(&tool.call(stats("TOPIC_PUT_NUMS", "t")).await);
+    assert!(stored["statsMinute"]["sum"].is_i64() && stored["statsMinute"]["tps"].is_f64(), "{stored}");
+    assert_eq!((&stored["statsHour"]["sum"], &stored["statsDay"]["sum"]), (&json!(0), &json!(0)));
+    let unknown = tool.call(stats("BROKER_PUT_NUMS", "t")).await;
+    assert_eq!(unknown.remark.as_deref(), Some("The stats <BROKER_PUT_NUMS> <t> not exist"));
+    let info = body(&tool.call(Command::request(RUNTIME_INFO)).await);
+    assert!(info["table"]["getTotalTps"].is_string(), "{info}");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use super::answer::success;
 use super::convert;
 use super::metadata::parse;
 use super::services::Remote;
+use crate::remoting::broker_stats::{self, BrokerStats, DELIVERED, SETTLED, STORED};
 use crate::remoting::{Command, request};
 use crate::service::{
     Administration, BrokerRights, Delivery, Filter, GroupQueueStats, GroupStats, GroupTopicStats, Metadata,
@@ -32,11 +33,6 @@ const MAX_BYTES: usize = 2 << 20;
 const MAX_TIME: Duration = Duration::from_millis(500);
 /// Messages of one pull.
 const PULL_SIZE: usize = 32;
-
-/// Names of the brokers' statistics (Apache's `Stats`).
-const STORED: &str = "TOPIC_PUT_NUMS";
-const DELIVERED: &str = "GROUP_GET_NUMS";
-const SETTLED: &str = "GROUP_ACK_NUMS";
 
 #[async_trait]
 impl Administration for Remote {
@@ -75,7 +71,7 @@ impl Administration for Remote {
             if queues.is_empty() {
                 continue;
             }
-            let key = format!("{name}@{group}");
+            let key = broker_stats::group_key(&name, group);
             topics.push(GroupTopicStats {
                 rate_delivered: self.rate(DELIVERED, &key).await,
                 rate_settled: self.rate(SETTLED, &key).await,
@@ -280,20 +276,12 @@ impl Remote {
 
     /// Events per second over the last minute, summed over all brokers; `None` if a broker can't be called.
     async fn rate(&self, name: &str, key: &str) -> Option<f64> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Stats {
-            stats_minute: Minute,
-        }
-        #[derive(Deserialize)]
-        struct Minute {
-            tps: f64,
-        }
         let command =
             Command::request(request::VIEW_BROKER_STATS_DATA).field("statsName", name).field("statsKey", key);
         // A broker on which nothing has happened has no such statistics.
-        let tps =
-            |answer| Ok(success(answer).and_then(|a| parse::<Stats>(&a)).map_or(0.0, |s| s.stats_minute.tps));
+        let tps = |answer| {
+            Ok(success(answer).and_then(|a| parse::<BrokerStats>(&a)).map_or(0.0, |s| s.stats_minute.tps))
+        };
         Some(self.cluster.every_master(&command, tps).await.ok()?.into_iter().sum())
     }
 }

@@ -25,6 +25,7 @@ pub(super) fn right_for(code: i32) -> Option<Right> {
         | request::GET_CONSUMER_RUNNING_INFO
         | request::INVOKE_BROKER_TO_GET_CONSUMER_STATUS
         | request::GET_BROKER_RUNTIME_INFO
+        | request::VIEW_BROKER_STATS_DATA
         | request::VIEW_MESSAGE_BY_ID
         | request::QUERY_MESSAGE => &[Action::Get],
         // These also change a topic or group that exists.

@@ -7,12 +7,13 @@ use std::time::SystemTime;
 use bytes::{Bytes, BytesMut};
 use serde_json::json;
 
-use super::answer::{Answered, Refusal, success};
+use super::answer::{self, Answered, Refusal, success};
 use super::answer_bodies::{AnswerBodies, Fit};
 use super::log_position::{self, LogPosition};
 use super::message::{self, StoreLocation};
 use super::request::Request;
 use crate::processor::BrokersCommand;
+use crate::remoting::broker_stats::{self, BrokerStats, DELIVERED, PeriodStats, SETTLED, STORED};
 use crate::remoting::response;
 use crate::service::{ReadMessage, ReadQueue, WantedMessage, millis, time};
 
@@ -74,7 +75,8 @@ pub(super) async fn consume_stats(request: Request) -> Answered {
 /// GET_BROKER_RUNTIME_INFO: the version of the proxy. Tools fail without the rates and counters, which the proxy does
 /// not have: they are zero.
 pub(super) fn runtime_info() -> Answered {
-    const RATES: [&str; 3] = ["getTransferredTps", "getTransferedTps", "putTps"];
+    const RATES: [&str; 6] =
+        ["getFoundTps", "getMissTps", "getTotalTps", "getTransferredTps", "getTransferedTps", "putTps"];
     const COUNTERS: [&str; 11] = [
         "msgGetTotalTodayMorning",
         "msgGetTotalTodayNow",
@@ -94,6 +96,33 @@ pub(super) fn runtime_info() -> Answered {
     let table: BTreeMap<_, _> =
         facts.into_iter().chain(rates).chain(COUNTERS.map(|name| (name, "0"))).collect();
     Ok(success().body(json!({ "table": table }).to_string()))
+}
+
+/// VIEW_BROKER_STATS_DATA: the messages of the last minute that were stored in a topic, or that a group got or settled.
+/// The sums of an hour and of a day are zero; tools take that of the minute instead.
+pub(super) async fn broker_stats(request: Request) -> Answered {
+    let (name, key) = (request.text("statsName")?, request.text("statsKey")?);
+    let Some(rate) = rate(&request, name, key).await? else {
+        let text = format!("The stats <{name}> <{key}> not exist");
+        return Err(Refusal::new(response::SYSTEM_ERROR, text));
+    };
+    let minute = PeriodStats { sum: (rate * 60.0).round() as i64, tps: rate, avgpt: 0.0 };
+    answer::json(&BrokerStats { stats_minute: minute, ..BrokerStats::default() })
+}
+
+/// Messages per second over the last minute. `None` if the proxy has no such statistic.
+async fn rate(request: &Request, name: &str, key: &str) -> Result<Option<f64>, Refusal> {
+    let processor = &request.shared.processor;
+    if name == STORED {
+        return Ok(processor.topic_stats(key, None).await?.rate_in);
+    }
+    let Some((topic, group)) = broker_stats::topic_and_group(key) else { return Ok(None) };
+    let stats = processor.group_stats(group, Some(topic)).await?;
+    Ok(stats.topics.first().and_then(|of_topic| match name {
+        DELIVERED => of_topic.rate_delivered,
+        SETTLED => of_topic.rate_settled,
+        _ => None,
+    }))
 }
 
 /// VIEW_MESSAGE_BY_ID: the message at a log position.

@@ -73,6 +73,7 @@ async fn dispatch(request: Request) -> Answered {
         request::GET_BROKER_CLUSTER_INFO => Box::pin(name_server::cluster_info(request)).await,
         request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER => Box::pin(name_server::topics(request)).await,
         request::GET_TOPICS_BY_CLUSTER => Box::pin(name_server::topics_of_cluster(request)).await,
+        request::GET_SYSTEM_TOPIC_LIST_FROM_NAMESERVER => Box::pin(name_server::system_topics(request)).await,
         request::GET_KV_CONFIG => name_server::key_value(&request),
         request::GET_KVLIST_BY_NAMESPACE => name_server::key_values(&request),
         request::SEND_MESSAGE | request::SEND_MESSAGE_V2 | request::SEND_BATCH_MESSAGE => {
@@ -131,6 +132,7 @@ async fn administer(request: Request) -> Answered {
         request::GET_EARLIEST_MSG_STORE_TIME => Box::pin(admin_broker::earliest(request)).await,
         request::SET_MESSAGE_REQUEST_MODE => consume::set_request_mode(&request),
         request::GET_BROKER_RUNTIME_INFO => admin_stats::runtime_info(),
+        request::VIEW_BROKER_STATS_DATA => Box::pin(admin_stats::broker_stats(request)).await,
         request::VIEW_MESSAGE_BY_ID => Box::pin(admin_stats::view(request)).await,
         request::QUERY_MESSAGE => Box::pin(admin_stats::query(request)).await,
         request::AUTH_CREATE_USER => Box::pin(admin_users::create_user(request)).await,

@@ -61,6 +61,14 @@ pub(super) async fn topics_of_cluster(request: Request) -> Answered {
     topics(request).await
 }
 
+/// GET_SYSTEM_TOPIC_LIST_FROM_NS: the names of clusters and brokers, of which each of Apache's brokers has topics. The
+/// answer has no `brokerAddr`, so that tools do not ask a broker for its own list.
+pub(super) async fn system_topics(request: Request) -> Answered {
+    let brokers = request.run(ListBrokersCommand).await?;
+    let names: BTreeSet<_> = brokers.into_iter().flat_map(|broker| [broker.cluster, broker.name]).collect();
+    json(&TopicList { topic_list: names.into_iter().collect() })
+}
+
 /// GET_KV_CONFIG.
 pub(super) fn key_value(request: &Request) -> Answered {
     let (namespace, key) = (request.text("namespace")?, request.text("key")?);
