@@ -27,17 +27,19 @@ pub(in super::super) fn reads_by_offset(shared: &Shared, group: &str) -> bool {
 
 /// Whether a client gets a list of members with its own id alone, because pulls are pops in its group. All members of a
 /// group consume in the same mode, so the known mode of one of them counts for all. If no mode is known, a client that
-/// queries the members again gets the list, because its first query did not assign it any queue.
+/// divides the queues again gets the list, because the first time it did not get any queue. Each time, it queries the
+/// members once for every topic that it has subscribed to, one of which is the group's retry topic.
 pub(in super::super) fn is_listed_alone(shared: &Shared, session: &Session, group: &str) -> bool {
     if !pull_is_pop(shared, session, group) {
         return false;
     }
-    let queried_before = session.consumer_state.set_mode(group, ConsumeMode::Unknown).is_some();
+    let queries = session.consumer_state.count_query(group);
+    let topics = session.consumer(group).map_or(0, |consumer| consumer.subscriptions.len());
     let mut modes =
         shared.members.of(group).into_iter().filter_map(|member| member.session.consumer_state.mode(group));
-    match modes.find(|mode| *mode != ConsumeMode::Unknown) {
+    match modes.find(|mode| !matches!(mode, ConsumeMode::Unknown { .. })) {
         Some(mode) => mode == ConsumeMode::Concurrently,
-        None => queried_before,
+        None => queries > topics.max(1),
     }
 }
 

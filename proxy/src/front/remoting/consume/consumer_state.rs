@@ -27,8 +27,8 @@ pub(in super::super) struct ConsumerState {
 /// its first queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ConsumeMode {
-    /// The client has queried the members of the group, but not requested a queue yet.
-    Unknown,
+    /// The client has queried the members of the group this many times, but not requested a queue yet.
+    Unknown { queries: usize },
     /// The client queries offsets without a lock. In a group that is configured as FIFO, clients in order do the same.
     Concurrently,
     /// The client locks its queues.
@@ -55,17 +55,23 @@ impl ConsumerState {
         self.modes.lock().get(group).copied()
     }
 
-    /// Records how the client consumes in a group. [`ConsumeMode::Unknown`] does not replace a known mode. Returns the
-    /// previous mode.
-    pub(super) fn set_mode(&self, group: &str, mode: ConsumeMode) -> Option<ConsumeMode> {
+    /// Records how the client consumes in a group.
+    pub(super) fn set_mode(&self, group: &str, mode: ConsumeMode) {
         let mut modes = self.modes.lock();
-        let before = modes.get(group).copied();
-        if before.is_none_or(|_| mode != ConsumeMode::Unknown)
-            && (before.is_some() || modes.len() < MAX_MODES)
-        {
+        if modes.contains_key(group) || modes.len() < MAX_MODES {
             modes.insert(group.to_owned(), mode);
         }
-        before
+    }
+
+    /// Counts a query of the group's members, unless the client's mode is known. Returns the number of queries so far.
+    pub(super) fn count_query(&self, group: &str) -> usize {
+        let queries = match self.mode(group) {
+            None => 1,
+            Some(ConsumeMode::Unknown { queries }) => queries.saturating_add(1),
+            Some(_) => return 0,
+        };
+        self.set_mode(group, ConsumeMode::Unknown { queries });
+        queries
     }
 
     /// Forgets how the client consumes in a group.
