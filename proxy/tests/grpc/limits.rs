@@ -165,7 +165,11 @@ async fn a_new_connection_replaces_one_that_is_idle() {
 
 #[tokio::test]
 async fn a_refused_connection_is_sent_the_reason() {
-    let proxy = Proxy::configured(few_connections).await;
+    let proxy = Proxy::configured(|config| {
+        few_connections(config);
+        config.trusted_proxies = vec!["127.0.0.1/32".parse().expect("a network")];
+    })
+    .await;
     let mut busy = Vec::new();
     for _ in 0..2 {
         let mut peer = Raw::connect(proxy.address, &Builder::new()).await;
@@ -177,9 +181,13 @@ async fn a_refused_connection_is_sent_the_reason() {
         assert_eq!(later.status().await, Some(Code::Ok));
         busy.push((peer, call));
     }
-    let answer = exchange(&proxy, PREFACE).await;
     let reason = "too many connections";
-    assert!(String::from_utf8_lossy(&answer).contains(reason), "{answer:?}");
+    for header in ["", "PROXY TCP4 192.0.2.1 192.0.2.2 1000 2000\r\n"] {
+        let answer = exchange(&proxy, &[header.as_bytes(), PREFACE].concat()).await;
+        assert!(String::from_utf8_lossy(&answer).contains(reason), "{answer:?}");
+    }
+    // A client that uses TLS can't read a reason in plain text.
+    assert!(exchange(&proxy, b"\x16\x03\x01\x02\x00").await.is_empty());
     drop(busy);
 }
 

@@ -52,6 +52,7 @@ impl Acceptor {
                 io::Error::new(io::ErrorKind::TimedOut, "no protocol was detected within handshake_timeout")
             };
             let (protocol, stream) = detected.map_err(timed_out)??;
+            connection.set_recognized();
             protocol.serve(stream, connection).await
         };
         tokio::select! {
@@ -60,14 +61,32 @@ impl Acceptor {
         }
     }
 
-    /// Sends a client the reason why it is refused, in the protocol that it speaks.
-    pub(super) async fn refuse(&self, stream: TcpStream, limit: ConnectionLimit) -> io::Result<()> {
-        let detected =
-            protocol::detect(&self.protocols, Box::new(stream), BytesMut::new(), TlsState::PLAINTEXT);
-        if let Ok(Ok((protocol, stream))) = tokio::time::timeout(REFUSAL_TIMEOUT, detected).await {
-            send_refusal(&*protocol, stream, Refused::Busy(limit.reason())).await?;
-        }
-        Ok(())
+    /// Whether a PROXY header from this address is trusted.
+    pub(super) fn is_balancer(&self, peer: SocketAddr) -> bool {
+        let ip = peer.ip().to_canonical();
+        self.trusted_proxies.iter().any(|network| network.contains(&ip))
+    }
+
+    /// Sends a client the reason why it is refused, in the protocol that it speaks. The connection of a client that uses
+    /// TLS is only closed: the handshake would cost more than a refusal may.
+    pub(super) async fn refuse(
+        &self,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+        limit: ConnectionLimit,
+    ) -> io::Result<()> {
+        let refused = async {
+            let mut first = BytesMut::with_capacity(256);
+            read_some(&mut stream, &mut first).await?;
+            self.read_proxy_header(&mut stream, &mut first, peer).await?;
+            if first.first() == Some(&TLS_HANDSHAKE) {
+                return Ok(());
+            }
+            let (protocol, stream) =
+                protocol::detect(&self.protocols, Box::new(stream), first, TlsState::PLAINTEXT).await?;
+            send_refusal(&*protocol, stream, Refused::Busy(limit.reason())).await
+        };
+        tokio::time::timeout(REFUSAL_TIMEOUT, refused).await.unwrap_or(Ok(()))
     }
 
     // Takes a connection through its PROXY header and TLS handshake to the protocol that it speaks.
@@ -122,8 +141,8 @@ impl Acceptor {
         first: &mut BytesMut,
         peer: SocketAddr,
     ) -> io::Result<Option<SocketAddr>> {
+        let trusted = self.is_balancer(peer);
         let peer = peer.ip().to_canonical();
-        let trusted = self.trusted_proxies.iter().any(|network| network.contains(&peer));
         loop {
             match proxy_protocol::parse(first) {
                 Parsed::None => return Ok(None),

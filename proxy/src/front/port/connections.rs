@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -48,6 +48,8 @@ struct ConnectionState {
     calls: TaskTracker,
     /// When the connection last had a call in flight, in milliseconds since the start of the port.
     active_at: AtomicU64,
+    /// Whether the protocol of the connection is known.
+    recognized: AtomicBool,
     closing: CancellationToken,
     evicted: CancellationToken,
 }
@@ -58,6 +60,8 @@ pub struct Connection {
     id: u64,
     peer: SocketAddr,
     local: SocketAddr,
+    /// Whether the limit on connections from the peer's address is checked.
+    peer_checked: bool,
     encrypted: bool,
     certificate: Option<Arc<[String]>>,
     state: Arc<ConnectionState>,
@@ -80,20 +84,29 @@ impl Connections {
         }
     }
 
-    /// Counts a new connection. Evicts the one that has been idle for the longest, if the limit is reached.
+    /// Counts a new connection. Evicts an idle one, if a limit is reached. The connections of a balancer count only in
+    /// total until the client's address is known.
     ///
     /// # Errors
-    /// `Total`.
-    pub(super) fn admit(self: &Arc<Self>, peer: SocketAddr) -> Result<Connection, ConnectionLimit> {
+    /// `PerPeer` or `Total`.
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        peer: SocketAddr,
+        is_balancer: bool,
+    ) -> Result<Connection, ConnectionLimit> {
+        let ip = peer.ip().to_canonical();
         let mut open = self.open.lock();
+        if !is_balancer {
+            self.check_peer(&mut open, ip, 1)?;
+        }
         if open.by_id.len() >= self.max && !(open.evict(None) && open.by_id.len() < self.max + MAX_CLOSING) {
             self.counts.refused(ConnectionLimit::Total);
             return Err(ConnectionLimit::Total);
         }
-        let ip = peer.ip().to_canonical();
         let state = Arc::new(ConnectionState {
             calls: TaskTracker::new(),
             active_at: AtomicU64::new(self.now()),
+            recognized: AtomicBool::new(false),
             closing: self.draining.child_token(),
             evicted: CancellationToken::new(),
         });
@@ -109,10 +122,23 @@ impl Connections {
             id,
             peer,
             local,
+            peer_checked: !is_balancer,
             encrypted: false,
             certificate: None,
             state,
         })
+    }
+
+    /// Checks the limit on connections from one address, with `new` connections that are not counted yet. Evicts an
+    /// idle connection from this address, if the limit is reached.
+    fn check_peer(&self, open: &mut Open, ip: IpAddr, new: usize) -> Result<(), ConnectionLimit> {
+        let count = open.per_peer.get(&ip).copied().unwrap_or_default() + new;
+        let max = self.max_per_peer;
+        if count > max && !(count <= max + MAX_CLOSING && open.evict(Some(ip))) {
+            self.counts.refused(ConnectionLimit::PerPeer);
+            return Err(ConnectionLimit::PerPeer);
+        }
+        Ok(())
     }
 
     /// Closes connections that have been idle for `idle_timeout`.
@@ -139,15 +165,18 @@ impl Connections {
 }
 
 impl Open {
-    /// Evicts the connection that has been idle for the longest, from this peer if one is given. Returns whether there
-    /// was an idle one.
+    /// Evicts the connection that has been idle for the longest, from this peer if one is given. Those whose protocol is
+    /// not known yet come first: they may be silent sockets. Returns whether there was an idle one.
     fn evict(&mut self, peer: Option<IpAddr>) -> bool {
         let idle = self.by_id.values().filter(|entry| {
             peer.is_none_or(|peer| entry.peer == peer)
                 && entry.state.calls.is_empty()
                 && !entry.state.evicted.is_cancelled()
         });
-        let longest = idle.min_by_key(|entry| entry.state.active_at.load(Ordering::Relaxed));
+        let longest = idle.min_by_key(|entry| {
+            let ConnectionState { recognized, active_at, .. } = &*entry.state;
+            (recognized.load(Ordering::Relaxed), active_at.load(Ordering::Relaxed))
+        });
         longest.inspect(|entry| entry.state.evicted.cancel()).is_some()
     }
 
@@ -226,6 +255,11 @@ impl Connection {
         self.state.active_at.store(self.connections.now(), Ordering::Relaxed);
     }
 
+    /// Records that the protocol of the connection is known.
+    pub(super) fn set_recognized(&self) {
+        self.state.recognized.store(true, Ordering::Relaxed);
+    }
+
     /// Counts the connection under the client's address from a trusted PROXY header.
     pub(super) fn set_peer(&mut self, peer: SocketAddr) {
         let ip = peer.ip().to_canonical();
@@ -236,23 +270,20 @@ impl Connection {
         *open.per_peer.entry(ip).or_default() += 1;
         drop(open);
         self.peer = peer;
+        self.peer_checked = false;
     }
 
-    /// Checks the limit on connections from the peer's address, once this address is known. Evicts an idle connection
-    /// from the same address, if the limit is reached.
+    /// Checks the limit on connections from the peer's address, once this address is known, unless it was checked when
+    /// the connection was accepted. Evicts an idle connection from the same address, if the limit is reached.
     ///
     /// # Errors
     /// `PerPeer`.
     pub(super) fn check_peer(&self) -> Result<(), ConnectionLimit> {
-        let ip = self.peer.ip().to_canonical();
-        let mut open = self.connections.open.lock();
-        let count = open.per_peer.get(&ip).copied().unwrap_or_default();
-        let max = self.connections.max_per_peer;
-        if count > max && !(count <= max + MAX_CLOSING && open.evict(Some(ip))) {
-            self.connections.counts.refused(ConnectionLimit::PerPeer);
-            return Err(ConnectionLimit::PerPeer);
+        if self.peer_checked {
+            return Ok(());
         }
-        Ok(())
+        let ip = self.peer.ip().to_canonical();
+        self.connections.check_peer(&mut self.connections.open.lock(), ip, 0)
     }
 }
 
@@ -299,10 +330,10 @@ mod tests {
     #[test]
     fn a_new_connection_replaces_the_one_that_is_idle_for_the_longest() {
         let connections = connections(2, 10);
-        let first = connections.admit(address("1.1.1.1:1")).expect("room");
-        let second = connections.admit(address("1.1.1.2:1")).expect("room");
+        let first = connections.admit(address("1.1.1.1:1"), false).expect("room");
+        let second = connections.admit(address("1.1.1.2:1"), false).expect("room");
         first.state.active_at.store(1000, Ordering::Relaxed);
-        let third = connections.admit(address("1.1.1.3:1")).expect("room");
+        let third = connections.admit(address("1.1.1.3:1"), false).expect("room");
         assert!(second.evicted().is_cancelled() && !first.evicted().is_cancelled());
         assert!(!third.evicted().is_cancelled());
     }
@@ -310,27 +341,25 @@ mod tests {
     #[test]
     fn connections_with_calls_are_never_evicted() {
         let connections = connections(1, 10);
-        let busy = connections.admit(address("1.1.1.1:1")).expect("room");
+        let busy = connections.admit(address("1.1.1.1:1"), false).expect("room");
         let call = busy.calls().token();
-        assert_eq!(connections.admit(address("1.1.1.2:1")).err(), Some(ConnectionLimit::Total));
+        assert_eq!(connections.admit(address("1.1.1.2:1"), false).err(), Some(ConnectionLimit::Total));
         drop(call);
-        assert!(connections.admit(address("1.1.1.2:1")).is_ok());
+        assert!(connections.admit(address("1.1.1.2:1"), false).is_ok());
         assert!(busy.evicted().is_cancelled());
     }
 
     #[test]
     fn one_address_cannot_take_all_connections() {
         let connections = connections(10, 1);
-        let busy = connections.admit(address("1.1.1.1:1")).expect("room");
-        let _call = busy.calls().token();
-        let same = connections.admit(address("[::ffff:1.1.1.1]:2")).expect("room");
-        let _other_call = same.calls().token();
-        assert_eq!(same.check_peer(), Err(ConnectionLimit::PerPeer));
-        let mut behind = connections.admit(address("1.1.1.1:3")).expect("room");
-        behind.set_peer(address("2.2.2.2:3"));
-        assert_eq!(behind.check_peer(), Ok(()));
-        drop((behind, same));
-        assert_eq!(busy.check_peer(), Ok(()));
+        let busy = connections.admit(address("1.1.1.1:1"), false).expect("room");
+        let call = busy.calls().token();
+        let same = connections.admit(address("[::ffff:1.1.1.1]:2"), false);
+        assert_eq!(same.err(), Some(ConnectionLimit::PerPeer));
+        assert!(connections.admit(address("1.1.1.2:1"), false).is_ok());
+        drop(call);
+        assert!(connections.admit(address("1.1.1.1:3"), false).is_ok());
+        assert!(busy.evicted().is_cancelled());
         drop(busy);
         assert!(connections.open.lock().per_peer.is_empty());
     }
@@ -339,7 +368,8 @@ mod tests {
     fn idle_connections_are_closed_and_busy_ones_count_from_their_last_call() {
         let config = TransportConfig { idle_timeout: Duration::ZERO, ..TransportConfig::default() };
         let connections = Arc::new(Connections::new(&config, Arc::default(), CancellationToken::new()));
-        let (idle, busy) = (connections.admit(address("1.1.1.1:1")), connections.admit(address("1.1.1.1:2")));
+        let (idle, busy) =
+            (connections.admit(address("1.1.1.1:1"), false), connections.admit(address("1.1.1.1:2"), false));
         let (idle, busy) = (idle.expect("room"), busy.expect("room"));
         let _call = busy.calls().token();
         let connections = Arc::try_unwrap(connections).err().expect("shared");
@@ -350,5 +380,32 @@ mod tests {
         }
         connections.close_idle();
         assert!(idle.closing().is_cancelled() && !busy.closing().is_cancelled());
+    }
+
+    #[test]
+    fn connections_of_a_balancer_count_for_the_addresses_of_its_clients() {
+        let connections = connections(10, 1);
+        let [mut first, mut second, third] = [1, 2, 3]
+            .map(|port| connections.admit(SocketAddr::from(([10, 0, 0, 1], port)), true).expect("room"));
+        first.set_peer(address("2.2.2.2:1"));
+        second.set_peer(address("2.2.2.2:2"));
+        let _calls = (first.calls().token(), second.calls().token());
+        assert_eq!(second.check_peer(), Err(ConnectionLimit::PerPeer));
+        assert_eq!(third.check_peer(), Ok(()));
+        drop(second);
+        assert_eq!(first.check_peer(), Ok(()));
+        drop((first, third));
+        assert!(connections.open.lock().per_peer.is_empty());
+    }
+
+    #[test]
+    fn connections_without_a_known_protocol_are_evicted_first() {
+        let connections = connections(2, 10);
+        let producer = connections.admit(address("1.1.1.1:1"), false).expect("room");
+        producer.set_recognized();
+        let silent = connections.admit(address("1.1.1.2:1"), false).expect("room");
+        silent.state.active_at.store(1000, Ordering::Relaxed);
+        let _newcomer = connections.admit(address("1.1.1.3:1"), false).expect("room");
+        assert!(silent.evicted().is_cancelled() && !producer.evicted().is_cancelled());
     }
 }

@@ -124,7 +124,7 @@ impl Port {
             match accepted {
                 Ok((stream, peer)) => {
                     delay = FIRST_ACCEPT_DELAY;
-                    match connections.admit(peer) {
+                    match connections.admit(peer, acceptor.is_balancer(peer)) {
                         Ok(connection) => serve(&acceptor, &tasks, stream, connection),
                         Err(limit) => refusals.refuse(stream, peer, limit),
                     }
@@ -166,7 +166,7 @@ impl Refusals {
         }
         if self.tasks.len() < MAX_CONCURRENT_REFUSALS {
             let acceptor = self.acceptor.clone();
-            self.tasks.spawn(async move { acceptor.refuse(stream, limit).await });
+            self.tasks.spawn(async move { acceptor.refuse(stream, peer, limit).await });
         }
     }
 }
