@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use rocketmq_thin_proto::v2 as pb;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::support::{Proxy, duration, receive, receive_request, request};
 
@@ -18,6 +21,10 @@ async fn a_shutdown_answers_waiting_receives_and_ends_streams() {
     let (_commands, requests) = tokio::sync::mpsc::channel::<pb::TelemetryCommand>(1);
     let stream = open.telemetry(request(ReceiverStream::new(requests))).await;
     let mut stream = stream.expect("a stream").into_inner();
+    let mut health = HealthClient::new(proxy.channel().await);
+    let watching = health.watch(HealthCheckRequest::default()).await.expect("an answer");
+    let mut watching = watching.into_inner();
+    watching.message().await.expect("an answer").expect("a status");
     let mut answered = Box::pin(receive(&mut waiting, wanted));
     assert!(futures::poll!(&mut answered).is_pending());
     // Calls of one connection arrive in order. When a later one is answered, the receive is in progress.
@@ -28,6 +35,7 @@ async fn a_shutdown_answers_waiting_receives_and_ends_streams() {
     let received = answered.await;
     assert_eq!(received.status.message, "no new message");
     assert!(stream.message().await.expect("an orderly end").is_none());
+    assert_eq!(watching.message().await.expect_err("an orderly end").code(), Code::Unavailable);
     proxy.stop().await;
 }
 

@@ -9,6 +9,8 @@ use rocketmq_thin_proxy::config::Config;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 
 use crate::raw::{Raw, encoded, frame};
 use crate::support::{Proxy, code, message, receive, receive_request, request, send};
@@ -216,6 +218,22 @@ async fn calls_of_all_connections_are_bounded() {
     refused.send(encoded(&pb::HeartbeatRequest::default()));
     assert_eq!(refused.status().await, Some(Code::ResourceExhausted));
     drop(waiting);
+}
+
+#[tokio::test]
+async fn a_health_watch_counts_as_a_call_until_it_ends() {
+    let proxy = Proxy::configured(|config| config.transport.calls = 1).await;
+    let mut health = HealthClient::new(proxy.channel().await);
+    let watching = health.watch(HealthCheckRequest::default()).await.expect("an answer");
+    let mut watching = watching.into_inner();
+    watching.message().await.expect("an answer").expect("a status");
+    let refused = health.check(HealthCheckRequest::default()).await.expect_err("a refusal");
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    drop(watching);
+    // The proxy learns of the end by a frame on the same connection.
+    while let Err(refused) = health.check(HealthCheckRequest::default()).await {
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+    }
 }
 
 #[tokio::test]

@@ -199,11 +199,7 @@ async fn a_proxy_header_from_anywhere_else_is_refused() {
 #[tokio::test]
 async fn health_and_reflection_are_served() {
     let proxy = Proxy::start().await;
-    let channel = tonic::transport::Channel::from_shared(format!("http://{}", proxy.address))
-        .expect("a URI")
-        .connect()
-        .await
-        .expect("a connection");
+    let channel = proxy.channel().await;
     let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
     let check = tonic_health::pb::HealthCheckRequest::default();
     let answer = health.check(check).await.expect("an answer").into_inner();

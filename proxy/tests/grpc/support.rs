@@ -80,6 +80,12 @@ impl Proxy {
         Client::connect(url).await.expect("a connection").max_decoding_message_size(1 << 27)
     }
 
+    /// A channel for the clients of other services.
+    pub(crate) async fn channel(&self) -> Channel {
+        let endpoint = Channel::from_shared(format!("http://{}", self.address)).expect("a URI");
+        endpoint.connect().await.expect("a connection")
+    }
+
     /// Stops the proxy, and waits until it has ended. Returns its data directory.
     pub(crate) async fn stop(mut self) -> TempDir {
         self.ask_to_stop();

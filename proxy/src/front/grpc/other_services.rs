@@ -12,15 +12,16 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use rocketmq_thin_proto::thin::admin_server::AdminServer;
 use rocketmq_thin_proto::{DESCRIPTORS, v2};
 use tokio::sync::watch;
 use tokio::time::Sleep;
 use tokio_util::sync::WaitForCancellationFutureOwned;
-use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
+use tonic::{Code, Status};
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
@@ -29,7 +30,7 @@ use tower_service::Service;
 use super::admin::{self, Administration};
 use super::admin_log::LogAdministration;
 use super::admin_rights;
-use super::metadata;
+use super::{metadata, wire};
 use crate::context::Origin;
 use crate::front::port::Charge;
 use crate::front::served_entry::ServedEntry;
@@ -42,6 +43,8 @@ const MAX_REQUEST_BYTES: usize = 4 << 20;
 /// The messaging service's name in health checks.
 const MESSAGING: &str = "apache.rocketmq.v2.MessagingService";
 
+/// The service and the method of a call whose answer does not end by itself.
+const WATCH: (&str, &str) = ("grpc.health.v1.Health", "Watch");
 const ADMINISTRATION: [&str; 2] = ["rocketmq.thin.v1.Admin", "apache.rocketmq.v2.Admin"];
 const SERVICES: [&str; 3] = [
     "grpc.health.v1.Health",
@@ -69,14 +72,56 @@ pin_project! {
     struct ChargedBody {
         #[pin]
         body: Incoming,
-        charge: Charge,
+        charge: Arc<Mutex<Charge>>,
         evicted: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
         timeout: Pin<Box<Sleep>>,
+    }
+
+    impl PinnedDrop for ChargedBody {
+        fn drop(this: Pin<&mut Self>) {
+            // Nothing more is read, so there is nothing to evict. If it was evicted before, the reader has got the error.
+            let _ = this.charge.lock().completed();
+        }
+    }
+}
+
+pin_project! {
+    /// The body of an answer of a generated service. It counts as a call until it is sent or abandoned.
+    struct CountedBody {
+        #[pin]
+        body: Body,
+        charge: Arc<Mutex<Charge>>,
+        // For an answer without an end of its own: the proxy begins to shut down.
+        draining: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+        ended: bool,
+    }
+}
+
+impl http_body::Body for CountedBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.project();
+        if *this.ended {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(frame) = this.body.poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        let Some(draining) = this.draining else { return Poll::Pending };
+        std::task::ready!(draining.as_mut().poll(cx));
+        *this.ended = true;
+        Poll::Ready(Some(Ok(wire::trailers(Code::Unavailable, "the proxy is shutting down"))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || self.body.is_end_stream()
     }
 }
 
 impl ChargedBody {
-    fn new(body: Incoming, charge: Charge, timeout: Duration) -> Self {
+    fn new(body: Incoming, charge: Arc<Mutex<Charge>>, timeout: Duration) -> Self {
         Self { body, charge, evicted: None, timeout: Box::pin(tokio::time::sleep(timeout)) }
     }
 }
@@ -94,7 +139,8 @@ impl http_body::Body for ChargedBody {
         };
         let Poll::Ready(frame) = this.body.poll_frame(cx) else {
             let charge = this.charge;
-            let evicted = this.evicted.get_or_insert_with(|| Box::pin(charge.incomplete().cancelled_owned()));
+            let evicted =
+                this.evicted.get_or_insert_with(|| Box::pin(charge.lock().incomplete().cancelled_owned()));
             if evicted.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Some(Err(exhausted(()))));
             }
@@ -103,11 +149,12 @@ impl http_body::Body for ChargedBody {
         };
         let Some(frame) = frame else { return Poll::Ready(None) };
         let frame = frame.map_err(|error| Status::cancelled(error.to_string()))?;
-        let bytes = this.charge.bytes() + frame.data_ref().map_or(0, Bytes::len);
+        let mut charge = this.charge.lock();
+        let bytes = charge.bytes() + frame.data_ref().map_or(0, Bytes::len);
         if bytes > MAX_REQUEST_BYTES {
             return Poll::Ready(Some(Err(exhausted(()))));
         }
-        this.charge.set(bytes).map_err(|_| exhausted(()))?;
+        charge.set(bytes).map_err(|_| exhausted(()))?;
         Poll::Ready(Some(Ok(frame)))
     }
 
@@ -172,6 +219,7 @@ impl OtherServices {
         if !self.services.contains(&service) {
             return Err(path.to_owned());
         }
+        let draining = ((service, method) == WATCH).then(|| self.processor.draining().clone());
         let administrator =
             ADMINISTRATION.contains(&service).then(|| metadata::administrator(request.headers(), origin));
         let right = admin_rights::right_for(method);
@@ -183,7 +231,8 @@ impl OtherServices {
         if let Some(refused) = refused() {
             return Ok(refused);
         }
-        let mut request = request.map(|body| Body::new(ChargedBody::new(body, charge, self.timeout)));
+        let charge = Arc::new(Mutex::new(charge));
+        let mut request = request.map(|body| Body::new(ChargedBody::new(body, charge.clone(), self.timeout)));
         if administrator.is_some() {
             let (parts, body) = request.into_parts();
             let body = match body.collect().await {
@@ -196,9 +245,11 @@ impl OtherServices {
             }
             request = Request::from_parts(parts, Body::new(Full::new(body)));
         }
-        match self.routes.clone().call(request).await {
-            Ok(response) => Ok(response),
+        let response = match self.routes.clone().call(request).await {
+            Ok(response) => response,
             Err(never) => match never {},
-        }
+        };
+        let draining = draining.map(|draining| Box::pin(draining.cancelled_owned()));
+        Ok(response.map(|body| Body::new(CountedBody { body, charge, draining, ended: false })))
     }
 }
