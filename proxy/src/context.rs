@@ -151,6 +151,15 @@ impl Host {
     }
 }
 
+impl From<IpAddr> for Host {
+    fn from(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            ip if ip.is_loopback() => Self::Ip(Ipv4Addr::LOCALHOST.into()),
+            ip => Self::Ip(ip),
+        }
+    }
+}
+
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -165,11 +174,7 @@ impl Context {
     #[must_use]
     pub fn host(&self) -> Host {
         let ip = self.peer.parse::<SocketAddr>().map(|address| address.ip()).or_else(|_| self.peer.parse());
-        match ip.map(|ip: IpAddr| ip.to_canonical()) {
-            Ok(ip) if ip.is_loopback() => Host::Ip(Ipv4Addr::LOCALHOST.into()),
-            Ok(ip) => Host::Ip(ip),
-            Err(_) => Host::Other(self.peer.clone()),
-        }
+        ip.map_or_else(|_| Host::Other(self.peer.clone()), |ip: IpAddr| ip.into())
     }
 
     /// Whether access control is off at the entry that accepted the request.

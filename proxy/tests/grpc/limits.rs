@@ -87,7 +87,7 @@ async fn incomplete_requests_are_evicted_to_make_room() {
         call.request.send_data(frame(&vec![0; 300 << 10], false).slice(..250 << 10), false).expect("sent");
         calls.push((peer, call));
     }
-    let sent = send(&mut proxy.client().await, vec![body_of(900 << 10)]).await;
+    let sent = send(&mut proxy.client().await, vec![body_of(800 << 10)]).await;
     assert_eq!(code(sent.status), pb::Code::Ok);
     let (_peer, first) = calls.remove(0);
     assert_eq!(first.status().await, Some(Code::ResourceExhausted));
@@ -217,6 +217,27 @@ async fn calls_of_all_connections_are_bounded() {
     let mut refused = peer.call("Heartbeat", &[]).await;
     refused.send(encoded(&pb::HeartbeatRequest::default()));
     assert_eq!(refused.status().await, Some(Code::ResourceExhausted));
+    drop(waiting);
+}
+
+#[tokio::test]
+async fn one_host_cannot_take_all_calls() {
+    let proxy = Proxy::configured(|config| {
+        config.transport.calls = 8;
+        config.trusted_proxies = vec!["127.0.0.1/32".parse().expect("a network")];
+    })
+    .await;
+    let mut greedy = Raw::connect_for(proxy.address, "192.0.2.1").await;
+    let mut waiting = Vec::new();
+    for _ in 0..7 {
+        waiting.push(greedy.call("SendMessage", &[]).await);
+    }
+    let mut other = Raw::connect_for(proxy.address, "192.0.2.2").await;
+    for (peer, expected) in [(&mut greedy, Code::ResourceExhausted), (&mut other, Code::Ok)] {
+        let mut beat = peer.call("Heartbeat", &[]).await;
+        beat.send(encoded(&pb::HeartbeatRequest::default()));
+        assert_eq!(beat.status().await, Some(expected));
+    }
     drop(waiting);
 }
 

@@ -7,6 +7,7 @@ use h2::client::{Builder, ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request};
 use prost::Message;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -24,7 +25,18 @@ pub(crate) struct RawCall {
 
 impl Raw {
     pub(crate) async fn connect(address: SocketAddr, builder: &Builder) -> Self {
-        let stream = TcpStream::connect(address).await.expect("a connection");
+        Self::over(TcpStream::connect(address).await.expect("a connection"), builder).await
+    }
+
+    /// Connects as a balancer that passes on the client's address.
+    pub(crate) async fn connect_for(address: SocketAddr, client: &str) -> Self {
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        let header = format!("PROXY TCP4 {client} 192.0.2.100 1000 2000\r\n");
+        stream.write_all(header.as_bytes()).await.expect("written");
+        Self::over(stream, &Builder::new()).await
+    }
+
+    async fn over(stream: TcpStream, builder: &Builder) -> Self {
         let (sender, connection) = builder.handshake(stream).await.expect("HTTP/2");
         Self { sender: sender.ready().await.expect("ready"), ended: tokio::spawn(connection) }
     }

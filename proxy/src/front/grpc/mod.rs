@@ -186,7 +186,7 @@ impl Protocol for Server {
 
     async fn serve(&self, stream: Stream, connection: Connection) -> io::Result<()> {
         let (calls, closing) = (connection.calls().clone(), connection.closing().clone());
-        let budget = self.budget.connection();
+        let budget = self.budget.connection(connection.peer());
         let service = dispatch::ConnectionService {
             shared: self.shared.clone(),
             origin: connection.origin(self.shared.served.entry.clone()),

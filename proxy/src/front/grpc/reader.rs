@@ -271,7 +271,7 @@ mod tests {
 
     fn connection(bytes: usize) -> std::sync::Arc<ConnectionBudget> {
         let config = TransportConfig { bytes, ..TransportConfig::default() };
-        Budget::new(&config).connection()
+        Budget::new(&config).connection(([10, 0, 0, 1], 1).into())
     }
 
     fn reader(

@@ -182,7 +182,7 @@ impl Protocol for Entry {
 
     async fn serve(&self, stream: Stream, connection: Connection) -> io::Result<()> {
         let (calls, closing) = (connection.calls().clone(), connection.closing().clone());
-        let budget = self.budget.connection();
+        let budget = self.budget.connection(connection.peer());
         let peer = WebPeer::from(&connection);
         let service = service_fn(|request| {
             connection.touch();

@@ -9,14 +9,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TransportConfig {
-    /// Open connections. When they are used up, a new connection replaces the one that has been idle for the longest;
-    /// if none is idle, it is refused. Lowered at start if the process may not open enough files.
+    /// Open connections. When they are used up, a new connection replaces the one that has been idle for the longest,
+    /// preferably one that has sent no request yet; if none is idle, it is refused. Lowered at start if the process may not open enough files.
     pub connections: usize,
     /// Open connections from one IP address.
     pub connections_per_peer: usize,
     /// Concurrent calls of one connection, announced as HTTP/2's `SETTINGS_MAX_CONCURRENT_STREAMS`.
     pub streams_per_connection: u32,
-    /// Concurrent calls of all connections, including receives that wait.
+    /// Concurrent calls of all connections, including receives that wait. The last eighth is for IP addresses (IPv6: /64
+    /// networks) with less than a quarter.
     pub calls: usize,
     /// Bytes of one call's headers, as HTTP/2 counts them.
     pub header_bytes: u32,
@@ -27,7 +28,8 @@ pub struct TransportConfig {
     /// Bytes of requests and large answers that one connection may have in memory.
     pub bytes_per_connection: usize,
     /// Bytes of requests and large answers of all connections. When they are used up, requests that have not arrived
-    /// completely are refused, oldest first.
+    /// completely are refused, oldest first. The last eighth is for IP addresses (IPv6: /64 networks) with less than a
+    /// quarter.
     pub bytes: usize,
     /// How long a connection may take until its protocol is known, including PROXY header and TLS handshake.
     #[serde(with = "crate::duration")]

@@ -1,9 +1,13 @@
-//! The budget for the memory that calls hold: bounds it per connection and in total.
+//! The budget for the memory that calls hold: bounds it per connection, per host and in total.
 //!
 //! When the budget is exhausted, incomplete requests are evicted, oldest first. A peer that stops in the middle of its
 //! requests does not keep others from being served.
+//!
+//! A host may use most of the budget while nobody else needs it, because all clients behind a gateway are one host. The
+//! rest is for hosts that use less than their share, so that one host can't take the whole budget.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -11,6 +15,12 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::TransportConfig;
+use crate::context::Host;
+
+/// One part in this number of each limit is for hosts that use less than their share.
+const RESERVED_PART: usize = 8;
+/// A host's share is one part in this number of each limit.
+const HOST_PART: usize = 4;
 
 /// The budget of all connections.
 pub struct Budget {
@@ -19,7 +29,19 @@ pub struct Budget {
     max_calls: usize,
     calls: AtomicUsize,
     refused: RefusedCalls,
+    next_connection: AtomicU64,
+    /// The hosts with connections, and the number of these. A lock of its own, as only the start and the end of a
+    /// connection need it.
+    hosts: Mutex<HashMap<Host, (Arc<HostUsage>, usize)>>,
     usage: Mutex<Usage>,
+}
+
+/// What the calls of one host hold now.
+struct HostUsage {
+    /// The id of the host's first connection.
+    id: u64,
+    calls: AtomicUsize,
+    bytes: AtomicUsize,
 }
 
 /// Numbers of refused calls, by the limit that was reached.
@@ -38,6 +60,15 @@ struct Usage {
     next_id: u64,
     /// Incomplete requests, oldest first.
     incomplete: BTreeMap<u64, Incomplete>,
+    /// The ids of the incomplete requests of each connection and of each host, oldest first.
+    by_owner: BTreeSet<(Owner, u64)>,
+}
+
+/// The connection or the host of incomplete requests, by its id.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Owner {
+    Connection(u64),
+    Host(u64),
 }
 
 /// A request that has not arrived completely.
@@ -50,6 +81,9 @@ struct Incomplete {
 /// The part of the budget that one connection uses.
 pub struct ConnectionBudget {
     budget: Arc<Budget>,
+    id: u64,
+    host: Host,
+    of_host: Arc<HostUsage>,
     bytes: AtomicUsize,
 }
 
@@ -66,8 +100,12 @@ pub struct Charge {
 pub enum Exhausted {
     /// The limit on concurrent calls is reached.
     Calls,
+    /// The limit on concurrent calls is nearly reached, and the host has used up its share.
+    HostCalls,
     /// The limit on the bytes of all connections is reached.
     Bytes,
+    /// The limit on the bytes of all connections is nearly reached, and the host has used up its share.
+    HostBytes,
     /// The limit on the bytes of this connection is reached.
     ConnectionBytes,
     /// The request had not arrived completely, and was evicted to make room for another one.
@@ -84,14 +122,26 @@ impl Budget {
             max_calls: config.calls,
             calls: AtomicUsize::new(0),
             refused: RefusedCalls::default(),
+            next_connection: AtomicU64::new(0),
+            hosts: Mutex::default(),
             usage: Mutex::default(),
         })
     }
 
-    /// The budget of a new connection, which is a part of this one.
+    /// The budget of a new connection from this address, which is a part of this one.
     #[must_use]
-    pub fn connection(self: &Arc<Self>) -> Arc<ConnectionBudget> {
-        Arc::new(ConnectionBudget { budget: self.clone(), bytes: AtomicUsize::new(0) })
+    pub fn connection(self: &Arc<Self>, peer: SocketAddr) -> Arc<ConnectionBudget> {
+        let id = self.next_connection.fetch_add(1, Ordering::Relaxed);
+        let host = Host::from(peer.ip()).network();
+        let of_host = {
+            let mut hosts = self.hosts.lock();
+            let new =
+                || (Arc::new(HostUsage { id, calls: AtomicUsize::new(0), bytes: AtomicUsize::new(0) }), 0);
+            let (of_host, connections) = hosts.entry(host.clone()).or_insert_with(new);
+            *connections += 1;
+            of_host.clone()
+        };
+        Arc::new(ConnectionBudget { budget: self.clone(), id, host, of_host, bytes: AtomicUsize::new(0) })
     }
 
     /// The bytes that all calls hold now.
@@ -111,8 +161,8 @@ impl Budget {
 
     fn count_refusal(&self, exhausted: Exhausted) {
         let counter = match exhausted {
-            Exhausted::Calls => &self.refused.calls,
-            Exhausted::Bytes => &self.refused.bytes,
+            Exhausted::Calls | Exhausted::HostCalls => &self.refused.calls,
+            Exhausted::Bytes | Exhausted::HostBytes => &self.refused.bytes,
             Exhausted::ConnectionBytes => &self.refused.connection_bytes,
             Exhausted::Evicted => &self.refused.evicted,
         };
@@ -120,13 +170,33 @@ impl Budget {
     }
 }
 
+/// Whether a host that would hold `of_host` of a limit exceeds its share while the limit is nearly reached.
+fn exceeds_share(total: usize, of_host: usize, limit: usize) -> bool {
+    total > limit - limit / RESERVED_PART && of_host > limit / HOST_PART
+}
+
 impl ConnectionBudget {
     /// Evicts the requests of this connection that have not arrived completely.
     pub fn evict_incomplete(&self) {
         let mut usage = self.budget.usage.lock();
-        let own = usage.incomplete.iter().filter(|(_, request)| std::ptr::eq(&*request.connection, self));
-        for id in own.map(|(id, _)| *id).collect::<Vec<_>>() {
+        while let Some(id) = usage.oldest_of(Owner::Connection(self.id)) {
             let _ = usage.evict(Some(id), None);
+        }
+    }
+
+    fn owners(&self) -> [Owner; 2] {
+        [Owner::Connection(self.id), Owner::Host(self.of_host.id)]
+    }
+}
+
+impl Drop for ConnectionBudget {
+    fn drop(&mut self) {
+        let mut hosts = self.budget.hosts.lock();
+        if let Some((_, connections)) = hosts.get_mut(&self.host) {
+            *connections -= 1;
+            if *connections == 0 {
+                hosts.remove(&self.host);
+            }
         }
     }
 }
@@ -141,15 +211,16 @@ impl Usage {
         &mut self,
         wanted: usize,
         budget: &Budget,
-        own: (&Arc<ConnectionBudget>, Option<u64>),
+        own: (&ConnectionBudget, Option<u64>),
     ) -> Result<(), Exhausted> {
         let (connection, own_id) = own;
-        let of_connection = |usage: &Self| {
-            let mut requests = usage.incomplete.iter();
-            requests.find(|(_, request)| Arc::ptr_eq(&request.connection, connection)).map(|(id, _)| *id)
-        };
+        let [own_connection, own_host] = connection.owners();
         while connection.bytes.load(Ordering::Relaxed) + wanted > budget.max_bytes_per_connection {
-            self.evict(of_connection(self), own_id).ok_or(Exhausted::ConnectionBytes)?;
+            self.evict(self.oldest_of(own_connection), own_id).ok_or(Exhausted::ConnectionBytes)?;
+        }
+        let of_host = || connection.of_host.bytes.load(Ordering::Relaxed) + wanted;
+        while exceeds_share(self.bytes + wanted, of_host(), budget.max_bytes) {
+            self.evict(self.oldest_of(own_host), own_id).ok_or(Exhausted::HostBytes)?;
         }
         while self.bytes + wanted > budget.max_bytes {
             let oldest = self.incomplete.keys().next().copied();
@@ -158,12 +229,43 @@ impl Usage {
         Ok(())
     }
 
+    fn oldest_of(&self, owner: Owner) -> Option<u64> {
+        self.by_owner.range((owner, 0)..=(owner, u64::MAX)).next().map(|(_, id)| *id)
+    }
+
+    fn add_incomplete(&mut self, request: Incomplete) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.by_owner.extend(request.connection.owners().map(|owner| (owner, id)));
+        self.incomplete.insert(id, request);
+        id
+    }
+
+    fn remove_incomplete(&mut self, id: u64) -> Option<Incomplete> {
+        let request = self.incomplete.remove(&id)?;
+        for owner in request.connection.owners() {
+            self.by_owner.remove(&(owner, id));
+        }
+        Some(request)
+    }
+
+    fn add_bytes(&mut self, connection: &ConnectionBudget, bytes: usize) {
+        self.bytes += bytes;
+        connection.bytes.fetch_add(bytes, Ordering::Relaxed);
+        connection.of_host.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn subtract_bytes(&mut self, connection: &ConnectionBudget, bytes: usize) {
+        self.bytes -= bytes;
+        connection.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        connection.of_host.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     // Returns `None` if there is no request with this id, or it is the request that needs the memory.
     fn evict(&mut self, id: Option<u64>, own_id: Option<u64>) -> Option<()> {
         let id = id.filter(|id| Some(*id) != own_id)?;
-        let request = self.incomplete.remove(&id)?;
-        self.bytes -= request.bytes;
-        request.connection.bytes.fetch_sub(request.bytes, Ordering::Relaxed);
+        let request = self.remove_incomplete(id)?;
+        self.subtract_bytes(&request.connection, request.bytes);
         request.evicted.cancel();
         Some(())
     }
@@ -173,26 +275,32 @@ impl Charge {
     /// Counts a new call, which holds no bytes yet.
     ///
     /// # Errors
-    /// `Calls`.
+    /// `Calls` or `HostCalls`.
     pub fn new(connection: &Arc<ConnectionBudget>) -> Result<Self, Exhausted> {
         let budget = &connection.budget;
-        if budget.calls.fetch_add(1, Ordering::Relaxed) >= budget.max_calls {
-            budget.calls.fetch_sub(1, Ordering::Relaxed);
-            budget.count_refusal(Exhausted::Calls);
-            return Err(Exhausted::Calls);
-        }
-        Ok(Self {
+        let calls = budget.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        let of_host = connection.of_host.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        let charge = Self {
             connection: connection.clone(),
             bytes: 0,
             incomplete: None,
             evicted: CancellationToken::new(),
-        })
+        };
+        let exhausted = if calls > budget.max_calls {
+            Exhausted::Calls
+        } else if exceeds_share(calls, of_host, budget.max_calls) {
+            Exhausted::HostCalls
+        } else {
+            return Ok(charge);
+        };
+        budget.count_refusal(exhausted);
+        Err(exhausted)
     }
 
     /// Changes the number of bytes that the call holds.
     ///
     /// # Errors
-    /// `Bytes` or `ConnectionBytes` if a limit is reached, `Evicted` if the call was evicted.
+    /// `Bytes`, `HostBytes` or `ConnectionBytes` if a limit is reached, `Evicted` if the call was evicted.
     pub fn set(&mut self, bytes: usize) -> Result<(), Exhausted> {
         let budget = &self.connection.budget;
         let mut usage = budget.usage.lock();
@@ -204,10 +312,8 @@ impl Charge {
             let room = usage.make_room(more, budget, (&self.connection, self.incomplete));
             room.inspect_err(|exhausted| budget.count_refusal(*exhausted))?;
         }
-        let less = self.bytes.saturating_sub(bytes);
-        usage.bytes = usage.bytes + more - less;
-        self.connection.bytes.fetch_add(more, Ordering::Relaxed);
-        self.connection.bytes.fetch_sub(less, Ordering::Relaxed);
+        usage.add_bytes(&self.connection, more);
+        usage.subtract_bytes(&self.connection, self.bytes.saturating_sub(bytes));
         self.bytes = bytes;
         if let Some(request) = self.incomplete.and_then(|id| usage.incomplete.get_mut(&id)) {
             request.bytes = bytes;
@@ -238,12 +344,9 @@ impl Charge {
     /// returned token.
     pub fn incomplete(&mut self) -> CancellationToken {
         if self.incomplete.is_none() {
-            let mut usage = self.connection.budget.usage.lock();
-            let id = usage.next_id;
-            usage.next_id += 1;
             let (connection, evicted) = (self.connection.clone(), self.evicted.clone());
-            usage.incomplete.insert(id, Incomplete { connection, bytes: self.bytes, evicted });
-            self.incomplete = Some(id);
+            let request = Incomplete { connection, bytes: self.bytes, evicted };
+            self.incomplete = Some(self.connection.budget.usage.lock().add_incomplete(request));
         }
         self.evicted.clone()
     }
@@ -254,7 +357,7 @@ impl Charge {
     /// `Evicted`.
     pub fn completed(&mut self) -> Result<(), Exhausted> {
         let Some(id) = self.incomplete else { return Ok(()) };
-        let removed = self.connection.budget.usage.lock().incomplete.remove(&id);
+        let removed = self.connection.budget.usage.lock().remove_incomplete(id);
         removed.ok_or(Exhausted::Evicted)?;
         self.incomplete = None;
         Ok(())
@@ -265,17 +368,17 @@ impl Drop for Charge {
     fn drop(&mut self) {
         let budget = &self.connection.budget;
         budget.calls.fetch_sub(1, Ordering::Relaxed);
+        self.connection.of_host.calls.fetch_sub(1, Ordering::Relaxed);
         if self.bytes == 0 && self.incomplete.is_none() {
             return;
         }
         let mut usage = budget.usage.lock();
-        let evicted = self.incomplete.is_some_and(|id| usage.incomplete.remove(&id).is_none());
+        let evicted = self.incomplete.is_some_and(|id| usage.remove_incomplete(id).is_none());
         // The eviction has already released the bytes.
         if evicted {
             budget.count_refusal(Exhausted::Evicted);
         } else {
-            usage.bytes -= self.bytes;
-            self.connection.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+            usage.subtract_bytes(&self.connection, self.bytes);
         }
     }
 }
@@ -286,7 +389,11 @@ impl Exhausted {
     pub fn reason(self) -> &'static str {
         match self {
             Self::Calls => "too many concurrent calls (transport.calls)",
+            Self::HostCalls => "too many concurrent calls from this address (its share of transport.calls)",
             Self::Bytes => "requests of all connections hold too many bytes (transport.bytes)",
+            Self::HostBytes => {
+                "requests from this address hold too many bytes (its share of transport.bytes)"
+            }
             Self::ConnectionBytes => {
                 "requests of this connection hold too many bytes (transport.bytes_per_connection)"
             }
@@ -296,75 +403,4 @@ impl Exhausted {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn budget(bytes: usize, bytes_per_connection: usize) -> Arc<Budget> {
-        Budget::new(&TransportConfig { bytes, bytes_per_connection, calls: 3, ..TransportConfig::default() })
-    }
-
-    fn call(connection: &Arc<ConnectionBudget>) -> Charge {
-        Charge::new(connection).expect("a call")
-    }
-
-    #[test]
-    fn the_bytes_of_a_call_are_released() {
-        let budget = budget(100, 100);
-        let connection = budget.connection();
-        let mut first = call(&connection);
-        first.set(60).expect("room");
-        first.set(80).expect("room");
-        assert_eq!(call(&connection).set(30), Err(Exhausted::ConnectionBytes));
-        first.set(70).expect("less");
-        call(&connection).set(30).expect("room");
-        let _others = (call(&connection), call(&connection));
-        assert_eq!(Charge::new(&connection).err(), Some(Exhausted::Calls));
-        drop(first);
-        assert_eq!(budget.usage.lock().bytes, 0);
-        assert!(Charge::new(&connection).is_ok());
-    }
-
-    #[test]
-    fn items_are_added_while_there_is_room_and_the_first_one_always() {
-        let budget = budget(100, 100);
-        let connection = budget.connection();
-        let mut charge = call(&connection);
-        assert_eq!(charge.add_fitting([40, 40, 40, 1]), 2);
-        assert_eq!(charge.bytes(), 80);
-        assert_eq!((charge.add_fitting([40, 1]), charge.add_fitting([])), (1, 0));
-        assert_eq!(charge.bytes(), 80);
-    }
-
-    #[test]
-    fn the_oldest_incomplete_request_is_evicted() {
-        let budget = budget(100, 100);
-        let (stopped, honest) = (budget.connection(), budget.connection());
-        let [mut first, mut second] = [call(&stopped), call(&stopped)];
-        let (first_evicted, second_evicted) = (first.incomplete(), second.incomplete());
-        first.set(50).expect("room");
-        second.set(50).expect("room");
-        let mut newcomer = call(&honest);
-        newcomer.set(40).expect("made room");
-        assert!(first_evicted.is_cancelled() && !second_evicted.is_cancelled());
-        assert_eq!((first.set(60), first.completed()), (Err(Exhausted::Evicted), Err(Exhausted::Evicted)));
-        second.completed().expect("not evicted");
-        assert_eq!(newcomer.set(60), Err(Exhausted::Bytes));
-        drop((first, second, newcomer));
-        let refused = [("calls", 0), ("bytes", 1), ("bytes_per_connection", 0), ("evicted", 1)];
-        assert_eq!(budget.refused_by_limit(), refused);
-        assert_eq!((budget.usage.lock().bytes, stopped.bytes.load(Ordering::Relaxed)), (0, 0));
-    }
-
-    #[test]
-    fn a_connection_at_its_limit_evicts_its_own_requests_only() {
-        let budget = budget(1000, 100);
-        let (other, own) = (budget.connection(), budget.connection());
-        let [mut others, mut first, mut second] = [call(&other), call(&own), call(&own)];
-        let (others_evicted, first_evicted) = (others.incomplete(), first.incomplete());
-        others.set(90).expect("room");
-        first.set(90).expect("room");
-        second.set(90).expect("made room");
-        assert!(first_evicted.is_cancelled() && !others_evicted.is_cancelled());
-        assert_eq!(second.set(101), Err(Exhausted::ConnectionBytes));
-    }
-}
+mod tests;

@@ -116,7 +116,7 @@ impl Protocol for Entry {
         let served = connection::ServedConnection::new(
             self.shared.clone(),
             &self.served,
-            self.budget.connection(),
+            self.budget.connection(connection.peer()),
             connection,
         );
         served.run(stream, &self.transport).await

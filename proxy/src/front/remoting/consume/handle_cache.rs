@@ -97,7 +97,7 @@ mod tests {
 
     fn cache(bytes_per_connection: usize) -> HandleCache {
         let config = TransportConfig { bytes_per_connection, ..TransportConfig::default() };
-        HandleCache::new(Budget::new(&config).connection())
+        HandleCache::new(Budget::new(&config).connection(([10, 0, 0, 1], 1).into()))
     }
 
     fn key(offset: i64) -> LeaseKey {
