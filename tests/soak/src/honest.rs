@@ -43,10 +43,21 @@ pub struct Report {
     pub errors: u64,
     /// The longest call, and which one it was.
     pub slowest: (Duration, &'static str),
-    /// When calls began that took longer than [`LONGEST_CALL`], and how long they took.
-    pub slow: Vec<(Instant, Duration)>,
+    /// Calls that took longer than [`LONGEST_CALL`].
+    pub slow: Vec<SlowCall>,
     /// The first error's text.
     pub first_error: Option<String>,
+}
+
+/// A call that took longer than [`LONGEST_CALL`].
+#[derive(Clone, Debug)]
+pub struct SlowCall {
+    /// Which call it was.
+    pub name: &'static str,
+    /// When it began.
+    pub started: Instant,
+    /// How long it took.
+    pub took: Duration,
 }
 
 impl Honest {
@@ -138,7 +149,7 @@ impl Report {
         let took = started.elapsed();
         self.slowest = self.slowest.max((took, name));
         if took > LONGEST_CALL {
-            self.slow.push((started, took));
+            self.slow.push(SlowCall { name, started, took });
         }
         Ok(result?)
     }
