@@ -58,6 +58,10 @@ impl Offsets for Broker {
                 });
             }
             if read.next_offset < end {
+                // Many messages did not pass the filter. The client continues from there, with its own next request.
+                if Instant::now() >= pull.deadline {
+                    return Ok(Pulled { outcome: PullOutcome::Nothing, next_offset: pull.offset, range });
+                }
                 tokio::task::yield_now().await;
                 continue;
             }
@@ -251,4 +255,42 @@ impl Broker {
 
 fn rejected(message: String) -> ServiceError {
     ServiceError::new(ServiceErrorKind::Rejected, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::embedded::config::EmbeddedConfig;
+    use crate::backend::embedded::testing::{open, send};
+    use crate::service::Filter;
+
+    #[tokio::test]
+    async fn a_pull_that_need_not_wait_does_not_search_the_whole_queue() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let data_dir = directory.path().to_owned();
+        let broker = open(EmbeddedConfig { data_dir, default_queues: 1, ..EmbeddedConfig::default() }).await;
+        let ids: Vec<_> = (0..=MAX_SCANNED).map(|id| id.to_string()).collect();
+        send(&broker, ids.iter().map(String::as_str)).await;
+        let mut pull = Pull {
+            topic: "topic".to_owned(),
+            group: "group".to_owned(),
+            broker: broker.config.broker_name.clone(),
+            queue_id: 0,
+            offset: 0,
+            max: 1,
+            filter: Filter::Tags(vec!["none".to_owned()]),
+            deadline: Instant::now(),
+        };
+        let end = ids.len() as i64;
+        for _ in 0..2 {
+            let pulled = broker.pull(pull.clone()).await.expect("an answer");
+            assert!(matches!(pulled.outcome, PullOutcome::Nothing));
+            assert!(pulled.next_offset > pull.offset, "the next pull continues");
+            if pull.offset == 0 {
+                assert!(pulled.next_offset < end);
+            }
+            pull.offset = pulled.next_offset;
+        }
+        assert_eq!(pull.offset, end);
+    }
 }
