@@ -1,7 +1,7 @@
 //! Announces clients to brokers, and passes the brokers' requests to these clients.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use tokio::time::MissedTickBehavior;
@@ -14,6 +14,10 @@ use crate::service::{BrokerRequest, CheckOutcome, Delivery, Services, TopicConfi
 
 /// The interval of announcements. Brokers forget an announcement after two minutes.
 const ANNOUNCE_INTERVAL: Duration = Duration::from_secs(20);
+/// The pause after an announcement, as a multiple of the time that collecting its topics took, and the longest one. Clients
+/// may have many topics, and change them as often as they like.
+const PAUSE_FACTOR: u32 = 4;
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// Announces producers and waiting requesters to brokers, and passes the brokers' requests to clients, until the proxy
 /// drains.
@@ -47,7 +51,9 @@ async fn announce_clients(environment: &Environment, cluster: &Cluster) {
                 // Never fails, because the table of clients outlives this loop.
                 _ = changed.changed() => {}
             }
-            let mut published = environment.clients.published_topics(in_cluster);
+            let start = Instant::now();
+            let mut published = environment.clients.published_topics(in_cluster).await;
+            let pause = (start.elapsed() * PAUSE_FACTOR).min(MAX_PAUSE);
             if environment.clients.has_producer_groups() {
                 // Classic producers don't name the topics that they send to.
                 let topics = cluster.services.metadata.topics().await.unwrap_or_default();
@@ -58,6 +64,7 @@ async fn announce_clients(environment: &Environment, cluster: &Cluster) {
             // Every cluster gets all requesters, because a reply does not contain the cluster of its request.
             let requesters = Vec::from_iter(environment.clients.awaiting_replies());
             cluster.services.broker_requests.announce_requesters(&requesters).await;
+            tokio::time::sleep(pause).await;
         }
     };
     let _: Option<()> = environment.draining.run_until_cancelled(announcing).await;

@@ -25,6 +25,7 @@ use super::client_kind::ClientKind;
 use super::cluster_router::ClientOrigin;
 use super::connected_client::{ClientFilter, ConnectedClient};
 use super::stream::PushStream;
+use super::validate;
 use crate::context::{Context, Host};
 use crate::error::{Error, ErrorKind};
 
@@ -45,8 +46,6 @@ const MAX_TOPICS: usize = 2000;
 const MAX_SUBSCRIBED: usize = 64;
 /// The most characters that are kept of the language, and of the version, that a client reports.
 const MAX_LABEL_CHARS: usize = 32;
-/// The most bytes of a client's id, and of its namespace.
-const MAX_NAME_BYTES: usize = 1024;
 
 /// Identifies a client.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -133,12 +132,7 @@ impl ClientSession {
     /// # Errors
     /// `BadRequest` if the client's id or namespace is too long.
     pub(super) fn new(context: &Context, kind: ClientKind, stream: &PushStream) -> Result<Self, Error> {
-        for (what, name) in [("client id", &context.client_id), ("namespace", &context.namespace)] {
-            if name.len() > MAX_NAME_BYTES {
-                let message = format!("the {what} is longer than {MAX_NAME_BYTES} bytes");
-                return Err(Error::new(ErrorKind::BadRequest, message));
-            }
-        }
+        validate::client(context)?;
         Ok(Self {
             kind,
             request_timeout: None,
@@ -341,18 +335,33 @@ impl Clients {
         self.producers_changed.subscribe()
     }
 
-    /// The topics whose producers have an open stream, filtered by `wanted`.
-    pub(super) fn published_topics(
+    /// The topics whose producers have an open stream, filtered by `wanted`. There may be hundreds of thousands, so the table is
+    /// locked for one session at a time.
+    pub(super) async fn published_topics(
         &self,
         wanted: impl Fn(ClientOrigin<'_>, &str) -> bool,
     ) -> BTreeSet<String> {
-        let (sessions, wanted) = (self.sessions.lock(), &wanted);
-        let reachable = sessions.iter().filter(|(_, session)| session.stream.is_some());
-        let topics = reachable.flat_map(|(client_id, session)| {
-            let origin = session.origin(client_id);
-            session.topics.iter().filter(move |topic| wanted(origin, topic))
-        });
-        topics.cloned().collect()
+        let mut published = BTreeSet::new();
+        for ClientKey { id, host } in self.producers() {
+            {
+                let mut sessions = self.sessions.lock();
+                let Some(session) = sessions.get_mut(&id, &host) else { continue };
+                let is_wanted = |topic: &&String| wanted(session.origin(&id), topic);
+                published.extend(session.topics.iter().filter(is_wanted).cloned());
+            }
+            tokio::task::yield_now().await;
+        }
+        published
+    }
+
+    /// The clients that have named topics they send to, and have an open stream.
+    fn producers(&self) -> Vec<ClientKey> {
+        let sessions = self.sessions.lock();
+        let hosts = sessions.by_id.iter().flat_map(|(id, hosts)| hosts.iter().map(move |host| (id, host)));
+        let producers = hosts
+            .filter(|(_, (_, session))| session.stream.is_some() && !session.topics.is_empty())
+            .map(|(id, (host, _))| ClientKey { id: id.clone(), host: host.clone() });
+        producers.collect()
     }
 
     /// The streams of a topic's producers, filtered by `wanted`, in random order. If the message has a producer group, those

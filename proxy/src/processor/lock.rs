@@ -129,3 +129,22 @@ fn by_broker(
 fn topic_of(lock: &QueueLock) -> &str {
     lock.queues.first().map_or("", |queue| queue.topic.as_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::limits::Limits;
+    use super::super::validate::CLIENT_BYTES;
+    use super::super::{ClusterRouter, scripted};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_with_a_long_id_locks_no_queue() {
+        let ([services], _calls): ([_; 1], _) = scripted::backends();
+        let processor = scripted::processor(ClusterRouter::single(services), Limits::default());
+        let context = Context::of_client(&"c".repeat(CLIENT_BYTES + 1));
+        let queue = QueueName { topic: "t".to_owned(), broker: "b".to_owned(), id: 0 };
+        let unlock = UnlockCommand { group: "g".to_owned(), queues: vec![queue] };
+        let refused = processor.run(&context, unlock).await.expect_err("too long");
+        assert_eq!(refused.kind, ErrorKind::BadRequest);
+    }
+}

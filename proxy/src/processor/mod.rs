@@ -170,6 +170,7 @@ impl Processor {
         context: &Context,
         command: C,
     ) -> Result<(C::Answer, AccessGrant), Error> {
+        validate::client(context)?;
         let mut request = self.layers.admit(&Operation {
             kind: C::KIND,
             context,

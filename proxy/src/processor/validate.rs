@@ -11,6 +11,8 @@ use crate::service::names::properties::is_reserved;
 /// The most UTF-16 units of a topic's name, and of a group's name.
 const TOPIC_CHARS: usize = 127;
 const GROUP_CHARS: usize = 120;
+/// The most UTF-8 bytes of a client's id, and of its namespace.
+pub(super) const CLIENT_BYTES: usize = 1024;
 /// The most UTF-8 bytes of a receive's attempt id.
 const ATTEMPT_ID_BYTES: usize = 256;
 /// The most UTF-8 bytes of a message's id, trace context and birth host together. Brokers store at most 32767 bytes of
@@ -89,6 +91,20 @@ pub(super) fn group(name: &str) -> Result<(), Error> {
     }
     if name.starts_with("CID_RMQ_SYS_") {
         return refuse("cannot use system consumer group".to_owned());
+    }
+    Ok(())
+}
+
+/// Checks the id and the namespace of a client, which are copied and kept.
+///
+/// # Errors
+/// `BadRequest`.
+pub(super) fn client(context: &Context) -> Result<(), Error> {
+    for (what, name) in [("client id", &context.client_id), ("namespace", &context.namespace)] {
+        if name.len() > CLIENT_BYTES {
+            let message = format!("the {what} is longer than {CLIENT_BYTES} bytes");
+            return Err(Error::new(ErrorKind::BadRequest, message));
+        }
     }
     Ok(())
 }

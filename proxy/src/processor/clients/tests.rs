@@ -1,5 +1,6 @@
 //! Tests of the table of clients.
 
+use super::super::validate::CLIENT_BYTES;
 use super::*;
 
 fn context(client_id: &str, peer: &str) -> Context {
@@ -85,8 +86,8 @@ fn names_that_are_too_long_or_too_many_are_refused() {
     let clients = Clients::default();
     let refused =
         |context: &Context, topics: &[&str]| connect(&clients, context, topics).err().map(|error| error.kind);
-    assert_eq!(refused(&context(&"c".repeat(MAX_NAME_BYTES), "h"), &[]), None);
-    assert_eq!(refused(&context(&"c".repeat(MAX_NAME_BYTES + 1), "h"), &[]), Some(ErrorKind::BadRequest));
+    assert_eq!(refused(&context(&"c".repeat(CLIENT_BYTES), "h"), &[]), None);
+    assert_eq!(refused(&context(&"c".repeat(CLIENT_BYTES + 1), "h"), &[]), Some(ErrorKind::BadRequest));
     let topics: Vec<_> = (0..=MAX_TOPICS).map(|number| number.to_string()).collect();
     let topics: Vec<_> = topics.iter().map(String::as_str).collect();
     assert_eq!(refused(&context("c", "h"), &topics), Some(ErrorKind::BadRequest));
