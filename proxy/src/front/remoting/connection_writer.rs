@@ -20,6 +20,8 @@ use crate::remoting::{Command, CommandCodec, FrameError};
 
 /// Bytes of requests and refusals that may be queued for a client that does not read.
 const MAX_QUEUED_BYTES: usize = 8 << 20;
+/// With more bytes than this queued, a client gets no notification that it can do without.
+const BACKLOG_BYTES: usize = 64 << 10;
 /// Requests to a client that may wait for its answers.
 const MAX_PENDING_CALLS: usize = 256;
 /// The most bytes and frames of one write.
@@ -127,6 +129,11 @@ impl ConnectionWriter {
     pub(super) fn notify(&self, mut request: Command) -> Result<(), PushError> {
         request.opaque = self.next_opaque.fetch_add(1, Ordering::Relaxed);
         self.push(&request.one_way())
+    }
+
+    /// Whether the client reads so slowly that it should get no notification that it can do without.
+    pub(super) fn has_backlog(&self) -> bool {
+        self.queued_bytes.load(Ordering::Relaxed) > BACKLOG_BYTES
     }
 
     /// Sends a request, and waits for its answer.

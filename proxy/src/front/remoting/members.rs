@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -10,12 +11,24 @@ use super::heartbeat::Consumer;
 use super::session::{Registration, Session};
 use crate::remoting::{Command, request};
 
+/// The shortest time between two notifications of a group. A small heartbeat can change many groups with many members.
+const NOTIFY_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The connected clients, and the members of all consumer groups.
 #[derive(Default)]
 pub(super) struct Members {
     groups: Mutex<HashMap<String, Vec<Member>>>,
     /// The sessions by client id. If a client has several connections, this has the newest one.
     clients: Mutex<HashMap<Arc<str>, Arc<Session>>>,
+    changed: Mutex<ChangedGroups>,
+}
+
+/// The groups whose members have changed and are not notified yet.
+#[derive(Default)]
+struct ChangedGroups {
+    names: BTreeSet<String>,
+    /// Whether a task notifies the members.
+    is_notifying: bool,
 }
 
 /// A client in a consumer group.
@@ -28,7 +41,11 @@ pub(super) struct Member {
 
 impl Members {
     /// Replaces what the client of a session has registered. Returns the consumer groups that it is no longer in.
-    pub(super) fn register(&self, session: &Arc<Session>, registration: Registration) -> Vec<String> {
+    pub(super) fn register(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        registration: Registration,
+    ) -> Vec<String> {
         let mut groups = self.groups.lock();
         if session.closed().is_cancelled() {
             return Vec::new();
@@ -68,24 +85,47 @@ impl Members {
                 }
             }
         }
-        let affected = members_of(&groups, &changed);
         drop(groups);
-        notify_all_changed(&affected);
+        self.notify_soon(changed);
         left
     }
 
     /// Removes the client of a closed connection. Returns the consumer groups that it was in.
-    pub(super) fn leave(&self, session: &Arc<Session>) -> Vec<String> {
+    pub(super) fn leave(self: &Arc<Self>, session: &Arc<Session>) -> Vec<String> {
         let mut groups = self.groups.lock();
         let Registration { client, consumers, .. } = session.change(std::mem::take);
         remove_session(&mut self.clients.lock(), &client.id, session);
         let left: Vec<String> = consumers.into_keys().collect();
-        let changed: BTreeSet<_> =
-            left.iter().filter_map(|group| remove_member(&mut groups, group, session)).collect();
-        let affected = members_of(&groups, &changed);
+        let changed = left.iter().filter_map(|group| remove_member(&mut groups, group, session)).collect();
         drop(groups);
-        notify_all_changed(&affected);
+        self.notify_soon(changed);
         left
+    }
+
+    /// Notifies the members of these groups in the background.
+    fn notify_soon(self: &Arc<Self>, groups: BTreeSet<String>) {
+        let mut changed = self.changed.lock();
+        changed.names.extend(groups);
+        if !changed.names.is_empty() && !std::mem::replace(&mut changed.is_notifying, true) {
+            tokio::spawn(self.clone().notify_changed());
+        }
+    }
+
+    async fn notify_changed(self: Arc<Self>) {
+        while let Some(groups) = self.take_changed() {
+            for group in groups {
+                self.of(&group).iter().for_each(|member| notify_members_changed(&member.session, &group));
+                tokio::task::yield_now().await;
+            }
+            tokio::time::sleep(NOTIFY_INTERVAL).await;
+        }
+    }
+
+    /// Takes the changed groups. If there are none, returns `None`, and the next change starts another task.
+    fn take_changed(&self) -> Option<BTreeSet<String>> {
+        let mut changed = self.changed.lock();
+        changed.is_notifying = !changed.names.is_empty();
+        changed.is_notifying.then(|| std::mem::take(&mut changed.names))
     }
 
     /// The newest session of a client.
@@ -161,25 +201,11 @@ fn same_topics(a: &Consumer, b: &Consumer) -> bool {
     a.subscriptions.keys().eq(b.subscriptions.keys())
 }
 
-/// The members of these groups, each with its group.
-fn members_of(
-    groups: &HashMap<String, Vec<Member>>,
-    changed: &BTreeSet<String>,
-) -> Vec<(String, Arc<Session>)> {
-    let members = |group: &String| {
-        let members = groups.get(group).into_iter().flatten();
-        members.map(|member| (group.clone(), member.session.clone())).collect::<Vec<_>>()
-    };
-    changed.iter().flat_map(members).collect()
-}
-
-fn notify_all_changed(members: &[(String, Arc<Session>)]) {
-    for (group, session) in members {
-        notify_members_changed(session, group);
-    }
-}
-
-/// Notifies a client that the members of a group have changed, so that it queries them.
+/// Notifies a client that the members of a group have changed, so that it queries them. A client that reads slowly is left
+/// out: clients also query the members every 20 s.
 pub(super) fn notify_members_changed(session: &Session, group: &str) {
+    if session.writer().has_backlog() {
+        return;
+    }
     session.notify(Command::request(request::NOTIFY_CONSUMER_IDS_CHANGED).field("consumerGroup", group));
 }

@@ -58,7 +58,6 @@ use crate::front::port::{
 use crate::front::served_entry::ServedEntry;
 use crate::processor::Processor;
 use consume::RequestModes;
-use members::Members;
 use shared::Shared;
 
 /// The front end of all entries. [`Server::at`] creates the front end of one entry.
@@ -82,7 +81,7 @@ impl Server {
         let shared = Shared {
             processor,
             config: config.clone(),
-            members: Members::default(),
+            members: Arc::default(),
             modes: RequestModes::default(),
         };
         Self { shared: Arc::new(shared), budget }

@@ -24,6 +24,9 @@ const VALUE_BYTES: usize = 128;
 const BY_UNIQUE_KEY: &str = "_UNIQUE_KEY_QUERY";
 const LAST_UNSIGNED: i32 = 399;
 
+/// The longest name of a topic, group or broker that the proxy keeps copies of, in bytes.
+pub(super) const MAX_NAME_BYTES: usize = 255;
+
 /// A request, with its connection and the state of the front end.
 pub(super) struct Request {
     pub(super) shared: Arc<Shared>,
@@ -38,6 +41,18 @@ pub(super) struct Request {
     credentials: Option<Box<Credentials>>,
     /// Whether a command of it was counted. Some requests need several commands.
     counted: AtomicBool,
+}
+
+/// Refuses names that are too long to keep copies of.
+///
+/// # Errors
+/// `INVALID_PARAMETER`.
+pub(super) fn check_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), Refusal> {
+    if names.into_iter().all(|name| name.len() <= MAX_NAME_BYTES) {
+        return Ok(());
+    }
+    let text = format!("the name of a group, topic or broker is longer than {MAX_NAME_BYTES} bytes");
+    Err(Refusal::new(response::INVALID_PARAMETER, text))
 }
 
 /// The limits of a request.

@@ -11,6 +11,6 @@ use crate::processor::Processor;
 pub(super) struct Shared {
     pub(super) processor: Arc<Processor>,
     pub(super) config: RemotingConfig,
-    pub(super) members: Members,
+    pub(super) members: Arc<Members>,
     pub(super) modes: RequestModes,
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::super::answer::{Answered, Refusal, json, success};
-use super::super::request::Request;
+use super::super::request::{Request, check_names};
 use super::consume_mode::is_listed_alone;
 use super::ledger::GroupTopic;
 use super::locks::MessageQueue;
@@ -61,6 +61,7 @@ pub(in super::super) fn set_request_mode(request: &Request) -> Answered {
     if topic.starts_with(RETRY_PREFIX) {
         return Err(Refusal::new(response::NO_PERMISSION, "retry topic is not allowed to set mode"));
     }
+    check_names([&*group, &*topic])?;
     if !request.shared.modes.set_pop(GroupTopic { group, topic }, mode == "POP") {
         return Err(Refusal::new(response::SYSTEM_BUSY, "too many groups and topics have the mode POP"));
     }

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use super::super::answer::{Answered, Refusal, success};
-use super::super::request::Request;
+use super::super::request::{Request, check_names};
 use super::extra_info::ExtraInfo;
 use super::handle_cache::{CachedHandle, LeaseKey};
 use super::ledger::GroupTopic;
@@ -21,8 +21,6 @@ use crate::service::millis;
 /// The most acknowledgements in one BATCH_ACK_MESSAGE, over all its parts. Without it, a small body that names the same
 /// messages in many parts could expand without bound.
 const MAX_ACKS: usize = 4096;
-/// The longest name of a group or topic in a batch, in bytes. Each acknowledgement has a copy.
-const MAX_NAME: usize = 255;
 
 /// ACK_MESSAGE.
 pub(super) async fn acknowledge(request: Request) -> Answered {
@@ -141,9 +139,8 @@ fn leases_of(acks: &[BatchAck]) -> Result<Vec<LeaseKey>, Refusal> {
     let refuse = |text: String| Refusal::new(response::INVALID_PARAMETER, text);
     let mut leases = Vec::new();
     for ack in acks {
-        if ack.group.len().max(ack.topic.len()) > MAX_NAME {
-            return Err(refuse("the name of a group or topic is too long".to_owned()));
-        }
+        // Each acknowledgement has a copy.
+        check_names([&*ack.group, &*ack.topic])?;
         let keys = ack.leases().ok_or_else(|| refuse("the bitSet can't be decoded".to_owned()))?;
         leases.extend(keys.take(MAX_ACKS + 1 - leases.len()));
         if leases.len() > MAX_ACKS {
@@ -210,6 +207,7 @@ fn unknown_lease() -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::request::MAX_NAME_BYTES;
     use super::*;
 
     #[test]
@@ -239,7 +237,7 @@ mod tests {
         assert_eq!(leases(&[&part]), Ok(MAX_ACKS));
         assert_eq!(leases(&[&part, &part]), Err(response::INVALID_PARAMETER));
         let named = |group: &str| part.replace("\"g\"", &format!("\"{group}\""));
-        assert_eq!(leases(&[&named(&"g".repeat(MAX_NAME))]), Ok(MAX_ACKS));
-        assert_eq!(leases(&[&named(&"g".repeat(MAX_NAME + 1))]), Err(response::INVALID_PARAMETER));
+        assert_eq!(leases(&[&named(&"g".repeat(MAX_NAME_BYTES))]), Ok(MAX_ACKS));
+        assert_eq!(leases(&[&named(&"g".repeat(MAX_NAME_BYTES + 1))]), Err(response::INVALID_PARAMETER));
     }
 }

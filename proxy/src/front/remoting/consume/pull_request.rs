@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::answer::Refusal;
 use super::super::heartbeat::expression;
-use super::super::request::Request;
+use super::super::request::{Request, check_names};
 use crate::processor::Expression;
 use crate::remoting::{Command, response};
 
@@ -33,6 +33,8 @@ impl PullRequest {
     /// Reads the fields of a pull.
     pub(super) fn read(request: &Request) -> Result<Self, Refusal> {
         let (group, topic) = (request.text("consumerGroup")?, request.text("topic")?);
+        let broker = request.broker().unwrap_or_default();
+        check_names([group, topic, broker])?;
         let flags: i32 = request.number("sysFlag")?;
         let wait = match request.command.number("suspendTimeoutMillis") {
             Some(millis) if flags & IS_LONG_POLL != 0 => Duration::from_millis(millis),
@@ -48,7 +50,7 @@ impl PullRequest {
         Ok(Self {
             group: group.to_owned(),
             topic: topic.to_owned(),
-            broker: request.broker().unwrap_or_default().to_owned(),
+            broker: broker.to_owned(),
             queue_id: request.number("queueId")?,
             from: request.number("queueOffset")?,
             max: request.number("maxMsgNums")?,
