@@ -37,16 +37,19 @@ MAX_THREADS = 1000
 
 
 def require_threads() -> None:
-    """Raises `RuntimeError` if threads are no threads of the system. Then a thread that waits here would stop all others."""
+    """Raises `RuntimeError` if threads are no threads of the system, or queues do not work between such threads.
+
+    Otherwise a thread that waits here would stop all others.
+    """
     gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
     for name, patched in (
-        ("gevent", gevent is not None and gevent.is_module_patched("threading")),
+        ("gevent", gevent is not None and any(map(gevent.is_module_patched, ("threading", "queue")))),
         ("eventlet", eventlet is not None and eventlet.is_monkey_patched("thread")),
     ):
         if patched:
             raise RuntimeError(
-                f"handlers, checkers, credentials providers and forward_logs need threads, which {name} has replaced: "
-                "do not let it patch threads, or use simple consumers and producers only"
+                "handlers, checkers, credentials providers and forward_logs need threads and queues, which "
+                f"{name} has replaced: do not let it patch them, or use simple consumers and producers only"
             )
 
 

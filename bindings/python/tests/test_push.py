@@ -294,11 +294,11 @@ class ReplacedThreads(Case):
     """Threads that wait in this library would stop all others, so the mistake is reported."""
 
     def test_functions_need_threads_of_the_system(self):
-        gevent = mock.Mock(is_module_patched=lambda name: name == "threading")
+        gevents = [mock.Mock(is_module_patched=name.__eq__) for name in ("threading", "queue")]
         eventlet = mock.Mock(is_monkey_patched=lambda name: name == "thread")
         with Client(self.server) as client:
             for name, module, library in (
-                ("gevent.monkey", gevent, "gevent"),
+                *(("gevent.monkey", gevent, "gevent") for gevent in gevents),
                 ("eventlet.patcher", eventlet, "eventlet"),
             ):
                 with mock.patch.dict(sys.modules, {name: module}):
@@ -308,7 +308,7 @@ class ReplacedThreads(Case):
                         lambda: Client(self.server, credentials=print),
                         forward_logs,
                     ):
-                        with self.assertRaisesRegex(RuntimeError, f"threads, which {library} has replaced"):
+                        with self.assertRaisesRegex(RuntimeError, f"threads and queues, which {library} has replaced"):
                             call()
                     with client.producer() as producer:
                         producer.send(Message(self.name, b"x"))
