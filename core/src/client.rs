@@ -13,12 +13,13 @@ use std::{
 
 use futures::future::{join_all, try_join_all};
 use parking_lot::Mutex;
+use tokio::time::timeout_at;
 
 pub use self::status_changes::StatusChanges;
 use crate::{
     error::{Error, ErrorKind, Result},
     health::{Health, Monitor},
-    member::Closable,
+    member::{Closable, close_in_task},
     message::CloseReport,
     metrics::Metrics,
     options::{
@@ -45,6 +46,8 @@ struct Inner {
     routes: Arc<Routes>,
     members: Mutex<Vec<Weak<dyn Closable>>>,
     closed: AtomicBool,
+    /// Held by a close until it has ended.
+    closing: tokio::sync::Mutex<()>,
 }
 
 impl Client {
@@ -77,8 +80,8 @@ impl Client {
         }
         let context = Arc::new(ClientContext { pool, configured_endpoints, options, credentials, monitor });
         let routes = Arc::new(Routes::new(context.rpc()?, context.clone()));
-        let closed = AtomicBool::new(false);
-        let client = Self(Arc::new(Inner { context, routes, members: Mutex::default(), closed }));
+        let (closed, closing) = (AtomicBool::new(false), tokio::sync::Mutex::default());
+        let client = Self(Arc::new(Inner { context, routes, members: Mutex::default(), closed, closing }));
         client.0.context.connect().await?;
         Ok(client)
     }
@@ -161,18 +164,10 @@ impl Client {
 
     /// Closes all producers and consumers of this client concurrently, within `deadline`. The report leaves out
     /// producers and consumers that were closed before.
+    ///
+    /// A close continues if the caller stops waiting. Another call waits for it.
     pub async fn close(&self, deadline: Duration) -> CloseReport {
-        let start = Instant::now();
-        self.0.closed.store(true, Ordering::SeqCst);
-        let members = std::mem::take(&mut *self.0.members.lock());
-        let open = members.iter().filter_map(Weak::upgrade).filter(|member| !member.is_closed());
-        let reports = join_all(open.map(|member| member.close(deadline))).await;
-        self.0.routes.stop();
-        self.0.context.end_export(options::deadline(start, deadline)).await;
-        self.0.context.credentials.close();
-        self.0.context.pool.clear();
-        self.0.context.monitor.close();
-        reports.into_iter().fold(CloseReport::default(), CloseReport::merge).with_elapsed_since(start)
+        close_in_task(self.0.clone().close(deadline)).await
     }
 
     /// Starts the session of a consumer in a group.
@@ -227,6 +222,28 @@ impl Client {
         members.retain(|member| member.strong_count() > 0);
         members.push(member);
         Ok(())
+    }
+}
+
+impl Inner {
+    async fn close(self: Arc<Self>, deadline: Duration) -> CloseReport {
+        let start = Instant::now();
+        let until = options::deadline(start, deadline);
+        self.closed.store(true, Ordering::SeqCst);
+        // What follows ends the work of producers and consumers that another close still waits for.
+        let Ok(_closing) = timeout_at(until.into(), self.closing.lock()).await else {
+            return CloseReport::default().with_elapsed_since(start);
+        };
+        let members = std::mem::take(&mut *self.members.lock());
+        let left = until.saturating_duration_since(Instant::now());
+        let open = members.iter().filter_map(Weak::upgrade).filter(|member| !member.is_closed());
+        let reports = join_all(open.map(|member| member.close(left))).await;
+        self.routes.stop();
+        self.context.end_export(until).await;
+        self.context.credentials.close();
+        self.context.pool.clear();
+        self.context.monitor.close();
+        reports.into_iter().fold(CloseReport::default(), CloseReport::merge).with_elapsed_since(start)
     }
 }
 

@@ -28,6 +28,12 @@ pub(crate) trait Closable: Send + Sync {
     fn is_closed(&self) -> bool;
 }
 
+/// Runs a close in its own task, so that it completes even if the caller stops waiting.
+pub(crate) async fn close_in_task(close: impl Future<Output = CloseReport> + Send + 'static) -> CloseReport {
+    // Fails only if the runtime ends, and with it all work.
+    tokio::spawn(close).await.unwrap_or_default()
+}
+
 /// The part that producers and consumers share. `K` is the destination of a batch, `C` the call that sends it.
 ///
 /// Dropping it ends the session and all work, including calls in flight.
@@ -116,6 +122,9 @@ impl<K: Eq + Hash, C: BatchCall> Member<K, C> {
             for (_, batcher) in self.batchers.lock().drain() {
                 batcher.abandon();
             }
+        } else {
+            // Another close ends the session.
+            let _ = timeout_at(deadline.into(), self.session.stop().cancelled()).await;
         }
         report.with_elapsed_since(start)
     }

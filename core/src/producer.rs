@@ -30,7 +30,7 @@ pub use self::{
 };
 use crate::{
     error::{Error, ErrorKind, Result},
-    member::{Closable, Member},
+    member::{Closable, Member, close_in_task},
     message::{CloseReport, Message, MessageType, Receipt},
     options::ProducerOptions,
     route::Routes,
@@ -116,12 +116,10 @@ impl Producer {
     /// closed.
     ///
     /// Decide transactions before: after a close, `commit` and `rollback` fail with `Closed`.
+    ///
+    /// A close continues if the caller stops waiting. Another call waits for it.
     pub async fn close(&self, deadline: Duration) -> CloseReport {
-        let Inner { member, limits, .. } = &*self.0;
-        let report = member.close(deadline, ready(())).await;
-        // Sends that still wait for the limits fail now.
-        limits.close();
-        report
+        close_in_task(self.0.clone().close(deadline)).await
     }
 
     /// Queues a message once the limits of messages in flight allow it. `half` is its slot in a transaction, if it is a
@@ -235,7 +233,13 @@ async fn compress_body(mut outgoing: OutgoingMessage) -> Result<OutgoingMessage>
 
 impl Closable for Inner {
     fn close(self: Arc<Self>, deadline: Duration) -> BoxFuture<'static, CloseReport> {
-        async move { Producer(self).close(deadline).await }.boxed()
+        async move {
+            let report = self.member.close(deadline, ready(())).await;
+            // Sends that still wait for the limits fail now.
+            self.limits.close();
+            report
+        }
+        .boxed()
     }
 
     fn is_closed(&self) -> bool {

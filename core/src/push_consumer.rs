@@ -27,7 +27,7 @@ use self::inner::Inner;
 pub use self::{outcome::ConsumeResult, task::Task};
 use crate::{
     error::{Error, ErrorKind, Result},
-    member::Closable,
+    member::{Closable, close_in_task},
     message::{CloseReport, Delivery},
     options::PushConsumerOptions,
     route::Routes,
@@ -167,8 +167,10 @@ impl PushConsumer {
     /// longer are dropped at their next `await`.
     ///
     /// A handler that closes its own consumer waits for itself until the deadline. Its message is delivered again.
+    ///
+    /// A close continues if the caller stops waiting. Another call waits for it.
     pub async fn close(&self, deadline: Duration) -> CloseReport {
-        self.0.0.clone().close(deadline).await
+        close_in_task(self.0.0.clone().close(deadline)).await
     }
 
     /// Runs `work` in its own task, so that it completes even if the caller stops waiting.

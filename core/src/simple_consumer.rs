@@ -21,7 +21,7 @@ use crate::{
     consumer::{AckBatcher, Change, DeadLetter, Destination, Leases, Subscriptions, batcher_for, submit_ack},
     error::{Error, ErrorKind, Result},
     lite::{LiteTopics, refuse_lite},
-    member::{Closable, Member},
+    member::{Closable, Member, close_in_task},
     message::{CloseReport, Delivery, Group},
     options::{self, ReceiveOptions, SimpleConsumerOptions, StreamOptions, Subscription},
     route::Routes,
@@ -273,12 +273,10 @@ impl SimpleConsumer {
 
     /// Refuses further calls, gives back deliveries that no receive or stream has returned, waits at most `deadline`
     /// for acks in flight, and tells the servers that the consumer has closed.
+    ///
+    /// A close continues if the caller stops waiting. Another call waits for it.
     pub async fn close(&self, deadline: Duration) -> CloseReport {
-        let Inner { member, leases, subscriptions, prefetched, .. } = &*self.0;
-        let before = leases.given_back();
-        subscriptions.close();
-        let report = member.close(deadline, prefetched.close()).await;
-        CloseReport { given_back: leases.given_back() - before, ..report }
+        close_in_task(self.0.clone().close(deadline)).await
     }
 
     fn submit_ack(&self, delivery: &Delivery) -> Result<Answer<()>> {
@@ -352,13 +350,22 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        // Cancelled first: a task of the session would be dropped later, with what a concurrent poll gives to it.
+        self.member.session().stop().cancel();
         self.prefetched.abandon();
     }
 }
 
 impl Closable for Inner {
     fn close(self: Arc<Self>, deadline: Duration) -> BoxFuture<'static, CloseReport> {
-        async move { SimpleConsumer(self).close(deadline).await }.boxed()
+        async move {
+            let Self { member, leases, subscriptions, prefetched, .. } = &*self;
+            let before = leases.given_back();
+            subscriptions.close();
+            let report = member.close(deadline, prefetched.close()).await;
+            CloseReport { given_back: leases.given_back() - before, ..report }
+        }
+        .boxed()
     }
 
     fn is_closed(&self) -> bool {

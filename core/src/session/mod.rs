@@ -297,7 +297,8 @@ impl Session {
         self.inner.health.end();
         self.inner.stop.cancel();
         self.inner.tasks.close();
-        self.inner.tasks.wait().await;
+        // A handler that blocks its thread does not end.
+        let _ = tokio::time::timeout_at(until.into(), self.inner.tasks.wait()).await;
         // A connection closes with the last stream that uses it.
         self.inner.streams.lock().clear();
     }

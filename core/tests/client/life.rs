@@ -127,6 +127,40 @@ async fn a_send_in_flight_is_flushed() {
 }
 
 #[tokio::test]
+async fn a_close_completes_though_nobody_waits_for_it() {
+    let server = TestServer::start(Script::default());
+    server.hold_sends(1);
+    let client = client(&server).await;
+    let producer = client.producer(ProducerOptions::new(["t"])).await.unwrap();
+    let mut send = Box::pin(producer.send(Message::new("t", "x")));
+    assert!(futures::poll!(&mut send).is_pending());
+    let mut close = Box::pin(client.close(Duration::from_millis(100)));
+    assert!(futures::poll!(&mut close).is_pending());
+    drop(close);
+    server.seen.wait("termination", 1).await;
+    server.seen.wait("stream ended", 1).await;
+    assert_eq!(send.await.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test]
+async fn a_second_close_waits_for_the_first() {
+    let server = TestServer::start(Script::default());
+    let client = client(&server).await;
+    let producer = client.producer(ProducerOptions::new(["t"])).await.unwrap();
+    let mut send = Box::pin(producer.send(Message::new("t", "x")));
+    assert!(futures::poll!(&mut send).is_pending());
+    let first = tokio::spawn({
+        let client = client.clone();
+        async move { client.close(Duration::from_secs(5)).await }
+    });
+    tokio::task::yield_now().await;
+    client.close(Duration::from_secs(5)).await;
+    assert_eq!(server.seen.counted("termination"), 1);
+    send.await.unwrap();
+    assert_eq!(first.await.unwrap().flushed, 1);
+}
+
+#[tokio::test]
 async fn a_failed_send_is_not_flushed() {
     let refuse =
         |_: &_, _| SendMessageResponse { status: status(Code::Forbidden, "no"), entries: Vec::new() };
