@@ -8,6 +8,9 @@ const { handleTasks, start } = require('./handler-runner.cjs');
 const { asyncDispose } = require('./async-dispose.cjs');
 const { Consumer } = require('./consumer.cjs');
 
+// Aborts the signal of handlers that are still running after a close.
+const abortHandlers = Symbol('abortHandlers');
+
 class PushConsumer extends Consumer {
   #native;
   #controller = new AbortController();
@@ -35,9 +38,12 @@ class PushConsumer extends Consumer {
     try {
       return await run(() => this.#native.close(deadlineMs), signal);
     } finally {
-      // Aborts the signal of handlers that are still running.
-      this.#controller.abort();
+      this[abortHandlers]();
     }
+  }
+
+  [abortHandlers]() {
+    this.#controller.abort();
   }
 
   async [asyncDispose]() {
@@ -45,4 +51,4 @@ class PushConsumer extends Consumer {
   }
 }
 
-module.exports = { PushConsumer };
+module.exports = { PushConsumer, abortHandlers };

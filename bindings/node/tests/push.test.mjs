@@ -82,6 +82,24 @@ test('a close aborts the signal of handlers that run too long', async () => {
   assert.equal((await consumer.close({ deadlineMs: 0 })).abandoned, 1);
 });
 
+test('closing the client aborts the signal of its handlers, too', async () => {
+  const topic = name();
+  const other = await Client.connect(server);
+  const events = new EventEmitter();
+  const [began, aborted] = [once(events, 'began'), once(events, 'aborted')];
+  const handler = async (_, { signal }) => {
+    events.emit('began');
+    await once(signal, 'abort');
+    events.emit('aborted');
+  };
+  const consumer = await other.pushConsumer({ group: name(), subscriptions: topic, handler });
+  await producer.send({ topic, body: 'x' });
+  await began;
+  assert.equal((await other.close({ deadlineMs: 0 })).abandoned, 1);
+  await aborted;
+  await consumer.close();
+});
+
 test('a consumer can be paused', async () => {
   const { consumer } = await startConsumer(() => {});
   consumer.pause();
