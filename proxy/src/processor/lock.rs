@@ -1,5 +1,7 @@
 //! Locks queues for clients. Consumers that read each queue by offset in order use these locks.
 
+use std::sync::Arc;
+
 use super::command::Command;
 use super::environment::Environment;
 use super::pull::{QueueName, check_queue};
@@ -109,6 +111,7 @@ fn by_broker(
     queues: Vec<QueueName>,
 ) -> Vec<QueueLock> {
     let mut locks: Vec<QueueLock> = Vec::new();
+    let host: Arc<str> = context.host().to_string().into();
     for QueueName { topic, broker, id } in queues {
         let queue = TopicQueue { topic, id };
         let same = locks.iter_mut().find(|lock| lock.broker == broker && topic_of(lock) == queue.topic);
@@ -117,6 +120,7 @@ fn by_broker(
             None => locks.push(QueueLock {
                 group: group.to_owned(),
                 client_id: context.client_id.clone(),
+                host: host.clone(),
                 broker,
                 queues: vec![queue],
                 deadline: context.deadline_within(environment.limits.call),

@@ -1,6 +1,7 @@
 //! Reading queues by offset, the offsets of groups, and locks of queues.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
@@ -61,7 +62,7 @@ pub trait Offsets: Send + Sync {
     /// Locks are advisory: they don't prevent reads. They are lost when the backend restarts.
     ///
     /// # Errors
-    /// `Busy` (too many locks), `Unsupported`, `Timeout`, `Unavailable`.
+    /// `Busy` (too many locks, of all clients or of the client's host), `Unsupported`, `Timeout`, `Unavailable`.
     async fn lock(&self, _: QueueLock) -> Result<Vec<TopicQueue>, ServiceError> {
         Err(unsupported())
     }
@@ -123,6 +124,8 @@ pub struct QueueLock {
     pub group: String,
     /// The client.
     pub client_id: String,
+    /// The client's host. The number of locks of each host is limited.
+    pub host: Arc<str>,
     /// The broker that holds the queues.
     pub broker: String,
     /// The queues.

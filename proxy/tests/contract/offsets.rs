@@ -228,6 +228,7 @@ pub(crate) async fn one_client_of_a_group_locks_a_queue<B: Backend>(backend: B) 
     let lock = |group: &str, client_id: &str| QueueLock {
         group: group.to_owned(),
         client_id: client_id.to_owned(),
+        host: "192.0.2.1".into(),
         broker: reader.broker.clone(),
         queues: vec![queue.clone()],
         deadline: Instant::now() + TIMEOUT,

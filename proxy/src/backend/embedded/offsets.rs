@@ -13,7 +13,7 @@ use super::codec;
 use super::filter::Matcher;
 use super::keys;
 use super::queue::Queue;
-use super::queue_locks::GroupQueue;
+use super::queue_locks::{GroupQueue, LockClient};
 use super::receive::READ_AHEAD;
 use super::store::{corrupt, unavailable};
 use super::take::{MAX_BYTES, MAX_SCANNED};
@@ -132,10 +132,11 @@ impl Offsets for Broker {
 
     async fn lock(&self, lock: QueueLock) -> Result<Vec<TopicQueue>, ServiceError> {
         let mut locked = Vec::new();
+        let client = LockClient { id: &lock.client_id, host: &lock.host };
         for queue in lock.queues {
             let exists = self.source(&queue.topic, &lock.broker, queue.id).await.is_ok();
             let key = GroupQueue { group: lock.group.clone(), queue: queue.clone() };
-            if exists && self.queue_locks.lock(key, &lock.client_id, Instant::now())? {
+            if exists && self.queue_locks.lock(key, client, Instant::now())? {
                 locked.push(queue);
             }
         }

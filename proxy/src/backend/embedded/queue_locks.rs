@@ -2,7 +2,8 @@
 //! lock their queues again.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -10,11 +11,30 @@ use crate::service::{LOCK_TIME, ServiceError, ServiceErrorKind, TopicQueue};
 
 /// The most locks of all groups together.
 const MAX_LOCKS: usize = 100_000;
+/// The most locks of the clients of one host.
+const MAX_LOCKS_OF_HOST: usize = MAX_LOCKS / 4;
+/// When there are too many locks, expired ones are searched for this often at most.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The locks of all groups.
 #[derive(Default)]
 pub(super) struct QueueLocks {
-    by_queue: Mutex<HashMap<GroupQueue, LockOwner>>,
+    locks: Mutex<Locks>,
+}
+
+#[derive(Default)]
+struct Locks {
+    by_queue: HashMap<GroupQueue, LockOwner>,
+    /// The number of locks of each host, including expired ones.
+    of_host: HashMap<Arc<str>, usize>,
+    last_sweep: Option<Instant>,
+}
+
+/// The client that asks for a lock.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LockClient<'a> {
+    pub(super) id: &'a str,
+    pub(super) host: &'a Arc<str>,
 }
 
 /// A queue as consumed by one group.
@@ -26,6 +46,7 @@ pub(super) struct GroupQueue {
 
 struct LockOwner {
     client_id: String,
+    host: Arc<str>,
     since: Instant,
 }
 
@@ -35,38 +56,84 @@ impl LockOwner {
     }
 }
 
+impl Locks {
+    fn has_room(&self, host: &str) -> bool {
+        let of_host = self.of_host.get(host).copied().unwrap_or_default();
+        self.by_queue.len() < MAX_LOCKS && of_host < MAX_LOCKS_OF_HOST
+    }
+
+    /// Removes expired locks, unless that was done just before.
+    fn sweep(&mut self, now: Instant) {
+        if self.last_sweep.is_some_and(|last| now.saturating_duration_since(last) < SWEEP_INTERVAL) {
+            return;
+        }
+        self.last_sweep = Some(now);
+        let Self { by_queue, of_host, .. } = self;
+        for (_, owner) in by_queue.extract_if(|_, owner| !owner.is_held(now)) {
+            decrement(of_host, &owner.host);
+        }
+    }
+
+    fn insert(&mut self, key: GroupQueue, owner: LockOwner) {
+        *self.of_host.entry(owner.host.clone()).or_default() += 1;
+        if let Some(replaced) = self.by_queue.insert(key, owner) {
+            decrement(&mut self.of_host, &replaced.host);
+        }
+    }
+
+    fn remove(&mut self, key: &GroupQueue) {
+        if let Some(removed) = self.by_queue.remove(key) {
+            decrement(&mut self.of_host, &removed.host);
+        }
+    }
+}
+
+fn decrement(of_host: &mut HashMap<Arc<str>, usize>, host: &str) {
+    if let Some(count) = of_host.get_mut(host) {
+        *count -= 1;
+        if *count == 0 {
+            of_host.remove(host);
+        }
+    }
+}
+
 impl QueueLocks {
     /// Locks a queue, or extends the lock. Returns whether this client holds the lock.
     ///
     /// # Errors
-    /// `Busy` if there are too many locks.
-    pub(super) fn lock(&self, key: GroupQueue, client_id: &str, now: Instant) -> Result<bool, ServiceError> {
-        let mut locks = self.by_queue.lock();
-        if let Some(owner) = locks.get(&key)
-            && owner.client_id != client_id
-            && owner.is_held(now)
-        {
+    /// `Busy` if there are too many locks of all hosts, or of this one.
+    pub(super) fn lock(
+        &self,
+        key: GroupQueue,
+        client: LockClient<'_>,
+        now: Instant,
+    ) -> Result<bool, ServiceError> {
+        let mut locks = self.locks.lock();
+        let owner = locks.by_queue.get(&key);
+        if owner.is_some_and(|owner| owner.client_id != client.id && owner.is_held(now)) {
             return Ok(false);
         }
-        if locks.len() >= MAX_LOCKS && !locks.contains_key(&key) {
-            locks.retain(|_, owner| owner.is_held(now));
-            if locks.len() >= MAX_LOCKS {
+        let is_extended = owner.is_some_and(|owner| owner.host == *client.host);
+        if !is_extended && !locks.has_room(client.host) {
+            locks.sweep(now);
+            if !locks.has_room(client.host) {
                 return Err(ServiceError::new(ServiceErrorKind::Busy, "too many locked queues"));
             }
         }
-        locks.insert(key, LockOwner { client_id: client_id.to_owned(), since: now });
+        let owner = LockOwner { client_id: client.id.to_owned(), host: client.host.clone(), since: now };
+        locks.insert(key, owner);
         Ok(true)
     }
 
     /// Whether any client of the group holds a lock.
     pub(super) fn has_any(&self, group: &str, now: Instant) -> bool {
-        self.by_queue.lock().iter().any(|(key, owner)| key.group == group && owner.is_held(now))
+        self.locks.lock().by_queue.iter().any(|(key, owner)| key.group == group && owner.is_held(now))
     }
 
     /// Releases the lock if this client holds it.
     pub(super) fn unlock(&self, key: &GroupQueue, client_id: &str) {
-        let mut locks = self.by_queue.lock();
-        if locks.get(key).is_some_and(|owner| owner.client_id == client_id) {
+        let mut locks = self.locks.lock();
+        if locks.by_queue.get(key).is_some_and(|owner| owner.client_id == client_id) {
             locks.remove(key);
         }
     }
@@ -84,7 +151,9 @@ mod tests {
             group: group.to_owned(),
             queue: TopicQueue { topic: "t".to_owned(), id: 0 },
         };
-        let has = |group: &str, client: &str, now| locks.lock(queue(group), client, now).expect("room");
+        let has = |group: &str, client: &str, now| {
+            locks.lock(queue(group), LockClient { id: client, host: &"h".into() }, now).expect("room")
+        };
         assert!(has("g", "a", now) && has("g", "a", now));
         assert!(!has("g", "b", now) && has("h", "b", now));
         assert!(
@@ -96,5 +165,22 @@ mod tests {
         assert!(has("g", "b", now));
         assert!(!has("g", "a", now + LOCK_TIME / 2));
         assert!(has("g", "a", now + LOCK_TIME));
+    }
+
+    #[test]
+    fn the_clients_of_one_host_have_a_share_of_the_locks() {
+        let locks = QueueLocks::default();
+        let now = Instant::now();
+        let lock = |host: &str, id: usize, now| {
+            let topic = format!("{host} {id}");
+            let key = GroupQueue { group: "g".to_owned(), queue: TopicQueue { topic, id: 0 } };
+            locks.lock(key, LockClient { id: &id.to_string(), host: &host.into() }, now).is_ok()
+        };
+        assert!((0..MAX_LOCKS_OF_HOST).all(|id| lock("greedy", id, now)));
+        assert!(!lock("greedy", MAX_LOCKS_OF_HOST, now) && lock("greedy", 0, now) && lock("other", 0, now));
+        let later = now + LOCK_TIME;
+        assert!(lock("greedy", MAX_LOCKS_OF_HOST, later), "expired locks are removed");
+        let state = locks.locks.lock();
+        assert_eq!((state.by_queue.len(), state.of_host.len()), (1, 1));
     }
 }
