@@ -36,6 +36,7 @@ async fn requests_are_refused_with_their_reason() {
         ("/v1/topics/t/messages", json!({"text": "a", "delay": "1s"}), (400, "TypeMismatch", 40014)),
         ("/v1/topics/%FF/messages", json!({"text": "a"}), (400, "InvalidArgument", 40000)),
         ("/v1/groups/g/topics/t/receive?max=0", json!({}), (400, "InvalidArgument", 40000)),
+        ("/v1/groups/g/topics/t/receive?max=1025", json!({}), (400, "InvalidArgument", 40000)),
         ("/v1/groups/g/topics/t/receive?max=x", json!({}), (400, "InvalidArgument", 40000)),
         ("/v1/groups/g/topics/t/receive?mux=1", json!({}), (400, "InvalidArgument", 40000)),
         ("/v1/groups/g/topics/t/receive?invisible=99d", json!({}), (400, "InvalidArgument", 40011)),

@@ -175,17 +175,21 @@ impl StoredMessage {
     pub(super) fn new(message: Message, position: MessagePosition, format: BodyFormat) -> Self {
         let MessagePosition { topic, queue_id, offset, stored_at } = position;
         let as_text = format == BodyFormat::Auto && message.body_encoding == BodyEncoding::Identity;
-        let text = match as_text {
-            true => std::str::from_utf8(&message.body).ok().map(str::to_owned),
-            false => None,
+        let (text, body) = match as_text {
+            // Without a copy, unless the body is shared.
+            true => match String::from_utf8(message.body.into()) {
+                Ok(text) => (Some(text), None),
+                Err(error) => (None, Some(STANDARD.encode(error.as_bytes()))),
+            },
+            false => (None, Some(STANDARD.encode(&message.body))),
         };
         Self {
             message_id: message.id,
             topic,
             queue_id,
             offset,
-            body: text.is_none().then(|| STANDARD.encode(&message.body)),
             text,
+            body,
             content_encoding: (message.body_encoding == BodyEncoding::Gzip).then_some("gzip"),
             tag: message.tag,
             keys: message.keys,
@@ -253,9 +257,29 @@ impl ReceivedMessage {
     }
 }
 
-/// The approximate size of a message in JSON, in bytes.
+/// The most bytes of a message in JSON, except for the names of its members and other parts of limited length: its body in
+/// the longer one of its representations, and its texts.
 pub(super) fn size_hint(message: &Message) -> usize {
-    message.body.len() / 3 * 4 + 1024
+    const OTHER_PARTS: usize = 1024;
+    let escaped = std::str::from_utf8(&message.body).map_or(0, escaped_len);
+    let body = escaped.max(message.body.len().div_ceil(3) * 4);
+    let properties =
+        message.properties.iter().map(|(name, value)| escaped_len(name) + escaped_len(value) + 6);
+    let keys = message.keys.iter().map(|key| escaped_len(key) + 3);
+    let texts = [&message.tag, &message.group, &message.lite_topic, &message.trace_context];
+    let texts = texts.into_iter().flatten().chain([&message.id]).map(|text| escaped_len(text));
+    OTHER_PARTS + body + properties.sum::<usize>() + keys.sum::<usize>() + texts.sum::<usize>()
+}
+
+/// The length of a text in a JSON string, without the quotes.
+fn escaped_len(text: &str) -> usize {
+    let bytes = text.bytes().map(|byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        // As `\u0000`.
+        0..0x20 => 6,
+        _ => 1,
+    });
+    bytes.sum()
 }
 
 #[cfg(test)]
@@ -303,5 +327,32 @@ mod tests {
         assert_eq!(stored(b"a", BodyEncoding::Gzip, BodyFormat::Auto), base64("YQ=="));
         assert_eq!(stored(b"a", BodyEncoding::Identity, BodyFormat::Base64), base64("YQ=="));
         assert_eq!(stored(b"\xff", BodyEncoding::Identity, BodyFormat::Auto), base64("/w=="));
+    }
+
+    #[test]
+    fn a_message_is_charged_at_least_what_its_json_takes() {
+        let hostile = "\0\x1f\"\\\n".repeat(2000);
+        let bodies = [hostile.clone().into_bytes(), vec![b'a'; 10_000], vec![0xff; 10_000]];
+        for body in bodies {
+            let message = Message {
+                body: body.into(),
+                tag: Some(hostile.clone()),
+                keys: vec![hostile.clone(); 3],
+                properties: [(hostile.clone(), hostile.clone())].into(),
+                ..Message::default()
+            };
+            let charged = size_hint(&message);
+            for format in [BodyFormat::Auto, BodyFormat::Base64] {
+                let position = MessagePosition {
+                    topic: "t".to_owned(),
+                    queue_id: 0,
+                    offset: 0,
+                    stored_at: SystemTime::UNIX_EPOCH,
+                };
+                let json = serde_json::to_vec(&StoredMessage::new(message.clone(), position, format));
+                let length = json.expect("JSON").len();
+                assert!(length <= charged && charged < length * 2, "{length} {charged}");
+            }
+        }
     }
 }

@@ -29,6 +29,8 @@ use crate::processor::{Expression, ReceiveCommand, Received, Undelivered};
 const DEFAULT_INVISIBLE: &str = "30s";
 /// The default of the most messages of one receive.
 const DEFAULT_MAX: i32 = 16;
+/// The most messages that may be unsettled in a stream of events.
+const MAX: i32 = 1024;
 
 /// The parameters of a receive.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
@@ -36,7 +38,7 @@ const DEFAULT_MAX: i32 = 16;
 #[into_params(parameter_in = Query)]
 pub(super) struct ReceiveParams {
     /// The most messages that are returned, or that are unsettled in a stream of events. 16 by default.
-    #[param(minimum = 1, maximum = 2147483647)]
+    #[param(minimum = 1, maximum = 1024)]
     pub(super) max: i32,
     /// How long to wait for the first message, such as `20s`. The proxy's `limits` bound it, by default from 5 s to 20 s.
     #[param(inline, value_type = Option<json_schema::Duration>, example = "5s")]
@@ -71,8 +73,8 @@ impl Default for ReceiveParams {
 impl ReceiveParams {
     /// Creates the command that receives.
     pub(super) fn command(&self, group: &str, topic: &str) -> Result<ReceiveCommand, Problem> {
-        if self.max < 1 {
-            return Err(Problem::bad_request("max must be at least 1"));
+        if !(1..=MAX).contains(&self.max) {
+            return Err(Problem::bad_request(format!("max must be from 1 to {MAX}")));
         }
         let expression = match (&self.filter, &self.sql) {
             (Some(_), Some(_)) => return Err(Problem::bad_request("a receive has filter or sql, not both")),
