@@ -51,7 +51,7 @@ const MAX_LABEL_CHARS: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ClientKey {
     pub(super) id: Arc<str>,
-    host: Host,
+    pub(super) host: Host,
 }
 
 /// A client's session: the part of its settings that is needed later.

@@ -8,13 +8,17 @@ use std::time::{Duration, Instant, SystemTime};
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
+use super::byte_budget::{ByteBudget, TakenBytes};
 use super::clients::ClientKey;
 use super::handle::SealedLease;
 use crate::service::Settle;
 
-/// The most leases that are renewed for all clients, and for one client. Further leases expire without renewal.
-const MAX_LEASES: usize = 200_000;
+/// The most leases that are renewed for one client. Further leases expire without renewal.
 const MAX_LEASES_OF_CLIENT: usize = 20_000;
+/// The most bytes of the leases of all clients, which is enough for about 200,000. One host may use a quarter of it.
+const MAX_BYTES: usize = 192 << 20;
+/// The approximate size of a lease without its texts.
+const LEASE_BYTES: usize = 640;
 
 /// The client that holds a lease, and the source of the delivery. Shared by the deliveries of one receive.
 #[derive(Clone, Debug)]
@@ -46,6 +50,14 @@ impl Renewal {
         Self { holder, entry, attempt, since: Instant::now(), renewed: 0, failures: 0 }
     }
 
+    /// The approximate size of the renewal with its handle.
+    fn size(&self, handle: &str) -> usize {
+        let (LeaseHolder { topic, group, .. }, entry) = (&*self.holder, &self.entry);
+        let lite_topic = entry.lite_topic.as_ref().map_or(0, String::len);
+        let texts = [handle, topic, group, &entry.coordinates, &entry.message_id].map(str::len);
+        LEASE_BYTES + lite_topic + texts.iter().sum::<usize>()
+    }
+
     fn lease(&self) -> SealedLease {
         let Settle { coordinates, received_at, invisible, .. } = self.entry.clone();
         SealedLease { received_at, invisible, cluster: self.holder.cluster.as_ref().to_owned(), coordinates }
@@ -61,14 +73,14 @@ impl Renewal {
 pub(super) type RenewalSlot = Arc<tokio::sync::Mutex<Option<Renewal>>>;
 
 /// The leases under renewal, by the client's handle.
-#[derive(Default)]
 pub(super) struct RenewedLeases {
+    budget: Arc<ByteBudget>,
     slots: Mutex<Slots>,
     // Saves taking the lock for each acknowledgement if no lease is renewed, as on most proxies.
     count: AtomicUsize,
     /// The number of renewals since the start.
     pub(super) renewals: AtomicU64,
-    /// The number of failed renewals since the start.
+    /// The number of failed renewals since the start, and of leases that are not renewed because there are too many.
     pub(super) failures: AtomicU64,
 }
 
@@ -82,6 +94,19 @@ struct Slots {
 struct OwnedSlot {
     client: ClientKey,
     slot: RenewalSlot,
+    _taken: TakenBytes,
+}
+
+impl Default for RenewedLeases {
+    fn default() -> Self {
+        Self {
+            budget: ByteBudget::new(MAX_BYTES),
+            slots: Mutex::default(),
+            count: AtomicUsize::new(0),
+            renewals: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+        }
+    }
 }
 
 /// Numbers of leases and renewals.
@@ -113,18 +138,23 @@ impl Slots {
 }
 
 impl RenewedLeases {
-    /// Renews this lease from now on, unless too many leases are renewed already.
+    /// Renews this lease from now on, unless too many leases are renewed already. That counts as a failed renewal.
     pub(super) fn add(&self, handle: String, renewal: Renewal) {
         let client = renewal.holder.client.clone();
         let mut slots = self.slots.lock();
         let of_client = slots.of_client.get(&client).copied().unwrap_or_default();
-        if slots.by_handle.len() >= MAX_LEASES || of_client >= MAX_LEASES_OF_CLIENT {
+        let taken = match of_client < MAX_LEASES_OF_CLIENT {
+            true => self.budget.take(client.host.clone(), renewal.size(&handle)),
+            false => None,
+        };
+        let Some(taken) = taken else {
+            self.failures.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(client_id = &*client.id, "too many leases to renew; a lease will expire");
             return;
-        }
+        };
         *slots.of_client.entry(client.clone()).or_default() += 1;
         let slot = Arc::new(tokio::sync::Mutex::new(Some(renewal)));
-        if let Some(replaced) = slots.by_handle.insert(handle, OwnedSlot { client, slot }) {
+        if let Some(replaced) = slots.by_handle.insert(handle, OwnedSlot { client, slot, _taken: taken }) {
             slots.decrement_count(&replaced.client);
         }
         self.count.store(slots.by_handle.len(), Ordering::Release);
@@ -230,6 +260,7 @@ mod tests {
 
     use super::super::scripted::{renewal, settle_entry as entry};
     use super::*;
+    use crate::context::Context;
 
     #[tokio::test]
     async fn a_lease_is_taken_once() {
@@ -269,12 +300,38 @@ mod tests {
         };
         (0..MAX_LEASES_OF_CLIENT + 5).for_each(|number| add("greedy", number));
         assert_eq!(leases.all().len(), MAX_LEASES_OF_CLIENT);
-        add("other", MAX_LEASES);
+        assert_eq!(leases.counts().failures, 5);
+        add("other", usize::MAX);
         assert_eq!(leases.all().len(), MAX_LEASES_OF_CLIENT + 1);
         leases.remove_handle("0");
-        add("greedy", MAX_LEASES + 1);
+        add("greedy", usize::MAX - 1);
         assert_eq!(leases.all().len(), MAX_LEASES_OF_CLIENT + 1);
         assert_eq!(leases.remove_clients(|_| true).len(), MAX_LEASES_OF_CLIENT + 1);
         assert!(leases.slots.lock().of_client.is_empty());
+        assert_eq!(leases.budget.hosts(), 0);
+    }
+
+    #[test]
+    fn one_host_has_a_share_of_the_memory_for_leases_however_many_clients_it_has() {
+        const LONG: usize = 1 << 20;
+        let leases = RenewedLeases::default();
+        let add = |host: &str, client: usize| {
+            let context = Context { peer: host.into(), ..Context::of_client(&client.to_string()) };
+            let entry = Settle { message_id: "m".repeat(LONG), ..entry("q", SystemTime::UNIX_EPOCH) };
+            let holder = LeaseHolder {
+                client: ClientKey::of(&context),
+                ..(*renewal("x", entry.clone()).holder).clone()
+            };
+            leases.add(format!("{host} {client}"), Renewal::new(Arc::new(holder), entry, 1));
+        };
+        (0..2 * MAX_BYTES / LONG / 4).for_each(|client| add("192.0.2.1:1", client));
+        let of_host = leases.all().len();
+        assert!(of_host < MAX_BYTES / LONG / 4, "{of_host}");
+        add("192.0.2.2:1", 0);
+        assert_eq!(leases.all().len(), of_host + 1);
+        // A lease that is settled makes room for another.
+        leases.remove_handle("192.0.2.1:1 0");
+        add("192.0.2.1:1", 0);
+        assert_eq!(leases.all().len(), of_host + 1);
     }
 }

@@ -274,7 +274,7 @@ impl Scrape {
         );
         metrics.counter(
             "rocketmq_thin_proxy_lease_renewal_failures",
-            "Renewals of leases that have failed.",
+            "Renewals of leases that have failed, and leases that are not renewed because there are too many.",
             [(NO_LABELS, soft_state.failed_renewals)],
         );
         metrics.gauge(
