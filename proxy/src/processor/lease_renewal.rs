@@ -22,9 +22,9 @@ const MAX_FAILURES: u32 = 3;
 /// The time after which a message becomes visible again when its client is gone. The delivery counts as an attempt.
 const RELEASE_AFTER: Duration = Duration::from_secs(1);
 
-/// Renews leases and removes expired sessions of clients until the proxy drains. Then ends the leases that it has renewed.
+/// Renews leases, and removes expired sessions of clients and transactions, until the proxy drains. Then ends the leases that it has renewed.
 pub(super) async fn renew_leases(environment: &Environment) {
-    let Environment { leases, clients, limits, draining, .. } = environment;
+    let Environment { leases, clients, transactions, limits, draining, .. } = environment;
     let mut ticks = tokio::time::interval(limits.renew_every.max(Duration::from_millis(1)));
     // Changes run concurrently with each other and with the next ticks, so that a broker that does not answer does not let
     // the leases at other brokers expire. There is at most one change per lease.
@@ -35,6 +35,7 @@ pub(super) async fn renew_leases(environment: &Environment) {
             Some(()) = changes.next() => {}
             _ = ticks.tick() => {
                 clients.remove_expired();
+                transactions.remove_expired();
                 let abandoned = leases.remove_clients(|client| !clients.is_present(client));
                 changes.extend(abandoned.into_iter().map(|slot| release_slot(environment, slot).boxed()));
                 let due = leases.due_renewals(limits.renew_ahead);

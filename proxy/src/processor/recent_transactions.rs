@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
 
 use super::handle::TransactionRef;
 use crate::service::{ServiceError, ServiceErrorKind};
@@ -60,7 +61,7 @@ impl RecentTransactions {
     /// before, or if the broker's decisions are `repeatable`.
     pub(super) fn decide(
         self: &Arc<Self>,
-        key: Arc<str>,
+        key: TransactionKey,
         repeatable: bool,
         end: impl Future<Output = Result<(), ServiceError>> + Send + 'static,
     ) -> DecisionOutcome {
@@ -70,7 +71,7 @@ impl RecentTransactions {
             return outcome.clone();
         }
         let task = tokio::spawn({
-            let (recent, key) = (self.clone(), key.clone());
+            let recent = self.clone();
             async move {
                 let ended = end.await;
                 if ended.as_ref().is_err_and(|error| repeatable || !error.kind.maybe_done()) {
@@ -84,18 +85,33 @@ impl RecentTransactions {
         decided.insert(key, outcome.clone());
         outcome
     }
+
+    /// Removes the entries that have expired.
+    pub(super) fn remove_expired(&self) {
+        let now = Instant::now();
+        self.decided.lock().remove_expired(now);
+        self.half_messages.lock().remove_expired(now);
+        self.checked.lock().remove_expired(now);
+    }
 }
 
+/// The key of an entry: a hash, because message ids may be long. Clients choose them, so the hash must have no collisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct TransactionKey([u8; 16]);
+
 /// The key of an entry.
-pub(super) fn key(outer: &str, inner: &str) -> Arc<str> {
-    format!("{outer}\0{inner}").into()
+pub(super) fn key(outer: &str, inner: &str) -> TransactionKey {
+    let digest = Sha256::new().chain_update(outer).chain_update([0]).chain_update(inner).finalize();
+    let mut key = [0; 16];
+    key.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+    TransactionKey(key)
 }
 
 /// A map whose entries expire. The oldest entries are removed when there are too many.
 struct RecentMap<V> {
-    entries: HashMap<Arc<str>, Recent<V>>,
+    entries: HashMap<TransactionKey, Recent<V>>,
     /// All insertions, the oldest first. If an entry was replaced or removed, its time differs from that of the insertion.
-    insertions: VecDeque<(Instant, Arc<str>)>,
+    insertions: VecDeque<(Instant, TransactionKey)>,
 }
 
 struct Recent<V> {
@@ -110,30 +126,44 @@ impl<V> Default for RecentMap<V> {
 }
 
 impl<V> RecentMap<V> {
-    fn get(&self, key: &str) -> Option<&V> {
+    fn get(&self, key: &TransactionKey) -> Option<&V> {
         let entry = self.entries.get(key).filter(|entry| entry.since.elapsed() < ENTRY_LIFETIME);
         entry.map(|entry| &entry.value)
     }
 
-    fn insert(&mut self, key: Arc<str>, value: V) {
+    fn insert(&mut self, key: TransactionKey, value: V) {
         self.insert_at(Instant::now(), key, value);
     }
 
-    fn insert_at(&mut self, now: Instant, key: Arc<str>, value: V) {
-        while let Some((since, oldest)) = self.insertions.front()
-            && (self.insertions.len() >= MAX_ENTRIES
-                || now.saturating_duration_since(*since) >= ENTRY_LIFETIME)
-        {
-            if self.entries.get(oldest).is_some_and(|entry| entry.since == *since) {
-                self.entries.remove(oldest);
-            }
-            self.insertions.pop_front();
+    fn insert_at(&mut self, now: Instant, key: TransactionKey, value: V) {
+        self.remove_expired(now);
+        if self.insertions.len() >= MAX_ENTRIES {
+            self.remove_oldest();
         }
-        self.insertions.push_back((now, key.clone()));
+        self.insertions.push_back((now, key));
         self.entries.insert(key, Recent { since: now, value });
     }
 
-    fn remove(&mut self, key: &str) {
+    /// Removes the entries that have expired, and the memory that they took.
+    fn remove_expired(&mut self, now: Instant) {
+        while let Some((since, _)) = self.insertions.front()
+            && now.saturating_duration_since(*since) >= ENTRY_LIFETIME
+        {
+            self.remove_oldest();
+        }
+        if self.insertions.is_empty() && self.insertions.capacity() > 0 {
+            *self = Self::default();
+        }
+    }
+
+    fn remove_oldest(&mut self) {
+        let Some((since, oldest)) = self.insertions.pop_front() else { return };
+        if self.entries.get(&oldest).is_some_and(|entry| entry.since == since) {
+            self.entries.remove(&oldest);
+        }
+    }
+
+    fn remove(&mut self, key: &TransactionKey) {
         self.entries.remove(key);
     }
 }
@@ -157,8 +187,8 @@ mod tests {
             ("unanswered", failed(ServiceErrorKind::Unanswered), failed(ServiceErrorKind::Unanswered)),
             ("unavailable", failed(ServiceErrorKind::Unavailable), failed(ServiceErrorKind::Busy)),
         ] {
-            assert_eq!(recent.decide(name.into(), false, ready(first.clone())).await, first, "{name}");
-            let again = recent.decide(name.into(), false, ready(failed(ServiceErrorKind::Busy)));
+            assert_eq!(recent.decide(key(name, ""), false, ready(first.clone())).await, first, "{name}");
+            let again = recent.decide(key(name, ""), false, ready(failed(ServiceErrorKind::Busy)));
             assert_eq!(again.await, second, "{name}");
         }
     }
@@ -167,18 +197,18 @@ mod tests {
     async fn a_repeatable_decision_is_carried_out_again_if_its_outcome_is_unknown() {
         let recent = Arc::new(RecentTransactions::default());
         let late = failed(ServiceErrorKind::Timeout);
-        assert_eq!(recent.decide("a".into(), true, ready(late.clone())).await, late);
-        assert_eq!(recent.decide("a".into(), true, ready(Ok(()))).await, Ok(()));
-        assert_eq!(recent.decide("a".into(), true, ready(late)).await, Ok(()), "the outcome is known");
+        assert_eq!(recent.decide(key("a", ""), true, ready(late.clone())).await, late);
+        assert_eq!(recent.decide(key("a", ""), true, ready(Ok(()))).await, Ok(()));
+        assert_eq!(recent.decide(key("a", ""), true, ready(late)).await, Ok(()), "the outcome is known");
     }
 
     #[tokio::test]
     async fn a_decision_is_carried_out_even_if_the_caller_is_cancelled() {
         let recent = Arc::new(RecentTransactions::default());
         let (answer, answered) = tokio::sync::oneshot::channel();
-        let first = recent.decide("a".into(), false, async { answered.await.expect("an answer") });
+        let first = recent.decide(key("a", ""), false, async { answered.await.expect("an answer") });
         drop(first);
-        let again = recent.decide("a".into(), false, ready(failed(ServiceErrorKind::Busy)));
+        let again = recent.decide(key("a", ""), false, ready(failed(ServiceErrorKind::Busy)));
         assert!(again.clone().now_or_never().is_none());
         answer.send(Ok(())).expect("the decision is under way");
         assert_eq!(again.await, Ok(()));
@@ -204,17 +234,20 @@ mod tests {
     fn expired_entries_and_the_oldest_of_too_many_are_removed() {
         let mut map = RecentMap::default();
         let start = Instant::now();
-        map.insert_at(start, "old".into(), ());
-        map.insert_at(start + ENTRY_LIFETIME / 2, "old".into(), ());
-        map.insert_at(start + ENTRY_LIFETIME / 2, "other".into(), ());
-        map.insert_at(start + ENTRY_LIFETIME, "new".into(), ());
+        map.insert_at(start, key("old", ""), ());
+        map.insert_at(start + ENTRY_LIFETIME / 2, key("old", ""), ());
+        map.insert_at(start + ENTRY_LIFETIME / 2, key("other", ""), ());
+        map.insert_at(start + ENTRY_LIFETIME, key("new", ""), ());
         assert_eq!((map.entries.len(), map.insertions.len()), (3, 3));
-        map.insert_at(start + ENTRY_LIFETIME * 2, "newest".into(), ());
+        map.insert_at(start + ENTRY_LIFETIME * 2, key("newest", ""), ());
         assert_eq!((map.entries.len(), map.insertions.len()), (1, 1));
         for number in 0..MAX_ENTRIES + 10 {
-            map.insert_at(start + ENTRY_LIFETIME * 2, number.to_string().as_str().into(), ());
+            map.insert_at(start + ENTRY_LIFETIME * 2, key(&number.to_string(), ""), ());
         }
         assert_eq!((map.entries.len(), map.insertions.len()), (MAX_ENTRIES, MAX_ENTRIES));
-        assert!(map.get("newest").is_none() && map.get("5").is_none() && map.get("10").is_some());
+        let has = |name: &str| map.get(&key(name, "")).is_some();
+        assert!(!has("newest") && !has("5") && has("10"));
+        map.remove_expired(start + ENTRY_LIFETIME * 3);
+        assert_eq!((map.entries.capacity(), map.insertions.capacity()), (0, 0));
     }
 }
