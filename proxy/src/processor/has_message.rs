@@ -35,9 +35,40 @@ impl Command for HasMessageCommand {
         let topic = request.topic.clone();
         let found = tokio::select! {
             biased;
-            found = cluster.services.messages.has_message(request) => found,
+            found = cluster.services.messages.clone().has_message(request) => found,
             () = environment.draining.cancelled() => return Ok(false),
         };
         found.map_err(|error| Error::on_topic(error, &topic))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use futures::FutureExt;
+
+    use super::super::scripted;
+    use crate::service::{Filter, NextAttempt, Receive};
+
+    #[tokio::test]
+    async fn a_message_is_given_back_even_if_the_caller_is_cancelled() {
+        let ([services], [mut calls]) = scripted::backends();
+        let request = Receive {
+            topic: scripted::TOPIC_WITH_MESSAGE.to_owned(),
+            group: "g".to_owned(),
+            broker: None,
+            filter: Filter::All,
+            max: 1,
+            invisible: Duration::from_secs(60),
+            deadline: Instant::now(),
+            fifo: true,
+            attempt_id: None,
+            lite_client: None,
+        };
+        assert!(services.messages.clone().has_message(request).now_or_never().is_none());
+        let (change, answer) = scripted::change(&mut calls).await;
+        assert_eq!((change.invisible, change.next_attempt), (Duration::ZERO, NextAttempt::GivenBack));
+        assert!(!answer.is_closed(), "the call still runs");
     }
 }

@@ -21,6 +21,9 @@ use crate::service::{
     Settle, TopicConfig, TopicKind, Transactions,
 };
 
+/// The topic in which a receive finds a message.
+pub(super) const TOPIC_WITH_MESSAGE: &str = "with-message";
+
 /// A call of the backend, with the sender for its answer.
 pub(super) enum BackendCall {
     Change(ChangeInvisible, AnswerSender<InvisibleOutcome>),
@@ -143,8 +146,11 @@ impl Messages for Scripted {
         Err(unscripted())
     }
 
-    /// Finds no message, and does not wait for one.
-    async fn receive(&self, _: Receive) -> Result<Delivered, ServiceError> {
+    /// Finds a message in the topic [`TOPIC_WITH_MESSAGE`] and none in others, and does not wait for one.
+    async fn receive(&self, request: Receive) -> Result<Delivered, ServiceError> {
+        if request.topic == TOPIC_WITH_MESSAGE {
+            return Ok(Delivered::Messages(vec![delivery(TOPIC_WITH_MESSAGE)]));
+        }
         Ok(Delivered::Nothing)
     }
 

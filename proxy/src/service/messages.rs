@@ -1,5 +1,6 @@
 //! Sending, receiving and settling messages.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
@@ -12,7 +13,7 @@ use super::{Delivery, Message, ServiceError, ServiceErrorKind};
 /// Any proxy of a fleet may call any method for any topic, group and handle, so no call may depend on state that an earlier
 /// call left in this process. Dropping a future cancels the wait, and never loses a message.
 #[async_trait]
-pub trait Messages: Send + Sync {
+pub trait Messages: Send + Sync + 'static {
     /// Stores messages in a topic. Returns one outcome per message, in order, once the messages are as durable as the
     /// backend promises.
     ///
@@ -47,16 +48,21 @@ pub trait Messages: Send + Sync {
     ///
     /// # Errors
     /// As [`Messages::receive`].
-    async fn has_message(&self, request: Receive) -> Result<bool, ServiceError> {
+    async fn has_message(self: Arc<Self>, request: Receive) -> Result<bool, ServiceError> {
         const LEASE: Duration = Duration::from_secs(1);
         let (topic, group, deadline) = (request.topic.clone(), request.group.clone(), request.deadline);
         let peek = Receive { max: 1, invisible: LEASE, attempt_id: None, ..request };
         let Delivered::Messages(deliveries) = self.receive(peek).await? else { return Ok(false) };
-        for delivery in &deliveries {
-            let deadline = deadline.max(Instant::now() + LEASE);
-            self.change_invisible(ChangeInvisible::give_back(&topic, &group, delivery, deadline)).await?;
-        }
-        Ok(true)
+        // A task gives them back even if the caller is cancelled. Otherwise the lease would count as an attempt.
+        let given_back = tokio::spawn(async move {
+            for delivery in &deliveries {
+                let deadline = deadline.max(Instant::now() + LEASE);
+                self.change_invisible(ChangeInvisible::give_back(&topic, &group, delivery, deadline)).await?;
+            }
+            Ok(true)
+        });
+        let aborted = |_| ServiceError::new(ServiceErrorKind::Internal, "giving back a message was aborted");
+        given_back.await.map_err(aborted)?
     }
 
     /// Checks that the backend can evaluate a filter, so that a consumer gets the error before its first receive.

@@ -115,7 +115,7 @@ impl Messages for Remote {
         popped.unwrap_or_else(|| Err(ServiceError::new(ServiceErrorKind::Internal, "the pop was aborted")))
     }
 
-    async fn has_message(&self, request: Receive) -> Result<bool, ServiceError> {
+    async fn has_message(self: Arc<Self>, request: Receive) -> Result<bool, ServiceError> {
         self.ensure_topic(&request.topic).await?;
         self.cluster.has_message(&request).await
     }
