@@ -112,7 +112,8 @@ async fn renew_once(environment: &Environment, renewal: &mut Renewal) -> bool {
     }
 }
 
-/// Lets a lease end this long from now. Returns whether the lease had not expired yet.
+/// Lets a lease end this long from now. Returns false if the lease has expired or is gone. It is gone, for example, if an
+/// acknowledgement was stored and then cancelled.
 async fn change(
     environment: &Environment,
     renewal: &mut Renewal,
@@ -234,5 +235,21 @@ mod tests {
         answer.send(Ok(InvisibleOutcome::Expired)).expect("the end of a lease");
         maintenance.await.expect("the end");
         assert!(calls.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_is_gone_is_not_renewed_again() {
+        let (processor, mut calls) = processor();
+        let mut settled = renewal("c", entry("settled", SystemTime::UNIX_EPOCH));
+        let gone = || {
+            let (coordinates, received_at) = ("none".to_owned(), SystemTime::now());
+            InvisibleOutcome::Gone { coordinates, received_at }
+        };
+        let answered = async {
+            let (_, answer) = scripted::change(&mut calls).await;
+            answer.send(Ok(gone())).expect("a renewal");
+        };
+        let (continues, ()) = tokio::join!(renew_once(&processor.environment, &mut settled), answered);
+        assert!(!continues);
     }
 }

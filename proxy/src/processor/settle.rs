@@ -211,7 +211,8 @@ impl Command for ChangeCommand {
         let changed = changed.map_err(|error| Error::on_topic(error, &topic))?;
         taken.settled();
         match changed {
-            InvisibleOutcome::Changed { coordinates, received_at } => Ok(scope.seal(&SealedLease {
+            InvisibleOutcome::Changed { coordinates, received_at }
+            | InvisibleOutcome::Gone { coordinates, received_at } => Ok(scope.seal(&SealedLease {
                 received_at,
                 invisible,
                 cluster: cluster.name.as_ref().to_owned(),

@@ -322,6 +322,14 @@ pub enum InvisibleOutcome {
         /// When the new lease began, by the broker's clock.
         received_at: SystemTime,
     },
+    /// The coordinates name no lease any more: the message is settled, or a later lease has replaced them. As with Apache's
+    /// brokers, clients are told that the lease was changed.
+    Gone {
+        /// Coordinates in the form of [`Delivery::coordinates`], which name no lease either.
+        coordinates: String,
+        /// The present, by the broker's clock.
+        received_at: SystemTime,
+    },
     /// The old lease has expired, and another consumer may have the message.
     Expired,
 }

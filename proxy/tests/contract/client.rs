@@ -240,7 +240,7 @@ pub(crate) fn settle(delivery: &Delivery) -> Settle {
 /// The delivery under the lease that a change started.
 pub(crate) fn changed(delivery: &Delivery, outcome: InvisibleOutcome, invisible: Duration) -> Delivery {
     let InvisibleOutcome::Changed { coordinates, received_at } = outcome else {
-        panic!("the lease has expired")
+        panic!("the lease has ended")
     };
     Delivery { coordinates, received_at, invisible, ..delivery.clone() }
 }

@@ -114,7 +114,7 @@ impl Client {
             InvisibleOutcome::Changed { coordinates, received_at } => {
                 Delivery { coordinates, received_at, invisible, ..delivery.clone() }
             }
-            InvisibleOutcome::Expired => panic!("the lease has expired"),
+            ended => panic!("{ended:?}"),
         }
     }
 

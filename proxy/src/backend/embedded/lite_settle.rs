@@ -102,6 +102,10 @@ impl Broker {
                 let coordinates = LiteCoordinates { inner: &coordinates, ..at }.to_string();
                 InvisibleOutcome::Changed { coordinates, received_at }
             }
+            InvisibleOutcome::Gone { coordinates, received_at } => {
+                let coordinates = LiteCoordinates { inner: &coordinates, ..at }.to_string();
+                InvisibleOutcome::Gone { coordinates, received_at }
+            }
             InvisibleOutcome::Expired => InvisibleOutcome::Expired,
         })
     }

@@ -94,7 +94,7 @@ impl Broker {
     ) -> Result<InvisibleOutcome, ServiceError> {
         let at = parse(&request.entry)?;
         let Some(group) = self.group_progress(topic, &request.group).await? else {
-            return Ok(changed(Coordinates { token: rand::random(), ..at }));
+            return Ok(gone(Coordinates { token: rand::random(), ..at }));
         };
         group.check_topic(at)?;
         let (outcome, written) = self.replace_lease(&group, at, &request)?;
@@ -109,7 +109,6 @@ impl Broker {
         request: &ChangeInvisible,
     ) -> Result<(InvisibleOutcome, Written), ServiceError> {
         let coordinates = Coordinates { token: rand::random(), ..at };
-        let changed = changed(coordinates);
         let now = clock::monotonic();
         let queue = group.queue_index(at);
         let mut change = group.progress.change()?;
@@ -117,8 +116,7 @@ impl Broker {
             LeaseStatus::Running(lease) => lease,
             expired_or_gone => {
                 let expired = matches!(expired_or_gone, LeaseStatus::Expired(_)) || is_past(&request.entry);
-                // Apache's brokers, too, answer OK if the message is settled. The new coordinates name no lease either.
-                let outcome = if expired { InvisibleOutcome::Expired } else { changed };
+                let outcome = if expired { InvisibleOutcome::Expired } else { gone(coordinates) };
                 return Ok((outcome, change.commit(&self.progress_writer)));
             }
         };
@@ -137,12 +135,12 @@ impl Broker {
         let written = change.commit(&self.progress_writer);
         if invisible > 0 || is_last_attempt {
             self.expiry.schedule(&group.progress, &mut change, visible_at);
-            return Ok((changed, written));
+            return Ok((changed(coordinates), written));
         }
         let is_deliverable = !change.in_order || change.queue(queue).is_unblocked(old_group, now);
         drop(change);
         group.progress.wake(usize::from(is_deliverable));
-        Ok((changed, written))
+        Ok((changed(coordinates), written))
     }
 
     /// Returns a group's progress in a topic, or `None` if the group does not exist. Settling creates neither topics
@@ -181,6 +179,11 @@ impl GroupProgress {
 /// The outcome of a successful change, with the new coordinates.
 fn changed(coordinates: Coordinates) -> InvisibleOutcome {
     InvisibleOutcome::Changed { coordinates: coordinates.to_string(), received_at: time(clock::now() as i64) }
+}
+
+/// The outcome of a change of a lease that is gone. The new coordinates name no lease either.
+fn gone(coordinates: Coordinates) -> InvisibleOutcome {
+    InvisibleOutcome::Gone { coordinates: coordinates.to_string(), received_at: time(clock::now() as i64) }
 }
 
 /// Ends leases, and finds how many receives may continue because of that.

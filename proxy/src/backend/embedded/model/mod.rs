@@ -254,12 +254,16 @@ impl World {
         let description = format!("{} of {}: {lease_status:?}", handle.number, handle.group);
         self.note(format!("change {description}, {invisible} ms, {next_attempt:?}"));
         let outcome = self.subject.change(source, settle(&handle), (invisible, next_attempt)).await;
-        let is_changed = matches!(lease_status, LeaseStatus::Running | LeaseStatus::Gone { is_past: false });
-        let InvisibleOutcome::Changed { coordinates, received_at } = outcome else {
-            assert!(!is_changed, "not changed");
-            return;
+        let (coordinates, received_at) = match (lease_status, outcome) {
+            (LeaseStatus::Running, InvisibleOutcome::Changed { coordinates, received_at })
+            | (LeaseStatus::Gone { is_past: false }, InvisibleOutcome::Gone { coordinates, received_at }) => {
+                (coordinates, received_at)
+            }
+            (LeaseStatus::Running | LeaseStatus::Gone { is_past: false }, outcome) => {
+                panic!("{lease_status:?}: {outcome:?}")
+            }
+            (_, outcome) => return assert_eq!(outcome, InvisibleOutcome::Expired, "{lease_status:?}"),
         };
-        assert!(is_changed, "changed");
         let now = self.now();
         assert_eq!(millis(received_at), now as i64);
         if lease_status == LeaseStatus::Running {
