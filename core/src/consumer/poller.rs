@@ -8,6 +8,7 @@ use std::{
 
 use futures::FutureExt;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::{
     error::{Error, Result},
@@ -33,6 +34,8 @@ pub(crate) struct Poller {
     source: Arc<Source>,
     broker: Arc<str>,
     state: Mutex<PollerState>,
+    /// Notified when a server has answered, so that polls that wait because of earlier failures continue.
+    answered: Notify,
 }
 
 struct PollerState {
@@ -57,11 +60,15 @@ impl Pace {
         Self { next: now + backoff.next(), backoff }
     }
 
-    /// Returns when this poll may start, and schedules the one after it.
-    fn reserve_start(&mut self, now: Instant) -> Instant {
-        let start = self.next.max(now);
-        self.next = start + self.backoff.next();
-        start
+    /// Starts a poll if one may start now. Otherwise returns when to try again.
+    ///
+    /// No time is reserved for a poll that waits, because it may be cancelled.
+    fn try_start(&mut self, now: Instant) -> std::result::Result<(), Instant> {
+        if self.next > now {
+            return Err(self.next);
+        }
+        self.next = now + self.backoff.next();
+        Ok(())
     }
 }
 
@@ -92,7 +99,7 @@ impl Poller {
             failures: None,
             early_answers: None,
         });
-        Self { session, routes, source, broker, state }
+        Self { session, routes, source, broker, state, answered: Notify::new() }
     }
 
     /// Polls once. After a failure, or an early answer without a message, it first waits, so that a failing broker gets
@@ -110,9 +117,7 @@ impl Poller {
         stopped: impl Future<Output = ()> + Send,
     ) -> Result<Vec<Delivery>> {
         let attempt = self.open_attempt();
-        if let Some(time) = self.next_start(|state| &mut state.early_answers) {
-            tokio::time::sleep_until(time.into()).await;
-        }
+        self.wait_to_start(|state| &mut state.early_answers).await;
         let mut stopped = pin!(stopped);
         // No request is sent for a poll that is stopped already.
         if (&mut stopped).now_or_never().is_some() {
@@ -130,6 +135,7 @@ impl Poller {
                 attempt.discard();
                 let now = Instant::now();
                 self.state.lock().record_answer(deliveries.is_empty() && now < start + EARLY_ANSWER, now);
+                self.answered.notify_waiters();
             }
             Err(error) => {
                 self.session.metrics().count_failure("receive", error.kind());
@@ -154,10 +160,7 @@ impl Poller {
     ) -> Result<Option<Vec<Delivery>>> {
         let PollRequest { poll, id, mut stopped } = request;
         let session = &self.session;
-        let paced_until = self.next_start(|state| &mut state.failures);
-        if let Some(time) = paced_until {
-            tokio::time::sleep_until(time.into()).await;
-        }
+        let after_failure = self.wait_to_start(|state| &mut state.failures).await;
         let limit = poll.wait.saturating_add(session.options().request_timeout);
         let deadline = crate::options::deadline(Instant::now(), limit);
         let route = self.routes.get(&self.source.topic, deadline).await?;
@@ -172,7 +175,7 @@ impl Poller {
             Err(error) if verdict(error) == Verdict::Replay => {
                 let replayed = session.replay(&link, deadline).await.is_ok();
                 // Retries at once, unless the previous attempt failed as well.
-                if replayed && paced_until.is_none() {
+                if replayed && !after_failure {
                     return self.receive(&link, &attempt, stopped).await;
                 }
             }
@@ -216,9 +219,22 @@ impl Poller {
         state.queue_counter
     }
 
-    /// When this poll may start; `None` if it need not wait.
-    fn next_start(&self, pace: impl FnOnce(&mut PollerState) -> &mut Option<Pace>) -> Option<Instant> {
-        pace(&mut self.state.lock()).as_mut().map(|pace| pace.reserve_start(Instant::now()))
+    /// Waits until this poll may start. Returns whether polls are spaced out.
+    async fn wait_to_start(&self, pace: impl Fn(&mut PollerState) -> &mut Option<Pace>) -> bool {
+        loop {
+            let answered = self.answered.notified();
+            let next = match pace(&mut self.state.lock()) {
+                None => return false,
+                Some(pace) => match pace.try_start(Instant::now()) {
+                    Ok(()) => return true,
+                    Err(next) => next,
+                },
+            };
+            tokio::select! {
+                () = tokio::time::sleep_until(next.into()) => {}
+                () = answered => {}
+            }
+        }
     }
 
     fn count_failure(&self) {
@@ -267,10 +283,25 @@ mod tests {
         let mut now = start;
         for _ in 0..100 {
             state.record_answer(true, now);
-            now = state.early_answers.as_mut().unwrap().reserve_start(now);
+            let pace = state.early_answers.as_mut().unwrap();
+            if let Err(next) = pace.try_start(now) {
+                now = next;
+                pace.try_start(now).unwrap();
+            }
         }
         assert!(now - start > Duration::from_secs(20));
         state.record_answer(false, now);
         assert!(state.early_answers.is_none());
+    }
+
+    #[test]
+    fn polls_that_wait_do_not_delay_later_ones() {
+        let now = Instant::now();
+        let mut pace = Pace::new(Backoff::for_receiving(), now);
+        let next: Vec<_> = (0..50).map(|_| pace.try_start(now).unwrap_err()).collect();
+        assert!(next.iter().all(|it| *it == next[0]));
+        assert!(next[0] <= now + Duration::from_secs(2));
+        pace.try_start(next[0]).unwrap();
+        assert!(pace.try_start(next[0]).unwrap_err() <= next[0] + Duration::from_secs(2));
     }
 }

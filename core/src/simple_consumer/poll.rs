@@ -132,7 +132,7 @@ impl Polls {
         for (subscribed, route) in subscriptions.iter().zip(&routes) {
             for broker in route.readable_brokers()? {
                 let broker = self.broker(subscribed, broker);
-                let running = broker.idle.claim(&poll).unwrap_or_else(|| {
+                let running = broker.idle.claim(&poll, deadline).unwrap_or_else(|| {
                     let running = RunningPoll::new(poll, deadline, subscribed.stop.child_token());
                     self.start(subscribed, &broker, running)
                 });
@@ -184,13 +184,14 @@ impl Polls {
 
     /// Polls until the server answers. Returns an error if it is permanent, or lasts as long as the wait.
     async fn poll(&self, poller: &Poller, running: &RunningPoll) -> Result<Vec<Delivery>> {
-        let give_up = running.deadline.max(Instant::now() + running.poll.wait);
+        let shortest = Instant::now() + running.poll.wait;
         loop {
             let report = |error| running.report_delay(error);
             let error = match poller.poll(running.poll, report, running.stop.cancelled()).await {
                 Ok(deliveries) => return Ok(deliveries),
                 Err(error) => error,
             };
+            let give_up = running.deadline().max(shortest);
             if verdict(&error) == Verdict::Fail || Instant::now() + poller.pause() >= give_up {
                 return Err(error);
             }

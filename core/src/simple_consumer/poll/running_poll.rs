@@ -23,8 +23,8 @@ const MAX_REFUSAL: Duration = Duration::from_secs(3);
 /// A poll that was started, and its result once it has ended.
 pub(super) struct RunningPoll {
     pub(super) poll: Poll,
-    /// How long the receive that started the poll waits.
-    pub(super) deadline: Instant,
+    /// How long the receive that waits for the poll, or did so last, waits.
+    deadline: Mutex<Instant>,
     started: Instant,
     pub(super) stop: CancellationToken,
     progress: Mutex<PollProgress>,
@@ -49,7 +49,12 @@ pub(super) struct IdlePolls(Mutex<Vec<Arc<RunningPoll>>>);
 
 impl RunningPoll {
     pub(super) fn new(poll: Poll, deadline: Instant, stop: CancellationToken) -> Self {
+        let deadline = Mutex::new(deadline);
         Self { poll, deadline, started: Instant::now(), stop, progress: Mutex::default() }
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        *self.deadline.lock()
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -102,14 +107,19 @@ impl PollProgress {
 }
 
 impl IdlePolls {
-    /// Takes over an idle poll with the same parameters as `poll`.
-    pub(super) fn claim(&self, poll: &Poll) -> Option<Arc<RunningPoll>> {
+    /// Takes over an idle poll with the same parameters as `poll`, for a receive that waits until `deadline`.
+    pub(super) fn claim(&self, poll: &Poll, deadline: Instant) -> Option<Arc<RunningPoll>> {
         let mut idle = self.0.lock();
         idle.retain(|running| !running.has_ended());
         let at = idle.iter().position(|running| {
             running.poll.max_messages == poll.max_messages && running.poll.invisible == poll.invisible
         })?;
-        Some(idle.remove(at))
+        let running = idle.remove(at);
+        // The poll must not give up while the receive still waits.
+        let mut until = running.deadline.lock();
+        *until = deadline.max(*until);
+        drop(until);
+        Some(running)
     }
 
     /// Marks a poll as idle, because its receive has returned or was cancelled.
@@ -129,6 +139,19 @@ impl IdlePolls {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
+
+    #[test]
+    fn a_poll_that_is_taken_over_lasts_as_long_as_the_receive() {
+        let now = Instant::now();
+        let second = Duration::from_secs(1);
+        let poll = Poll { max_messages: 1, invisible: second, wait: second };
+        let idle = IdlePolls::default();
+        idle.release(Arc::new(RunningPoll::new(poll, now, CancellationToken::new())));
+        let running = idle.claim(&poll, now + second).unwrap();
+        assert_eq!(running.deadline(), now + second);
+        idle.release(running);
+        assert_eq!(idle.claim(&poll, now).unwrap().deadline(), now + second);
+    }
 
     #[test]
     fn a_failure_counts_until_the_server_waits_for_messages() {
