@@ -11,8 +11,11 @@ use flate2::{
 use lz4_flex::frame::FrameDecoder;
 use md5::{Digest, Md5};
 use rocketmq_thin_proto::v2;
-use ruzstd::decoding::StreamingDecoder;
+use ruzstd::decoding::{FrameDecoder as ZstdDecoder, StreamingDecoder};
 use sha1::Sha1;
+
+/// The largest window that every decoder of zstd accepts, so that encoders may use it for small bodies as well.
+const ZSTD_WINDOW: usize = 8 << 20;
 
 /// Returns the decompressed body; `None` if it doesn't match its digest, can't be decompressed, or exceeds `max_size`
 /// bytes.
@@ -65,7 +68,7 @@ fn decompress(body: &[u8], max_size: usize) -> Option<Vec<u8>> {
         [0x1f, 0x8b, ..] => read(MultiGzDecoder::new(body), max_size),
         [0x78, ..] => read(ZlibDecoder::new(body), max_size),
         [0x04, 0x22, 0x4d, 0x18, ..] => read(FrameDecoder::new(body), max_size),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => read(StreamingDecoder::new(body).ok()?, max_size),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => read_zstd(body, max_size),
         _ => None,
     }
 }
@@ -75,6 +78,19 @@ fn read(decoder: impl Read, max_size: usize) -> Option<Vec<u8>> {
     let mut plain = Vec::new();
     decoder.take(max_size as u64 + 1).read_to_end(&mut plain).ok()?;
     (plain.len() <= max_size).then_some(plain)
+}
+
+/// Reads all frames; `None` if that fails, or is more than `max_size` bytes.
+fn read_zstd(mut body: &[u8], max_size: usize) -> Option<Vec<u8>> {
+    let mut decoder = ZstdDecoder::new();
+    // The decoder holds a whole window before it returns the first byte.
+    decoder.set_max_window_size(max_size.max(ZSTD_WINDOW) as u64);
+    let mut plain = Vec::new();
+    while !body.is_empty() {
+        let frame = StreamingDecoder::new_with_decoder(&mut body, &mut decoder).ok()?;
+        plain.append(&mut read(frame, max_size - plain.len())?);
+    }
+    Some(plain)
 }
 
 #[cfg(test)]
@@ -176,6 +192,25 @@ mod tests {
         }
         let unknown = v2::SystemProperties { body_encoding: 77, ..Default::default() };
         assert_eq!(decode(&"x".into(), &unknown, MAX), None);
+    }
+
+    #[test]
+    fn all_frames_of_zstd_are_read() {
+        let properties = properties(v2::Encoding::Gzip, None);
+        let packed = [zstd(b"hello "), zstd(b"world")].concat();
+        assert_eq!(decode(&packed.clone().into(), &properties, 11).unwrap(), "hello world");
+        assert_eq!(decode(&packed.clone().into(), &properties, 10), None);
+        assert_eq!(decode(&[&packed, &b"rest"[..]].concat().into(), &properties, MAX), None);
+    }
+
+    #[test]
+    fn a_window_of_zstd_is_limited() {
+        // One frame with a window of 2 to the power of 10 + `exponent` bytes, and an empty last block.
+        let frame = |exponent: u8| Bytes::from(vec![0x28, 0xb5, 0x2f, 0xfd, 0, exponent << 3, 1, 0, 0]);
+        let properties = properties(v2::Encoding::Gzip, None);
+        assert_eq!(decode(&frame(13), &properties, MAX).unwrap(), "");
+        assert_eq!(decode(&frame(14), &properties, MAX), None);
+        assert_eq!(decode(&frame(14), &properties, 16 << 20).unwrap(), "");
     }
 
     #[test]
