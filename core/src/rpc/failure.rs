@@ -92,9 +92,14 @@ impl Origin {
             Some(CallFailure::NotSent) => (ErrorKind::Unavailable, false),
             Some(CallFailure::Replaced) => (ErrorKind::Unavailable, true),
             Some(CallFailure::Http { status, .. }) => kind_of_http(*status),
+            // A server or a gateway answers with this code before it carries the request out.
+            None if status.code() == Code::ResourceExhausted && is_answer(&status) => {
+                (ErrorKind::Throttled, false)
+            }
+            None if was_refused(&status) => (ErrorKind::Unavailable, false),
             None => kind_of(status.code()),
         };
-        let unreached = failure == Some(&CallFailure::NotSent);
+        let unreached = failure == Some(&CallFailure::NotSent) || was_refused(&status);
         let message = match StdError::source(&status) {
             Some(source) => root_cause(source).to_string(),
             None if status.message().is_empty() => status.code().description().to_owned(),
@@ -109,6 +114,16 @@ impl Origin {
 /// Whether the server, or a gateway, sent this status.
 pub(super) fn is_answer(status: &Status) -> bool {
     StdError::source(status).is_none() || matches!(call_failure(status), Some(CallFailure::Http { .. }))
+}
+
+/// Whether the server reset the stream of the request before it processed anything of it.
+fn was_refused(status: &Status) -> bool {
+    let sources = std::iter::successors(StdError::source(status), |error: &&(dyn StdError + 'static)| {
+        (*error).source()
+    });
+    sources.filter_map(|error| error.downcast_ref::<h2::Error>()).any(|error| {
+        error.is_reset() && error.is_remote() && error.reason() == Some(h2::Reason::REFUSED_STREAM)
+    })
 }
 
 fn call_failure(status: &Status) -> Option<&CallFailure> {
@@ -136,7 +151,7 @@ fn kind_of(code: Code) -> (ErrorKind, bool) {
         Code::Unauthenticated => (ErrorKind::Unauthenticated, false),
         Code::PermissionDenied => (ErrorKind::PermissionDenied, false),
         Code::NotFound => (ErrorKind::NotFound, false),
-        // Calls fail with this code when a server closes the connection of a client that sends too many requests. The
+        // Calls also fail with this code when a server closes the connection of a client that sends too many requests. The
         // server may have carried them out.
         Code::ResourceExhausted => (ErrorKind::Throttled, true),
         Code::Unimplemented => (ErrorKind::Unsupported, false),
@@ -155,6 +170,7 @@ fn kind_of_http(status: StatusCode) -> (ErrorKind, bool) {
         StatusCode::UNAUTHORIZED => (ErrorKind::Unauthenticated, false),
         StatusCode::FORBIDDEN => (ErrorKind::PermissionDenied, false),
         StatusCode::NOT_FOUND => (ErrorKind::Unsupported, false),
+        StatusCode::PAYLOAD_TOO_LARGE => (ErrorKind::TooLarge, false),
         StatusCode::TOO_MANY_REQUESTS => (ErrorKind::Unavailable, false),
         // A gateway may have passed the request on.
         status if status.is_server_error() => (ErrorKind::Unavailable, true),
@@ -218,6 +234,7 @@ mod tests {
     fn an_http_status_decides_the_kind() {
         for (status, kind, retryable, maybe) in [
             (404, ErrorKind::Unsupported, false, false),
+            (413, ErrorKind::TooLarge, false, false),
             (429, ErrorKind::Unavailable, true, false),
             (502, ErrorKind::Unavailable, true, true),
             (503, ErrorKind::Unavailable, true, true),
@@ -244,5 +261,11 @@ mod tests {
         let refused = origin().transport(Status::unauthenticated("who?"));
         assert_eq!(refused.kind(), ErrorKind::Unauthenticated);
         assert!(!refused.maybe_delivered() && !refused.retryable());
+        let throttled = origin().transport(Status::resource_exhausted("too many requests"));
+        assert!(!throttled.maybe_delivered() && throttled.retryable());
+        let broken = Status::from_error(Box::new(h2::Error::from(h2::Reason::ENHANCE_YOUR_CALM)));
+        let broken = origin().transport(broken);
+        assert_eq!(broken.kind(), ErrorKind::Throttled);
+        assert!(broken.maybe_delivered() && broken.retryable());
     }
 }
