@@ -87,9 +87,8 @@ pub(crate) struct Renewal {
 pub(crate) struct Settling(Arc<Lease>);
 
 impl Lease {
-    /// Creates a lease on `message` that lasts for `length` from now.
-    pub(crate) fn new(handle: String, message: LeasedMessage, length: Duration) -> Self {
-        let since = Instant::now();
+    /// Creates a lease on `message` that lasts for `length` from `since`.
+    pub(crate) fn new(handle: String, message: LeasedMessage, since: Instant, length: Duration) -> Self {
         let until = crate::options::deadline(since, length);
         let state = LeaseState { handle, since, until, settling: 0, end: None, renewal: None };
         Self { message, state: Mutex::new(state), handle_lock: tokio::sync::Mutex::default() }
@@ -218,7 +217,7 @@ mod tests {
             group,
             endpoints: Endpoints::from_iter([]),
         };
-        Arc::new(Lease::new("a".into(), message, length))
+        Arc::new(Lease::new("a".into(), message, Instant::now(), length))
     }
 
     #[test]

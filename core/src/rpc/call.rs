@@ -41,6 +41,8 @@ pub(crate) struct Received {
     pub(crate) messages: Vec<v2::Message>,
     /// When the server began to deliver, by its clock.
     pub(crate) delivered_at: Option<SystemTime>,
+    /// When the first part of the response arrived.
+    pub(crate) started: Option<Instant>,
 }
 
 /// A link, and the one of its connections that a request uses.
@@ -334,6 +336,7 @@ async fn gather(
 ) -> Result<(), Status> {
     while let Some(response) = stream.message().await? {
         connection.record_answer();
+        received.started.get_or_insert_with(Instant::now);
         match response.content {
             Some(Content::Status(status)) => received.status = Some(status),
             Some(Content::Message(message)) => received.messages.push(message),

@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rocketmq_thin_proto::v2;
@@ -84,7 +84,10 @@ pub(crate) fn process_receive(
         };
     }
     let Attempt { poll, source, queue, .. } = attempt;
-    let delivery = |message| delivery(message, source, &queue.endpoints, poll.invisible);
+    // The server counts the leases from before it sends the messages.
+    let since = received.started.unwrap_or_else(Instant::now);
+    let lease = LeaseTime { since, length: poll.invisible };
+    let delivery = |message| delivery(message, source, &queue.endpoints, lease);
     Ok(received.messages.into_iter().map(delivery).collect())
 }
 
@@ -92,12 +95,19 @@ fn is_empty_poll(error: &Error) -> bool {
     error.kind() == ErrorKind::NotFound && error.code() == Some(v2::Code::MessageNotFound.into())
 }
 
-/// Converts a message that the server at `endpoints` has delivered with a lease of `invisible`.
+/// When a lease began, and how long it lasts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LeaseTime {
+    pub(super) since: Instant,
+    pub(super) length: Duration,
+}
+
+/// Converts a message that the server at `endpoints` has delivered.
 pub(super) fn delivery(
     message: v2::Message,
     source: &Source,
     endpoints: &Endpoints,
-    invisible: Duration,
+    lease: LeaseTime,
 ) -> Delivery {
     let system = message.system_properties.unwrap_or_default();
     let plain = body::decode(&message.body, &system, source.max_body_size);
@@ -113,7 +123,7 @@ pub(super) fn delivery(
         group: source.group.clone(),
         endpoints: endpoints.clone(),
     };
-    let lease = Lease::new(system.receipt_handle.unwrap_or_default(), leased, invisible);
+    let lease = Lease::new(system.receipt_handle.unwrap_or_default(), leased, lease.since, lease.length);
     let origin =
         system.dead_letter_queue.map(|origin| DeadLetterOrigin::new(origin.topic, origin.message_id));
     Delivery {
@@ -167,7 +177,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let poll = Poll { max_messages: 1, invisible: second, wait: second };
         let attempt = Attempt { id: "1", poll, source: &source(), queue: &queue };
-        process_receive(&origin, Received { status, messages, delivered_at: None }, &attempt)
+        process_receive(&origin, Received { status, messages, ..Received::default() }, &attempt)
     }
 
     fn message(system: v2::SystemProperties) -> v2::Message {

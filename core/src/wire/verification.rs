@@ -1,10 +1,10 @@
 //! Reads VerifyMessageCommand, and builds its reply.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use rocketmq_thin_proto::v2::{self, telemetry_command::Command};
 
-use super::receive::{self, Source};
+use super::receive::{self, LeaseTime, Source};
 use crate::{
     message::{Delivery, Group},
     options::{DecodeOptions, Endpoints, Filter, LONGEST_WAIT},
@@ -23,7 +23,12 @@ pub(crate) fn process_verification(
         filter: Filter::All,
         max_body_size: DecodeOptions::default().max_body_size,
     };
-    Some(receive::delivery(message, &source, endpoints, LONGEST_WAIT))
+    Some(receive::delivery(
+        message,
+        &source,
+        endpoints,
+        LeaseTime { since: Instant::now(), length: LONGEST_WAIT },
+    ))
 }
 
 /// Builds the reply to a command, with the codes that Apache's Java client uses.
