@@ -209,7 +209,13 @@ impl SimpleConsumer {
             self.0.leases.release(&delivery.lease);
         }
         let change = Change::new(self.0.member.session().clone(), delivery, invisible);
-        self.run("change_invisible", change.run()).await
+        let (leases, lease) = (self.0.leases.clone(), delivery.lease.clone());
+        let change = async move {
+            change.run().await?;
+            leases.reschedule(&lease);
+            Ok(())
+        };
+        self.run("change_invisible", change).await
     }
 
     /// Returns a delivery that could not be processed. Its message is delivered again after `after`, as a further

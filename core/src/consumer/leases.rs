@@ -121,13 +121,29 @@ impl Leases {
             }
         }
         state.due.insert(due, Arc::downgrade(lease));
+        self.wake_for(&mut state, due.0);
+    }
+
+    /// Schedules the next renewal of a lease again, because its length has changed.
+    pub(crate) fn reschedule(self: &Arc<Self>, lease: &Arc<Lease>) {
+        let mut state = self.state.lock();
+        // A renewal in flight schedules the next one when it is done.
+        let Some(Renewal { keep_until, due: Some(due) }) = lease.renewal() else { return };
+        state.due.remove(&due);
+        let next = lease.half_time();
+        state.queue(lease, keep_until, next);
+        self.wake_for(&mut state, next.min(keep_until));
+    }
+
+    /// Makes the task look at a lease that is due at `due`. Starts the task if it does not run.
+    fn wake_for(self: &Arc<Self>, state: &mut LeasesState, due: Instant) {
         match state.task {
             TaskState::Ended => {
                 state.task = TaskState::Working;
                 let (stop, work) = (self.session.stop().clone(), self.clone().run());
                 self.runtime.spawn(async move { stop.run_until_cancelled(work).await });
             }
-            TaskState::Sleeping(until) if until.is_none_or(|until| due.0 < until) => self.wake.notify_one(),
+            TaskState::Sleeping(until) if until.is_none_or(|until| due < until) => self.wake.notify_one(),
             TaskState::Sleeping(_) | TaskState::Working => {}
         }
     }
