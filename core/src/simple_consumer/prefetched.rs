@@ -57,8 +57,8 @@ pub(crate) struct Prefetched {
 #[derive(Default)]
 struct PrefetchState {
     waiting: VecDeque<PrefetchedEntry>,
-    /// When the application last asked for deliveries, or some arrived.
-    last_activity: Option<Instant>,
+    /// When the application last asked for deliveries.
+    last_taken: Option<Instant>,
     /// Whether the task that gives deliveries back when the application is idle runs.
     idle_watch_running: bool,
     /// Whether deliveries of a stream were given back because the application took none. Streams stop polling then.
@@ -71,6 +71,8 @@ struct PrefetchedEntry {
     /// The token of the stream that fetched the delivery or put it back; cancelled when that stream ends. `None` for a
     /// delivery of a receive.
     stream: Option<CancellationToken>,
+    /// When the delivery was added.
+    since: Instant,
     /// The part of the stream's budget that the delivery uses while it waits.
     _reservation: Option<Reservation>,
     /// Whether a renewal that [`Prefetched::take`] started is in flight. The delivery can't be taken until it is done.
@@ -148,7 +150,7 @@ impl Prefetched {
         let invisible = invisible.min(LONGEST_WAIT);
         let mut taken = Vec::new();
         let mut state = self.state.lock();
-        state.last_activity = Some(now);
+        state.last_taken = Some(now);
         if std::mem::take(&mut state.idle) {
             self.activated.notify_waiters();
         }
@@ -254,6 +256,7 @@ impl Prefetched {
             PrefetchedEntry {
                 delivery,
                 stream: stream.cloned(),
+                since: now,
                 _reservation: reservation,
                 renewing: false,
                 not_before: now,
@@ -263,7 +266,6 @@ impl Prefetched {
             QueueEnd::Back => state.waiting.extend(deliveries.map(entry)),
             QueueEnd::Front => deliveries.map(entry).rev().for_each(|entry| state.waiting.push_front(entry)),
         }
-        state.last_activity = Some(now);
         if !state.idle_watch_running && !state.waiting.is_empty() {
             state.idle_watch_running = true;
             let (ended, work) = (self.ended.clone(), self.clone().give_back_when_idle());
@@ -296,9 +298,10 @@ impl Prefetched {
         loop {
             let due = {
                 let mut state = self.state.lock();
-                match (state.last_activity, state.waiting.iter().map(PrefetchedEntry::max_idle_time).min()) {
-                    (Some(last_activity), Some(max_idle)) => last_activity + max_idle,
-                    _ => {
+                let due = state.waiting.iter().map(|entry| entry.idle_due(state.last_taken)).min();
+                match due {
+                    Some(due) => due,
+                    None => {
                         state.idle_watch_running = false;
                         return;
                     }
@@ -307,10 +310,9 @@ impl Prefetched {
             tokio::time::sleep_until(due.into()).await;
             let expired = {
                 let mut state = self.state.lock();
-                let inactive =
-                    state.last_activity.map_or(Duration::MAX, |last_activity| last_activity.elapsed());
+                let (now, last_taken) = (Instant::now(), state.last_taken);
                 let (expired, waiting): (VecDeque<_>, _) =
-                    state.waiting.drain(..).partition(|entry| entry.max_idle_time() <= inactive);
+                    state.waiting.drain(..).partition(|entry| entry.idle_due(last_taken) <= now);
                 state.waiting = waiting;
                 state.idle |= expired.iter().any(|entry| entry.stream.is_some());
                 expired
@@ -372,9 +374,12 @@ impl PrefetchState {
 }
 
 impl PrefetchedEntry {
-    /// How long the delivery waits while the application takes none.
-    fn max_idle_time(&self) -> Duration {
-        if self.stream.is_some() { MAX_STREAM_IDLE_TIME } else { MAX_RECEIVE_IDLE_TIME }
+    /// Until when the delivery waits if the application, which last asked at `last_taken`, takes none.
+    ///
+    /// Deliveries that arrive later do not extend this, or a stream whose broker is busy would keep its deliveries.
+    fn idle_due(&self, last_taken: Option<Instant>) -> Instant {
+        let max = if self.stream.is_some() { MAX_STREAM_IDLE_TIME } else { MAX_RECEIVE_IDLE_TIME };
+        last_taken.map_or(self.since, |taken| taken.max(self.since)) + max
     }
 
     fn lease(&self) -> &Arc<Lease> {
