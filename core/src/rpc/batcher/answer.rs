@@ -39,7 +39,11 @@ impl<T> Answer<T> {
         let deadline = self.deadline + ANSWER_SLACK;
         match tokio::time::timeout_at(deadline.into(), self.result).await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(Error::closed(self.operation).with_maybe_delivered()),
+            Ok(Err(_)) => {
+                let error = Error::closed(self.operation);
+                let sent = self.sent.load(Ordering::Relaxed);
+                Err(if sent { error.with_maybe_delivered() } else { error })
+            }
             Err(_) if self.sent.load(Ordering::Relaxed) => {
                 Err(Error::new(ErrorKind::Timeout, self.operation, "the server did not answer in time")
                     .with_retryable(true)
