@@ -48,13 +48,12 @@ pub(crate) fn process_ack(
             .filter(|entry| entry.receipt_handle == *handle)
             .or_else(|| entries.iter().find(|entry| entry.receipt_handle == *handle))
             .or_else(|| entries.get(at).filter(|_| entries.len() == handles.len()));
-        match entry.and_then(|entry| entry.status.as_ref()) {
-            Some(status) => origin.check(Some(status)).map(drop),
-            None => match &top {
-                Ok(Outcome::Done) => Ok(()),
-                Ok(Outcome::PerEntry) => {
-                    Err(origin.error(ErrorKind::Protocol, "the result of this entry is missing"))
-                }
+        match entry.map(|entry| entry.status.as_ref()) {
+            Some(Some(status)) => origin.check(Some(status)).map(drop),
+            no_status => match &top {
+                // The server answered for other entries only, so it says nothing about this one.
+                Ok(Outcome::Done) if no_status.is_some() => Ok(()),
+                Ok(_) => Err(origin.error(ErrorKind::Protocol, "the result of this entry is missing")),
                 Err(error) => Err(error.clone()),
             },
         }
@@ -112,6 +111,7 @@ mod tests {
             (Ok, vec![], vec!["a"], vec![None]),
             (MultipleResults, vec![], vec!["a"], vec![Some(0)]),
             (MultipleResults, vec![("a", Ok)], vec!["a", "b"], vec![None, Some(0)]),
+            (Ok, vec![("a", Ok)], vec!["a", "b"], vec![None, Some(0)]),
         ] {
             assert_eq!(codes(top, &entries, &handles), expected, "{top:?} {entries:?}");
         }
