@@ -73,7 +73,19 @@ impl Routes {
 
     /// The route of `topic`, from the cache if possible.
     pub(crate) async fn get(&self, topic: &str, deadline: Instant) -> Result<Arc<TopicRoute>, Error> {
-        let mut query = {
+        loop {
+            let (result, joined) = self.get_once(topic, deadline).await;
+            // The query may have been about to end when this call joined it.
+            match result {
+                Err(error) if joined && error.retryable() && Instant::now() < deadline => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Like [`get`](Self::get), with one query. Also returns whether another caller had started it.
+    async fn get_once(&self, topic: &str, deadline: Instant) -> (Result<Arc<TopicRoute>, Error>, bool) {
+        let (mut query, joined) = {
             let (mut topics, used) = (self.0.topics.lock(), Instant::now());
             let entry = match topics.get_mut(topic) {
                 Some(entry) => entry,
@@ -81,16 +93,19 @@ impl Routes {
             };
             entry.used = used;
             match &entry.route {
-                Some(route) => return Ok(route.clone()),
-                None => self.0.start_query(topic, entry, deadline),
+                Some(route) => return (Ok(route.clone()), false),
+                None => {
+                    let joined = entry.query.is_some();
+                    (self.0.start_query(topic, entry, deadline), joined)
+                }
             }
         };
         let done = query.wait_for(|progress| matches!(progress, Progress::Done(_)));
         if let Ok(Err(_)) = tokio::time::timeout_at(deadline.into(), done).await {
-            return Err(Error::closed("query_route"));
+            return (Err(Error::closed("query_route")), joined);
         }
         let progress = query.borrow().clone();
-        match progress {
+        let result = match progress {
             Progress::Done(result) => result,
             Progress::Querying(Some(error)) => Err(error),
             Progress::Querying(None) => Err(Error::new(
@@ -100,7 +115,8 @@ impl Routes {
             )
             .with_retryable(true)
             .with_endpoint(self.0.context.configured_endpoints.to_string())),
-        }
+        };
+        (result, joined)
     }
 
     /// Queries the route again in the background, because a failure showed that it may be outdated.
