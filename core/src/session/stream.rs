@@ -202,7 +202,13 @@ impl StreamTask {
         }
         match command.command {
             Some(Command::Settings(settings)) => {
-                *self.session.settings.lock() = process_settings(&settings);
+                let mut received = process_settings(&settings);
+                {
+                    let mut current = self.session.settings.lock();
+                    // Settings that say nothing about consumers do not set the defaults.
+                    received.consumer = received.consumer.or_else(|| current.consumer.clone());
+                    *current = received;
+                }
                 self.session.context.export_metrics(process_metric(&settings), &self.session.rpc);
                 self.link.record_success();
                 self.session.health.clear(&Component::telemetry(self.link.name()));
