@@ -14,7 +14,7 @@ use futures::future::join_all;
 use super::{half_messages::HalfSlot, in_flight_limits::InFlightPermits};
 use crate::{
     error::{Error, ErrorKind},
-    message::{MessageType, Receipt},
+    message::{Message, MessageType, Receipt},
     metrics::{Recorder, SendSeries},
     options::{Endpoints, RetryOptions},
     route::{QueueChoice, Routes},
@@ -177,7 +177,10 @@ impl BatchCall for SendBatcher {
     const MAX_BYTES: usize = 1024 * 1024;
 
     fn size(send: &PendingSend) -> usize {
-        send.outgoing.message.body.len()
+        let Message { body, keys, properties, .. } = &send.outgoing.message;
+        let keys: usize = keys.iter().map(String::len).sum();
+        let properties: usize = properties.iter().map(|(name, value)| name.len() + value.len()).sum();
+        body.len() + keys + properties
     }
 
     /// A half message that may be stored is not sent again. Otherwise the server could store it twice, and one of the two

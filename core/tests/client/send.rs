@@ -101,6 +101,16 @@ async fn only_temporary_errors_are_retried() {
 }
 
 #[tokio::test]
+async fn properties_count_towards_the_size_of_a_batch() {
+    let server = TestServer::start(Script::default());
+    let producer = client(&server).await.producer(ProducerOptions::default()).await.unwrap();
+    let large = "x".repeat(600 * 1024);
+    let messages = (0..3).map(|_| Message::new("t", "body").property("name", large.as_str())).collect();
+    producer.send_all(messages).await.into_iter().for_each(|result| drop(result.unwrap()));
+    assert!(server.seen.sent.lock().unwrap().iter().all(|request| request.messages.len() == 1));
+}
+
+#[tokio::test]
 async fn an_invalid_message_of_a_batch_does_not_fail_the_other_messages() {
     let send = |request: &rocketmq_thin_proto::v2::SendMessageRequest, _| {
         if request.messages.iter().any(|message| message.body == "bad") {

@@ -117,6 +117,20 @@ async fn a_lease_is_renewed_until_the_delivery_is_acknowledged_or_dropped_or_the
 }
 
 #[tokio::test]
+async fn a_lease_that_the_application_shortened_is_renewed_in_time() {
+    let server = TestServer::start(once(&["a"]));
+    let consumer =
+        client(&server).await.simple_consumer(SimpleConsumerOptions::new("g", ["t"])).await.unwrap();
+    let long = Duration::from_secs(600);
+    let options = ReceiveOptions::default().invisible_duration(long);
+    let delivery = consumer.receive(options).await.unwrap().remove(0);
+    consumer.keep_lease(&delivery, long).unwrap();
+    consumer.change_invisible(&delivery, Duration::from_secs(1)).await.unwrap();
+    server.seen.wait("change_invisible", 2).await;
+    assert!(!delivery.is_lease_lost());
+}
+
+#[tokio::test]
 async fn a_lost_lease_shows_in_the_delivery() {
     let script = Script { change: Code::InvalidReceiptHandle, ..once(&["1"]) };
     let server = TestServer::start(script);
