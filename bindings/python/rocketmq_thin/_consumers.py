@@ -189,8 +189,8 @@ class SimpleConsumer(_Consumer[_native.SimpleConsumer]):
 class Messages:
     """A stream of deliveries, which fetches ahead. Created by `SimpleConsumer.messages`.
 
-    Leaving the loop or dropping this object gives back deliveries that were not handed out. If the server refuses a
-    receive, the error is raised, and the next iteration continues. The stream ends when it or its consumer is closed.
+    Closing or dropping this object gives back deliveries that were not handed out. If the server refuses a receive,
+    the error is raised, and the next iteration continues. The stream ends when it or its consumer is closed.
     """
 
     def __init__(self, native: _native.Messages, group: str, observers: Observers) -> None:

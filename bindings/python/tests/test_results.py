@@ -1,4 +1,7 @@
-"""A result of a handler, checker or credentials provider that is a mistake is logged, and acknowledges nothing."""
+"""Wrong results of handlers and checkers are logged and acknowledge nothing.
+
+A wrong result of a credentials provider raises an error.
+"""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-//! The two backends: a broker in this process ([`embedded`]), or an Apache RocketMQ cluster ([`remote`]).
+//! The two backends: a broker in this process ([`embedded`]), or Apache RocketMQ clusters ([`remote`]).
 //!
 //! A backend implements the traits of [`crate::service`] and imports nothing from the processor or a front end.
 
@@ -19,7 +19,7 @@ use remote::RemoteConfig;
 pub struct BackendConfig {
     /// The broker inside this process.
     pub embedded: EmbeddedConfig,
-    /// A cluster of Apache RocketMQ. If a name server is set, the cluster is used instead of the embedded broker.
+    /// The default Apache RocketMQ cluster. It replaces the embedded broker if it names a name server.
     pub remote: RemoteConfig,
     /// Further clusters of Apache RocketMQ, by names that the operator chooses.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

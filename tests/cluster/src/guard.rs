@@ -1,4 +1,5 @@
-//! Clusters that require the signature of a known user, and guarded ones, which also require TLS.
+//! Secured clusters. Brokers of a signed cluster require the signature of a known user. Brokers of a guarded cluster also
+//! require TLS; its name servers accept both plain TCP and TLS.
 
 use std::path::Path;
 

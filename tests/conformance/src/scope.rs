@@ -23,10 +23,15 @@ impl Scope {
         self.values.insert(name.to_owned(), value.into());
     }
 
-    /// Replaces every `$name` in a value by what it stands for.
+    /// Replaces `$name` (a whole string) and `${name}` (a part of a string) by the named values. Comparisons such as `$any`
+    /// are kept.
+    ///
+    /// A path selects a part of a value, as in `$reply.messages.0`. An object with `handle` is replaced by its handle.
+    /// `b64:TEXT` is the text in base64, `b64x:N` is N times `x` in base64, and `in_ms:N` is the time in N ms, in ms since
+    /// 1970.
     ///
     /// # Errors
-    /// When nothing has that name.
+    /// If a name is unknown.
     pub fn fill(&self, value: &Value) -> Result<Value> {
         Ok(match value {
             Value::Array(list) => {

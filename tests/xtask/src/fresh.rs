@@ -1,4 +1,4 @@
-//! Decides whether an output file is newer than its inputs and need not be built again.
+//! Decides whether an output file is at least as new as its inputs and need not be built again.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use std::{
 /// Folders of generated files inside source folders.
 const MADE: &[&str] = &["__pycache__", "node_modules", "target"];
 
-/// Whether `output` exists and is newer than every file in `inputs`. Folders are searched recursively.
+/// Whether `output` exists and is at least as new as every file in `inputs`. Folders are searched recursively.
 pub(crate) fn is_fresh(output: &Path, inputs: &[PathBuf]) -> bool {
     let Some(made) = changed(output) else { return false };
     inputs.iter().all(|input| newest(input).is_some_and(|input| input <= made))

@@ -17,7 +17,7 @@ use crate::{
 /// The goal that writes a class path to a file. The fixed version makes it the same everywhere.
 const BUILD_CLASSPATH: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath";
 
-/// A quiet, non-interactive Maven on the project file `pom` of the checkout.
+/// A non-interactive Maven for the project file `pom`.
 pub(crate) fn command(workspace: &Workspace, pom: &str) -> Command {
     let mut command = Tool::Maven.command();
     command.args(["--batch-mode", "--no-transfer-progress", "--file"]).arg(workspace.root().join(pom));
@@ -64,7 +64,8 @@ pub(crate) fn class_path(workspace: &Workspace, pom: &str) -> Result<String> {
     fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))
 }
 
-/// Whether all files of a class path still exist: Maven's repository may have been cleaned.
+/// Whether the class path is at least as new as the project file and all its files still exist. Maven's repository may
+/// have been cleaned.
 fn is_usable(file: &Path, pom: &Path) -> bool {
     let listed = fs::read_to_string(file).unwrap_or_default();
     is_fresh(file, &[PathBuf::from(pom)]) && std::env::split_paths(&listed).all(|jar| jar.exists())

@@ -5,8 +5,7 @@ use super::name_servers::LookupError;
 use crate::remoting::{Command, response};
 use crate::service::{ServiceError, ServiceErrorKind};
 
-/// Converts a broker's refusal to an error. The only mapping of response codes to [`ServiceErrorKind`]; it follows how
-/// the processors of Apache's brokers 5.5.0 use the codes of `ResponseCode`.
+/// Converts a broker's refusal to an error, as the processors of Apache's brokers 5.5.0 use the codes.
 pub(super) fn refusal(answer: &Command) -> ServiceError {
     use ServiceErrorKind::*;
     let kind = match answer.code {

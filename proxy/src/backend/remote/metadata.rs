@@ -1,4 +1,4 @@
-//! Reads, creates and deletes the brokers' topics and groups.
+//! Reads, writes and deletes the brokers' topics and groups.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A file of the checkout and, for Rust, its tokens: comments gone, strings opaque, tests marked.
+//! A file of the checkout and, for Rust, its tokens without comments and test modules.
 
 use std::{fs, path::Path};
 
