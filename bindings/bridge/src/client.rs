@@ -13,7 +13,7 @@ use crate::outcome::Outcome;
 use crate::process::Process;
 use crate::process_bound::{Client, ProcessBound, StatusChanges};
 
-/// Connects a client: [`Outcome::Client`].
+/// Connects a client. The outcome is [`Outcome::Client`].
 ///
 /// # Errors
 ///
@@ -27,7 +27,7 @@ pub fn connect(options: ClientOptions) -> Result<Operation, Error> {
 }
 
 impl Client {
-    /// Creates a producer: [`Outcome::Producer`].
+    /// Creates a producer. The outcome is [`Outcome::Producer`].
     pub fn producer(&self, options: ProducerOptions) -> Operation {
         let process = self.process();
         self.operation("producer", |client| async move {
@@ -35,7 +35,7 @@ impl Client {
         })
     }
 
-    /// Creates a simple consumer: [`Outcome::SimpleConsumer`].
+    /// Creates a simple consumer. The outcome is [`Outcome::SimpleConsumer`].
     pub fn simple_consumer(&self, options: SimpleConsumerOptions) -> Operation {
         let process = self.process();
         self.operation("simple_consumer", |client| async move {
@@ -43,7 +43,7 @@ impl Client {
         })
     }
 
-    /// Creates a push consumer: [`Outcome::PushConsumer`].
+    /// Creates a push consumer. The outcome is [`Outcome::PushConsumer`].
     pub fn push_consumer(&self, options: PushConsumerOptions) -> Operation {
         let process = self.process();
         self.operation("push_consumer", |client| async move {
@@ -79,7 +79,7 @@ impl Client {
         self.call("metrics", rocketmq_thin::Client::metrics)
     }
 
-    /// Closes the client within the deadline: [`Outcome::Closed`].
+    /// Closes the client within the deadline. The outcome is [`Outcome::Closed`].
     pub fn close(&self, deadline: Duration) -> Operation {
         self.operation("close", |client| async move { Ok(Outcome::Closed(client.close(deadline).await)) })
     }

@@ -9,7 +9,8 @@ use crate::process_bound::{LiteRevocations, ProcessBound, PushConsumer, SimpleCo
 macro_rules! lite_consumer {
     ($consumer:ident) => {
         impl $consumer {
-            /// Subscribes to a lite topic, in which the group starts at `start`, or where it was: [`Outcome::Done`].
+            /// Subscribes to a lite topic, in which the group starts at `start`, or at its last position.
+            /// The outcome is [`Outcome::Done`].
             pub fn subscribe_lite(&self, lite_topic: String, start: Option<OffsetOption>) -> Operation {
                 self.operation("subscribe_lite", move |consumer| async move {
                     match start {
@@ -20,7 +21,7 @@ macro_rules! lite_consumer {
                 })
             }
 
-            /// Ends the subscription of a lite topic: [`Outcome::Done`].
+            /// Ends the subscription of a lite topic. The outcome is [`Outcome::Done`].
             pub fn unsubscribe_lite(&self, lite_topic: String) -> Operation {
                 self.operation("unsubscribe_lite", |consumer| async move {
                     consumer.unsubscribe_lite(&lite_topic).await.map(|()| Outcome::Done)

@@ -9,12 +9,12 @@ use crate::outcome::Outcome;
 use crate::process_bound::{OrphanChecks, ProcessBound, Producer, Transaction};
 
 impl Producer {
-    /// Sends one message: [`Outcome::Receipt`].
+    /// Sends one message. The outcome is [`Outcome::Receipt`].
     pub fn send(&self, message: Message) -> Operation {
         self.operation("send", |producer| async move { producer.send(message).await.map(Outcome::Receipt) })
     }
 
-    /// Sends several messages: [`Outcome::Receipts`], in the order of the messages.
+    /// Sends several messages. The outcome is [`Outcome::Receipts`], in the order of the messages.
     pub fn send_all(&self, messages: Vec<Message>) -> Operation {
         self.operation(
             "send",
@@ -22,7 +22,7 @@ impl Producer {
         )
     }
 
-    /// Recalls a delayed message before it is delivered: [`Outcome::Text`] with the message id.
+    /// Recalls a delayed message before it is delivered. The outcome is [`Outcome::Text`] with the message id.
     pub fn recall(&self, topic: String, handle: String) -> Operation {
         self.operation("recall", |producer| async move {
             producer.recall_by_handle(&topic, &handle).await.map(Outcome::Text)
@@ -39,7 +39,7 @@ impl Producer {
         Ok(ProcessBound::new(transaction, self.process()))
     }
 
-    /// Returns a stream of the orphan checks from now on.
+    /// Returns a stream of the orphan checks that arrive after this call.
     ///
     /// # Errors
     ///
@@ -49,7 +49,7 @@ impl Producer {
         Ok(ProcessBound::new(checks, self.process()))
     }
 
-    /// Closes the producer within the deadline: [`Outcome::Closed`].
+    /// Closes the producer within the deadline. The outcome is [`Outcome::Closed`].
     pub fn close(&self, deadline: Duration) -> Operation {
         self.operation("close", |producer| async move { Ok(Outcome::Closed(producer.close(deadline).await)) })
     }

@@ -83,7 +83,7 @@ impl PushConsumer {
         self.abandon();
     }
 
-    /// Closes the consumer within the deadline: [`Outcome::Closed`].
+    /// Closes the consumer within the deadline. The outcome is [`Outcome::Closed`].
     pub fn close(&self, deadline: Duration) -> Operation {
         self.operation("close", |consumer| async move { Ok(Outcome::Closed(consumer.close(deadline).await)) })
     }

@@ -10,7 +10,7 @@ use crate::outcome::Outcome;
 use crate::process_bound::{Messages, ProcessBound, SimpleConsumer};
 
 impl SimpleConsumer {
-    /// Receives messages: [`Outcome::Deliveries`], empty if nothing arrived in time.
+    /// Receives messages. The outcome is [`Outcome::Deliveries`], empty if nothing arrived in time.
     pub fn receive(&self, options: ReceiveOptions) -> Operation {
         let origin = self.clone().into();
         self.operation("receive", |consumer| async move {
@@ -19,7 +19,7 @@ impl SimpleConsumer {
         })
     }
 
-    /// Acknowledges one delivery: [`Outcome::Done`].
+    /// Acknowledges one delivery. The outcome is [`Outcome::Done`].
     pub fn ack(&self, delivery: Delivery) -> Operation {
         self.operation("ack", |consumer| async move {
             consumer.ack(&delivery).await?;
@@ -27,7 +27,7 @@ impl SimpleConsumer {
         })
     }
 
-    /// Acknowledges several deliveries: [`Outcome::Settled`], in the order of the deliveries.
+    /// Acknowledges several deliveries. The outcome is [`Outcome::Settled`], in the order of the deliveries.
     pub fn ack_all(&self, deliveries: Vec<Delivery>) -> Operation {
         self.operation(
             "ack",
@@ -35,7 +35,7 @@ impl SimpleConsumer {
         )
     }
 
-    /// Changes how long a delivery stays invisible, counted from now: [`Outcome::Done`].
+    /// Changes how long a delivery stays invisible, counted from now. The outcome is [`Outcome::Done`].
     pub fn change_invisible(&self, delivery: Delivery, invisible: Duration) -> Operation {
         self.operation("change_invisible", |consumer| async move {
             consumer.change_invisible(&delivery, invisible).await?;
@@ -52,7 +52,7 @@ impl SimpleConsumer {
         })
     }
 
-    /// Moves a delivery to the dead-letter topic: [`Outcome::Done`].
+    /// Moves a delivery to the dead-letter topic. The outcome is [`Outcome::Done`].
     pub fn dead_letter(&self, delivery: Delivery) -> Operation {
         self.operation("dead_letter", |consumer| async move {
             consumer.dead_letter(&delivery).await?;
@@ -107,7 +107,7 @@ impl SimpleConsumer {
         }
     }
 
-    /// Closes the consumer within the deadline: [`Outcome::Closed`].
+    /// Closes the consumer within the deadline. The outcome is [`Outcome::Closed`].
     pub fn close(&self, deadline: Duration) -> Operation {
         self.operation("close", |consumer| async move { Ok(Outcome::Closed(consumer.close(deadline).await)) })
     }
@@ -135,7 +135,8 @@ impl Messages {
         }
     }
 
-    /// Ends the stream, and gives deliveries that were not taken back to the server: [`Outcome::Done`].
+    /// Ends the stream, and gives deliveries that were not taken back to the server.
+    /// The outcome is [`Outcome::Done`].
     pub fn close(&self, deadline: Duration) -> Operation {
         self.operation("close", move |messages| async move {
             messages.close(deadline).await;

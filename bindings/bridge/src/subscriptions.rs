@@ -9,14 +9,14 @@ use crate::process_bound::{PushConsumer, SimpleConsumer};
 macro_rules! subscribing_consumer {
     ($consumer:ident) => {
         impl $consumer {
-            /// Subscribes to a topic, or changes its filter: [`Outcome::Done`].
+            /// Subscribes to a topic, or changes its filter. The outcome is [`Outcome::Done`].
             pub fn subscribe(&self, subscription: Subscription) -> Operation {
                 self.operation("subscribe", |consumer| async move {
                     consumer.subscribe(subscription).await.map(|()| Outcome::Done)
                 })
             }
 
-            /// Ends the subscription of a topic: [`Outcome::Done`].
+            /// Ends the subscription of a topic. The outcome is [`Outcome::Done`].
             pub fn unsubscribe(&self, topic: String) -> Operation {
                 self.operation("unsubscribe", |consumer| async move {
                     consumer.unsubscribe(&topic).await.map(|()| Outcome::Done)

@@ -7,7 +7,7 @@ use crate::outcome::Outcome;
 use crate::process_bound::{OrphanCheck, OrphanChecks, ProcessBound, Transaction};
 
 impl Transaction {
-    /// Sends a message of the transaction: [`Outcome::Receipt`].
+    /// Sends a message of the transaction. The outcome is [`Outcome::Receipt`].
     pub fn send(&self, message: Message) -> Operation {
         self.operation(
             "send",
@@ -15,7 +15,7 @@ impl Transaction {
         )
     }
 
-    /// Commits the transaction, so that its messages are delivered: [`Outcome::Done`].
+    /// Commits the transaction, so that its messages are delivered. The outcome is [`Outcome::Done`].
     pub fn commit(&self) -> Operation {
         self.operation(
             "commit",
@@ -23,7 +23,7 @@ impl Transaction {
         )
     }
 
-    /// Rolls the transaction back, so that its messages are dropped: [`Outcome::Done`].
+    /// Rolls the transaction back, so that its messages are dropped. The outcome is [`Outcome::Done`].
     pub fn rollback(&self) -> Operation {
         self.operation("rollback", |transaction| async move {
             transaction.rollback().await.map(|()| Outcome::Done)
@@ -46,7 +46,7 @@ impl OrphanChecks {
 }
 
 impl OrphanCheck {
-    /// Sends the decision to the server: [`Outcome::Done`].
+    /// Sends the decision to the server. The outcome is [`Outcome::Done`].
     pub fn decide(&self, decision: Decision) -> Operation {
         self.operation("decide", |check| async move { check.decide(decision).await.map(|()| Outcome::Done) })
     }

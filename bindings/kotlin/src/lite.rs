@@ -35,7 +35,7 @@ impl From<StartOffset> for OffsetOption {
     }
 }
 
-/// Subscribes to a lite topic, in which the group starts at `start`, or where it was.
+/// Subscribes to a lite topic, in which the group starts at `start`, or at its last position.
 #[uniffi::export]
 pub(crate) fn subscribe_lite_topic(
     consumer: ConsumerKey,

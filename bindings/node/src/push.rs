@@ -44,14 +44,14 @@ impl PushConsumer {
 }
 
 impl Drop for PushConsumer {
-    /// Runs when JavaScript has collected the consumer, or when its environment has ended.
+    /// Runs when the consumer is garbage-collected or the Node environment ends.
     fn drop(&mut self) {
         self.consumer.abandon();
     }
 }
 
-/// The tasks of one batch. They share one native object because native objects are expensive. Tasks that are
-/// not completed when it is dropped count as failed.
+/// The tasks of one batch. They share one native object, because each native object costs memory and time. Tasks that
+/// are not completed when it is dropped count as failed.
 #[napi]
 pub struct Tasks {
     tasks: Vec<Option<bridge::Task>>,
@@ -78,7 +78,7 @@ impl Tasks {
     #[napi]
     pub fn settle(&mut self, index: u32, result: String, after_ms: Option<f64>) -> Result<i64> {
         let result = consume_result(&result, after_ms)?;
-        let completed = || Error::from_reason("the message was settled before");
+        let completed = || Error::from_reason("the task is already completed");
         let mut task = self.take(index).ok_or_else(completed)?;
         let settled = task.settled();
         task.complete(result);

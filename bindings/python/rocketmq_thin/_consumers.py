@@ -19,7 +19,7 @@ _C = TypeVar("_C", _native.SimpleConsumer, _native.PushConsumer)
 
 
 class _Consumer(Openable[_C]):
-    """The subscriptions of simple and push consumers."""
+    """Base class: the subscriptions of a consumer."""
 
     async def subscribe(self, topic: str, filter: Union[Tags, Sql, None] = None) -> None:
         """Subscribes to another topic, or changes the filter of a subscribed topic. `None` means all messages.
@@ -55,7 +55,8 @@ class _Consumer(Openable[_C]):
 
         Args:
             lite_topic: The name of the lite topic. If the consumer is subscribed to it already, nothing changes.
-            start: Where the group starts in the lite topic. Its members share the position. Default: where it was.
+            start: Where the group starts in the lite topic. Its members share the position. Default: the group's
+                last position.
         """
         await run(self._native.subscribe_lite(lite_topic, start))
 
@@ -142,7 +143,7 @@ class SimpleConsumer(_Consumer[_native.SimpleConsumer]):
     async def nack(self, delivery: Delivery, after: Duration) -> None:
         """Returns a delivery that could not be processed. It is delivered again after the time `after`.
 
-        Raises as `change_invisible` does.
+        Raises the same errors as `change_invisible`.
         """
         with self._observers.settling(self._group, delivery, "retry"):
             await run(self._native.nack(delivery, after))
@@ -173,11 +174,11 @@ class SimpleConsumer(_Consumer[_native.SimpleConsumer]):
         max_bytes: Optional[int] = None,
         invisible_duration: Optional[Duration] = None,
     ) -> Messages:
-        """Fetches messages before the application takes them: `async for delivery in consumer.messages():`.
+        """Returns a stream that prefetches messages: `async for delivery in consumer.messages():`.
 
         Args:
-            max_messages: The maximum number of messages that wait. Default: 128.
-            max_bytes: The maximum size of their bodies. Above it, fetching pauses. Default: 64 MiB.
+            max_messages: The maximum number of prefetched messages. Default: 128.
+            max_bytes: The maximum total size of their bodies; fetching pauses above it. Default: 64 MiB.
             invisible_duration: As for `receive`. The leases of waiting messages are renewed. Default: 30 s.
         """
         native = self._native.messages(
@@ -248,7 +249,7 @@ class PushConsumer(_Consumer[_native.PushConsumer]):
         self._open_consumers.add(self)
 
     def pause(self) -> None:
-        """Calls no handlers, and receives nothing, until `resume`. Running handlers continue.
+        """Pauses receiving and handling until `resume`. Running handlers continue.
 
         Messages that wait for a handler stay in the client, and their leases are renewed: other members of the group do
         not get them. `close` gives them back.

@@ -277,7 +277,7 @@ class Producer(Openable[_native.Producer]):
     async def recall_by_handle(self, topic: str, handle: str) -> str:
         """Recalls a delayed message by its topic and the recall handle of its receipt. Returns the message id.
 
-        Raises as `recall` does.
+        Raises the same errors as `recall`.
         """
         return await run(self._native.recall_by_handle(topic, handle))
 
@@ -299,7 +299,10 @@ class Transaction:
         self._decided, self._forks = False, fork_count()
 
     async def send(self, message: Message) -> Receipt:
-        """Sends a message that is delivered once the transaction is committed. Raises as `Producer.send` does."""
+        """Sends a message that is delivered once the transaction is committed.
+
+        Raises the same errors as `Producer.send`.
+        """
         message = self._observers.sending(message)
         with self._observers.sent(message) as done:
             return done(await run(self._native.send(message)))
@@ -316,7 +319,7 @@ class Transaction:
         await run(self._native.commit())
 
     async def rollback(self) -> None:
-        """Rolls back: the messages are dropped. Raises as `commit` does."""
+        """Rolls back: the messages are dropped. Raises the same errors as `commit`."""
         self._decided = True
         await run(self._native.rollback())
 

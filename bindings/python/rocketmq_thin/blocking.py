@@ -258,7 +258,7 @@ class Producer(Closeable[_native.Producer]):
     def recall_by_handle(self, topic: str, handle: str) -> str:
         """Recalls a delayed message by its topic and the recall handle of its receipt. Returns the message id.
 
-        Raises as `recall` does.
+        Raises the same errors as `recall`.
         """
         return run(self._native.recall_by_handle(topic, handle))
 
@@ -280,7 +280,10 @@ class Transaction:
         self._decided, self._forks = False, fork_count()
 
     def send(self, message: Message) -> Receipt:
-        """Sends a message that is delivered once the transaction is committed. Raises as `Producer.send` does."""
+        """Sends a message that is delivered once the transaction is committed.
+
+        Raises the same errors as `Producer.send`.
+        """
         message = self._observers.sending(message)
         with self._observers.sent(message) as done:
             return done(run(self._native.send(message)))
@@ -297,7 +300,7 @@ class Transaction:
         run(self._native.commit())
 
     def rollback(self) -> None:
-        """Rolls back: the messages are dropped. Raises as `commit` does."""
+        """Rolls back: the messages are dropped. Raises the same errors as `commit`."""
         self._decided = True
         run(self._native.rollback())
 

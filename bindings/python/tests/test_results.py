@@ -42,7 +42,7 @@ class Results(Case, unittest.IsolatedAsyncioTestCase):
         self.addCleanup(logger.removeHandler, handler)
         self.addCleanup(setattr, logger, "propagate", logger.propagate)
         logger.propagate = False
-        # Python warns of coroutines that nobody awaits.
+        # Collects Python's warnings about coroutines that were not awaited.
         catching = warnings.catch_warnings(record=True)
         self.warned = catching.__enter__()
         self.addCleanup(catching.__exit__, None, None, None)

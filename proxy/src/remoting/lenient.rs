@@ -1,5 +1,5 @@
-//! Parses bodies that are nearly JSON. Apache's brokers and clients write maps whose keys are unquoted numbers, as in
-//! `{"brokerAddrs":{0:"127.0.0.1:10911"}}`, or objects, as in
+//! Parses JSON with unquoted keys, which Apache's brokers and clients write. Some keys are unquoted numbers:
+//! `{"brokerAddrs":{0:"127.0.0.1:10911"}}`. Some keys are objects:
 //! `{"offsetTable":{{"brokerName":"b","queueId":0,"topic":"t"}:5}}`.
 
 use std::borrow::Cow;
@@ -7,10 +7,10 @@ use std::borrow::Cow;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Parses a body whose keys may be unquoted numbers or objects. The key for an object is its JSON text.
+/// Parses a body whose keys may be unquoted numbers or objects. An object key becomes a string with its JSON text.
 ///
 /// # Errors
-/// The body is not JSON even with quoted keys.
+/// The body is malformed even after its keys were quoted.
 pub fn from_slice<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
     serde_json::from_slice(&quote_keys(body))
 }
@@ -18,7 +18,7 @@ pub fn from_slice<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
 /// Puts quotes around keys that are unquoted numbers or objects. Standard JSON is not changed.
 fn quote_keys(body: &[u8]) -> Cow<'_, [u8]> {
     let (mut quoted, mut copied) = (Vec::new(), 0);
-    // For each open bracket, whether it belongs to an object.
+    // One item per open bracket: whether it is a `{`.
     let mut open = Vec::new();
     let mut key_may_follow = false;
     let mut at = 0;
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_number_keys_with_and_without_quotes() {
+    fn quotes_unquoted_number_and_object_keys() {
         for (body, value) in [
             (r#"{"a":{0:"x:1",1:"y"},"n":[1,2]}"#, json!({"a": {"0": "x:1", "1": "y"}, "n": [1, 2]})),
             (r#"{ 10 : -1 , -2:{}}"#, json!({"10": -1, "-2": {}})),

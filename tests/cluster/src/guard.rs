@@ -1,5 +1,5 @@
-//! Secured clusters. Brokers of a signed cluster require the signature of a known user. Brokers of a guarded cluster also
-//! require TLS; its name servers accept both plain TCP and TLS.
+//! Secured clusters. Brokers of a signed cluster require the signature of a known user. Brokers of a guarded cluster
+//! also require TLS; its name servers accept both plain TCP and TLS.
 
 use std::path::Path;
 
@@ -13,14 +13,14 @@ pub const ACCESS_KEY: &str = "fleet";
 /// The user's secret key.
 pub const SECRET_KEY: &str = "fleet-secret";
 
-/// What a guarded server needs.
+/// The certificates of a secured cluster.
 #[derive(Debug)]
 pub(crate) struct Guard {
     pub(crate) certificates: Certificates,
 }
 
 impl Guard {
-    /// Generates new keys.
+    /// Generates certificates in this folder.
     pub(crate) fn new(folder: &Path) -> Result<Self> {
         Ok(Self { certificates: Certificates::generate(folder)? })
     }
@@ -39,7 +39,7 @@ impl Guard {
     }
 }
 
-/// Settings that make a broker check signatures and rights.
+/// The broker settings that enable signatures and rights.
 pub(crate) fn users() -> [(&'static str, String); 6] {
     [
         ("authenticationEnabled", "true".to_owned()),

@@ -1,4 +1,4 @@
-//! A case as it stands in a YAML file: names, servers, script and steps.
+//! A test case, as read from a YAML file: names, servers, script and steps.
 
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
@@ -11,16 +11,16 @@ use crate::{
     script::{Script, StoredMessage},
 };
 
-/// A step that takes longer than this and its `await_ms` hangs, unless its `within_s` says otherwise.
+/// The timeout of a step, added to its `await_ms`. `within_s` overrides both.
 const HANG: Duration = Duration::from_secs(60);
 
-/// What a case needs a server to be.
+/// A requirement on the server of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Needs {
     /// The server inside the runner that plays the case's script.
     Scripted,
-    /// A real proxy, whosever.
+    /// Any real proxy.
     Proxy,
     /// Our proxy with its own broker.
     Merged,
@@ -55,7 +55,7 @@ impl ServerKind {
         }
     }
 
-    /// Whether a case is played on it. Apache's proxy is shared: nobody may kill it, or tell it how to be.
+    /// Whether a case is run on it. Cases that need a private proxy are skipped on Apache's proxy, which is shared.
     #[must_use]
     pub fn suits(self, case: &Case) -> bool {
         let needs = |wanted| case.servers.contains(&wanted);
@@ -76,7 +76,7 @@ pub struct Case {
     pub name: String,
     /// The behaviour in one line.
     pub shows: String,
-    /// The servers on which it has to hold.
+    /// The servers on which the case is run.
     pub servers: Vec<Needs>,
     /// What the scripted server does.
     #[serde(default)]
@@ -94,7 +94,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// The topics that its steps name, as they stand there.
+    /// The topics in requests at the top level, before names are replaced.
     #[must_use]
     pub fn topics(&self) -> BTreeSet<String> {
         let mut topics = BTreeSet::new();
@@ -118,7 +118,7 @@ fn collect_topics(key: &str, value: &Value, topics: &mut BTreeSet<String>) {
     }
 }
 
-/// One thing to do, and what the reply has to be.
+/// An action, and the expected reply.
 #[derive(Debug, Clone)]
 pub struct Step {
     /// What to do.
@@ -145,7 +145,7 @@ pub enum Expected {
 /// What a step does.
 #[derive(Debug, Clone)]
 pub enum Action {
-    /// A request to the driver, waited for unless it is started under a name.
+    /// A request to the driver. Waits for the reply unless `start` is set.
     Request {
         /// The operation, such as `send`.
         op: String,
@@ -153,7 +153,7 @@ pub enum Action {
         fields: Map<String, Value>,
         /// The name by which it is joined or cancelled later.
         start: Option<String>,
-        /// A receive is repeated until so many messages have come, or one brings none: it returns what is there.
+        /// Repeats a receive until it has returned this many messages in total, or a receive returns none.
         gather: Option<usize>,
     },
     /// Waits for the reply of a started request.
@@ -168,15 +168,15 @@ pub enum Action {
     Reports(Report),
     /// Checks what the driver has reported so far.
     Reported(Report),
-    /// Something happens to the server.
+    /// Disturbs the server.
     Server(ServerEvent),
-    /// The scripted server says something to clients on their telemetry streams.
+    /// The scripted server sends a command to clients on their telemetry streams.
     Tell {
-        /// A pattern of the settings of the clients that are told; default: all.
+        /// A pattern of the settings of the receiving clients; default: all.
         to: Value,
         /// The command, as protobuf JSON.
         command: Value,
-        /// It is said again and again until the server has seen these calls.
+        /// Repeats the command until the server has received these calls.
         until: Option<Sighting>,
     },
     /// The scripted server gets more messages to hand out.
@@ -187,9 +187,9 @@ pub enum Action {
     Drain(Drain),
     /// The same steps several times.
     Repeat {
-        /// How often.
+        /// The number of repetitions.
         times: u32,
-        /// What.
+        /// The repeated steps.
         steps: Vec<Step>,
     },
 }
@@ -198,13 +198,13 @@ pub enum Action {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ServerEvent {
-    /// The telemetry streams are ended by the server.
+    /// Ends all telemetry streams.
     DisconnectTelemetry,
-    /// Every connection is cut.
+    /// Closes all connections.
     DropConnections,
-    /// What rules with `hang` hold back is answered.
+    /// Answers the calls that rules with `hang` hold back.
     Release,
-    /// The proxy is killed with -9 and started again on the same port and data.
+    /// The proxy is killed with SIGKILL and started again on the same port and data.
     KillAndRestart,
 }
 
@@ -214,11 +214,11 @@ pub enum ServerEvent {
 pub struct Sighting {
     /// The RPC, `Settings` for settings on a telemetry stream, or `*` for all RPCs.
     pub rpc: String,
-    /// Exactly so many calls.
+    /// The exact number of calls.
     pub count: Option<usize>,
-    /// So many calls or more.
+    /// The minimum number of calls.
     pub at_least: Option<usize>,
-    /// So many calls or fewer.
+    /// The maximum number of calls.
     pub at_most: Option<usize>,
     /// Only calls whose request matches are counted.
     pub request: Option<Value>,
@@ -253,11 +253,11 @@ pub struct Flood {
     pub topic: String,
     /// Number of messages.
     pub count: u32,
-    /// Bytes of a body.
+    /// The size of a body in bytes.
     pub size: usize,
     /// Messages in one `send_all`.
     pub chunk: usize,
-    /// The server is killed and restarted when so many are acknowledged.
+    /// The server is killed and restarted when this many messages are acknowledged.
     pub kill_at: Option<usize>,
 }
 
@@ -267,7 +267,7 @@ pub struct Flood {
 pub struct Drain {
     /// Handle of the consumer.
     pub consumer: String,
-    /// The server is killed and restarted when so many different messages have come.
+    /// The server is killed and restarted when this many different messages have arrived.
     pub kill_at: Option<usize>,
 }
 
@@ -291,7 +291,7 @@ fn step(mut fields: Map<String, Value>) -> Result<Step> {
         (None, None) => Expected::Success,
         (Some(pattern), None) => Expected::Ok(pattern),
         (None, Some(pattern)) => Expected::Error(pattern),
-        (Some(_), Some(_)) => bail!("both ok and error"),
+        (Some(_), Some(_)) => bail!("a step can't have both ok and error"),
     };
     let action = action(fields)?;
     let replies = matches!(action, Action::Request { start: None, .. } | Action::Join(_));
@@ -339,7 +339,7 @@ fn action(mut fields: Map<String, Value>) -> Result<Action> {
         "server" => Action::Server(serde_json::from_value(value)?),
         "flood" => Action::Flood(serde_json::from_value(value)?),
         "drain" => Action::Drain(serde_json::from_value(value)?),
-        other => bail!("no step is called {other}"),
+        other => bail!("unknown step {other}"),
     })
 }
 
@@ -370,7 +370,11 @@ pub fn load(folder: &Path) -> Result<Vec<Case>> {
         let found: Vec<Case> =
             serde_yaml_ng::from_str(&text).with_context(|| format!("in {}", file.display()))?;
         for case in found {
-            ensure!(!cases.iter().any(|other| other.name == case.name), "two cases are called {}", case.name);
+            ensure!(
+                !cases.iter().any(|other| other.name == case.name),
+                "two cases have the name {}",
+                case.name
+            );
             cases.push(case);
         }
     }
@@ -389,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_with_a_slip_is_refused() {
+    fn invalid_steps_are_refused() {
         for text in [
             "{joins: a}",
             "{saw: {rcp: SendMessage}}",

@@ -1,4 +1,4 @@
-//! The values that a running case can name: what replies brought, and what the runner knows of the server.
+//! The values that a running case can name: saved replies and properties of the server.
 
 use std::{
     collections::BTreeMap,
@@ -18,17 +18,17 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Gives a value a name.
+    /// Sets a named value.
     pub fn set(&mut self, name: &str, value: impl Into<Value>) {
         self.values.insert(name.to_owned(), value.into());
     }
 
-    /// Replaces `$name` (a whole string) and `${name}` (a part of a string) by the named values. Comparisons such as `$any`
-    /// are kept.
+    /// Replaces `$name` (a whole string) and `${name}` (a part of a string) by the named values. Comparisons such as
+    /// `$any` are kept.
     ///
-    /// A path selects a part of a value, as in `$reply.messages.0`. An object with `handle` is replaced by its handle.
-    /// `b64:TEXT` is the text in base64, `b64x:N` is N times `x` in base64, and `in_ms:N` is the time in N ms, in ms since
-    /// 1970.
+    /// A path selects a part of a value, as in `$reply.messages.0`. Without a path, an object with `handle` is
+    /// replaced by its handle. `$b64:TEXT` is the text in base64, `$b64x:N` is N times `x` in base64, and `$in_ms:N`
+    /// is the time in N ms, in ms since 1970.
     ///
     /// # Errors
     /// If a name is unknown.
@@ -43,10 +43,10 @@ impl Scope {
         })
     }
 
-    /// The same for the fields of an object.
+    /// Replaces names in the fields of an object.
     ///
     /// # Errors
-    /// When nothing has a name that is used.
+    /// If a name is unknown.
     pub fn fill_fields(&self, fields: &Map<String, Value>) -> Result<Map<String, Value>> {
         fields.iter().map(|(key, value)| Ok((key.clone(), self.fill(value)?))).collect()
     }
@@ -92,7 +92,7 @@ impl Scope {
             return Ok((u64::try_from(now.as_millis())? + wait).into());
         }
         let (head, path) = name.split_once('.').map_or((name, None), |(head, path)| (head, Some(path)));
-        let Some(value) = self.values.get(head) else { bail!("nothing is called ${head}") };
+        let Some(value) = self.values.get(head) else { bail!("unknown name ${head}") };
         match path {
             Some(path) => {
                 let pointer = format!("/{}", path.replace('.', "/"));

@@ -1,4 +1,4 @@
-//! What the machine itself delays: a send waits for an fsync, and every call for a turn on a processor.
+//! Measures how long the machine delays fsyncs and threads, to explain slow calls.
 
 use std::fmt;
 use std::fs::File;
@@ -13,28 +13,28 @@ use anyhow::{Context, Result};
 
 /// The pause between two measurements.
 const PAUSE: Duration = Duration::from_millis(20);
-/// What takes longer is a delay.
+/// A measurement above this is a delay.
 const DELAY: Duration = Duration::from_millis(100);
 
-/// Measures until it is stopped.
+/// A thread that measures the delays of the machine.
 pub struct Probe {
     stop: Arc<AtomicBool>,
     running: JoinHandle<io::Result<Delays>>,
 }
 
-/// What the machine was slow to do.
+/// The measured delays.
 #[derive(Clone, Debug, Default)]
 pub struct Delays {
-    /// When it held up the probe, in order.
+    /// The delays, as start and end, in order.
     held_up: Vec<(Instant, Instant)>,
     /// The longest write of a few bytes to a file, with its sync.
     pub sync: Duration,
-    /// The longest delay of a thread whose pause was over.
+    /// The longest time by which a thread woke up too late.
     pub wake_up: Duration,
 }
 
 impl Probe {
-    /// Begins to measure, with a file in this directory.
+    /// Starts the measurement; writes to a file in this directory.
     ///
     /// # Errors
     /// If the file can't be created.
@@ -70,7 +70,7 @@ impl Probe {
 }
 
 impl Delays {
-    /// Notes what has taken from `started` until now. Returns how long that was.
+    /// Records the time since `started` if it was a delay, and returns it.
     fn note(&mut self, started: Instant) -> Duration {
         let now = Instant::now();
         let took = now.saturating_duration_since(started);
@@ -80,7 +80,7 @@ impl Delays {
         took
     }
 
-    /// For how long of this time the machine held up even the probe.
+    /// How much of this period overlaps recorded delays.
     #[must_use]
     pub fn within(&self, started: Instant, took: Duration) -> Duration {
         let end = started + took;
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_lies_within_a_call_explains_it() {
+    fn only_the_overlap_with_the_period_counts() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let delays =

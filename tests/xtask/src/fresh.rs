@@ -6,7 +6,7 @@ use std::{
     time::SystemTime,
 };
 
-/// Folders of generated files inside source folders.
+/// Folders of generated files, which are ignored.
 const MADE: &[&str] = &["__pycache__", "node_modules", "target"];
 
 /// Whether `output` exists and is at least as new as every file in `inputs`. Folders are searched recursively.
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_input_is_never_older() {
+    fn an_output_with_a_missing_input_is_not_fresh() {
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("out");
         fs::write(&output, "").unwrap();

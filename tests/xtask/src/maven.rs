@@ -1,4 +1,4 @@
-//! Java packages through Maven.
+//! Runs Maven and fetches Java packages.
 
 use std::{
     env::consts::{DLL_PREFIX, DLL_SUFFIX, EXE_SUFFIX},
@@ -14,7 +14,7 @@ use crate::{
     artefacts::Artefacts, fresh::is_fresh, publish::Platform, step, tool::Tool, workspace::Workspace,
 };
 
-/// The goal that writes a class path to a file. The fixed version makes it the same everywhere.
+/// The goal that writes a class path to a file. The version is fixed for reproducible results.
 const BUILD_CLASSPATH: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:build-classpath";
 
 /// A non-interactive Maven for the project file `pom`.
@@ -24,7 +24,7 @@ pub(crate) fn command(workspace: &Workspace, pom: &str) -> Command {
     command
 }
 
-/// Maven on the Kotlin binding, with the native library that cargo has built.
+/// Returns a Maven command for the Kotlin binding, with the native library that cargo has built.
 pub(crate) fn binding(workspace: &Workspace, artefacts: &Artefacts) -> Command {
     let mut command = command(workspace, "bindings/kotlin/pom.xml");
     command.args(generation(&artefacts.folder()));
@@ -34,7 +34,7 @@ pub(crate) fn binding(workspace: &Workspace, artefacts: &Artefacts) -> Command {
     command
 }
 
-/// The properties that say from what the Kotlin layer is generated, and by what; `folder` is cargo's output for this machine.
+/// The properties that tell Maven the native library and the generator. `folder` is cargo's output folder.
 pub(crate) fn generation(folder: &Path) -> [OsString; 3] {
     [
         property("native.directory", folder),

@@ -5,7 +5,7 @@ use tokio::task::spawn_blocking;
 use super::clock;
 use crate::service::{ServiceError, ServiceErrorKind};
 
-/// Runs `work`, which reads or writes the disk, on a thread that may block.
+/// Runs `work` on a thread that may block.
 pub(super) async fn blocking<T, F>(work: F) -> Result<T, ServiceError>
 where
     T: Send + 'static,

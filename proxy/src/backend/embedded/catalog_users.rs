@@ -1,4 +1,4 @@
-//! The users of access control in the catalog. The content of their records is opaque here.
+//! The users of access control in the catalog. The catalog does not interpret their records.
 
 use fjall::PersistMode;
 
@@ -15,8 +15,9 @@ impl Catalog {
         users.iter().map(user).collect()
     }
 
-    /// Adds or changes a user. Writes to the disk.
+    /// Adds or changes a user. Blocks until the change is written.
     pub(super) fn put_user(&self, user: StoredUser) -> Result<(), ServiceError> {
+        // `ids` also serializes changes of the catalog.
         let _one_at_a_time = self.ids.lock();
         let StoredUser { name, record } = user;
         let state = self.store.state()?;
@@ -27,8 +28,9 @@ impl Catalog {
         Ok(())
     }
 
-    /// Removes the user with this name, if there is one. Writes to the disk.
+    /// Removes the user with this name, if there is one. Blocks until the change is written.
     pub(super) fn remove_user(&self, name: &str) -> Result<(), ServiceError> {
+        // `ids` also serializes changes of the catalog.
         let _one_at_a_time = self.ids.lock();
         let state = self.store.state()?;
         let mut batch = state.batch(PersistMode::Buffer);

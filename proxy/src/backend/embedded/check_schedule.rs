@@ -1,5 +1,5 @@
-//! Decides when to read the orphan checks of each topic that has a connected producer, and holds the checks that were read
-//! and not returned yet. An orphan check asks a producer about an undecided transaction.
+//! Schedules the reads of orphan checks, for each topic with a connected producer. Holds the checks that were read
+//! but not yet returned. An orphan check asks a producer about an undecided transaction.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound::{Excluded, Unbounded};
@@ -30,7 +30,7 @@ pub(super) struct CheckSchedule {
 struct Watched {
     // By topic id.
     topics: BTreeMap<u32, WatchedTopic>,
-    // The id of the topic whose checks were read last. Another due topic is read first.
+    // The id of the topic whose checks were read last. The next read starts after it, so that topics take turns.
     last: u32,
 }
 
@@ -39,14 +39,14 @@ struct WatchedTopic {
     state: CheckState,
 }
 
-/// How far the checks of a topic were read.
+/// The position up to which the checks of a topic were read.
 #[derive(Clone, Copy)]
 pub(super) struct CheckState {
-    /// Where reads begin. All earlier checks were removed, and it is slow to read over removed records.
+    /// The position of the next read. Earlier checks are removed; skipping their records would be slow.
     pub(super) from: u64,
     pub(super) next: NextRead,
-    /// Checks after this time must be reviewed. If the clock was set back before the start, they may be too late, and are
-    /// scheduled again. `None` once all were reviewed.
+    /// Checks scheduled after this time may be too late, because the clock was set back before the start. They are
+    /// rescheduled. `None` when there are none left.
     pub(super) review_after: Option<u64>,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct CheckState {
 pub(super) enum NextRead {
     /// At this time, in ms of [`clock::monotonic`].
     At(u64),
-    /// There are no checks.
+    /// The topic has no checks.
     Never,
 }
 
@@ -65,7 +65,7 @@ pub(super) enum NextStep {
     Due(Arc<Topic>),
     /// Wait for the next check.
     Wait(Duration),
-    /// There are no checks.
+    /// No topic has a scheduled check.
     Nothing,
 }
 
@@ -86,7 +86,7 @@ pub(super) struct DueChecks {
     pub(super) discarded: Vec<HalfMessage>,
 }
 
-/// How long the checks of a topic pause after a failed read, or if no producer could be asked, in ms.
+/// The delay after a failed read or an unreachable producer, in ms.
 const RETRY_DELAY_MS: u64 = 1_000;
 
 impl CheckState {
@@ -162,7 +162,7 @@ impl CheckSchedule {
         });
     }
 
-    /// Notes that the checks of a topic could not be read.
+    /// Schedules another read after a failed one. If the topic is missing, it is forgotten.
     pub(super) fn failed(&self, topic: u32, error: &ServiceError) {
         if error.kind == ServiceErrorKind::TopicNotFound {
             self.watched.lock().topics.remove(&topic);

@@ -31,7 +31,7 @@ pub(super) fn success(answer: Command) -> Result<Command, ServiceError> {
     if answer.code == response::SUCCESS { Ok(answer) } else { Err(refusal(&answer)) }
 }
 
-/// A header field that an answer must have.
+/// Reads a header field that must be present, and fails if it is missing or malformed.
 pub(super) fn required<T: std::str::FromStr>(answer: &Command, field: &str) -> Result<T, ServiceError> {
     answer.number(field).ok_or_else(|| {
         ServiceError::new(ServiceErrorKind::Internal, format!("the broker's answer has no usable {field}"))
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_still_says_whether_the_request_may_have_been_carried_out() {
+    fn the_conversion_keeps_maybe_done() {
         let address = || "b:1".to_owned();
         for error in [
             CallError::Connect { address: address(), reason: String::new() },

@@ -19,7 +19,6 @@ pub(super) struct Frame {
     pub(super) bytes: Bytes,
 }
 
-/// What the tasks and calls of a connection share.
 pub(super) struct ConnectionState {
     pub(super) address: String,
     /// The number of the next request.
@@ -38,15 +37,16 @@ pub(super) struct ConnectionState {
 pub(super) struct Liveness {
     /// When something was last read; `None` if nothing was.
     pub(super) last_read: Option<Instant>,
-    /// When the first call began that timed out after `last_read`; `None` if none has.
+    /// The start of the first call that timed out since `last_read`.
     silent_since: Option<Instant>,
 }
 
-/// A peer that answers nothing for this long is considered dead: its host is down, or it hangs. A shorter silence may be
-/// a garbage collection.
+/// How long a peer may stay silent before its connection is closed. It is longer than a usual garbage collection.
 const MAX_SILENCE: Duration = Duration::from_secs(8);
-/// The most bytes that may be queued for a peer that does not read.
+/// The most bytes that may be queued for a peer that does not read. A larger frame is accepted if nothing else is
+/// queued.
 const MAX_QUEUED_BYTES: usize = 64 << 20;
+
 impl ConnectionState {
     /// The state of a connection that was just opened.
     pub(super) fn new(address: &str) -> Self {
@@ -70,8 +70,8 @@ impl ConnectionState {
         Ok(())
     }
 
-    /// Moves a frame from the queue to the write buffer. Drops it if its call has ended: a peer that was stalled must not
-    /// carry out requests whose callers gave up long ago.
+    /// Moves a frame from the queue to the write buffer. Drops it if its call has ended; otherwise a stalled peer
+    /// would later execute requests that nobody waits for.
     pub(super) fn dequeue(&self, frame: &Frame, buffer: &mut BytesMut) {
         self.queued_bytes.fetch_sub(frame.bytes.len(), Ordering::Relaxed);
         let is_waiting =

@@ -1,4 +1,4 @@
-//! Heartbeats, which register this proxy's producers at brokers.
+//! Requests that register and unregister this proxy's producers at brokers.
 
 use serde_json::json;
 

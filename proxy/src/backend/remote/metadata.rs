@@ -15,14 +15,14 @@ use crate::service::{
     GroupConfig, GroupStart, RetryPolicy, ServiceError, ServiceErrorKind, TopicConfig, TopicKind,
 };
 
-/// The template topic that UPDATE_AND_CREATE_TOPIC requires and ignores.
+/// UPDATE_AND_CREATE_TOPIC requires the name of a template topic, but ignores it.
 const TEMPLATE_TOPIC: &str = "TBW102";
 /// The timeout of calls to masters about configuration. For each change a master writes all its topics or groups to disk.
 pub(super) const MASTER_TIMEOUT: Duration = Duration::from_secs(15);
 
 impl Cluster {
-    /// Fetches a topic's configuration from the first broker of its route that answers. `None` if the topic certainly
-    /// does not exist.
+    /// Fetches a topic's configuration from the first broker of its route that answers. `None` only if a
+    /// broker or name server says that it does not exist.
     pub(super) async fn fetch_topic(&self, name: &str) -> Result<Option<TopicConfig>, ServiceError> {
         let Some(route) = self.find_route(name).await? else { return Ok(None) };
         let addresses =
@@ -30,8 +30,8 @@ impl Cluster {
         read_topic(self.first_answer(addresses, &get_topic_config(name)).await?)
     }
 
-    /// Fetches a group's configuration. `None` if the group certainly does not exist. Brokers with auto-creation of groups
-    /// create a missing group on this request.
+    /// Fetches a group's configuration. `None` only if a broker says that it does not exist. Brokers with
+    /// auto-creation of groups create a missing group on this request.
     pub(super) async fn fetch_group(&self, name: &str) -> Result<Option<GroupConfig>, ServiceError> {
         let command = Command::request(request::GET_SUBSCRIPTION_GROUP_CONFIG).field("group", name);
         let masters = self.masters().await?;
@@ -205,7 +205,7 @@ pub(super) fn topic_command(topic: &TopicConfig, rest: &BrokerTopicRest) -> Resu
 /// Checks that brokers support the settings of a group.
 ///
 /// # Errors
-/// `Rejected`.
+/// `Rejected` if brokers do not support a setting.
 pub(super) fn check_group(group: &GroupConfig) -> Result<(), ServiceError> {
     if group.start != GroupStart::Default {
         return Err(rejected(
@@ -232,7 +232,7 @@ fn read_topic(answer: Command) -> Result<Option<TopicConfig>, ServiceError> {
     }
 }
 
-/// Returns the [`success`] of an answer whose content does not matter.
+/// Fails unless the answer's code is SUCCESS.
 pub(super) fn check_success(answer: Command) -> Result<(), ServiceError> {
     success(answer).map(drop)
 }

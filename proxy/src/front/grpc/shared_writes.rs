@@ -8,8 +8,8 @@ use pin_project_lite::pin_project;
 use tokio_util::task::TaskTracker;
 
 pin_project! {
-    /// A connection that is polled after the calls that are ready, if there are several. Otherwise tokio would poll it
-    /// after the first of them, and each answer would need its own write, which costs as much as the rest of a call.
+    /// Delays the poll of a connection until all ready calls were polled, so that their answers share one write. A
+    /// write costs as much as the rest of a call.
     pub(super) struct SharedWrites<C> {
         #[pin]
         connection: C,
@@ -24,7 +24,6 @@ impl<C> SharedWrites<C> {
         Self { connection, calls, has_waited: false }
     }
 
-    /// The connection.
     pub(super) fn connection(self: Pin<&mut Self>) -> Pin<&mut C> {
         self.project().connection
     }

@@ -13,14 +13,14 @@ use super::family::{MetricFamily, Number, Series};
 /// The text format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
-    /// Prometheus's text format. The default.
+    /// Prometheus's text format. Used unless the request accepts OpenMetrics.
     Prometheus,
-    /// OpenMetrics, if the request accepts it.
+    /// The OpenMetrics text format.
     OpenMetrics,
 }
 
 impl Format {
-    /// The format for a request with these headers.
+    /// Chooses the format by the Accept header.
     pub(super) fn accepted(headers: &HeaderMap) -> Self {
         let accepted = headers.get_all(header::ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
         let mut types = accepted.flat_map(|value| value.split(','));
@@ -35,8 +35,6 @@ impl Format {
         }
     }
 
-    /// Encodes metrics.
-    ///
     /// # Errors
     /// The encoder's error. No cause is known.
     pub(super) fn write(self, families: Vec<MetricFamily>) -> Result<String, fmt::Error> {

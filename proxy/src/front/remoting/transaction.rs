@@ -1,4 +1,4 @@
-//! Commits and rolls back half messages, and sends orphan checks to producers.
+//! Commits and rolls back half messages, sends orphan checks to producers, and encodes transaction ids.
 
 use super::answer::{Answered, success};
 use super::log_position;
@@ -14,8 +14,8 @@ use crate::service::{Delivery, Resolution};
 /// Values of `commitOrRollback` (Apache's `MessageSysFlag`).
 const COMMIT: i32 = 8;
 const ROLLBACK: i32 = 12;
-/// Separates a sealed transaction id from its topic. Clients before 5.0 repeat the id when they commit or roll back,
-/// but don't name the topic.
+/// Separates a signed transaction id from its topic. Clients before 5.0 send the id but no topic when they commit or
+/// roll back.
 const TOPIC_SEPARATOR: char = ':';
 
 /// The transaction id in the answer to a send. For a message that is not a half message, it is the message id.
@@ -56,7 +56,7 @@ pub(super) fn check(session: &Session, delivery: &Delivery, transaction_id: &str
     let mut record = message::record(delivery, StoreLocation::of(delivery, session.local(), ""));
     record.system_flags |= flags::TRANSACTION_PREPARED;
     let transaction_id = with_topic(transaction_id, &delivery.topic);
-    // The Go client decides with the id in this property, where Apache's brokers store another id.
+    // The Go client commits with the id from this property. Apache's brokers store another id there.
     let others = properties::decode(&record.properties).filter(|(key, _)| *key != names::TRANSACTION_ID);
     record.properties = properties::encode(others.chain([(names::TRANSACTION_ID, &*transaction_id)]));
     Command::request(request::CHECK_TRANSACTION_STATE)

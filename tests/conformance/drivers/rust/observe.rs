@@ -1,4 +1,4 @@
-//! Metrics, and interceptors that report what they are told.
+//! Metrics, and an interceptor that reports its calls.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ impl Handles {
     }
 }
 
-/// The sum over all labels.
+/// The total over all label values.
 fn total(metric: &Metric) -> Value {
     let sum = |value: &MetricValue| match value {
         MetricValue::Histogram(histogram) => Some(histogram.sum),
@@ -33,7 +33,7 @@ fn total(metric: &Metric) -> Value {
     }
 }
 
-/// Reports every call, and panics then if it is to throw.
+/// Reports every call, then panics if `throws` is set.
 pub(crate) struct Reporting {
     pub(crate) events: mpsc::UnboundedSender<Value>,
     pub(crate) throws: bool,

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use anyhow::{Context, Result};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
-/// One file, by its path in the checkout with `/` between the parts.
+/// A file. Its path is relative to the checkout and uses `/`.
 #[derive(Debug)]
 pub(super) struct Source {
     path: String,
@@ -13,7 +13,7 @@ pub(super) struct Source {
     tokens: Vec<Token>,
 }
 
-/// An identifier, a literal or punctuation (`::` is one token), and the line that it stands in.
+/// An identifier, a literal or punctuation (`::` is one token), and its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Token {
     pub(super) text: String,
@@ -21,13 +21,13 @@ pub(super) struct Token {
 }
 
 impl Source {
-    /// Reads a file; one that isn't text has no lines and no tokens.
+    /// Reads a file. A file that is not UTF-8 is read as empty.
     pub(super) fn read(root: &Path, path: &str) -> Result<Self> {
         let bytes = fs::read(root.join(path)).with_context(|| format!("reading {path}"))?;
         Ok(Self::of(path, &String::from_utf8(bytes).unwrap_or_default()))
     }
 
-    /// A file with this text. Rust that doesn't parse has no tokens: the compiler says so better.
+    /// A file with this text. Rust that doesn't parse has no tokens; the compiler reports it.
     pub(super) fn of(path: &str, text: &str) -> Self {
         let mut tokens = Vec::new();
         if path.ends_with(".rs") {
@@ -49,17 +49,17 @@ impl Source {
         &self.tokens
     }
 
-    /// `rs`, `py`, … or nothing.
+    /// The extension without the dot, or an empty text.
     pub(super) fn extension(&self) -> &str {
         Path::new(&self.path).extension().and_then(|extension| extension.to_str()).unwrap_or_default()
     }
 
-    /// Whether the file exists to test others, and so may do what a library may not.
+    /// Whether the file is in a test folder.
     pub(super) fn is_test(&self) -> bool {
         self.path.starts_with("tests/") || self.path.contains("/tests/") || self.path.contains("/src/test/")
     }
 
-    /// The places where exactly these tokens follow each other.
+    /// The lines where this sequence of tokens begins.
     pub(super) fn find(&self, wanted: &[&str]) -> Vec<usize> {
         self.tokens
             .windows(wanted.len())
@@ -81,7 +81,7 @@ fn flatten(stream: TokenStream, tokens: &mut Vec<Token>) {
                 tokens.push(Token { text: close.to_owned(), line: group.span_close().start().line });
             }
             TokenTree::Ident(ident) if ident == "mod" && follows_cfg_test(tokens) => {
-                // The name, then the body or a semicolon: none of it is the crate's own code.
+                // Skips the name, and the body or the semicolon, of a test module.
                 trees.next();
                 trees.next();
             }

@@ -1,3 +1,5 @@
+//! Tests which keys verify which tokens.
+
 use super::*;
 
 /// A key of 2048 bits for these tests. Its private half was deleted.
@@ -16,20 +18,21 @@ const PEM: &str = "\
     X8M8b/0nhf3BgdPAT2zYAvzHWmWsceHRedOvZmpodgfwFEsO/eGC4NE5RfSgGgMw\n\
     uwIDAQAB\n\
     -----END PUBLIC KEY-----\n";
-/// The payload of both tokens: `https://issuer.example`, `mq`, `alice`, until 2100.
+/// A token with the issuer <https://issuer.example>, the audience `mq` and the subject `alice`, which expires in 2100.
 const RS256: &str = "\
     eyJhbGciOiJSUzI1NiIsImtpZCI6InJzYSJ9.eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlIiwiYXVkIjoibXEiLCJzdWI\
     iOiJhbGljZSIsImV4cCI6NDEwMjQ0NDgwMH0.oTQrjn9Dnhvohf4ocarLv0eUoUDVBHlJbBpMEJWPz6X9jUmoxBgtRDXU1QD7Elk\
     nJu0pdtdDZSOlwElRtUmcP2qLPhVVDQ1_fbW8a_Ise91RHGOwBYsETPF7IWc6Pv2oPD-8Hc1rhBMvZ54oCLyl0cWopAOv0I84NR0\
     3IQUknK5m8agpFfVogAEDs7DRLBD3itOsJDEtbyCILcMScyosMa_PMsHmeIUtT6Pv4Iui2LMo-Q1CL1duiEKRf1mc7i8tUrPWOcr\
     CVHvnJV8RTMUkc_fpwJvfc1D9JsTnk50eN4Utwgi0SaSYT5hcGiTMHk4r4dsQxYvoK5-B9M-5H5GCgg";
+/// A token with the same payload.
 const PS256: &str = "\
     eyJhbGciOiJQUzI1NiIsImtpZCI6InJzYSJ9.eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlIiwiYXVkIjoibXEiLCJzdWI\
     iOiJhbGljZSIsImV4cCI6NDEwMjQ0NDgwMH0.C3ac3Ip0EcsZXVEUrUiP94C_C1EdknGPO6myFneDeEpteI1cUwgVJylA9txKd1W\
     iMpBbKhiLnNqwDMVTthgCOGC6EPe0zF28WNauBjbqhFezZC5Spo_tA_-cs7VWZLMgJfGUH8AJ9M0hfaJMRik6KqrKuz8E7TRcABU\
     fadvm4Thhiq13sUSWbAiiUSKZu6LWJvgOGgKACqiTuqEDDTYr4CKdCyd4D6CEJml2YyGJ5dVDXsdhmNZXN68lNb_85IB-gmWGRWe\
     vzGP6lsWAWwdxIV_ewzhOXwf7f0wboNEJcIefMrW9aTVbdOZoVS4iTFAU7WAW9jFsNdyTTQxtAiAOJQ";
-/// The point of a key on P-384 is 97 bytes long, and that on P-521 133.
+/// A key of a type that is not supported.
 const P521: &str = r#"{"kty":"EC","crv":"P-521","x":"AA","y":"AA"}"#;
 
 fn rsa(more: &str) -> String {
@@ -40,7 +43,7 @@ fn set(keys: &[String]) -> String {
     format!(r#"{{"keys":[{}]}}"#, keys.join(","))
 }
 
-/// Whether tokens are accepted by an issuer with this file of keys.
+/// Verifies a token against this file of keys. Returns the user, or the error.
 fn accepts(keys: &str, algorithms: &[&str], token: &str) -> Result<String, String> {
     let folder = tempfile::tempdir().expect("a folder");
     let keys_file = folder.path().join("keys");
@@ -62,7 +65,7 @@ fn accepts(keys: &str, algorithms: &[&str], token: &str) -> Result<String, Strin
 }
 
 #[test]
-fn keys_are_those_of_their_algorithms() {
+fn a_key_verifies_only_tokens_of_its_algorithms() {
     let alice = Ok("corp-alice".to_owned());
     for keys in [PEM.to_owned(), set(&[rsa("")]), set(&[P521.to_owned(), rsa(r#","use":"sig","kid":"rsa""#)])]
     {

@@ -27,7 +27,7 @@ constructor(
     val body: ByteArray,
     /** A tag that consumers can filter by. Default: none. */
     val tag: String? = null,
-    /** Keys that the message can be looked up by. Servers split a key at spaces. Default: none. */
+    /** Keys by which the message can be found. Servers split a key at spaces. Default: none. */
     val keys: List<String> = emptyList(),
     /** The application's own properties. Default: none. */
     val properties: Map<String, String> = emptyMap(),
@@ -50,7 +50,7 @@ constructor(
     var deliverAt: Instant? = null
         private set
 
-    /** The time from the call of send to the delivery of a delayed message. Default: none. */
+    /** How long after the send the message is delivered. Default: none. */
     var delay: Duration? = null
         private set
 
@@ -71,7 +71,7 @@ constructor(
     /** Returns a delayed message that is delivered [delay] after the call of send. */
     fun delay(delay: Duration): Message = copy { this.delay = delay.notNegative("delay") }
 
-    /** [delay] for Java. */
+    /** Returns a delayed message, see [delay]. */
     fun delay(delay: JavaDuration): Message = delay(delay.toKotlinDuration())
 
     /** Returns a message with a priority of 0 or more. Messages with a higher priority are delivered first. */
@@ -131,9 +131,7 @@ constructor(
         )
 }
 
-/**
- * Returns the result of [encode]. If it fails because a text of [messages] cannot be sent, the error names the text.
- */
+/** Runs [encode]. If a text of [messages] cannot be sent, throws an error that names it. */
 internal inline fun <T> withTextErrors(messages: List<Message>, encode: () -> T): T =
     try {
         encode()
@@ -176,7 +174,7 @@ internal constructor(
     /** The topic. */
     val topic: String get() = message.topic
 
-    /** The decompressed content. If [corrupted], the bytes as received. */
+    /** The decompressed content. If the delivery is [corrupted], this is the body as received. */
     val body: ByteArray get() = message.body
 
     /** The tag. */
@@ -194,10 +192,10 @@ internal constructor(
     /** The time for which the sender scheduled a delayed message, if the server reports it. */
     val deliverAt: Instant? get() = message.deliverAt
 
-    /** The priority, in priority topics. */
+    /** The priority of a message with a priority. */
     val priority: Int? get() = message.priority
 
-    /** The lite topic within [topic], in topics with lite topics. */
+    /** The lite topic, if [topic] has lite topics. */
     val liteTopic: String? get() = message.liteTopic
 
     /** For a dead letter: the original message, if the server reports it. */
@@ -241,13 +239,13 @@ data class DeadLetterOrigin(
     val messageId: String,
 )
 
-/** The result of a close. */
+/** What happened during a close. */
 data class CloseReport(
     /** The number of outstanding sends and acks that were completed. */
     val flushed: Long,
     /**
-     * The number of sends and acks without an answer at the deadline, which failed with [RocketMQException.Closed], and
-     * of messages whose handlers were still running, which are delivered again.
+     * The number of sends and acks without an answer at the deadline, and of messages whose handlers were still
+     * running. The sends and acks failed with [RocketMQException.Closed], and the messages are delivered again.
      */
     val abandoned: Long,
     /** For push consumers: the number of messages that were being handled, and were settled in time. */

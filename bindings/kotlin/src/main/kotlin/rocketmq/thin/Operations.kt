@@ -27,7 +27,7 @@ import rocketmq.thin.internal.start as startNative
  * all operations. The thread ends when no operation is in progress, because a thread keeps its class loader in memory.
  */
 internal object Operations {
-    /** How long the thread waits for another operation before it ends. */
+    /** How long the thread waits for another operation before it ends, if none is in progress. */
     private const val IDLE_TIMEOUT_MILLIS = 1000L
 
     /**
@@ -42,12 +42,12 @@ internal object Operations {
      */
     private val rendezvous = ConcurrentHashMap<Long, Any>()
 
-    /** Whether the polling thread runs. */
+    /** Whether the polling thread is running. */
     @Volatile private var polling = false
 
     /**
-     * Runs code that must not run on the polling thread. It is the JDK's executor, because another pool would keep
-     * threads.
+     * Runs code that must not run on the polling thread. This is the JDK's shared executor, so that no threads stay
+     * after the last operation.
      */
     private val executor = CompletableFuture<Nothing>().defaultExecutor()
 
@@ -62,7 +62,7 @@ internal object Operations {
 
     /**
      * Starts an operation of [owner] and waits for its outcome. Cancelling the coroutine cancels the operation.
-     * [lost] gets an outcome that arrives after the coroutine was cancelled.
+     * [lost] is called with an outcome that arrives after the coroutine was cancelled.
      */
     suspend inline fun <reified T : Outcome> await(
         owner: Any,
@@ -108,7 +108,8 @@ internal object Operations {
     }
 
     fun register(operation: Long, waiter: Waiter) {
-        // The operation has started. Either a thread that is about to end sees it and continues, or `polling` is false.
+        // A polling thread that is about to end sees the new operation and continues. If it has already ended,
+        // `polling` is false.
         if (!polling) startPolling()
         val outcome = rendezvous.putIfAbsent(operation, waiter)
         if (outcome != null) {
@@ -207,8 +208,8 @@ internal fun <T> future(block: suspend () -> T): CompletableFuture<T> =
     GlobalScope.future(Operations.dispatcher, CoroutineStart.UNDISPATCHED) { block() }
 
 /**
- * Returns the result of [call]. Keeps [owner] reachable until then, because its key in the library is valid only so
- * long.
+ * Returns the result of [call]. Keeps [owner] reachable during the call, because its key in the library is valid only
+ * while it is reachable.
  */
 internal inline fun <T> keepReachable(owner: Any, call: () -> T): T = call().also { Reference.reachabilityFence(owner) }
 

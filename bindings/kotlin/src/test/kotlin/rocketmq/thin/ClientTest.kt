@@ -22,7 +22,7 @@ import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.io.TempDir
 
-/** Clients, producers and simple consumers: coroutines, cancellation, `use`, exceptions, types. */
+/** Tests clients, producers and simple consumers. */
 class ClientTest : MergedTest() {
     @Test
     fun `a send of a message with two types fails`() = test { client ->
