@@ -87,6 +87,8 @@ fn number(text: &mut &str) -> Result<Token, SyntaxError> {
         c.is_ascii_digit() || c == '.' || exponent || sign
     });
     if let Ok(integer) = digits.parse() {
+        // As in Java, an integer may end in L.
+        *text = text.strip_prefix(['l', 'L']).filter(|_| !digits.starts_with('0')).unwrap_or(text);
         return Ok(Token::Integer(integer));
     }
     digits.parse().map(Token::Float).map_err(|_| SyntaxError(format!("{digits} is not a number")))
