@@ -60,7 +60,7 @@ pub(super) fn space(path: &Path) -> io::Result<Space> {
 pub(super) fn store_stats(store: &Store, catalog: &Catalog) -> Result<StoreStats, ServiceError> {
     let mut topics = Vec::new();
     for topic in catalog.topics() {
-        let queues = topic.load(store)?;
+        let queues = topic.peek_queues(store)?;
         let messages: u64 = queues.iter().map(|queue| queue.range()).map(|(start, end)| end - start).sum();
         if messages > 0 {
             let bytes = stored_bytes(&queues, store)?;

@@ -16,17 +16,23 @@ pub(super) fn stats_of_queue(
 ) -> GroupQueueStats {
     // Messages that retention has removed are not delivered any more.
     let next = progress.cursor().clamp(start, end);
-    let leases = progress.leases();
-    let over = leases.iter().filter(|(_, lease)| lease.has_expired(now) && !lease.is_passed_over()).count();
-    let unsettled = leases.delivered() + leases.passed_over();
+    let (mut in_flight, mut retry, mut blocked) = (0, 0, 0);
+    for (_, lease) in progress.leases().iter().filter(|(offset, _)| *offset >= start) {
+        let count = match lease.has_expired(now) {
+            _ if lease.is_passed_over() => &mut blocked,
+            true => &mut retry,
+            false => &mut in_flight,
+        };
+        *count += 1;
+    }
     GroupQueueStats {
         settled: progress.first_unsettled().clamp(start, end) as i64,
         next: next as i64,
         end: end as i64,
-        lag: (end - next) as i64 + unsettled as i64,
-        in_flight: Some((leases.delivered() - over) as i64),
-        retry: Some(over as i64),
-        blocked: Some(leases.passed_over() as i64),
+        lag: (end - next) as i64 + in_flight + retry + blocked,
+        in_flight: Some(in_flight),
+        retry: Some(retry),
+        blocked: Some(blocked),
         ..GroupQueueStats::default()
     }
 }
