@@ -347,8 +347,15 @@ impl Resend<'_> {
             }
             _ => error,
         })?;
-        let message =
-            Message { delay: None, dead_letter_origin: None, system_properties: Vec::new(), ..letter };
+        // The transaction of a half message was committed before the message became a dead letter.
+        let message = Message {
+            half: false,
+            recovery: None,
+            delay: None,
+            dead_letter_origin: None,
+            system_properties: Vec::new(),
+            ..letter
+        };
         let sent = services.messages.send(topic, vec![message], Instant::now() + CALL_TIMEOUT).await?;
         sent.into_iter().try_for_each(|sent| sent.map(drop))
     }

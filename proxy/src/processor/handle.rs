@@ -78,13 +78,6 @@ pub(super) struct TransactionRef {
     pub(super) coordinates: String,
 }
 
-impl SealedLease {
-    /// Whether the lease has ended at this time.
-    pub(super) fn is_expired(&self, now: SystemTime) -> bool {
-        self.received_at + self.invisible <= now
-    }
-}
-
 impl Handles {
     pub(super) fn new(key: &HandleKey) -> Self {
         Self { mac: Hmac::new_from_slice(&key.0).expect("HMAC takes keys of any length") }

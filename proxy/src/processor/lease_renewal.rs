@@ -120,6 +120,7 @@ async fn change(
     invisible: Duration,
 ) -> Result<bool, Error> {
     let services = &environment.clusters.get(&renewal.holder.cluster)?.services;
+    let ends_at = Instant::now() + invisible;
     let change = ChangeInvisible {
         topic: renewal.holder.topic.clone(),
         group: renewal.holder.group.clone(),
@@ -131,6 +132,7 @@ async fn change(
     let outcome = services.messages.change_invisible(change).await?;
     let InvisibleOutcome::Changed { coordinates, received_at } = outcome else { return Ok(false) };
     renewal.entry = Settle { coordinates, received_at, invisible, ..renewal.entry.clone() };
+    renewal.ends_at = ends_at;
     Ok(true)
 }
 
@@ -175,17 +177,14 @@ mod tests {
         let (processor, mut calls) = processor();
         let _connected = scripted::connect(&processor, "c", &[]);
         let maintenance = start(&processor);
-        processor
-            .environment
-            .leases
-            .add("silent".to_owned(), renewal("c", entry("silent", SystemTime::UNIX_EPOCH)));
+        processor.environment.leases.add("silent".to_owned(), renewal("c", entry("silent", Duration::ZERO)));
         let (change, _unanswered) = scripted::change(&mut calls).await;
         assert_eq!(change.entry.coordinates, "silent");
         for _ in 0..3 {
             processor
                 .environment
                 .leases
-                .add("other".to_owned(), renewal("c", entry("other", SystemTime::UNIX_EPOCH)));
+                .add("other".to_owned(), renewal("c", entry("other", Duration::ZERO)));
             let (change, answer) = scripted::change(&mut calls).await;
             assert_eq!(change.entry.coordinates, "other");
             answer.send(Ok(renewed_outcome())).expect("a renewal");
@@ -203,7 +202,10 @@ mod tests {
         let [(stream, _), (replaced, _)] = [PushStream::open(), PushStream::open()];
         let session = ClientSession::new(&context, ClientKind::Unspecified, &stream).expect("a short name");
         processor.environment.clients.insert(&context, session).expect("room");
-        processor.environment.leases.add("held".to_owned(), renewal("c", entry("held", SystemTime::now())));
+        processor
+            .environment
+            .leases
+            .add("held".to_owned(), renewal("c", entry("held", Duration::from_secs(60))));
         processor.access_revoked(&context, &replaced).await;
         assert!(calls.try_recv().is_err());
         let released = async {
@@ -219,11 +221,11 @@ mod tests {
     async fn a_drain_ends_the_leases_that_were_renewed_and_no_others() {
         let (processor, mut calls) = processor();
         let _connected = scripted::connect(&processor, "c", &[]);
+        processor.environment.leases.add("old".to_owned(), renewal("c", entry("old", Duration::ZERO)));
         processor
             .environment
             .leases
-            .add("old".to_owned(), renewal("c", entry("old", SystemTime::UNIX_EPOCH)));
-        processor.environment.leases.add("new".to_owned(), renewal("c", entry("new", SystemTime::now())));
+            .add("new".to_owned(), renewal("c", entry("new", Duration::from_secs(60))));
         let maintenance = start(&processor);
         let (change, answer) = scripted::change(&mut calls).await;
         assert_eq!(change.entry.coordinates, "old");

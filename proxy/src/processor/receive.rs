@@ -291,7 +291,7 @@ impl DeliverySource<'_> {
         let mut leased = Vec::with_capacity(guard.deliveries.len());
         for _ in 0..guard.deliveries.len() {
             let Some(delivery) = guard.deliveries.pop_front() else { break };
-            if group.exceeds_attempts(delivery.attempt) {
+            if group.exceeds_attempts(delivery.attempt - delivery.attempts_of_others) {
                 self.forward(&delivery, environment).await;
             } else {
                 // The guard keeps the delivery until the whole batch is ready.

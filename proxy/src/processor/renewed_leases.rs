@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
@@ -38,6 +38,8 @@ pub(super) struct Renewal {
     pub(super) attempt: i32,
     /// When the first lease began.
     pub(super) since: Instant,
+    /// When the current lease ends. Steps of the wall clock, by which the entry tells the same, don't affect the lease.
+    pub(super) ends_at: Instant,
     /// The number of renewals so far.
     pub(super) renewed: usize,
     /// The number of consecutive failures.
@@ -47,7 +49,8 @@ pub(super) struct Renewal {
 impl Renewal {
     /// The renewal of a delivery's first lease.
     pub(super) fn new(holder: Arc<LeaseHolder>, entry: Settle, attempt: i32) -> Self {
-        Self { holder, entry, attempt, since: Instant::now(), renewed: 0, failures: 0 }
+        let since = Instant::now();
+        Self { holder, attempt, since, ends_at: since + entry.invisible, entry, renewed: 0, failures: 0 }
     }
 
     /// The approximate size of the renewal with its handle.
@@ -63,8 +66,8 @@ impl Renewal {
         SealedLease { received_at, invisible, cluster: self.holder.cluster.as_ref().to_owned(), coordinates }
     }
 
-    fn is_due(&self, now: SystemTime, ahead: Duration) -> bool {
-        self.entry.received_at + self.entry.invisible <= now + ahead
+    fn is_due(&self, now: Instant, ahead: Duration) -> bool {
+        self.ends_at <= now + ahead
     }
 }
 
@@ -193,7 +196,7 @@ impl RenewedLeases {
 
     /// The leases that end within `ahead`, each locked for its renewal. Leases that are being renewed already are left out.
     pub(super) fn due_renewals(&self, ahead: Duration) -> Vec<DueRenewal> {
-        let now = SystemTime::now();
+        let now = Instant::now();
         let slots = self.slots.lock();
         let due = slots.by_handle.iter().filter_map(|(handle, owned)| {
             let renewal = owned.slot.clone().try_lock_owned().ok()?;
@@ -256,6 +259,8 @@ impl Drop for TakenLease<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use futures::FutureExt;
 
     use super::super::scripted::{renewal, settle_entry as entry};
@@ -266,7 +271,7 @@ mod tests {
     async fn a_lease_is_taken_once() {
         let leases = RenewedLeases::default();
         for handle in ["h1", "h2"] {
-            leases.add(handle.to_owned(), renewal("x", entry("q", SystemTime::UNIX_EPOCH)));
+            leases.add(handle.to_owned(), renewal("x", entry("q", Duration::ZERO)));
         }
         let taken = leases.take("h1").await;
         assert_eq!(taken.lease().map(|lease| lease.coordinates).as_deref(), Some("q"));
@@ -278,10 +283,24 @@ mod tests {
         assert!(leases.take("h2").await.lease().is_none());
     }
 
+    #[test]
+    fn a_step_of_the_wall_clock_delays_no_renewal() {
+        let leases = RenewedLeases::default();
+        let hour = Duration::from_secs(3600);
+        for (handle, invisible) in [("due", Duration::ZERO), ("not due", hour)] {
+            // As if the wall clock was set back, or forward, since the receive.
+            let received_at = SystemTime::now() + hour - 2 * invisible;
+            let entry = Settle { received_at, ..entry("q", invisible) };
+            leases.add(handle.to_owned(), renewal("x", entry));
+        }
+        let due = leases.due_renewals(Duration::from_secs(10));
+        assert_eq!(due.iter().map(|due| due.handle.as_str()).collect::<Vec<_>>(), ["due"]);
+    }
+
     #[tokio::test]
     async fn a_lease_is_renewed_again_unless_it_was_settled() {
         let leases = RenewedLeases::default();
-        leases.add("h".to_owned(), renewal("x", entry("q", SystemTime::UNIX_EPOCH)));
+        leases.add("h".to_owned(), renewal("x", entry("q", Duration::ZERO)));
         let renewing = leases.due_renewals(Duration::ZERO);
         // Taking the lease is cancelled while it waits for the renewal, and after that.
         assert!(leases.take("h").now_or_never().is_none());
@@ -296,7 +315,7 @@ mod tests {
     fn one_client_has_a_share_of_the_renewed_leases() {
         let leases = RenewedLeases::default();
         let add = |client: &str, number: usize| {
-            leases.add(number.to_string(), renewal(client, entry("q", SystemTime::UNIX_EPOCH)));
+            leases.add(number.to_string(), renewal(client, entry("q", Duration::ZERO)));
         };
         (0..MAX_LEASES_OF_CLIENT + 5).for_each(|number| add("greedy", number));
         assert_eq!(leases.all().len(), MAX_LEASES_OF_CLIENT);

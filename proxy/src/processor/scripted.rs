@@ -72,13 +72,13 @@ pub(super) async fn announcement(calls: &mut BackendCalls) -> (Vec<String>, Answ
 }
 
 /// The lease of a delivery.
-pub(super) fn settle_entry(coordinates: &str, received_at: SystemTime) -> Settle {
+pub(super) fn settle_entry(coordinates: &str, invisible: Duration) -> Settle {
     Settle {
         coordinates: coordinates.to_owned(),
         message_id: "m".to_owned(),
         lite_topic: None,
-        received_at,
-        invisible: Duration::from_secs(60),
+        received_at: SystemTime::now(),
+        invisible,
     }
 }
 
@@ -113,6 +113,7 @@ pub(super) fn delivery(topic: &str) -> Delivery {
         stored_at: SystemTime::UNIX_EPOCH,
         store_host: String::new(),
         attempt: 1,
+        attempts_of_others: 0,
         received_at: SystemTime::UNIX_EPOCH,
         invisible: Duration::ZERO,
         coordinates: "broker-a 1 2".to_owned(),

@@ -1,6 +1,6 @@
 //! Settles deliveries: acknowledges them, changes their leases, and moves them to the dead-letter topic.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::command::Command;
 use super::environment::Environment;
@@ -121,10 +121,6 @@ impl Command for AckCommand {
         let mut batches: Vec<ClusterBatch> = Vec::new();
         for entry in self.entries {
             let answer = match open(environment, &scope, &entry.handle).await {
-                Ok(opened) if opened.lease.is_expired(SystemTime::now()) => {
-                    opened.taken.settled();
-                    Err(expired())
-                }
                 Ok(OpenedLease { lease, taken }) => {
                     let batch = batch_of(&mut batches, &lease.cluster);
                     batch.pending.push(PendingAck { index: answers.len(), taken });
@@ -194,10 +190,6 @@ impl Command for ChangeCommand {
         let invisible = invisible_time(invisible_ms, Duration::ZERO, &environment.limits)?;
         let scope = environment.handles.scope(&topic, &group);
         let OpenedLease { lease, taken } = open(environment, &scope, &entry.handle).await?;
-        if lease.is_expired(SystemTime::now()) {
-            taken.settled();
-            return Err(expired());
-        }
         let cluster = environment.clusters.get(&lease.cluster)?;
         let request = ChangeInvisible {
             topic: topic.clone(),
@@ -344,6 +336,8 @@ fn expired() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use futures::FutureExt;
 
     use super::super::{ClusterRouter, Limits, scripted};
@@ -381,6 +375,46 @@ mod tests {
             assert!(processor.run(&context, change()).now_or_never().is_none());
             let (change, _unanswered) = scripted::change(&mut calls).await;
             assert_eq!(change.entry.coordinates, "renewed");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_backend_decides_whether_a_lease_has_expired() {
+        let ([services], [mut calls]) = scripted::backends();
+        let processor = scripted::processor(ClusterRouter::single(services), Limits::default());
+        // The lease has expired by the wall clock, which may have been set forward.
+        let lease = SealedLease {
+            received_at: SystemTime::UNIX_EPOCH,
+            invisible: Duration::from_secs(60),
+            cluster: String::new(),
+            coordinates: "running".to_owned(),
+        };
+        let change = ChangeCommand {
+            topic: "t".to_owned(),
+            group: "g".to_owned(),
+            entry: AckEntry {
+                handle: processor.environment.handles.scope("t", "g").seal(&lease),
+                message_id: "m".to_owned(),
+                lite_topic: None,
+            },
+            invisible_ms: 1000,
+            suspend: false,
+        };
+        let context = Context::of_client("c");
+        for (outcome, expected) in [
+            (
+                InvisibleOutcome::Changed { coordinates: "new".to_owned(), received_at: SystemTime::now() },
+                Ok(()),
+            ),
+            (InvisibleOutcome::Expired, Err(ErrorKind::InvalidHandle)),
+        ] {
+            let changing = processor.run(&context, change.clone());
+            let answering = async {
+                let (_, answer) = scripted::change(&mut calls).await;
+                answer.send(Ok(outcome)).expect("a change");
+            };
+            let (changed, ()) = tokio::join!(changing, answering);
+            assert_eq!(changed.map(drop).map_err(|error| error.kind), expected);
         }
     }
 

@@ -153,6 +153,9 @@ pub struct Delivery {
     pub store_host: String,
     /// The number of this delivery of the message, beginning with 1.
     pub attempt: i32,
+    /// How many of these deliveries another group had before the message became a dead letter. They don't count against the
+    /// limit of a group that reads dead letters. 0 if the backend can't tell.
+    pub attempts_of_others: i32,
     /// When the lease began, by the broker's clock.
     pub received_at: SystemTime,
     /// The length of the lease.

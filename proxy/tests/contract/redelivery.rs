@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use futures::poll;
 use rocketmq_thin_proxy::backend::embedded::EmbeddedConfig;
-use rocketmq_thin_proxy::service::{ChangeInvisible, Message, NextAttempt, Receive, TopicConfig};
+use rocketmq_thin_proxy::service::{
+    AckOutcome, ChangeInvisible, GroupConfig, GroupStart, Message, NextAttempt, Receive, ServiceErrorKind,
+    TopicConfig,
+};
 
 use crate::backend::{Backend, Embedded};
 use crate::client::{Client, LONG, SHORT, TIMEOUT, changed, delayed, ids, of_group, plain, sorted_ids};
@@ -285,4 +288,66 @@ async fn large_messages_that_are_due_together_are_all_delivered() {
     let deliveries = client.receive_all(8).await;
     assert_eq!(sorted_ids(&deliveries), ["0", "1", "2", "3", "4", "5", "6", "7"]);
     client.expect_nothing().await;
+}
+
+#[tokio::test]
+async fn a_repeated_attempt_gets_its_batch_again_whichever_queue_it_is_in() {
+    let backend = Embedded::start().await;
+    let client = Client::with_queues(backend.services(), 8).await;
+    // In five different queues.
+    for group in ["order-1", "order-2", "order-3", "user:4711", "a"] {
+        client.send(vec![of_group(group, group)]).await;
+    }
+    for attempt in 0..5 {
+        let repeated = Receive { max: 1, attempt_id: Some(attempt.to_string()), ..client.in_order() };
+        let lost = client.receive(repeated.clone()).await;
+        let again = client.receive(repeated).await;
+        assert_eq!((ids(&again), again[0].attempt), (ids(&lost), 1));
+    }
+}
+
+#[tokio::test]
+async fn receipt_handles_of_a_deleted_group_or_topic_are_invalid() {
+    let backend = Embedded::start().await;
+    let client = Client::with_queues(backend.services(), 1).await;
+    client.send_ids(["a"]).await;
+    let old = client.next(LONG).await;
+    client.services.metadata.delete_group(&client.group).await.expect("deleted");
+    let new = client.next(LONG).await;
+    let outcomes = client.acknowledge(std::slice::from_ref(&old)).await;
+    assert!(matches!(outcomes[..], [AckOutcome::Invalid(_)]), "{outcomes:?}");
+    client.services.metadata.delete_topic(&client.topic).await.expect("deleted");
+    let outcomes = client.acknowledge(std::slice::from_ref(&new)).await;
+    assert!(matches!(outcomes[..], [AckOutcome::Invalid(_)]), "{outcomes:?}");
+    let change = ChangeInvisible::give_back(&client.topic, &client.group, &new, Instant::now() + TIMEOUT);
+    let error = client.services.messages.change_invisible(change).await.expect_err("the topic is gone");
+    assert_eq!(error.kind, ServiceErrorKind::InvalidHandle);
+}
+
+#[tokio::test]
+async fn an_absent_group_gets_all_messages_of_queues_that_were_added() {
+    let backend = Embedded::start().await;
+    let client = Client::with_queues(backend.services(), 1).await;
+    let group = GroupConfig { start: GroupStart::Latest, ..GroupConfig::named(client.group.clone()) };
+    client.services.metadata.create_group(group, false).await.expect("a group");
+    client.send_ids(["before the group began"]).await;
+    client.expect_nothing().await;
+    let (client, _backend) = client_after_restart(client, backend).await;
+    let config = TopicConfig { read_queues: 4, write_queues: 4, ..client.topic_config(4) };
+    client.services.metadata.create_topic(config, true).await.expect("more queues");
+    client.send_ids(["a", "b", "c", "d"]).await;
+    assert_eq!(sorted_ids(&client.receive_all(4).await), ["a", "b", "c", "d"]);
+}
+
+#[tokio::test]
+async fn a_delayed_message_whose_queue_was_removed_is_delivered() {
+    let backend = Embedded::start().await;
+    let client = Client::with_queues(backend.services(), 4).await;
+    let sent = client.send((0..4).map(|id| delayed(id, Duration::from_secs(3))).collect()).await;
+    assert_eq!(sent.len(), 4);
+    let other = client.send(vec![delayed(4, Duration::from_secs(3))]).await;
+    assert_ne!(sent[0].queue_id, other[0].queue_id);
+    let config = TopicConfig { read_queues: 1, write_queues: 1, ..client.topic_config(1) };
+    client.services.metadata.create_topic(config, true).await.expect("fewer queues");
+    assert_eq!(sorted_ids(&client.receive_all(5).await), ["0", "1", "2", "3", "4"]);
 }

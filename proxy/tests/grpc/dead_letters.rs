@@ -7,7 +7,8 @@ use rocketmq_thin_proto::v2 as pb;
 use crate::admin::{run, text};
 use crate::inspect::{ids, json, send_keyed};
 use crate::support::{
-    Client, Proxy, code, duration, handle, is_empty, receive, receive_request, request, resource, system,
+    Client, Proxy, code, duration, handle, is_empty, message, receive, receive_request, request, resource,
+    send, system,
 };
 
 /// Moves every message of the topic to the dead letters of the group.
@@ -105,4 +106,38 @@ async fn a_dead_letter_whose_topic_is_gone_stays() {
     );
     assert_eq!(json(&proxy, &["dlq", "list"]).await[0]["not_resent"], 2);
     assert!(is_empty(&mut client, "t", "g").await, "nothing was sent");
+}
+
+#[tokio::test]
+async fn a_committed_transaction_is_sent_again_as_a_message() {
+    let proxy = Proxy::configured(|config| config.backend.embedded.default_queues = 1).await;
+    let mut client = proxy.client().await;
+    let create = ["topic", "create", "t", "--type", "transaction", "--queues", "1"];
+    assert!(run(&proxy, &create, "").await.status.success());
+    let mut half = message("t", "m", "body");
+    half.system_properties.as_mut().expect("properties").message_type = pb::MessageType::Transaction.into();
+    let sent = send(&mut client, vec![half]).await;
+    let commit = pb::EndTransactionRequest {
+        topic: resource("t"),
+        message_id: "m".to_owned(),
+        transaction_id: sent.entries[0].transaction_id.clone(),
+        resolution: pb::TransactionResolution::Commit.into(),
+        ..Default::default()
+    };
+    let committed = client.end_transaction(request(commit)).await.expect("an answer").into_inner();
+    assert_eq!(code(committed.status), pb::Code::Ok);
+    fail_all(&mut client, "t", "g").await;
+    let resent = json(&proxy, &["dlq", "resend", "g", "--all"]).await;
+    assert_eq!(resent["letters"][0]["id"], "m");
+    assert_eq!(received(&mut client).await, ["m"]);
+}
+
+#[tokio::test]
+async fn attempts_of_the_failed_group_do_not_count_for_a_reader_of_dead_letters() {
+    let (proxy, mut client) = with_dead_letters(1).await;
+    let create = ["group", "create", "reader", "--max-retries", "0"];
+    assert!(run(&proxy, &create, "").await.status.success());
+    let letters = receive(&mut client, receive_request("%DLQ%g", "reader")).await.messages;
+    assert_eq!(letters.len(), 1);
+    assert_eq!(system(&letters[0]).delivery_attempt, Some(2));
 }

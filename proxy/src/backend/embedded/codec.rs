@@ -57,6 +57,14 @@ pub(super) struct DecodedMessage {
     pub(super) earlier_attempts: u32,
 }
 
+impl DecodedMessage {
+    /// How many deliveries a dead letter had in the group that did not consume it.
+    pub(super) fn attempts_of_others(&self) -> i32 {
+        let is_dead_letter = self.message.dead_letter_origin.is_some();
+        if is_dead_letter { self.earlier_attempts as i32 } else { 0 }
+    }
+}
+
 /// Encodes a message. `earlier_attempts` is 0 unless it is a dead letter, or in a retry topic.
 pub(super) fn encode(message: &Message, earlier_attempts: u32) -> Encoded {
     let mut head = Vec::with_capacity(96);

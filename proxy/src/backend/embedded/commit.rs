@@ -22,8 +22,8 @@ pub(super) struct Commit {
     pub(super) log: Arc<OpenDatabase>,
     // By topic and queue id.
     pub(super) appends: BTreeMap<(u32, u32), Append>,
-    /// New values; `None` removes the record.
-    pub(super) records: HashMap<Box<[u8]>, Option<Bytes>>,
+    /// New values; `None` removes the record. In order, as the storage engine adds ordered keys faster.
+    pub(super) records: BTreeMap<Box<[u8]>, Option<Bytes>>,
     /// Decisions about half messages, by their sequence.
     pub(super) decided: HashMap<u64, TransactionDecision>,
     /// The earliest orphan check that was added to each topic, in ms since 1970, by topic id.
@@ -55,7 +55,7 @@ impl Commit {
         Ok(Self {
             log: store.log()?,
             appends: BTreeMap::new(),
-            records: HashMap::new(),
+            records: BTreeMap::new(),
             decided: HashMap::new(),
             checks: HashMap::new(),
             bytes_read: 0,

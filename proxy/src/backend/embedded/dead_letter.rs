@@ -54,12 +54,15 @@ impl Broker {
     ) -> Result<Option<Message>, ServiceError> {
         let at = parse(&request.entry)?;
         let Some(group) = self.group_progress(topic, &request.group).await? else { return Ok(None) };
-        group.check_topic(at)?;
+        group.check_ids(at)?;
         let Some(mut moved) = self.begin_move(&group, at, request.deadline).await? else { return Ok(None) };
         if moved.is_stored {
             return moved.settle().await.map(|()| None);
         }
-        let Some(stored) = self.read_message(&group, at).await? else { return Ok(None) };
+        let Some(stored) = self.read_message(&group, at).await? else {
+            // Retention has removed the message, or it is damaged.
+            return moved.settle().await.map(|()| None);
+        };
         let attempts = stored.earlier_attempts.saturating_add(moved.attempt);
         let letter = as_dead_letter(stored.message, request.topic);
         let topic = self.ensure_topic(&names::dead_letter_topic(&request.group), QUEUES).await?;

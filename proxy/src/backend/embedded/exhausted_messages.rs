@@ -41,7 +41,7 @@ impl ExhaustedMessages {
     /// Queues the messages whose last lease has expired since the previous call for this progress.
     pub(super) fn queue_exhausted(&self, progress: &Arc<Progress>, state: &mut ProgressState, now: u64) {
         let max = progress.max_attempts();
-        if max == u32::MAX || progress.is_deleted() {
+        if max == u32::MAX || progress.is_deleted() || state.has_more_exhausted {
             return;
         }
         let from = state.examined_until;
@@ -57,22 +57,15 @@ impl ExhaustedMessages {
                     is_cut = true;
                     break;
                 }
-                let topic = Some(progress.topic());
-                let at = Coordinates { queue, offset, token: lease.token, topic };
+                let (topic, group) = (Some(progress.topic()), Some(progress.group()));
+                let at = Coordinates { queue, offset, token: lease.token, topic, group };
                 found.push(Waiting::Message(ExhaustedMessage { progress: progress.clone(), at }));
             }
         }
         state.examined_until = until.max(from);
+        state.has_more_exhausted = is_cut;
         if is_cut {
-            let leases = state.queues().iter().map(|queue| queue.leases().len()).sum();
-            // Continues only if there are fewer leases than the last time. Messages that retention has removed can't be
-            // moved, and would be found again and again.
-            if state.leases_when_cut == 0 || leases < state.leases_when_cut {
-                state.leases_when_cut = leases;
-                found.push(Waiting::More(progress.clone()));
-            }
-        } else {
-            state.leases_when_cut = 0;
+            found.push(Waiting::More(progress.clone()));
         }
         if !found.is_empty() {
             self.waiting.lock().extend(found);

@@ -74,6 +74,13 @@ struct Sent {
     lease: Option<ModelLease>,
 }
 
+impl Sent {
+    /// Whether its last lease is of a receive with this attempt id.
+    fn is_of(&self, attempt_id: Option<u8>) -> bool {
+        attempt_id.is_some() && self.lease.as_ref().is_some_and(|lease| lease.attempt_id == attempt_id)
+    }
+}
+
 struct ModelLease {
     token: u64,
     until: u64,
@@ -202,6 +209,10 @@ impl<'a> Model<'a> {
                 *blocked.entry((queue, sent.group)).or_insert(false) |= foreign.count() > 0;
             }
         }
+        let messages =
+            batch.taken.iter().map(|taken| &self.sent[taken.queue as usize][taken.offset as usize]);
+        let repeated = messages.filter(|sent| sent.is_of(attempt_id)).count();
+        assert!(repeated >= self.repeatable(attempt_id, &blocked).min(max), "other messages came first");
         for taken in &batch.taken {
             let (queue, offset) = (taken.queue as usize, taken.offset as usize);
             let sent = &self.sent[queue];
@@ -230,6 +241,7 @@ impl<'a> Model<'a> {
                 offset: taken.offset,
                 token,
                 topic: None,
+                group: None,
             });
         }
         self.is_drained = batch.taken.len() < max;
@@ -237,6 +249,19 @@ impl<'a> Model<'a> {
             self.assert_no_group_waits();
         }
         batch.taken.len()
+    }
+
+    /// The number of messages that a repeated attempt gets again before any others, whichever queue they are in.
+    fn repeatable(&self, attempt_id: Option<u8>, blocked: &BTreeMap<(usize, u8), bool>) -> usize {
+        let mut repeatable = 0;
+        for (&(queue, group), _) in blocked.iter().filter(|(_, is_blocked)| !**is_blocked) {
+            let unsettled = || self.sent[queue].iter().filter(|sent| sent.group == group && !sent.settled);
+            let is_running = |sent: &Sent| sent.lease.as_ref().is_some_and(|lease| lease.until > self.now);
+            if unsettled().any(is_running) {
+                repeatable += unsettled().take_while(|sent| sent.is_of(attempt_id)).count();
+            }
+        }
+        repeatable
     }
 
     /// Asserts that every message group with unsettled messages has a running lease.

@@ -13,6 +13,7 @@ use super::catalog::Catalog;
 use super::exhausted_messages::{ExhaustedMessage, Waiting};
 use super::keys;
 use super::lease::Lease;
+use super::progress::Progress;
 use super::store::{corrupt, unavailable};
 use super::topic::Topic;
 use crate::service::{DeadLetter, Forward, ServiceError, Settle};
@@ -39,7 +40,13 @@ pub(super) async fn run(broker: Arc<Broker>, stop: CancellationToken) {
                 Waiting::Message(exhausted) => exhausted,
                 Waiting::More(progress) => {
                     tokio::task::yield_now().await;
-                    broker.expiry.handle_expired(&progress);
+                    // A deleted topic has no dead letters.
+                    if topic_of(&broker, &progress).is_some() {
+                        if let Some(mut state) = progress.lock() {
+                            state.has_more_exhausted = false;
+                        }
+                        broker.expiry.handle_expired(&progress);
+                    }
                     continue;
                 }
             };
@@ -59,10 +66,7 @@ async fn make_dead_letter(broker: &Broker, exhausted: &ExhaustedMessage) -> Resu
     let ExhaustedMessage { progress, at } = exhausted;
     // Deleted topics and groups have no dead letters.
     let Some(group) = broker.catalog.group_by_id(progress.group()) else { return Ok(()) };
-    let lite_topic = || progress.lite().and_then(|lite| broker.catalog.lite.loaded(lite.parent, &lite.name));
-    let Some(topic) = broker.catalog.topic_by_id(progress.topic()).or_else(lite_topic) else {
-        return Ok(());
-    };
+    let Some(topic) = topic_of(broker, progress) else { return Ok(()) };
     let entry = Settle {
         coordinates: at.to_string(),
         message_id: String::new(),
@@ -77,6 +81,17 @@ async fn make_dead_letter(broker: &Broker, exhausted: &ExhaustedMessage) -> Resu
         broker.expiry.exhausted.moved(DeadLetter { topic: name, group, message });
     }
     Ok(())
+}
+
+/// The topic or lite topic of a progress. `None` if it was deleted.
+fn topic_of(broker: &Broker, progress: &Progress) -> Option<Arc<Topic>> {
+    let lite_topic = || {
+        let lite = progress.lite()?;
+        // A lite topic may have been removed and created again.
+        let loaded = broker.catalog.lite.loaded(lite.parent, &lite.name);
+        loaded.filter(|topic| topic.id() == progress.topic())
+    };
+    broker.catalog.topic_by_id(progress.topic()).or_else(lite_topic)
 }
 
 /// Loads the progress of groups that have leases of last attempts from before the start.
@@ -144,7 +159,8 @@ mod tests {
     use crate::backend::embedded::catalog::IfExists;
     use crate::backend::embedded::config::EmbeddedConfig;
     use crate::backend::embedded::exhausted_messages::MAX_FOUND;
-    use crate::backend::embedded::testing::{deliver, open, request, send};
+    use crate::backend::embedded::retention::{Cutoff, Retention};
+    use crate::backend::embedded::testing::{deliver, open, request, send, uncached};
     use crate::service::{
         Delivery, GroupConfig, LiteAction, LiteChange, LiteSubscriptions, Message, Messages, Metadata,
         Receive, TopicConfig, TopicKind,
@@ -188,6 +204,27 @@ mod tests {
         }
         let letter = dead_letter(&broker).await;
         assert_eq!((letter.message.id.as_str(), letter.attempt), ("a", 2));
+        stop.cancel();
+        futures::future::join_all(tasks).await;
+    }
+
+    #[tokio::test]
+    async fn the_lease_of_a_removed_message_is_ended() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let broker = Arc::new(open(uncached(&directory)).await);
+        take_once(&broker).await;
+        send(&broker, ["b"]).await;
+        let retention = Retention::new(broker.store.clone(), broker.catalog.clone(), &broker.config);
+        retention.remove_stored_before(Cutoff::At(u64::MAX)).expect("removed");
+        let group = broker.group("group").await.expect("a group").id;
+        let progress = broker.known_topic("topic").expect("a topic").consumer(group);
+        assert!(progress.has_last_attempts());
+        let stop = CancellationToken::new();
+        let tasks = broker.start_tasks(&stop);
+        while progress.has_last_attempts() {
+            tokio::task::yield_now().await;
+        }
+        assert!(broker.catalog.topic("%DLQ%group").is_none());
         stop.cancel();
         futures::future::join_all(tasks).await;
     }

@@ -264,11 +264,6 @@ impl Leases {
         self.by_offset.iter().map(|(offset, lease)| (*offset, lease))
     }
 
-    /// The number of leases.
-    pub(super) fn len(&self) -> usize {
-        self.by_offset.len()
-    }
-
     /// Whether there are no leases.
     pub(super) fn is_empty(&self) -> bool {
         self.by_offset.is_empty()
@@ -287,7 +282,7 @@ pub(super) struct LeaseEnd {
     pub(super) offset: u64,
 }
 
-/// The coordinates of a delivery: `queue.offset.token.topic`, the token in hexadecimal.
+/// The coordinates of a delivery: `queue.offset.token.topic.group`, the token in hexadecimal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Coordinates {
     pub(super) queue: u32,
@@ -295,12 +290,15 @@ pub(super) struct Coordinates {
     pub(super) token: u64,
     /// The id of the topic. A later topic of the same name has another id. `None` in handles of older versions.
     pub(super) topic: Option<u32>,
+    /// The id of the group, as for the topic.
+    pub(super) group: Option<u32>,
 }
 
 impl fmt::Display for Coordinates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{:x}", self.queue, self.offset, self.token)?;
-        self.topic.map_or(Ok(()), |topic| write!(f, ".{topic}"))
+        // There is no group without a topic.
+        [self.topic, self.group].into_iter().map_while(|id| id).try_for_each(|id| write!(f, ".{id}"))
     }
 }
 
@@ -313,8 +311,9 @@ impl FromStr for Coordinates {
         let queue = part()?.parse().map_err(|_| Malformed)?;
         let offset = part()?.parse().map_err(|_| Malformed)?;
         let token = u64::from_str_radix(part()?, 16).map_err(|_| Malformed)?;
-        let topic = parts.next().map(|topic| topic.parse().map_err(|_| Malformed)).transpose()?;
-        if parts.next().is_some() { Err(Malformed) } else { Ok(Self { queue, offset, token, topic }) }
+        let mut id = || parts.next().map(|id| id.parse().map_err(|_| Malformed)).transpose();
+        let (topic, group) = (id()?, id()?);
+        if parts.next().is_some() { Err(Malformed) } else { Ok(Self { queue, offset, token, topic, group }) }
     }
 }
 
@@ -368,9 +367,10 @@ mod tests {
             queue in any::<u32>(),
             offset in any::<u64>(),
             token in any::<u64>(),
-            topic in prop::option::of(any::<u32>()),
+            ids in prop::option::of((any::<u32>(), prop::option::of(any::<u32>()))),
         ) {
-            let coordinates = Coordinates { queue, offset, token, topic };
+            let (topic, group) = (ids.map(|(topic, _)| topic), ids.and_then(|(_, group)| group));
+            let coordinates = Coordinates { queue, offset, token, topic, group };
             prop_assert_eq!(coordinates.to_string().parse(), Ok(coordinates));
         }
 

@@ -36,9 +36,9 @@ impl fmt::Display for LiteCoordinates<'_> {
 }
 
 impl Broker {
-    /// Returns a lite topic if it exists.
+    /// Returns a lite topic if it and its LITE topic exist.
     async fn lite_topic(&self, parent: &str, name: &str) -> Result<Option<Arc<Topic>>, ServiceError> {
-        let parent = self.known_topic(parent)?;
+        let Some(parent) = self.catalog.topic(parent) else { return Ok(None) };
         if let Some(loaded) = self.catalog.lite.loaded(parent.id(), name) {
             return Ok(Some(loaded));
         }

@@ -226,6 +226,7 @@ impl Broker {
                     stored_at: time(chunk.stored_at() as i64),
                     store_host: self.config.store_host.clone(),
                     attempt: stored.earlier_attempts.saturating_add(1) as i32,
+                    attempts_of_others: 0,
                     received_at: SystemTime::now(),
                     invisible: Duration::ZERO,
                     coordinates: String::new(),

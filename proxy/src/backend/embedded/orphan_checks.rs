@@ -141,6 +141,7 @@ impl Broker {
             stored_at: time(record.stored_at as i64),
             store_host: self.config.store_host.clone(),
             attempt: 1,
+            attempts_of_others: 0,
             received_at: time(clock::now() as i64),
             invisible: Duration::ZERO,
             coordinates: half.to_string(),

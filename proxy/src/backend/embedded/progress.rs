@@ -79,8 +79,8 @@ pub(super) struct ProgressState {
     pub(super) scheduled: Option<u64>,
     /// The time up to which [`super::exhausted_messages`] has examined expired leases, in ms of `clock::monotonic`.
     pub(super) examined_until: u64,
-    /// The number of leases when the latest such examination was cut short; 0 if it was complete.
-    pub(super) leases_when_cut: usize,
+    /// Whether the latest such examination was cut short. It is continued once the messages that it found were handled.
+    pub(super) has_more_exhausted: bool,
 }
 
 impl Progress {
@@ -224,7 +224,8 @@ impl Progress {
         Ok(())
     }
 
-    /// Returns the state that [`Progress::load`] would load, without keeping it. Blocks.
+    /// Returns the state that [`Progress::load`] would load, without keeping it. `start` is where the group starts if it is
+    /// new in the topic. In queues that were added later, it starts at the first message. Blocks.
     pub(super) fn read(
         &self,
         store: &Store,
@@ -245,6 +246,8 @@ impl Progress {
                 progress.load_cursor(u64::from_be_bytes(cursor));
             }
         }
+        let is_new = state.queues.iter().all(|queue| !queue.is_recorded());
+        let start = if is_new { start } else { GroupStart::Earliest };
         for queue in queues {
             state.queue(queue.id() as usize).finish_loading_in(queue, start, store)?;
         }

@@ -289,8 +289,10 @@ impl PreparedReceive<'_> {
             offset: taken.offset,
             token: request.token,
             topic: Some(self.topic.id()),
+            group: Some(self.progress.group()),
         };
         Ok(Delivery {
+            attempts_of_others: stored.attempts_of_others(),
             message: stored.message,
             topic: self.params.topic.clone(),
             queue_id: taken.queue as i32,

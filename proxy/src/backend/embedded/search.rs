@@ -125,6 +125,7 @@ impl PageReader<'_> {
             stored_at: time(chunk.stored_at() as i64),
             store_host: self.store_host.to_owned(),
             attempt: stored.earlier_attempts.saturating_add(1) as i32,
+            attempts_of_others: 0,
             received_at: SystemTime::now(),
             invisible: Duration::ZERO,
             coordinates: String::new(),

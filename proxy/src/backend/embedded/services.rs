@@ -10,6 +10,7 @@ use super::broker::Broker;
 use super::catalog::IfExists;
 use super::filter::Matcher;
 use super::lite_settle::LiteCoordinates;
+use super::settle::topic_deleted;
 use crate::service::{
     AckOutcome, Acknowledge, BrokerInfo, BrokerRequest, BrokerRequests, Capabilities, Change,
     ChangeInvisible, CheckOutcome, DeadLetter, Delivered, EndTransaction, Filter, Forward, GroupConfig,
@@ -54,15 +55,20 @@ impl Messages for Broker {
         if request.entries.iter().any(|entry| LiteCoordinates::of(&entry.coordinates).is_some()) {
             return self.acknowledge_lite_entries(request).await;
         }
-        let topic = self.known_topic(&request.topic)?;
-        self.acknowledge_entries(&topic, request).await
+        match self.catalog.topic(&request.topic) {
+            Some(topic) => self.acknowledge_entries(&topic, request).await,
+            None => Ok(vec![AckOutcome::Invalid(topic_deleted().message); request.entries.len()]),
+        }
     }
 
     async fn change_invisible(&self, request: ChangeInvisible) -> Result<InvisibleOutcome, ServiceError> {
         let coordinates = request.entry.coordinates.clone();
         match LiteCoordinates::of(&coordinates) {
             Some(at) => self.change_lite_lease(request, at).await,
-            None => self.change_lease(&self.known_topic(&request.topic)?, request).await,
+            None => match self.catalog.topic(&request.topic) {
+                Some(topic) => self.change_lease(&topic, request).await,
+                None => Err(topic_deleted()),
+            },
         }
     }
 

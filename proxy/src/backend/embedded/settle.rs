@@ -61,7 +61,7 @@ impl Broker {
         let mut outcomes = Vec::with_capacity(request.entries.len());
         let mut ended = EndedLeases::new(self.config.max_unsettled_per_queue);
         for entry in &request.entries {
-            let at = match parse(entry).and_then(|at| group.check_topic(at)) {
+            let at = match parse(entry).and_then(|at| group.check_ids(at)) {
                 Ok(at) => at,
                 Err(error) => {
                     outcomes.push(AckOutcome::Invalid(error.message));
@@ -96,7 +96,7 @@ impl Broker {
         let Some(group) = self.group_progress(topic, &request.group).await? else {
             return Ok(gone(Coordinates { token: rand::random(), ..at }));
         };
-        group.check_topic(at)?;
+        group.check_ids(at)?;
         let (outcome, written) = self.replace_lease(&group, at, &request)?;
         written.done().await?;
         Ok(outcome)
@@ -158,14 +158,18 @@ impl Broker {
 }
 
 impl GroupProgress {
-    /// Returns the coordinates if they belong to this topic.
+    /// Returns the coordinates if they belong to this topic and this group.
     ///
     /// # Errors
-    /// `InvalidHandle` if they belong to a deleted topic with the same name.
-    pub(super) fn check_topic(&self, at: Coordinates) -> Result<Coordinates, ServiceError> {
-        if at.topic.is_some_and(|topic| topic != self.progress.topic()) {
-            let text = "the topic of this receipt handle was deleted and created again";
-            return Err(ServiceError::new(ServiceErrorKind::InvalidHandle, text));
+    /// `InvalidHandle` if they belong to a deleted topic or group with the same name.
+    pub(super) fn check_ids(&self, at: Coordinates) -> Result<Coordinates, ServiceError> {
+        for (id, now, what) in
+            [(at.topic, self.progress.topic(), "topic"), (at.group, self.progress.group(), "group")]
+        {
+            if id.is_some_and(|id| id != now) {
+                let text = format!("the {what} of this receipt handle was deleted and created again");
+                return Err(ServiceError::new(ServiceErrorKind::InvalidHandle, text));
+            }
         }
         Ok(at)
     }
@@ -249,6 +253,11 @@ fn outcome_of_unknown(entry: &Settle) -> AckOutcome {
         Ok(_) if is_past(entry) => AckOutcome::Expired,
         Ok(_) => AckOutcome::Done,
     }
+}
+
+/// The error for coordinates of a topic that does not exist any more.
+pub(super) fn topic_deleted() -> ServiceError {
+    ServiceError::new(ServiceErrorKind::InvalidHandle, "the topic of this receipt handle was deleted")
 }
 
 /// Whether the lease has expired according to the times in the request.

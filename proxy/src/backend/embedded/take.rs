@@ -104,8 +104,9 @@ impl TakeRequest<'_> {
         let mut batch = TakenBatch::default();
         match self.order {
             QueueOrder::From(first) => {
-                if !self.fifo {
-                    self.take_expired(state, queues, &mut batch)?;
+                match self.fifo {
+                    true => self.take_same_attempt(state, queues, &mut batch)?,
+                    false => self.take_expired(state, queues, &mut batch)?,
                 }
                 for step in 0..queues.len() {
                     if batch.must_stop(self) {
@@ -131,6 +132,26 @@ impl TakeRequest<'_> {
         }
         batch.more = batch.is_enough(self) || batch.missing.is_some();
         Ok(batch)
+    }
+
+    /// Takes the messages of an earlier receive with the same attempt id again, from all queues: their message groups are
+    /// blocked until then, and other messages can wait. Stops at a message that is not in memory.
+    fn take_same_attempt(
+        &self,
+        state: &mut ProgressState,
+        queues: &[Arc<Queue>],
+        batch: &mut TakenBatch,
+    ) -> Result<(), Malformed> {
+        let Some(attempt_id) = self.attempt_id else { return Ok(()) };
+        for queue in queues {
+            let progress = state.queues().get(queue.id() as usize);
+            let is_repeated =
+                progress.is_some_and(|progress| progress.leases().of_attempt(attempt_id).next().is_some());
+            if is_repeated && !self.scan(state, queue, batch).take_same_attempt(attempt_id)? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Takes messages with expired leases, in the order of their expiry. Stops at a message that is not in memory.
@@ -197,11 +218,8 @@ impl QueueScan<'_> {
     /// a running lease. Once all of these leases have expired or ended, its unsettled messages are delivered again, in
     /// order.
     fn take_in_order(&mut self) -> Result<(), Malformed> {
-        if self.request.whole_queues || self.progress.leases().has_unknown_group() {
+        if self.is_one_group() {
             return self.take_from_whole_queue();
-        }
-        if !self.take_same_attempt()? {
-            return Ok(());
         }
         while !self.batch.is_enough(self.request)
             && let Some(group) = self.progress.leases().groups().first_unblocked(self.request.now)
@@ -213,9 +231,13 @@ impl QueueScan<'_> {
         self.take_new()
     }
 
-    /// Takes messages from a queue that is treated as one message group: in a lite topic, or if the message groups of
-    /// leases are not known. Takes unsettled messages if no lease is running, and new messages if everything is
-    /// settled.
+    /// Whether the queue is treated as one message group: in a lite topic, or if the message group of a lease is not known.
+    fn is_one_group(&self) -> bool {
+        self.request.whole_queues || self.progress.leases().has_unknown_group()
+    }
+
+    /// Takes messages from a queue that is treated as one message group: unsettled messages if no lease is running, and new
+    /// messages if everything is settled.
     fn take_from_whole_queue(&mut self) -> Result<(), Malformed> {
         let (now, attempt_id, leases) = (self.request.now, self.request.attempt_id, self.progress.leases());
         let all_expired = leases.all_expired(now);
@@ -239,8 +261,10 @@ impl QueueScan<'_> {
 
     /// Takes the messages of an earlier receive with the same attempt id again, because its response was lost. Skips
     /// message groups of which another receive has got messages since. Returns false if a message is not in memory.
-    fn take_same_attempt(&mut self) -> Result<bool, Malformed> {
-        let Some(attempt_id) = self.request.attempt_id else { return Ok(true) };
+    fn take_same_attempt(&mut self, attempt_id: &str) -> Result<bool, Malformed> {
+        if self.is_one_group() {
+            return Ok(true);
+        }
         let (now, leases) = (self.request.now, self.progress.leases());
         let is_own =
             |offset| leases.get(offset).is_some_and(|lease| lease.attempt_id.as_deref() == Some(attempt_id));

@@ -117,6 +117,13 @@ impl Topic {
         allowed(&self.config.read(), |p| p.read, |c| c.read_queues)
     }
 
+    /// Returns the queue with this number, which was chosen earlier. If the topic has fewer writable queues by now, returns
+    /// another one: nobody may read the former ones.
+    pub(super) fn writable_queue<'a>(&self, queues: &'a [Arc<Queue>], number: u32) -> &'a Arc<Queue> {
+        let writable = usize::try_from(self.config.read().write_queues).unwrap_or(0).min(queues.len());
+        &queues[number as usize % if writable > 0 { writable } else { queues.len() }]
+    }
+
     /// Returns the queue, modulo the number of queues, for the next message without a message group (round robin).
     pub(super) fn next_round_robin(&self) -> usize {
         self.round_robin.fetch_add(1, Ordering::Relaxed)

@@ -26,7 +26,7 @@ use super::queue::Queue;
 use super::store::{Store, unavailable};
 use super::timer::Timers;
 use super::topic::Topic;
-use super::writer_state::{WriterState, nth};
+use super::writer_state::WriterState;
 use crate::service::ServiceError;
 
 /// Messages to be stored in one topic. Either all of them are stored, or none.
@@ -267,7 +267,7 @@ impl Worker {
             let Some(topic) = catalog.topic_by_id(timer.topic) else { continue };
             let queues = topic.load(store)?;
             if !queues.is_empty() {
-                commit.append(&topic, nth(&queues, queue), message);
+                commit.append(&topic, topic.writable_queue(&queues, queue), message);
             }
         }
         self.commit(commit)?;

@@ -77,7 +77,7 @@ impl WriterState {
             }
             None => {
                 let queues = self.queues(topic)?;
-                commit.append(topic, nth(&queues, queue), message);
+                commit.append(topic, topic.writable_queue(&queues, queue), message);
             }
         }
         Ok(())
@@ -97,6 +97,6 @@ impl WriterState {
 }
 
 /// Returns the queue with this number, modulo the number of queues.
-pub(super) fn nth(queues: &[Arc<Queue>], number: u32) -> &Arc<Queue> {
+fn nth(queues: &[Arc<Queue>], number: u32) -> &Arc<Queue> {
     &queues[number as usize % queues.len()]
 }

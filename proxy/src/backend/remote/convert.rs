@@ -183,6 +183,7 @@ pub(super) fn delivery(stored: &StoredMessage, topic: String, budget: &mut Infla
         stored_at: time(stored.stored_at),
         store_host: stored.store_host.to_string(),
         attempt: stored.reconsume_times.saturating_add(1),
+        attempts_of_others: 0,
         received_at: SystemTime::now(),
         invisible: Duration::ZERO,
         coordinates: String::new(),

@@ -150,6 +150,7 @@ fn message(stored: pb::StoredMessage) -> ReadMessage {
         stored_at: time(stored.stored_at).unwrap_or(SystemTime::UNIX_EPOCH),
         store_host: String::new(),
         attempt: 0,
+        attempts_of_others: 0,
         received_at: SystemTime::UNIX_EPOCH,
         invisible: Duration::ZERO,
         coordinates: String::new(),
