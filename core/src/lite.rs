@@ -331,6 +331,7 @@ impl LiteTopics {
                 let link = self.session.ready(server, deadline).await?;
                 let (group, topic) = (rpc.resource(&*self.group), rpc.resource(&*self.topic));
                 let request = build_sync_lite(group, topic, change, names);
+                let limit = crate::options::time_left(deadline, limit);
                 let (origin, response) = rpc.unary::<SyncLiteSubscription>(&link, request, limit).await?;
                 origin.check(response.status.as_ref()).map(drop)
             };

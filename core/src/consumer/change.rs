@@ -134,6 +134,8 @@ impl Change {
         if self.purpose == ChangePurpose::Renewal && !self.lease.is_open() {
             return Ok(());
         }
+        // The waits before this may have taken most of the time.
+        let limit = crate::options::time_left(deadline, limit);
         let handle = self.send(&link, limit).await?;
         self.lease.renew(handle, self.invisible);
         Ok(())

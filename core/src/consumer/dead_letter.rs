@@ -53,6 +53,7 @@ impl DeadLetter {
             max_attempts: self.session.consumer_settings().redelivery.max_attempts,
         };
         let request = build_forward(group, topic, forward);
+        let limit = crate::options::time_left(deadline, limit);
         let (origin, response) = rpc.unary::<ForwardMessageToDeadLetterQueue>(&link, request, limit).await?;
         origin.check(response.status.as_ref()).map(drop)
     }

@@ -194,7 +194,7 @@ impl Retry {
     {
         let mut last: Option<Error> = None;
         loop {
-            let limit = self.deadline.saturating_duration_since(Instant::now()).min(self.request_timeout);
+            let limit = crate::options::time_left(self.deadline, self.request_timeout);
             if limit.is_zero() {
                 // Replaying the settings may have taken the rest of the time.
                 let error = last.unwrap_or_else(|| queued_too_long(self.operation));
