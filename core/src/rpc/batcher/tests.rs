@@ -204,7 +204,8 @@ async fn a_stopped_batcher_answers_with_closed() {
     let batcher = batcher(|numbers, _| all(numbers));
     batcher.stop.cancel();
     let answer = batcher.submit(1, Instant::now() + Duration::from_secs(60), guard());
-    assert_eq!(answer.wait().await.unwrap_err().kind(), ErrorKind::Closed);
+    let error = answer.wait().await.unwrap_err();
+    assert_eq!((error.kind(), error.maybe_delivered()), (ErrorKind::Closed, false));
 }
 
 /// A call that never gets a response.
