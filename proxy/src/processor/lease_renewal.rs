@@ -242,7 +242,7 @@ mod tests {
     #[tokio::test]
     async fn a_lease_that_is_gone_is_not_renewed_again() {
         let (processor, mut calls) = processor();
-        let mut settled = renewal("c", entry("settled", SystemTime::UNIX_EPOCH));
+        let mut settled = renewal("c", entry("settled", Duration::ZERO));
         let gone = || {
             let (coordinates, received_at) = ("none".to_owned(), SystemTime::now());
             InvisibleOutcome::Gone { coordinates, received_at }

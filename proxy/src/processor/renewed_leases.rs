@@ -336,7 +336,7 @@ mod tests {
         let leases = RenewedLeases::default();
         let add = |host: &str, client: usize| {
             let context = Context { peer: host.into(), ..Context::of_client(&client.to_string()) };
-            let entry = Settle { message_id: "m".repeat(LONG), ..entry("q", SystemTime::UNIX_EPOCH) };
+            let entry = Settle { message_id: "m".repeat(LONG), ..entry("q", Duration::ZERO) };
             let holder = LeaseHolder {
                 client: ClientKey::of(&context),
                 ..(*renewal("x", entry.clone()).holder).clone()
