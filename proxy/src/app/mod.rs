@@ -7,7 +7,7 @@ mod file_limit;
 mod handle_key;
 mod http;
 mod message_trace;
-mod placement;
+mod placement_file;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -33,7 +33,7 @@ use crate::otlp::Exporter;
 use crate::processor::{ClusterRouter, HandleKey, Processor, ProcessorConfig};
 pub use error::AppError;
 use http::HttpFronts;
-use placement::PlacementFile;
+use placement_file::PlacementFile;
 
 /// The delay after a failure before creating the declared topics and groups is retried.
 const DECLARE_RETRY_DELAY: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! Chooses the cluster that serves a request.
+//! Chooses the cluster that serves a request, by the rules of placement.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::blocking::blocking;
 use super::catalog::{Catalog, Group, IfExists, group_not_found};
-use super::check_schedule::CheckSchedule;
 use super::config::EmbeddedConfig;
 use super::directory::{DataDirectory, OpenError};
 use super::lease_expiry::LeaseExpiry;
 use super::lite_subscriptions::Subscriptions;
 use super::lite_topics::LiteTopics;
+use super::orphan_check_schedule::CheckSchedule;
 use super::progress::Progress;
 use super::progress_writer::ProgressWriter;
 use super::queue_locks::QueueLocks;

@@ -11,12 +11,12 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::broker::Broker;
-use super::check_schedule::{CheckState, DueChecks, NextRead, NextStep};
 use super::clock;
 use super::codec;
 use super::commit::{Commit, MAX_MOVED};
 use super::half_message::{CheckRecord, HalfMessage, HalfMessageId};
 use super::keys;
+use super::orphan_check_schedule::{CheckState, DueChecks, NextRead, NextStep};
 use super::store::{corrupt, unavailable};
 use super::topic::Topic;
 use super::writer_state::WriterState;

@@ -1,4 +1,5 @@
-//! The writer thread. It alone appends messages, which orders the offsets and lets concurrent sends share an fsync.
+//! The writer thread, which commits sends in groups. It alone appends messages, which orders the offsets and lets
+//! concurrent sends share an fsync.
 //!
 //! It takes all waiting changes, groups the messages of each queue into chunks ([`super::chunk`]), commits everything
 //! as one batch, makes the messages visible, and only then answers. It also delivers delayed messages when they are
@@ -12,7 +13,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::catalog::Catalog;
-use super::check_schedule::CheckSchedule;
 use super::chunk::Chunk;
 use super::clock;
 use super::codec::Encoded;
@@ -22,6 +22,7 @@ use super::directory::OpenError;
 use super::inbox::{Inbox, InboxThread, WakeUp};
 use super::keys;
 use super::new_message::{NewMessage, StoredAt};
+use super::orphan_check_schedule::CheckSchedule;
 use super::queue::Queue;
 use super::store::{Store, unavailable};
 use super::timer::Timers;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::catalog::Catalog;
-use super::check_schedule::CheckSchedule;
 use super::clock;
 use super::commit::Commit;
 use super::decisions::Decisions;
 use super::half_message::{HalfMessage, HalfMessageId};
 use super::new_message::{NewMessage, StoredAt};
+use super::orphan_check_schedule::CheckSchedule;
 use super::queue::Queue;
 use super::store::Store;
 use super::timer::{DelayedMessage, TimerKey, Timers};
