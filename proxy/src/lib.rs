@@ -17,6 +17,7 @@ pub mod error;
 mod file_version;
 pub mod front;
 pub mod histogram;
+mod host_share;
 #[cfg(feature = "http")]
 mod json_schema;
 pub mod layer;

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::context::Host;
+use crate::host_share::exceeds_share;
 
-/// Bounds the bytes that the proxy holds for clients. There is a limit for all hosts together and a smaller one for each
-/// host, so that one host can't use up the budget.
+/// Bounds the bytes that the proxy holds for clients. A /64 network of IPv6 counts as one host.
 pub(super) struct ByteBudget {
     limit: usize,
-    share: usize,
     used: Mutex<Used>,
 }
 
@@ -29,14 +28,14 @@ pub(super) struct TakenBytes {
 }
 
 impl ByteBudget {
-    /// A budget of `limit` bytes. One host may use a quarter of it.
+    /// A budget of `limit` bytes, of which each host has a share ([`exceeds_share`]).
     pub(super) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, share: limit / 4, used: Mutex::default() })
+        Arc::new(Self { limit, used: Mutex::default() })
     }
 
     /// Takes bytes for a host; `None` if this would exceed a limit.
     pub(super) fn take(self: &Arc<Self>, host: Host, bytes: usize) -> Option<TakenBytes> {
-        let mut taken = TakenBytes { budget: self.clone(), host, bytes: 0 };
+        let mut taken = TakenBytes { budget: self.clone(), host: host.network(), bytes: 0 };
         taken.grow(bytes).then_some(taken)
     }
 
@@ -51,7 +50,8 @@ impl TakenBytes {
     pub(super) fn grow(&mut self, bytes: usize) -> bool {
         let mut used = self.budget.used.lock();
         let of_host = used.by_host.get(&self.host).copied().unwrap_or_default();
-        if used.total + bytes > self.budget.limit || of_host + bytes > self.budget.share {
+        let (total, of_host, limit) = (used.total + bytes, of_host + bytes, self.budget.limit);
+        if total > limit || exceeds_share(total, of_host, limit) {
             return false;
         }
         used.total += bytes;
@@ -90,14 +90,15 @@ mod tests {
     fn a_host_has_a_share_and_all_hosts_a_limit() {
         let budget = ByteBudget::new(400);
         let host = |name: &str| Host::Other(name.into());
-        let mut first = budget.take(host("a"), 60).expect("room");
-        assert!(budget.take(host("a"), 41).is_none());
-        assert!(first.grow(40) && !first.grow(1));
-        let others: Vec<_> = ["b", "c", "d"].map(|name| budget.take(host(name), 100)).into_iter().collect();
+        let mut first = budget.take(host("a"), 300).expect("room");
+        assert!(budget.take(host("a"), 51).is_none(), "the last eighth is for others");
+        assert!(first.grow(50) && !first.grow(1));
+        let second = budget.take(host("b"), 50).expect("less than a share");
+        assert!(budget.take(host("c"), 1).is_none());
+        drop((first, second));
+        let others: Vec<_> = ["b", "c", "d", "e"].map(|name| budget.take(host(name), 100)).into();
         assert!(others.iter().all(Option::is_some));
-        assert!(budget.take(host("e"), 1).is_none());
-        drop(first);
-        assert!(budget.take(host("e"), 100).is_some());
+        assert!(budget.take(host("f"), 1).is_none());
         drop(others);
         assert_eq!(budget.hosts(), 0);
         assert_eq!(budget.used.lock().total, 0);

@@ -62,7 +62,7 @@ pub trait Offsets: Send + Sync {
     /// Locks are advisory: they don't prevent reads. They are lost when the backend restarts.
     ///
     /// # Errors
-    /// `Busy` (too many locks, of all clients or of the client's host), `Unsupported`, `Timeout`, `Unavailable`.
+    /// `Busy` (too many locks), `Unsupported`, `Timeout`, `Unavailable`.
     async fn lock(&self, _: QueueLock) -> Result<Vec<TopicQueue>, ServiceError> {
         Err(unsupported())
     }
@@ -124,7 +124,7 @@ pub struct QueueLock {
     pub group: String,
     /// The client.
     pub client_id: String,
-    /// The client's host. The number of locks of each host is limited.
+    /// The client's host, which has a share of the locks.
     pub host: Arc<str>,
     /// The broker that holds the queues.
     pub broker: String,

@@ -7,12 +7,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::host_share::exceeds_share;
 use crate::service::{LOCK_TIME, ServiceError, ServiceErrorKind, TopicQueue};
 
-/// The most locks of all groups together.
+/// The most locks of all groups together. Each host has a share of them ([`exceeds_share`]).
 const MAX_LOCKS: usize = 100_000;
-/// The most locks of the clients of one host.
-const MAX_LOCKS_OF_HOST: usize = MAX_LOCKS / 4;
 /// When there are too many locks, expired ones are searched for this often at most.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -58,8 +57,9 @@ impl LockOwner {
 
 impl Locks {
     fn has_room(&self, host: &str) -> bool {
-        let of_host = self.of_host.get(host).copied().unwrap_or_default();
-        self.by_queue.len() < MAX_LOCKS && of_host < MAX_LOCKS_OF_HOST
+        let (total, of_host) =
+            (self.by_queue.len() + 1, self.of_host.get(host).copied().unwrap_or_default() + 1);
+        total <= MAX_LOCKS && !exceeds_share(total, of_host, MAX_LOCKS)
     }
 
     /// Removes expired locks, unless that was done just before.
@@ -101,7 +101,7 @@ impl QueueLocks {
     /// Locks a queue, or extends the lock. Returns whether this client holds the lock.
     ///
     /// # Errors
-    /// `Busy` if there are too many locks of all hosts, or of this one.
+    /// `Busy` if there are too many locks.
     pub(super) fn lock(
         &self,
         key: GroupQueue,
@@ -176,10 +176,10 @@ mod tests {
             let key = GroupQueue { group: "g".to_owned(), queue: TopicQueue { topic, id: 0 } };
             locks.lock(key, LockClient { id: &id.to_string(), host: &host.into() }, now).is_ok()
         };
-        assert!((0..MAX_LOCKS_OF_HOST).all(|id| lock("greedy", id, now)));
-        assert!(!lock("greedy", MAX_LOCKS_OF_HOST, now) && lock("greedy", 0, now) && lock("other", 0, now));
+        let full = (0..).find(|id| !lock("greedy", *id, now)).expect("an end");
+        assert!(full < MAX_LOCKS && lock("greedy", 0, now) && lock("other", 0, now));
         let later = now + LOCK_TIME;
-        assert!(lock("greedy", MAX_LOCKS_OF_HOST, later), "expired locks are removed");
+        assert!(lock("greedy", full, later), "expired locks are removed");
         let state = locks.locks.lock();
         assert_eq!((state.by_queue.len(), state.of_host.len()), (1, 1));
     }

@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct TransportConfig {
     /// Open connections. When they are used up, a new connection replaces the one that has been idle for the longest,
-    /// preferably one that has sent no request yet; if none is idle, it is refused. Lowered at start if the process may not open enough files.
+    /// preferably one whose protocol is still unknown 2 s after it was opened; if none is idle, the new one is refused.
+    /// Lowered at start if the process may not open enough files.
     pub connections: usize,
-    /// Open connections from one IP address.
+    /// Open connections from one IP address. When they are used up, a new connection replaces one of them in the same way.
     pub connections_per_peer: usize,
     /// Concurrent calls of one connection, announced as HTTP/2's `SETTINGS_MAX_CONCURRENT_STREAMS`.
     pub streams_per_connection: u32,
@@ -29,7 +30,7 @@ pub struct TransportConfig {
     pub bytes_per_connection: usize,
     /// Bytes of requests and large answers of all connections. When they are used up, requests that have not arrived
     /// completely are refused, oldest first. The last eighth is for IP addresses (IPv6: /64 networks) with less than a
-    /// quarter.
+    /// quarter. When only this is left, incomplete requests of the address with the most bytes are refused first.
     pub bytes: usize,
     /// How long a connection may take until its protocol is known, including PROXY header and TLS handshake.
     #[serde(with = "crate::duration")]

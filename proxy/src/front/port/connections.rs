@@ -19,6 +19,9 @@ use super::{ConnectionBudget, PortCounts, TransportConfig};
 const MAX_CLOSING: usize = 64;
 /// How long a connection may take to close after its last call is answered.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(1);
+/// Connections whose protocol is still unknown after this time are evicted in preference to others. Long enough for a
+/// PROXY header and a TLS handshake.
+const RECOGNITION_TIME: Duration = Duration::from_secs(2);
 
 /// All open connections of a port.
 pub(super) struct Connections {
@@ -96,16 +99,15 @@ impl Connections {
     ) -> Result<Connection, ConnectionLimit> {
         let ip = peer.ip().to_canonical();
         let mut open = self.open.lock();
-        if !is_balancer {
-            self.check_peer(&mut open, ip, 1)?;
-        }
-        if open.by_id.len() >= self.max && !(open.evict(None) && open.by_id.len() < self.max + MAX_CLOSING) {
+        let has_evicted = !is_balancer && self.check_peer(&mut open, ip, 1)?;
+        let (now, total) = (self.now(), open.by_id.len());
+        if total >= self.max && !(total < self.max + MAX_CLOSING && (has_evicted || open.evict(None, now))) {
             self.counts.refused(ConnectionLimit::Total);
             return Err(ConnectionLimit::Total);
         }
         let state = Arc::new(ConnectionState {
             calls: TaskTracker::new(),
-            active_at: AtomicU64::new(self.now()),
+            active_at: AtomicU64::new(now),
             recognized: AtomicBool::new(false),
             closing: self.draining.child_token(),
             evicted: CancellationToken::new(),
@@ -130,15 +132,18 @@ impl Connections {
     }
 
     /// Checks the limit on connections from one address, with `new` connections that are not counted yet. Evicts an
-    /// idle connection from this address, if the limit is reached.
-    fn check_peer(&self, open: &mut Open, ip: IpAddr, new: usize) -> Result<(), ConnectionLimit> {
+    /// idle connection from this address, if the limit is reached. Returns whether it has evicted one.
+    fn check_peer(&self, open: &mut Open, ip: IpAddr, new: usize) -> Result<bool, ConnectionLimit> {
         let count = open.per_peer.get(&ip).copied().unwrap_or_default() + new;
         let max = self.max_per_peer;
-        if count > max && !(count <= max + MAX_CLOSING && open.evict(Some(ip))) {
-            self.counts.refused(ConnectionLimit::PerPeer);
-            return Err(ConnectionLimit::PerPeer);
+        if count <= max {
+            return Ok(false);
         }
-        Ok(())
+        if count <= max + MAX_CLOSING && open.evict(Some(ip), self.now()) {
+            return Ok(true);
+        }
+        self.counts.refused(ConnectionLimit::PerPeer);
+        Err(ConnectionLimit::PerPeer)
     }
 
     /// Closes connections that have been idle for `idle_timeout`.
@@ -166,16 +171,22 @@ impl Connections {
 
 impl Open {
     /// Evicts the connection that has been idle for the longest, from this peer if one is given. Those whose protocol is
-    /// not known yet come first: they may be silent sockets. Returns whether there was an idle one.
-    fn evict(&mut self, peer: Option<IpAddr>) -> bool {
+    /// not known after `RECOGNITION_TIME` come first: they may be silent sockets. Younger ones may be in their TLS
+    /// handshake. Returns whether there was an idle one.
+    fn evict(&mut self, peer: Option<IpAddr>, now: u64) -> bool {
+        let overdue = |state: &ConnectionState, active_at: u64| {
+            // Without a protocol there are no calls, so the connection was last active when it was opened.
+            !state.recognized.load(Ordering::Relaxed)
+                && u128::from(now.saturating_sub(active_at)) >= RECOGNITION_TIME.as_millis()
+        };
         let idle = self.by_id.values().filter(|entry| {
             peer.is_none_or(|peer| entry.peer == peer)
                 && entry.state.calls.is_empty()
                 && !entry.state.evicted.is_cancelled()
         });
         let longest = idle.min_by_key(|entry| {
-            let ConnectionState { recognized, active_at, .. } = &*entry.state;
-            (recognized.load(Ordering::Relaxed), active_at.load(Ordering::Relaxed))
+            let active_at = entry.state.active_at.load(Ordering::Relaxed);
+            (!overdue(&entry.state, active_at), active_at)
         });
         longest.inspect(|entry| entry.state.evicted.cancel()).is_some()
     }
@@ -283,7 +294,8 @@ impl Connection {
             return Ok(());
         }
         let ip = self.peer.ip().to_canonical();
-        self.connections.check_peer(&mut self.connections.open.lock(), ip, 0)
+        self.connections.check_peer(&mut self.connections.open.lock(), ip, 0)?;
+        Ok(())
     }
 }
 
@@ -399,13 +411,29 @@ mod tests {
     }
 
     #[test]
-    fn connections_without_a_known_protocol_are_evicted_first() {
-        let connections = connections(2, 10);
-        let producer = connections.admit(address("1.1.1.1:1"), false).expect("room");
+    fn connections_without_a_protocol_are_evicted_first_unless_they_are_new() {
+        let connections = connections(10, 10);
+        let admit = |port, active_at| {
+            let connection = connections.admit(SocketAddr::from(([1, 1, 1, 1], port)), false).expect("room");
+            connection.state.active_at.store(active_at, Ordering::Relaxed);
+            connection
+        };
+        let (oldest, producer, silent) = (admit(1, 0), admit(2, 100), admit(3, 1000));
+        oldest.set_recognized();
         producer.set_recognized();
-        let silent = connections.admit(address("1.1.1.2:1"), false).expect("room");
-        silent.state.active_at.store(1000, Ordering::Relaxed);
-        let _newcomer = connections.admit(address("1.1.1.3:1"), false).expect("room");
-        assert!(silent.evicted().is_cancelled() && !producer.evicted().is_cancelled());
+        let evicted = || [&oldest, &producer, &silent].map(|connection| connection.evicted().is_cancelled());
+        assert!(connections.open.lock().evict(None, 2999));
+        assert_eq!(evicted(), [true, false, false]);
+        assert!(connections.open.lock().evict(None, 3000));
+        assert_eq!(evicted(), [true, false, true]);
+    }
+
+    #[test]
+    fn a_new_connection_replaces_one_connection_when_both_limits_are_reached() {
+        let connections = connections(2, 1);
+        let other = connections.admit(address("1.1.1.1:1"), false).expect("room");
+        let own = connections.admit(address("1.1.1.2:1"), false).expect("room");
+        let _newcomer = connections.admit(address("1.1.1.2:2"), false).expect("made room");
+        assert!(own.evicted().is_cancelled() && !other.evicted().is_cancelled());
     }
 }

@@ -4,7 +4,8 @@
 //! requests does not keep others from being served.
 //!
 //! A host may use most of the budget while nobody else needs it, because all clients behind a gateway are one host. The
-//! rest is for hosts that use less than their share, so that one host can't take the whole budget.
+//! rest is for hosts that use less than their share, so that one host can't take the whole budget. When only the rest is
+//! left, a host beyond its share evicts requests of the host that holds the most bytes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -16,11 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::TransportConfig;
 use crate::context::Host;
-
-/// One part in this number of each limit is for hosts that use less than their share.
-const RESERVED_PART: usize = 8;
-/// A host's share is one part in this number of each limit.
-const HOST_PART: usize = 4;
+use crate::host_share::{exceeds_share, share};
 
 /// The budget of all connections.
 pub struct Budget {
@@ -62,6 +59,8 @@ struct Usage {
     incomplete: BTreeMap<u64, Incomplete>,
     /// The ids of the incomplete requests of each connection and of each host, oldest first.
     by_owner: BTreeSet<(Owner, u64)>,
+    /// The hosts that hold more bytes than their share, by id. There are few.
+    above_share: BTreeMap<u64, Arc<HostUsage>>,
 }
 
 /// The connection or the host of incomplete requests, by its id.
@@ -170,9 +169,10 @@ impl Budget {
     }
 }
 
-/// Whether a host that would hold `of_host` of a limit exceeds its share while the limit is nearly reached.
-fn exceeds_share(total: usize, of_host: usize, limit: usize) -> bool {
-    total > limit - limit / RESERVED_PART && of_host > limit / HOST_PART
+impl HostUsage {
+    fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
 }
 
 impl ConnectionBudget {
@@ -214,13 +214,13 @@ impl Usage {
         own: (&ConnectionBudget, Option<u64>),
     ) -> Result<(), Exhausted> {
         let (connection, own_id) = own;
-        let [own_connection, own_host] = connection.owners();
+        let [own_connection, _] = connection.owners();
         while connection.bytes.load(Ordering::Relaxed) + wanted > budget.max_bytes_per_connection {
             self.evict(self.oldest_of(own_connection), own_id).ok_or(Exhausted::ConnectionBytes)?;
         }
-        let of_host = || connection.of_host.bytes.load(Ordering::Relaxed) + wanted;
-        while exceeds_share(self.bytes + wanted, of_host(), budget.max_bytes) {
-            self.evict(self.oldest_of(own_host), own_id).ok_or(Exhausted::HostBytes)?;
+        let host = &connection.of_host;
+        while exceeds_share(self.bytes + wanted, host.bytes() + wanted, budget.max_bytes) {
+            self.evict(self.oldest_of_largest(host), own_id).ok_or(Exhausted::HostBytes)?;
         }
         while self.bytes + wanted > budget.max_bytes {
             let oldest = self.incomplete.keys().next().copied();
@@ -231,6 +231,16 @@ impl Usage {
 
     fn oldest_of(&self, owner: Owner) -> Option<u64> {
         self.by_owner.range((owner, 0)..=(owner, u64::MAX)).next().map(|(_, id)| *id)
+    }
+
+    /// The oldest incomplete request of the host that holds the most bytes: this host, or one beyond its share that holds
+    /// more. A host can't displace one that holds less.
+    fn oldest_of_largest(&self, own: &HostUsage) -> Option<u64> {
+        let larger = self.above_share.values().map(|host| &**host).filter(|host| host.bytes() > own.bytes());
+        let oldest = larger
+            .chain([own])
+            .filter_map(|host| Some((host.bytes(), self.oldest_of(Owner::Host(host.id))?)));
+        oldest.max_by_key(|(bytes, _)| *bytes).map(|(_, id)| id)
     }
 
     fn add_incomplete(&mut self, request: Incomplete) -> u64 {
@@ -252,13 +262,21 @@ impl Usage {
     fn add_bytes(&mut self, connection: &ConnectionBudget, bytes: usize) {
         self.bytes += bytes;
         connection.bytes.fetch_add(bytes, Ordering::Relaxed);
-        connection.of_host.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let host = &connection.of_host;
+        host.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if host.bytes() > share(connection.budget.max_bytes) {
+            self.above_share.entry(host.id).or_insert_with(|| host.clone());
+        }
     }
 
     fn subtract_bytes(&mut self, connection: &ConnectionBudget, bytes: usize) {
         self.bytes -= bytes;
         connection.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        connection.of_host.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        let host = &connection.of_host;
+        host.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if host.bytes() <= share(connection.budget.max_bytes) {
+            self.above_share.remove(&host.id);
+        }
     }
 
     // Returns `None` if there is no request with this id, or it is the request that needs the memory.

@@ -72,7 +72,7 @@ fn one_host_can_not_fill_the_table_and_removed_clients_free_their_bytes() {
     let hostile = |number: u32| context(&format!("c{number}"), "10.0.0.1:1000");
     let full = (0..).find(|number| connect(&clients, &hostile(*number), &topics).is_err());
     let full = full.expect("an end");
-    assert!(full as usize * MAX_TOPICS * 127 <= MAX_BYTES / 4);
+    assert!(full as usize * MAX_TOPICS * 127 <= MAX_BYTES / 8 * 7);
     assert!(connect(&clients, &context("other", "10.0.0.2:1"), &topics).is_ok());
     for number in 0..full {
         assert!(clients.remove(&hostile(number)).is_some());

@@ -110,5 +110,30 @@ fn one_host_cannot_take_all_bytes() {
     assert_eq!(call(&other).set(11), Err(Exhausted::Bytes));
     drop((complete, incomplete));
     assert_eq!((own.of_host.bytes.load(Ordering::Relaxed), budget.held_bytes()), (0, 0));
-    assert!(budget.usage.lock().by_owner.is_empty());
+    let usage = budget.usage.lock();
+    assert!(usage.by_owner.is_empty() && usage.above_share.is_empty());
+}
+
+#[test]
+fn beyond_its_share_a_host_evicts_requests_of_the_host_that_holds_the_most() {
+    let budget = budget(80, 80);
+    let (gateway, other) = (budget.connection(host(1)), budget.connection(host(2)));
+    let (mut upload, mut stalled, mut newcomer) = (call(&gateway), call(&other), call(&gateway));
+    let (upload_evicted, stalled_evicted) = (upload.incomplete(), stalled.incomplete());
+    upload.set(20).expect("room");
+    stalled.set(50).expect("room");
+    newcomer.set(10).expect("made room");
+    assert!(stalled_evicted.is_cancelled() && !upload_evicted.is_cancelled());
+    newcomer.set(60).expect("made room");
+    assert!(upload_evicted.is_cancelled());
+    drop((upload, stalled));
+    // Others that hold less keep what they hold, whether or not it is more than their share.
+    let mut smaller = call(&other);
+    let smaller_evicted = smaller.incomplete();
+    smaller.set(10).expect("room");
+    assert_eq!(newcomer.set(61), Err(Exhausted::HostBytes));
+    newcomer.set(35).expect("less");
+    smaller.set(30).expect("room");
+    assert_eq!(newcomer.set(41), Err(Exhausted::HostBytes));
+    assert!(!smaller_evicted.is_cancelled());
 }
