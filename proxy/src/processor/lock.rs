@@ -17,7 +17,8 @@ const MAX_QUEUES: usize = 1024;
 /// Locks queues for the client, for [`crate::service::LOCK_TIME`]. Returns the queues that are now locked for it.
 ///
 /// # Errors
-/// In this order: `IllegalGroup`, `BadRequest` (too many queues), `IllegalTopic`, `BadRequest` (a queue without a broker or
+/// In this order: `BadRequest` (a long client id), `IllegalGroup`, `BadRequest` (too many queues), `IllegalTopic`,
+/// `BadRequest` (a queue without a broker or
 /// with a negative id), then errors of the group and the backend.
 #[derive(Clone, Debug)]
 pub struct LockCommand {
@@ -59,7 +60,7 @@ impl Command for LockCommand {
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<Vec<QueueName>, Error> {
         let mut locked = Vec::new();
-        check(&self.group, &self.queues)?;
+        check(context, &self.group, &self.queues)?;
         for lock in by_broker(environment, context, &self.group, self.queues) {
             let services = environment.services(context, topic_of(&lock));
             group::load_for_consuming(services, &lock.group).await?;
@@ -85,7 +86,7 @@ impl Command for UnlockCommand {
     }
 
     async fn handle(self, environment: &Environment, context: &Context) -> Result<(), Error> {
-        check(&self.group, &self.queues)?;
+        check(context, &self.group, &self.queues)?;
         for lock in by_broker(environment, context, &self.group, self.queues) {
             environment.services(context, topic_of(&lock)).offsets.unlock(lock).await?;
         }
@@ -93,7 +94,8 @@ impl Command for UnlockCommand {
     }
 }
 
-fn check(group: &str, queues: &[QueueName]) -> Result<(), Error> {
+fn check(context: &Context, group: &str, queues: &[QueueName]) -> Result<(), Error> {
+    validate::client(context)?;
     validate::group(group)?;
     if queues.len() > MAX_QUEUES {
         let message = format!("a request can't name more than {MAX_QUEUES} queues");
@@ -111,7 +113,7 @@ fn by_broker(
     queues: Vec<QueueName>,
 ) -> Vec<QueueLock> {
     let mut locks: Vec<QueueLock> = Vec::new();
-    let host: Arc<str> = context.host().to_string().into();
+    let host: Arc<str> = context.host().network().to_string().into();
     for QueueName { topic, broker, id } in queues {
         let queue = TopicQueue { topic, id };
         let same = locks.iter_mut().find(|lock| lock.broker == broker && topic_of(lock) == queue.topic);

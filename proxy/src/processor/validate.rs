@@ -95,7 +95,7 @@ pub(super) fn group(name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks the id and the namespace of a client, which are copied and kept.
+/// Checks the id and the namespace of a client that the proxy copies and keeps. Apache's proxy accepts longer ones.
 ///
 /// # Errors
 /// `BadRequest`.
