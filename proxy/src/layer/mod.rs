@@ -26,8 +26,8 @@ use crate::error::Error;
 use access::Grant;
 pub use access::{
     AccessConfig, AccessControl, AccessError, AccessFile, AccessQuery, Action, Decision, Effect, Explanation,
-    FirstUser, IssuerConfig, IssuerMistake, ListedUser, NewUser, Pattern, PolicyEntry, ResourceKind, Right,
-    Rules, Secret, SecretKey, Tables, UserEntry, UserKind, UserUpdate,
+    FirstUser, IssuerConfig, IssuerMistake, ListedUser, NewUser, Pattern, PolicyEntry, ResourceKind, Revoked,
+    Right, Rules, Secret, SecretKey, Tables, UserEntry, UserKind, UserUpdate,
 };
 pub use access_log::{AccessLog, AccessLogConfig, AccessLogError};
 pub use limit::{InFlight, OnExcess, Per, Quota, QuotaStatus, Quotas};
@@ -202,7 +202,7 @@ impl<'a> AdmittedRequest<'a> {
         Some(Box::pin(async move {
             tokio::select! {
                 biased;
-                revoked = self.revoked() => return Err(revoked),
+                revoked = self.revoked() => return Err(revoked.reason),
                 () = tokio::time::sleep_until(starts_at.into()) => {}
                 () = draining.cancelled() => {}
             }
@@ -215,7 +215,7 @@ impl<'a> AdmittedRequest<'a> {
     }
 
     /// Completes when the client's access is revoked.
-    pub async fn revoked(&mut self) -> Error {
+    pub async fn revoked(&mut self) -> Revoked {
         self.grant.revoked().await
     }
 
@@ -248,8 +248,8 @@ impl<'a> AdmittedRequest<'a> {
 pub struct AccessGrant(Option<Box<Grant>>);
 
 impl AccessGrant {
-    /// Completes with the reason when the grant is revoked.
-    pub async fn revoked(&mut self) -> Error {
+    /// Completes when the grant is revoked.
+    pub async fn revoked(&mut self) -> Revoked {
         match &mut self.0 {
             Some(grant) => grant.revoked().await,
             None => std::future::pending().await,

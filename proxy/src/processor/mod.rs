@@ -170,7 +170,6 @@ impl Processor {
         context: &Context,
         command: C,
     ) -> Result<(C::Answer, AccessGrant), Error> {
-        validate::client(context)?;
         let mut request = self.layers.admit(&Operation {
             kind: C::KIND,
             context,
@@ -196,7 +195,7 @@ impl Processor {
         let result = tokio::select! {
             biased;
             result = command.handle(&self.environment, context) => result,
-            revoked = request.revoked() => Err(revoked),
+            revoked = request.revoked() => Err(revoked.reason),
         };
         if let Some(traced) = request.traced() {
             C::trace_end(result.as_ref(), traced);
@@ -238,11 +237,12 @@ impl Processor {
         self.environment.clients.end_session(context, stream);
     }
 
-    /// Ends the session of a client whose access was revoked, and the leases that the proxy renews for it, unless the client
-    /// has opened another stream.
-    pub async fn access_revoked(&self, context: &Context, stream: &PushStream) {
+    /// Ends the session of a client whose access was revoked, and in the background the leases that the proxy renews for it,
+    /// unless the client has opened another stream.
+    pub fn access_revoked(self: &Arc<Self>, context: &Context, stream: &PushStream) {
         if self.environment.clients.end_session(context, stream) {
-            lease_renewal::release(&self.environment, &ClientKey::of(context)).await;
+            let (processor, client) = (self.clone(), ClientKey::of(context));
+            tokio::spawn(async move { lease_renewal::release(&processor.environment, &client).await });
         }
     }
 

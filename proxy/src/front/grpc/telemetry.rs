@@ -85,8 +85,11 @@ impl Telemetry {
                     continue;
                 }
                 revoked = self.granted.revoked() => {
-                    self.shared.processor.access_revoked(&self.context, &self.stream).await;
-                    return Some(Frame::data(wire::encode(&self.end_with(&revoked))));
+                    // A client whose token has expired opens another stream with a new one, and keeps its leases.
+                    if !revoked.is_expiry {
+                        self.shared.processor.access_revoked(&self.context, &self.stream);
+                    }
+                    return Some(Frame::data(wire::encode(&self.end_with(&revoked.reason))));
                 }
             };
             match read {

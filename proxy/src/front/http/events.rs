@@ -130,7 +130,7 @@ impl Events {
                 match self.command.batch_size.saturating_sub(open) {
                     ..=0 => tokio::select! {
                         () = self.deliveries.wait_for_change() => {}
-                        revoked = self.granted.revoked() => return Err(revoked.into()),
+                        revoked = self.granted.revoked() => return Err(revoked.reason.into()),
                     },
                     room => break room,
                 }

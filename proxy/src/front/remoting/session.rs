@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::connection_writer::{ConnectionWriter, PushError, WriteQueue};
@@ -19,6 +20,9 @@ use crate::front::served_entry::ServedEntry;
 use crate::layer::AccessGrant;
 use crate::processor::{PushReceiver, PushStream};
 use crate::remoting::{Command, Language};
+
+/// The longest wait for a heartbeat. Clients send one every 30 s.
+const NEXT_HEARTBEAT: Duration = Duration::from_secs(40);
 
 /// A connection and its client.
 pub(super) struct Session {
@@ -55,12 +59,20 @@ pub(super) struct ClientInfo {
 pub(super) struct HeartbeatGrants(mpsc::Receiver<AccessGrant>);
 
 impl HeartbeatGrants {
-    /// Completes when the grant of the last heartbeat is revoked.
+    /// Completes when the grant of the last heartbeat is revoked. If its token has expired, the next heartbeat may bring
+    /// another one.
     pub(super) async fn revoked(mut self) -> Error {
         let mut granted = AccessGrant::default();
         loop {
             tokio::select! {
-                revoked = granted.revoked() => return revoked,
+                revoked = granted.revoked() => {
+                    let newer = match revoked.is_expiry {
+                        true => timeout(NEXT_HEARTBEAT, self.0.recv()).await.ok().flatten(),
+                        false => None,
+                    };
+                    let Some(newer) = newer else { return revoked.reason };
+                    granted = newer;
+                }
                 Some(newer) = self.0.recv() => granted = newer,
             }
         }

@@ -35,20 +35,29 @@ pub(super) enum Proof {
     Token(Arc<VerifiedToken>),
 }
 
+/// Why a grant no longer holds.
+#[derive(Debug)]
+pub struct Revoked {
+    /// The refusal of a request with the same credentials.
+    pub reason: Error,
+    /// Whether only the session token has expired. Clients get another one.
+    pub is_expiry: bool,
+}
+
 impl Grant {
-    /// Completes with the reason when the grant no longer holds.
-    pub(in crate::layer) async fn revoked(&mut self) -> Error {
+    /// Completes when the grant no longer holds.
+    pub(in crate::layer) async fn revoked(&mut self) -> Revoked {
         loop {
             tokio::select! {
-                expired = self.proof.expired() => return expired,
+                expired = self.proof.expired() => return Revoked { reason: expired, is_expiry: true },
                 changed = self.changes.changed() => if changed.is_err() {
                     // The sender is dropped only when the proxy stops.
                     return std::future::pending().await;
                 },
             }
             let now = self.changes.borrow_and_update().clone();
-            if let Err(error) = self.check(&now) {
-                return error;
+            if let Err(reason) = self.check(&now) {
+                return Revoked { reason, is_expiry: false };
             }
         }
     }

@@ -46,6 +46,7 @@ use file::LoadedRules;
 pub use file::{AccessError, AccessFile};
 pub(super) use grant::Grant;
 use grant::Proof;
+pub use grant::Revoked;
 #[cfg(test)]
 use policy::Actions;
 pub use policy::{Action, Decision, Effect, Pattern, ResourceKind};

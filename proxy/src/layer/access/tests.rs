@@ -307,7 +307,7 @@ async fn a_changed_file_takes_effect_and_revokes_grants() {
     assert!(waiting.is_err());
     access.tables.policies.remove(0);
     change(&access);
-    assert_eq!(granted.revoked().await.kind, ErrorKind::AccessDenied);
+    assert_eq!(granted.revoked().await.reason.kind, ErrorKind::AccessDenied);
     assert!(grant(&access).is_err());
 
     access.tables.policies.push(policy("Topic:t sub"));
@@ -315,14 +315,14 @@ async fn a_changed_file_takes_effect_and_revokes_grants() {
     let mut granted = grant(&access).expect("allowed again");
     access.tables.users[0].enabled = false;
     change(&access);
-    assert_eq!(granted.revoked().await.message, "User:alice is disabled.");
+    assert_eq!(granted.revoked().await.reason.message, "User:alice is disabled.");
 
     access.tables.users[0].enabled = true;
     change(&access);
     let mut granted = grant(&access).expect("allowed again");
     access.tables.users[0].secret = access.file.key().expect("a key").seal("alice", &Secret::new("another"));
     change(&access);
-    assert_eq!(granted.revoked().await.message, "check signature failed.");
+    assert_eq!(granted.revoked().await.reason.message, "check signature failed.");
 
     // An invalid file changes nothing.
     access.tables.users[0].secret = access.file.key().expect("a key").seal("alice", &Secret::new(SECRET));
@@ -384,7 +384,7 @@ async fn a_grant_ends_when_brokers_remove_its_user() {
         changes.changed().await.expect("users");
         let mut granted = authorize().expect("a super user");
         set(Ok(BrokerRights::default()));
-        assert_eq!(granted.revoked().await.message, "User:alice is not found.");
+        assert_eq!(granted.revoked().await.reason.message, "User:alice is not found.");
     };
     tokio::select! {
         () = control.poll_brokers(&*brokers) => {}
