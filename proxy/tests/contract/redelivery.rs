@@ -343,9 +343,9 @@ async fn an_absent_group_gets_all_messages_of_queues_that_were_added() {
 async fn a_delayed_message_whose_queue_was_removed_is_delivered() {
     let backend = Embedded::start().await;
     let client = Client::with_queues(backend.services(), 4).await;
-    let sent = client.send((0..4).map(|id| delayed(id, Duration::from_secs(3))).collect()).await;
+    let sent = client.send((0..4).map(|id| delayed(id, Duration::from_secs(5))).collect()).await;
     assert_eq!(sent.len(), 4);
-    let other = client.send(vec![delayed(4, Duration::from_secs(3))]).await;
+    let other = client.send(vec![delayed(4, Duration::from_secs(5))]).await;
     assert_ne!(sent[0].queue_id, other[0].queue_id);
     let config = TopicConfig { read_queues: 1, write_queues: 1, ..client.topic_config(1) };
     client.services.metadata.create_topic(config, true).await.expect("fewer queues");

@@ -64,17 +64,22 @@ impl Classic {
         self.stream.write_all(&frame).await.expect("a connection");
     }
 
-    /// Sends a request, and waits for its answer. Requests of the proxy that arrive before it wait for [`Classic::pushed`].
+    /// Sends a request, and waits for its answer.
     pub(crate) async fn call(&mut self, request: Command) -> Command {
         let opaque = self.start(request).await;
+        let answer = self.answer().await;
+        assert_eq!(answer.opaque, opaque);
+        answer
+    }
+
+    /// The next answer. Requests of the proxy that arrive before it wait for [`Classic::pushed`].
+    pub(crate) async fn answer(&mut self) -> Command {
         loop {
             let command = self.read().await.expect("an answer");
-            if !command.is_response() {
-                self.pushed.push_back(command);
-                continue;
+            if command.is_response() {
+                return command;
             }
-            assert_eq!(command.opaque, opaque);
-            return command;
+            self.pushed.push_back(command);
         }
     }
 

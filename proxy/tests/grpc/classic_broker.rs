@@ -66,7 +66,7 @@ async fn a_client_can_wait_for_messages_to_pop() {
     let waiting = client.start(wait).await;
     let mut sender = Classic::connect(proxy.address).await;
     put(&mut sender, &["a"]).await;
-    let notified = client.read().await.expect("an answer");
+    let notified = client.answer().await;
     assert_eq!((notified.opaque, notified.text("hasMsg")), (waiting, Some("true")));
     let start = client.offset(PUSH).await;
     let got = client.messages(PUSH, start).await;
@@ -133,7 +133,7 @@ async fn a_consumer_can_be_made_to_consume_a_stored_message() {
     };
     assert_eq!(bodies(&message::decode_all(asked.body.clone())), ["a"]);
     client.write(&Command { opaque: asked.opaque, flag: 1, body: "done".into(), ..Command::default() }).await;
-    let answer = tool.read().await.expect("an answer");
+    let answer = tool.answer().await;
     assert_eq!((answer.opaque, answer.body.as_ref()), (opaque, &b"done"[..]));
     let nonsense = tool.call(consume.field("msgId", "\u{e9}0123456789abcdef")).await;
     assert_eq!(nonsense.code, response::SYSTEM_ERROR);

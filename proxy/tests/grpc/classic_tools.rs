@@ -150,7 +150,7 @@ async fn the_positions_of_clients_are_queried() {
     let reported = format!(r#"{{"consumerTable":{{}},"messageQueueTable":{{{positions}}}}}"#);
     let answer = Command { opaque: asked.opaque, flag: 1, ..Command::default() };
     member.write(&answer.body(reported)).await;
-    let answer = tool.read().await.expect("an answer");
+    let answer = tool.answer().await;
     assert_eq!(answer.code, code::SUCCESS, "{:?}", answer.remark);
     let expected = format!(r#"{{"consumerTable":{{"one":{{{positions}}}}},"messageQueueTable":{{}}}}"#);
     assert_eq!(answer.body, expected);

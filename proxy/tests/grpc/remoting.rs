@@ -148,7 +148,7 @@ async fn a_reply_goes_to_the_client_that_waits_for_it() {
     assert!(push.text("properties").expect("properties").contains("CORRELATION_ID\u{1}7"));
     let accepted = Command { opaque: push.opaque, flag: 1, ..Command::default() };
     requester.write(&accepted).await;
-    let answer = replier.read().await.expect("an answer");
+    let answer = replier.answer().await;
     assert_eq!((answer.opaque, answer.code), (replying, code::SUCCESS));
     drop(requester);
     // Wait until the proxy has noticed that the requester is disconnected.

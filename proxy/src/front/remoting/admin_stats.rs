@@ -1,6 +1,6 @@
 //! Requests of tools for statistics of topics and groups, and for stored messages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::time::SystemTime;
 
@@ -110,18 +110,26 @@ pub(super) async fn broker_stats(request: Request) -> Answered {
     answer::json(&BrokerStats { stats_minute: minute, ..BrokerStats::default() })
 }
 
-/// Messages per second over the last minute. `None` if the proxy has no such statistic.
+/// Messages per second over the last minute, as the part of one broker: tools ask each broker, and add the answers. `None` if
+/// the proxy has no such statistic.
 async fn rate(request: &Request, name: &str, key: &str) -> Result<Option<f64>, Refusal> {
     let processor = &request.shared.processor;
+    let part = |rate: f64, brokers: BTreeSet<&str>| rate / brokers.len().max(1) as f64;
     if name == STORED {
-        return Ok(processor.topic_stats(key, None).await?.rate_in);
+        let stats = processor.topic_stats(key, None).await?;
+        let brokers = stats.queues.iter().map(|queue| queue.broker.as_str()).collect();
+        return Ok(stats.rate_in.map(|rate| part(rate, brokers)));
     }
     let Some((topic, group)) = broker_stats::topic_and_group(key) else { return Ok(None) };
     let stats = processor.group_stats(group, Some(topic)).await?;
-    Ok(stats.topics.first().and_then(|of_topic| match name {
-        DELIVERED => of_topic.rate_delivered,
-        SETTLED => of_topic.rate_settled,
-        _ => None,
+    Ok(stats.topics.first().and_then(|of_topic| {
+        let brokers = of_topic.queues.iter().map(|queue| queue.broker.as_str()).collect();
+        let rate = match name {
+            DELIVERED => of_topic.rate_delivered,
+            SETTLED => of_topic.rate_settled,
+            _ => None,
+        };
+        rate.map(|rate| part(rate, brokers))
     }))
 }
 

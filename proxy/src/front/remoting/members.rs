@@ -20,15 +20,8 @@ pub(super) struct Members {
     groups: Mutex<HashMap<String, Vec<Member>>>,
     /// The sessions by client id. If a client has several connections, this has the newest one.
     clients: Mutex<HashMap<Arc<str>, Arc<Session>>>,
-    changed: Mutex<ChangedGroups>,
-}
-
-/// The groups whose members have changed and are not notified yet.
-#[derive(Default)]
-struct ChangedGroups {
-    names: BTreeSet<String>,
-    /// Whether a task notifies the members.
-    is_notifying: bool,
+    /// The groups that were notified within [`NOTIFY_INTERVAL`], and whether they have changed since.
+    notified: Mutex<HashMap<String, bool>>,
 }
 
 /// A client in a consumer group.
@@ -104,28 +97,32 @@ impl Members {
 
     /// Notifies the members of these groups in the background.
     fn notify_soon(self: &Arc<Self>, groups: BTreeSet<String>) {
-        let mut changed = self.changed.lock();
-        changed.names.extend(groups);
-        if !changed.names.is_empty() && !std::mem::replace(&mut changed.is_notifying, true) {
-            tokio::spawn(self.clone().notify_changed());
-        }
-    }
-
-    async fn notify_changed(self: Arc<Self>) {
-        while let Some(groups) = self.take_changed() {
-            for group in groups {
-                self.of(&group).iter().for_each(|member| notify_members_changed(&member.session, &group));
-                tokio::task::yield_now().await;
+        let mut notified = self.notified.lock();
+        for group in groups {
+            match notified.get_mut(&group) {
+                Some(has_changed) => *has_changed = true,
+                None => {
+                    notified.insert(group.clone(), false);
+                    tokio::spawn(self.clone().notify(group));
+                }
             }
-            tokio::time::sleep(NOTIFY_INTERVAL).await;
         }
     }
 
-    /// Takes the changed groups. If there are none, returns `None`, and the next change starts another task.
-    fn take_changed(&self) -> Option<BTreeSet<String>> {
-        let mut changed = self.changed.lock();
-        changed.is_notifying = !changed.names.is_empty();
-        changed.is_notifying.then(|| std::mem::take(&mut changed.names))
+    /// Notifies the members of a group, and again as long as it changes.
+    async fn notify(self: Arc<Self>, group: String) {
+        loop {
+            self.of(&group).iter().for_each(|member| notify_members_changed(&member.session, &group));
+            tokio::time::sleep(NOTIFY_INTERVAL).await;
+            let mut notified = self.notified.lock();
+            match notified.get_mut(&group) {
+                Some(has_changed) if *has_changed => *has_changed = false,
+                _ => {
+                    notified.remove(&group);
+                    return;
+                }
+            }
+        }
     }
 
     /// The newest session of a client.
