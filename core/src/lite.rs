@@ -15,7 +15,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     options::OffsetOption,
     route::Routes,
-    rpc::{Backoff, Retry, SyncLiteSubscription},
+    rpc::{Backoff, Retry, SyncLiteSubscription, time_for_request},
     session::Session,
     wire::{ILLEGAL_LITE_TOPIC, LITE_QUOTA_EXCEEDED, LiteChange, build_sync_lite},
 };
@@ -331,7 +331,7 @@ impl LiteTopics {
                 let link = self.session.ready(server, deadline).await?;
                 let (group, topic) = (rpc.resource(&*self.group), rpc.resource(&*self.topic));
                 let request = build_sync_lite(group, topic, change, names);
-                let limit = crate::options::time_left(deadline, limit);
+                let limit = time_for_request(operation, deadline, limit)?;
                 let (origin, response) = rpc.unary::<SyncLiteSubscription>(&link, request, limit).await?;
                 origin.check(response.status.as_ref()).map(drop)
             };

@@ -4,6 +4,7 @@ use std::{
     borrow::Borrow,
     collections::HashMap,
     hash::Hash,
+    panic::resume_unwind,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -30,8 +31,12 @@ pub(crate) trait Closable: Send + Sync {
 
 /// Runs a close in its own task, so that it completes even if the caller stops waiting.
 pub(crate) async fn close_in_task(close: impl Future<Output = CloseReport> + Send + 'static) -> CloseReport {
-    // Fails only if the runtime ends, and with it all work.
-    tokio::spawn(close).await.unwrap_or_default()
+    match tokio::spawn(close).await {
+        Ok(report) => report,
+        Err(ended) if ended.is_panic() => resume_unwind(ended.into_panic()),
+        // The runtime ends, and with it all work.
+        Err(_) => CloseReport::default(),
+    }
 }
 
 /// The part that producers and consumers share. `K` is the destination of a batch, `C` the call that sends it.

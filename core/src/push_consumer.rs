@@ -170,7 +170,9 @@ impl PushConsumer {
     ///
     /// A close continues if the caller stops waiting. Another call waits for it.
     pub async fn close(&self, deadline: Duration) -> CloseReport {
-        close_in_task(self.0.0.clone().close(deadline)).await
+        // Dropping the last clone would end the close.
+        let consumer = self.clone();
+        close_in_task(async move { consumer.0.0.clone().close(deadline).await }).await
     }
 
     /// Runs `work` in its own task, so that it completes even if the caller stops waiting.

@@ -11,7 +11,7 @@ use crate::{
     interceptor::Settlement,
     message::{Delivery, Lease},
     options::ClientOptions,
-    rpc::{ChangeInvisibleDuration, Link, Retry},
+    rpc::{ChangeInvisibleDuration, Link, Retry, time_for_request},
     session::Session,
     wire::{InvisibleChange, build_change, process_change},
 };
@@ -135,7 +135,7 @@ impl Change {
             return Ok(());
         }
         // The waits before this may have taken most of the time.
-        let limit = crate::options::time_left(deadline, limit);
+        let limit = time_for_request(self.operation(), deadline, limit)?;
         let handle = self.send(&link, limit).await?;
         self.lease.renew(handle, self.invisible);
         Ok(())

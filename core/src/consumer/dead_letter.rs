@@ -7,7 +7,7 @@ use crate::{
     error::Result,
     interceptor::Settlement,
     message::Lease,
-    rpc::{ForwardMessageToDeadLetterQueue, Retry},
+    rpc::{ForwardMessageToDeadLetterQueue, Retry, time_for_request},
     session::Session,
     wire::{Forward, build_forward},
 };
@@ -53,7 +53,7 @@ impl DeadLetter {
             max_attempts: self.session.consumer_settings().redelivery.max_attempts,
         };
         let request = build_forward(group, topic, forward);
-        let limit = crate::options::time_left(deadline, limit);
+        let limit = time_for_request("dead_letter", deadline, limit)?;
         let (origin, response) = rpc.unary::<ForwardMessageToDeadLetterQueue>(&link, request, limit).await?;
         origin.check(response.status.as_ref()).map(drop)
     }

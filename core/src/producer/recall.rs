@@ -10,7 +10,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
     message::Receipt,
     route::{QueueChoice, Routes},
-    rpc::{RecallMessage, Retry},
+    rpc::{RecallMessage, Retry, time_for_request},
     session::Session,
     wire::{build_recall, process_recall},
 };
@@ -75,7 +75,7 @@ impl Recall {
         let link = self.session.pool().pick(&queue.endpoints)?;
         let rpc = self.session.rpc();
         let request = build_recall(rpc.resource(&*self.topic), &self.handle);
-        let limit = crate::options::time_left(deadline, limit);
+        let limit = time_for_request(RECALL, deadline, limit)?;
         let answer = rpc.unary::<RecallMessage>(&link, request, limit).await;
         let (origin, response) = answer.map_err(|error| self.session.explain(&link, error))?;
         process_recall(&origin, response)

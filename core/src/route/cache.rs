@@ -73,13 +73,13 @@ impl Routes {
 
     /// The route of `topic`, from the cache if possible.
     pub(crate) async fn get(&self, topic: &str, deadline: Instant) -> Result<Arc<TopicRoute>, Error> {
-        loop {
-            let (result, joined) = self.get_once(topic, deadline).await;
+        let (result, joined) = self.get_once(topic, deadline).await;
+        match result {
             // The query may have been about to end when this call joined it.
-            match result {
-                Err(error) if joined && error.retryable() && Instant::now() < deadline => {}
-                result => return result,
+            Err(error) if joined && error.retryable() && Instant::now() < deadline => {
+                self.get_once(topic, deadline).await.0
             }
+            result => result,
         }
     }
 

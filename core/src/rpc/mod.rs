@@ -44,4 +44,4 @@ pub(crate) use operation::{
     NotifyClientTermination, QueryRoute, RecallMessage, SendMessage, SyncLiteSubscription,
 };
 pub(crate) use pool::Pool;
-pub(crate) use retry::{Backoff, NoSettings, ReplaySettings, Retry, Verdict, verdict};
+pub(crate) use retry::{Backoff, NoSettings, ReplaySettings, Retry, Verdict, time_for_request, verdict};

@@ -247,6 +247,20 @@ impl Retry {
     }
 }
 
+/// How long a request may take that starts now: `limit`, but not beyond `deadline`.
+///
+/// # Errors
+///
+/// `Timeout` if no time is left.
+pub(crate) fn time_for_request(
+    operation: &'static str,
+    deadline: Instant,
+    limit: Duration,
+) -> Result<Duration, Error> {
+    let left = crate::options::time_left(deadline, limit);
+    if left.is_zero() { Err(queued_too_long(operation)) } else { Ok(left) }
+}
+
 /// The error of what was not sent before its deadline.
 pub(super) fn queued_too_long(operation: &'static str) -> Error {
     Error::new(ErrorKind::Timeout, operation, "deadline expired while queued").with_retryable(true)

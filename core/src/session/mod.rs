@@ -297,7 +297,8 @@ impl Session {
         self.inner.health.end();
         self.inner.stop.cancel();
         self.inner.tasks.close();
-        // A handler that blocks its thread does not end.
+        // A handler that blocks its thread does not end. Others end at once.
+        let until = until.max(Instant::now() + MIN_TERMINATION_TIME);
         let _ = tokio::time::timeout_at(until.into(), self.inner.tasks.wait()).await;
         // A connection closes with the last stream that uses it.
         self.inner.streams.lock().clear();

@@ -80,13 +80,18 @@ fn read(decoder: impl Read, max_size: usize) -> Option<Vec<u8>> {
     (plain.len() <= max_size).then_some(plain)
 }
 
-/// Reads all frames; `None` if that fails, or is more than `max_size` bytes.
+/// Reads all frames, except for skippable ones; `None` if that fails, or is more than `max_size` bytes.
 fn read_zstd(mut body: &[u8], max_size: usize) -> Option<Vec<u8>> {
     let mut decoder = ZstdDecoder::new();
     // The decoder holds a whole window before it returns the first byte.
     decoder.set_max_window_size(max_size.max(ZSTD_WINDOW) as u64);
     let mut plain = Vec::new();
     while !body.is_empty() {
+        // RFC 8878, 3.1.2: a magic number and a length.
+        if let [0x50..=0x5f, 0x2a, 0x4d, 0x18, a, b, c, d, rest @ ..] = body {
+            body = rest.get(u32::from_le_bytes([*a, *b, *c, *d]) as usize..)?;
+            continue;
+        }
         let frame = StreamingDecoder::new_with_decoder(&mut body, &mut decoder).ok()?;
         plain.append(&mut read(frame, max_size - plain.len())?);
     }
@@ -201,6 +206,11 @@ mod tests {
         assert_eq!(decode(&packed.clone().into(), &properties, 11).unwrap(), "hello world");
         assert_eq!(decode(&packed.clone().into(), &properties, 10), None);
         assert_eq!(decode(&[&packed, &b"rest"[..]].concat().into(), &properties, MAX), None);
+        let skippable = [0x50, 0x2a, 0x4d, 0x18, 2, 0, 0, 0, 1, 2];
+        let with_skippable = [&packed[..], &skippable].concat();
+        assert_eq!(decode(&with_skippable.clone().into(), &properties, 11).unwrap(), "hello world");
+        let cut_off = with_skippable[..with_skippable.len() - 1].to_vec();
+        assert_eq!(decode(&cut_off.into(), &properties, MAX), None);
     }
 
     #[test]

@@ -125,7 +125,7 @@ async fn a_lease_that_the_application_shortened_is_renewed_in_time() {
     let options = ReceiveOptions::default().invisible_duration(long);
     let delivery = consumer.receive(options).await.unwrap().remove(0);
     consumer.keep_lease(&delivery, long).unwrap();
-    consumer.change_invisible(&delivery, Duration::from_secs(1)).await.unwrap();
+    consumer.change_invisible(&delivery, Duration::from_secs(4)).await.unwrap();
     server.seen.wait("change_invisible", 2).await;
     assert!(!delivery.is_lease_lost());
 }
