@@ -18,7 +18,7 @@ const { followLogs, logStatus } = require('./logs.cjs');
 const { Observers } = require('./observers.cjs');
 const { Producer } = require('./producer.cjs');
 const { explainForgottenAwait } = require('./forgotten-await.cjs');
-const { PushConsumer, abortHandlers } = require('./push-consumer.cjs');
+const { PushConsumer, closeAndAbort } = require('./push-consumer.cjs');
 const { Inspectable } = require('./inspectable.cjs');
 const { SimpleConsumer } = require('./simple-consumer.cjs');
 
@@ -26,8 +26,8 @@ class Client extends Inspectable {
   #native;
   #endpoints;
   #observers;
-  // Weak, because a push consumer that is collected ends.
-  #pushConsumers = [];
+  // Each aborts the signal of the handlers of an open push consumer.
+  #controllers = new Set();
 
   constructor(native, endpoints, observers) {
     if (!(observers instanceof Observers)) throw new TypeError('a client is created with `await Client.connect(...)`');
@@ -94,10 +94,8 @@ class Client extends Inspectable {
   async #pushConsumer(options, call) {
     const { handler, ...given } = pushConsumerOptions(options, 'options');
     const native = await run(() => this.#native.pushConsumer(given), signalOf(call));
-    const consumer = new PushConsumer(native, { group: given.group, handler }, this.#endpoints, this.#observers);
-    this.#pushConsumers = this.#pushConsumers.filter((known) => known.deref() !== undefined);
-    this.#pushConsumers.push(new WeakRef(consumer));
-    return consumer;
+    const own = { group: given.group, handler, controllers: this.#controllers };
+    return new PushConsumer(native, own, this.#endpoints, this.#observers);
   }
 
   health() {
@@ -116,11 +114,7 @@ class Client extends Inspectable {
 
   async close(options = {}) {
     const { deadlineMs, signal } = closeOptions(options, 'options');
-    try {
-      return await run(() => this.#native.close(deadlineMs), signal);
-    } finally {
-      for (const consumer of this.#pushConsumers) consumer.deref()?.[abortHandlers]();
-    }
+    return await closeAndAbort(() => this.#native.close(deadlineMs), signal, this.#controllers);
   }
 
   async [asyncDispose]() {

@@ -7,17 +7,31 @@ const { closeOptions } = require('./arguments.cjs');
 const { handleTasks, start } = require('./handler-runner.cjs');
 const { asyncDispose } = require('./async-dispose.cjs');
 const { Consumer } = require('./consumer.cjs');
+const { onAbort } = require('./on-abort.cjs');
 
-// Aborts the signal of handlers that are still running after a close.
-const abortHandlers = Symbol('abortHandlers');
+/**
+ * Submits a close. When it has ended, aborts the signals of handlers that are still running. Like any close, it continues
+ * if `signal` ends the wait for it.
+ */
+async function closeAndAbort(submit, signal, controllers) {
+  signal?.throwIfAborted();
+  const closing = run(submit).finally(() => controllers.forEach((controller) => controller.abort()));
+  return await new Promise((resolve, reject) => {
+    const ignore = signal && onAbort(signal, () => reject(signal.reason));
+    closing.then(resolve, reject).finally(() => ignore?.());
+  });
+}
 
 class PushConsumer extends Consumer {
   #native;
   #controller = new AbortController();
+  #controllers;
 
   constructor(native, options, endpoints, observers) {
     super(native, { group: options.group, endpoints });
     this.#native = native;
+    this.#controllers = options.controllers;
+    this.#controllers.add(this.#controller);
     start(handleTasks(native, options, this.#controller.signal, observers), observers);
   }
 
@@ -35,15 +49,9 @@ class PushConsumer extends Consumer {
 
   async close(options = {}) {
     const { deadlineMs, signal } = closeOptions(options, 'options');
-    try {
-      return await run(() => this.#native.close(deadlineMs), signal);
-    } finally {
-      this[abortHandlers]();
-    }
-  }
-
-  [abortHandlers]() {
-    this.#controller.abort();
+    const report = await closeAndAbort(() => this.#native.close(deadlineMs), signal, [this.#controller]);
+    this.#controllers.delete(this.#controller);
+    return report;
   }
 
   async [asyncDispose]() {
@@ -51,4 +59,4 @@ class PushConsumer extends Consumer {
   }
 }
 
-module.exports = { PushConsumer, abortHandlers };
+module.exports = { PushConsumer, closeAndAbort };

@@ -269,8 +269,13 @@ class PushConsumer(_Consumer[_native.PushConsumer]):
         """Gives back messages that no handler has begun, waits up to `deadline` (default 20 s) for running handlers,
         and cancels handlers that run longer. A handler must not wait for the close of its own consumer, which waits
         for the handler."""
+        closing = self._native.close(deadline)
         try:
-            return await super().close(deadline)
+            return await run(closing)
         finally:
-            self._open_consumers.discard(self)
-            self._handler_tasks.cancel()
+            self._end_handlers()
+
+    def _end_handlers(self) -> None:
+        """Cancels handlers that are still running after a close."""
+        self._open_consumers.discard(self)
+        self._handler_tasks.cancel()

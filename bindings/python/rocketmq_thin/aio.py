@@ -106,6 +106,16 @@ class Client(Openable[_native.Client]):
         TaskSet().start(provide_credentials(requests, self._provider))
         return self._connect(requests)
 
+    async def close(self, deadline: Optional[Duration] = None) -> CloseReport:
+        """Closes all producers and consumers of this client concurrently, within `deadline` (default 20 s), and cancels
+        handlers that run longer."""
+        closing = self._native.close(deadline)
+        try:
+            return await run(closing)
+        finally:
+            for consumer in list(self._push_consumers):
+                consumer._end_handlers()
+
     def health(self) -> Health:
         """Returns whether the servers can be reached, according to the latest calls and heartbeats."""
         return self._native.health()

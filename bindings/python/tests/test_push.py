@@ -98,6 +98,25 @@ class Aio(Case, unittest.IsolatedAsyncioTestCase):
             self.assertEqual((await consumer.close(0)).abandoned, 1)
             await cancelled.wait()
 
+    async def test_closing_the_client_cancels_late_handlers(self):
+        begun, cancelled = asyncio.Event(), asyncio.Event()
+
+        async def handler(_):
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.set()
+                raise
+
+        async with aio.Client(self.server) as sender, sender.producer() as producer:
+            client = await aio.Client(self.server)
+            await client.push_consumer(self.name, self.name, handler)
+            await producer.send(Message(self.name, b"x"))
+            await begun.wait()
+            self.assertEqual((await client.close(0)).abandoned, 1)
+            await cancelled.wait()
+
     async def test_a_client_keeps_its_push_consumers(self):
         handled = asyncio.Queue()
         async with aio.Client(self.server) as client, client.producer() as producer:
