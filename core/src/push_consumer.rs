@@ -168,11 +168,10 @@ impl PushConsumer {
     ///
     /// A handler that closes its own consumer waits for itself until the deadline. Its message is delivered again.
     ///
-    /// A close continues if the caller stops waiting. Another call waits for it.
+    /// A close continues if the caller stops waiting, unless the last clone of the consumer is dropped. Another call waits for
+    /// it.
     pub async fn close(&self, deadline: Duration) -> CloseReport {
-        // Dropping the last clone would end the close.
-        let consumer = self.clone();
-        close_in_task(async move { consumer.0.0.clone().close(deadline).await }).await
+        close_in_task(self.0.0.clone().close(deadline)).await
     }
 
     /// Runs `work` in its own task, so that it completes even if the caller stops waiting.
