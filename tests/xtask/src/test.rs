@@ -77,23 +77,30 @@ fn source(workspace: &Workspace, languages: &[Language]) -> Result<Tally> {
 }
 
 fn everything(workspace: &Workspace, scope: &Scope<'_>, tally: &mut Tally) -> Result<()> {
-    step::heading("Source, packages, and bindings");
-    // Cargo builds for one at a time. Then the unit tests, many of which wait, run beside the packages.
-    let (source, packages) =
-        step::both(|| source(workspace, scope.languages), || packages(workspace, scope.languages));
+    step::heading("Source and packages");
+    // Cargo builds for one at a time. Then the unit tests, many of which wait, run beside the other build.
+    let (source, installed) = step::both(
+        || source(workspace, scope.languages),
+        || Installed::prepare(workspace, scope.languages, Profile::Tested),
+    );
     tally.add(source?);
-    let (installed, bindings) = packages?;
-    tally.add(bindings);
+    let installed = installed?;
 
     // Much of what follows is waiting, so parts that share nothing run side by side.
-    step::heading("Examples, brokers, Apache's clients, crashes, and the console");
+    step::heading("Bindings");
+    for outcome in step::side_by_side(scope.languages, |language| binding(workspace, &installed, *language)) {
+        tally.add(outcome?);
+    }
+
+    step::heading("Examples, brokers, crashes, and the console");
     examples::compile(workspace, &installed, scope.languages)?;
     let brokers =
         scope.has_brokers().then(|| Brokers::start(workspace, installed.artefacts(), None)).transpose()?;
     let parts: [&Part<'_>; 5] = [
         &|| examples(workspace, &installed, scope),
         &|| old_brokers(workspace, &installed, scope),
-        &|| guests(workspace, &installed, scope, brokers.as_ref()),
+        // Nothing else uses these brokers meanwhile: a broker that is busy refuses messages.
+        &|| contract_of_a_backend(workspace, brokers.as_ref()),
         &|| crashes(workspace, &installed),
         &|| console_in_a_browser(workspace, &installed, scope),
     ];
@@ -103,30 +110,24 @@ fn everything(workspace: &Workspace, scope: &Scope<'_>, tally: &mut Tally) -> Re
 
     step::heading("Behaviour");
     let mut conformance = conform::command(workspace, &installed, scope.languages)?;
+    let mut interop = interop::command(workspace, installed.artefacts(), scope.guests);
     if let Some(brokers) = &brokers {
         brokers.tell(&mut conformance);
+        brokers.tell(&mut interop);
     }
     tally.count(&step::attempt(workspace, "conformance", &mut conformance)?)?;
-    // Last and alone: the recorded times hold on a quiet machine only.
-    if scope.guests.contains(&Guest::Transcripts) {
-        let answers = interop::command(workspace, installed.artefacts(), &[Guest::Transcripts]);
-        tally.add(interop(workspace, "Apache's answers", answers, brokers.as_ref())?);
+    if !scope.guests.is_empty() {
+        tally.count(&step::attempt(
+            workspace,
+            "interop: Apache's clients and Apache's answers",
+            &mut interop,
+        )?)?;
     }
     Ok(())
 }
 
 /// Tests that run beside others.
 type Part<'a> = dyn Fn() -> Result<Tally> + Sync + 'a;
-
-/// The packages, and the bindings' own tests with them.
-fn packages<'a>(workspace: &'a Workspace, languages: &[Language]) -> Result<(Installed<'a>, Tally)> {
-    let installed = Installed::prepare(workspace, languages, Profile::Tested)?;
-    let mut tally = Tally::default();
-    for outcome in step::side_by_side(languages, |language| binding(workspace, &installed, *language)) {
-        tally.add(outcome?);
-    }
-    Ok((installed, tally))
-}
 
 /// The binding's own tests.
 fn binding(workspace: &Workspace, installed: &Installed<'_>, language: Language) -> Result<Tally> {
@@ -174,38 +175,12 @@ fn old_brokers(workspace: &Workspace, installed: &Installed<'_>, scope: &Scope<'
     Ok(tally)
 }
 
-/// What runs in front of the newest brokers, one after the other: a broker that is busy refuses messages.
-fn guests(
-    workspace: &Workspace,
-    installed: &Installed<'_>,
-    scope: &Scope<'_>,
-    brokers: Option<&Brokers>,
-) -> Result<Tally> {
+/// The contract suite on real brokers, if there are any.
+fn contract_of_a_backend(workspace: &Workspace, brokers: Option<&Brokers>) -> Result<Tally> {
     let mut tally = Tally::default();
     if let Some(brokers) = brokers {
         tally.count(&interop::contract(workspace, brokers)?)?;
     }
-    let mut guests = scope.guests.to_vec();
-    guests.retain(|guest| *guest != Guest::Transcripts);
-    if !guests.is_empty() {
-        let clients = interop::command(workspace, installed.artefacts(), &guests);
-        tally.add(interop(workspace, "Apache's clients", clients, brokers)?);
-    }
-    Ok(tally)
-}
-
-/// Apache's clients, or the recorded answers of Apache's servers.
-fn interop(
-    workspace: &Workspace,
-    what: &str,
-    mut runner: Command,
-    brokers: Option<&Brokers>,
-) -> Result<Tally> {
-    if let Some(brokers) = brokers {
-        brokers.tell(&mut runner);
-    }
-    let mut tally = Tally::default();
-    tally.count(&step::attempt(workspace, &format!("interop: {what}"), &mut runner)?)?;
     Ok(tally)
 }
 
