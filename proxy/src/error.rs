@@ -105,6 +105,14 @@ pub enum ErrorKind {
     Timeout,
 }
 
+impl ErrorKind {
+    /// Whether access control has refused the client.
+    #[must_use]
+    pub fn is_access_refusal(self) -> bool {
+        matches!(self, Self::Unauthorized | Self::TooManyFailures | Self::AccessDenied)
+    }
+}
+
 impl Error {
     /// Creates an error of this kind.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {

@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod context;
+mod counts;
 mod decompression;
 mod durable_file;
 mod duration;

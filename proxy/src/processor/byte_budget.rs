@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::context::Host;
+use crate::counts;
 use crate::host_share::exceeds_share;
 
 /// Bounds the bytes that the proxy holds for clients. A /64 network of IPv6 counts as one host.
@@ -67,12 +68,7 @@ impl Drop for TakenBytes {
     fn drop(&mut self) {
         let mut used = self.budget.used.lock();
         used.total -= self.bytes;
-        if let Some(of_host) = used.by_host.get_mut(&self.host) {
-            *of_host -= self.bytes;
-            if *of_host == 0 {
-                used.by_host.remove(&self.host);
-            }
-        }
+        counts::subtract(&mut used.by_host, &self.host, self.bytes);
     }
 }
 

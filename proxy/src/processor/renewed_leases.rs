@@ -11,6 +11,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::byte_budget::{ByteBudget, TakenBytes};
 use super::clients::ClientKey;
 use super::handle::SealedLease;
+use crate::counts;
 use crate::service::Settle;
 
 /// The most leases that are renewed for one client. Further leases expire without renewal.
@@ -129,17 +130,6 @@ pub(super) struct DueRenewal {
     pub(super) renewal: OwnedMutexGuard<Option<Renewal>>,
 }
 
-impl Slots {
-    fn decrement_count(&mut self, client: &ClientKey) {
-        if let Some(count) = self.of_client.get_mut(client) {
-            *count -= 1;
-            if *count == 0 {
-                self.of_client.remove(client);
-            }
-        }
-    }
-}
-
 impl RenewedLeases {
     /// Renews this lease from now on, unless too many leases are renewed already. That counts as a failed renewal.
     pub(super) fn add(&self, handle: String, renewal: Renewal) {
@@ -158,7 +148,7 @@ impl RenewedLeases {
         *slots.of_client.entry(client.clone()).or_default() += 1;
         let slot = Arc::new(tokio::sync::Mutex::new(Some(renewal)));
         if let Some(replaced) = slots.by_handle.insert(handle, OwnedSlot { client, slot, _taken: taken }) {
-            slots.decrement_count(&replaced.client);
+            counts::subtract(&mut slots.of_client, &replaced.client, 1);
         }
         self.count.store(slots.by_handle.len(), Ordering::Release);
     }
@@ -223,7 +213,7 @@ impl RenewedLeases {
     pub(super) fn remove_handle(&self, handle: &str) {
         let mut slots = self.slots.lock();
         if let Some(owned) = slots.by_handle.remove(handle) {
-            slots.decrement_count(&owned.client);
+            counts::subtract(&mut slots.of_client, &owned.client, 1);
         }
         self.count.store(slots.by_handle.len(), Ordering::Release);
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::counts;
 use crate::host_share::exceeds_share;
 use crate::service::{LOCK_TIME, ServiceError, ServiceErrorKind, TopicQueue};
 
@@ -70,29 +71,20 @@ impl Locks {
         self.last_sweep = Some(now);
         let Self { by_queue, of_host, .. } = self;
         for (_, owner) in by_queue.extract_if(|_, owner| !owner.is_held(now)) {
-            decrement(of_host, &owner.host);
+            counts::subtract(of_host, &owner.host, 1);
         }
     }
 
     fn insert(&mut self, key: GroupQueue, owner: LockOwner) {
         *self.of_host.entry(owner.host.clone()).or_default() += 1;
         if let Some(replaced) = self.by_queue.insert(key, owner) {
-            decrement(&mut self.of_host, &replaced.host);
+            counts::subtract(&mut self.of_host, &replaced.host, 1);
         }
     }
 
     fn remove(&mut self, key: &GroupQueue) {
         if let Some(removed) = self.by_queue.remove(key) {
-            decrement(&mut self.of_host, &removed.host);
-        }
-    }
-}
-
-fn decrement(of_host: &mut HashMap<Arc<str>, usize>, host: &str) {
-    if let Some(count) = of_host.get_mut(host) {
-        *count -= 1;
-        if *count == 0 {
-            of_host.remove(host);
+            counts::subtract(&mut self.of_host, &removed.host, 1);
         }
     }
 }

@@ -42,22 +42,12 @@ pub(super) async fn receive(
         }
         Ok(Received::NoMatch) => ReceiveAnswer::new(not_found("no match message")),
         Ok(Received::Nothing) => ReceiveAnswer::new(not_found("no new message")),
-        Err(error) if is_of_unknown_client(error.kind) => {
+        // As with Apache's proxy, the answer to these refusals contains the status alone.
+        Err(error) if error.kind == ErrorKind::ClientIdRequired || error.kind.is_access_refusal() => {
             ReceiveAnswer::new(status::of(&error)).without_timestamp()
         }
         Err(error) => ReceiveAnswer::new(status::of(&for_client_version(&context.client_version, error))),
     })
-}
-
-/// Whether the answer to a refusal of this kind contains the status alone, as that of Apache's proxy.
-fn is_of_unknown_client(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::ClientIdRequired
-            | ErrorKind::Unauthorized
-            | ErrorKind::TooManyFailures
-            | ErrorKind::AccessDenied
-    )
 }
 
 /// Replaces `IllegalPollingTime`, which older clients don't know. Versions are compared as strings, as Apache's proxy

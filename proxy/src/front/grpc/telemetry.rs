@@ -127,14 +127,8 @@ impl Telemetry {
             // Clients treat a stream that ends with a gRPC error as a mistake in their settings. So these errors are
             // sent as the status of a command.
             Err(error)
-                if matches!(
-                    error.kind,
-                    ErrorKind::Busy
-                        | ErrorKind::ClientIdRequired
-                        | ErrorKind::Unauthorized
-                        | ErrorKind::TooManyFailures
-                        | ErrorKind::AccessDenied
-                ) =>
+                if matches!(error.kind, ErrorKind::Busy | ErrorKind::ClientIdRequired)
+                    || error.kind.is_access_refusal() =>
             {
                 Some(self.end_with(&error))
             }

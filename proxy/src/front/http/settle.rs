@@ -236,15 +236,8 @@ pub(super) async fn dead_letter(
 
 /// Whether an error of one handle refuses the whole request, because it would occur for every handle.
 fn refuses_request(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::IllegalTopic
-            | ErrorKind::IllegalGroup
-            | ErrorKind::IllegalInvisibleTime
-            | ErrorKind::Unauthorized
-            | ErrorKind::TooManyFailures
-            | ErrorKind::AccessDenied
-    )
+    kind.is_access_refusal()
+        || matches!(kind, ErrorKind::IllegalTopic | ErrorKind::IllegalGroup | ErrorKind::IllegalInvisibleTime)
 }
 
 /// What to do with a delivery.

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::context::{EntryPoint, Origin};
+use crate::counts;
 
 use super::connection_limit::ConnectionLimit;
 use super::{ConnectionBudget, PortCounts, TransportConfig};
@@ -190,15 +191,6 @@ impl Open {
         });
         longest.inspect(|entry| entry.state.evicted.cancel()).is_some()
     }
-
-    fn uncount(&mut self, peer: IpAddr) {
-        if let Some(count) = self.per_peer.get_mut(&peer) {
-            *count -= 1;
-            if *count == 0 {
-                self.per_peer.remove(&peer);
-            }
-        }
-    }
 }
 
 impl Connection {
@@ -277,7 +269,7 @@ impl Connection {
         let mut open = self.connections.open.lock();
         let Some(entry) = open.by_id.get_mut(&self.id) else { return };
         let before = std::mem::replace(&mut entry.peer, ip);
-        open.uncount(before);
+        counts::subtract(&mut open.per_peer, &before, 1);
         *open.per_peer.entry(ip).or_default() += 1;
         drop(open);
         self.peer = peer;
@@ -320,7 +312,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let mut open = self.connections.open.lock();
         if let Some(entry) = open.by_id.remove(&self.id) {
-            open.uncount(entry.peer);
+            counts::subtract(&mut open.per_peer, &entry.peer, 1);
         }
         self.connections.counts.closed();
     }
