@@ -22,7 +22,8 @@ const MAX_FAILURES: u32 = 3;
 /// The time after which a message becomes visible again when its client is gone. The delivery counts as an attempt.
 const RELEASE_AFTER: Duration = Duration::from_secs(1);
 
-/// Renews leases, and removes expired sessions of clients and transactions, until the proxy drains. Then ends the leases that it has renewed.
+/// Renews leases, and removes expired sessions of clients and transactions, until the proxy drains. Then ends the leases
+/// that it has renewed.
 pub(super) async fn renew_leases(environment: &Environment) {
     let Environment { leases, clients, transactions, limits, draining, .. } = environment;
     let mut ticks = tokio::time::interval(limits.renew_every.max(Duration::from_millis(1)));

@@ -18,8 +18,7 @@ const MAX_QUEUES: usize = 1024;
 ///
 /// # Errors
 /// In this order: `BadRequest` (a long client id), `IllegalGroup`, `BadRequest` (too many queues), `IllegalTopic`,
-/// `BadRequest` (a queue without a broker or
-/// with a negative id), then errors of the group and the backend.
+/// `BadRequest` (a queue without a broker or with a negative id), then errors of the group and the backend.
 #[derive(Clone, Debug)]
 pub struct LockCommand {
     /// The consumer group.

@@ -102,9 +102,7 @@ pub(super) struct TransactionKey([u8; 16]);
 /// The key of an entry.
 pub(super) fn key(outer: &str, inner: &str) -> TransactionKey {
     let digest = Sha256::new().chain_update(outer).chain_update([0]).chain_update(inner).finalize();
-    let mut key = [0; 16];
-    key.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
-    TransactionKey(key)
+    TransactionKey(*digest.first_chunk().expect("SHA-256 has 32 bytes"))
 }
 
 /// A map whose entries expire. The oldest entries are removed when there are too many.

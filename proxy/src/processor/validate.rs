@@ -95,6 +95,17 @@ pub(super) fn group(name: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Checks that a client has sent an id.
+///
+/// # Errors
+/// `ClientIdRequired`.
+pub(super) fn client_id(context: &Context) -> Result<(), Error> {
+    if is_blank(&context.client_id) && !context.is_admitted {
+        return Err(Error::new(ErrorKind::ClientIdRequired, "client id cannot be empty"));
+    }
+    Ok(())
+}
+
 /// Checks the id and the namespace of a client that the proxy copies and keeps. Apache's proxy accepts longer ones.
 ///
 /// # Errors
@@ -306,17 +317,6 @@ pub(super) fn lite_topic_name(name: &str, limits: &Limits) -> Result<(), Error> 
         return refuse(
             "lite topic can only contain alphanumeric characters, hyphens(-), and underscores(_)".to_owned(),
         );
-    }
-    Ok(())
-}
-
-/// Checks that a client has sent an id.
-///
-/// # Errors
-/// `ClientIdRequired`.
-pub(super) fn client_id(context: &Context) -> Result<(), Error> {
-    if is_blank(&context.client_id) && !context.is_admitted {
-        return Err(Error::new(ErrorKind::ClientIdRequired, "client id cannot be empty"));
     }
     Ok(())
 }

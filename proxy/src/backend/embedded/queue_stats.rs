@@ -18,12 +18,13 @@ pub(super) fn stats_of_queue(
     let next = progress.cursor().clamp(start, end);
     let (mut in_flight, mut retry, mut blocked) = (0, 0, 0);
     for (_, lease) in progress.leases().iter().filter(|(offset, _)| *offset >= start) {
-        let count = match lease.has_expired(now) {
-            _ if lease.is_passed_over() => &mut blocked,
-            true => &mut retry,
-            false => &mut in_flight,
-        };
-        *count += 1;
+        if lease.is_passed_over() {
+            blocked += 1;
+        } else if lease.has_expired(now) {
+            retry += 1;
+        } else {
+            in_flight += 1;
+        }
     }
     GroupQueueStats {
         settled: progress.first_unsettled().clamp(start, end) as i64,

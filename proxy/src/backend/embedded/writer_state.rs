@@ -55,7 +55,8 @@ impl WriterState {
                 StoredAt::Delayed { queue, timer }
             }
             (None, None) => {
-                StoredAt::Queued { queue, offset: commit.append(topic, nth(&queues, queue), message) }
+                let chosen = &queues[queue as usize % queues.len()];
+                StoredAt::Queued { queue, offset: commit.append(topic, chosen, message) }
             }
         };
         Ok(entries.into_iter().map(place).collect())
@@ -94,9 +95,4 @@ impl WriterState {
             None => topic.load(&self.store),
         }
     }
-}
-
-/// Returns the queue with this number, modulo the number of queues.
-fn nth(queues: &[Arc<Queue>], number: u32) -> &Arc<Queue> {
-    &queues[number as usize % queues.len()]
 }

@@ -329,9 +329,10 @@ impl Charge {
         if more > 0 {
             let room = usage.make_room(more, budget, (&self.connection, self.incomplete));
             room.inspect_err(|exhausted| budget.count_refusal(*exhausted))?;
+            usage.add_bytes(&self.connection, more);
+        } else {
+            usage.subtract_bytes(&self.connection, self.bytes - bytes);
         }
-        usage.add_bytes(&self.connection, more);
-        usage.subtract_bytes(&self.connection, self.bytes.saturating_sub(bytes));
         self.bytes = bytes;
         if let Some(request) = self.incomplete.and_then(|id| usage.incomplete.get_mut(&id)) {
             request.bytes = bytes;
