@@ -37,11 +37,6 @@ pub(crate) fn deadline(start: Instant, wait: Duration) -> Instant {
     start + wait.min(LONGEST_WAIT)
 }
 
-/// How long a request may take that starts now: `limit`, but not beyond `deadline`.
-pub(crate) fn time_left(deadline: Instant, limit: Duration) -> Duration {
-    deadline.saturating_duration_since(Instant::now()).min(limit)
-}
-
 /// Refuses options that have a flaw.
 ///
 /// # Errors
@@ -195,14 +190,6 @@ impl Default for ProducerOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_request_does_not_outlast_the_deadline() {
-        let second = Duration::from_secs(1);
-        assert_eq!(time_left(Instant::now(), second), Duration::ZERO);
-        assert!(time_left(Instant::now() + second, Duration::MAX) <= second);
-        assert_eq!(time_left(Instant::now() + 60 * second, second), second);
-    }
 
     #[test]
     fn the_longest_wait_does_not_overflow() {

@@ -168,8 +168,8 @@ impl PushConsumer {
     ///
     /// A handler that closes its own consumer waits for itself until the deadline. Its message is delivered again.
     ///
-    /// A close continues if the caller stops waiting, unless the last clone of the consumer is dropped. Another call waits for
-    /// it.
+    /// A close continues if the caller stops waiting, unless the last clone of the consumer is dropped. Another call
+    /// waits for it.
     pub async fn close(&self, deadline: Duration) -> CloseReport {
         close_in_task(self.0.0.clone().close(deadline)).await
     }

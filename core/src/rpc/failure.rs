@@ -88,6 +88,7 @@ impl Origin {
     /// The error of a request that failed with a gRPC status: in transport, or refused by gRPC itself.
     pub(crate) fn transport(&self, status: Status) -> Error {
         let failure = call_failure(&status);
+        let refused = failure.is_none() && was_refused(&status);
         let (kind, maybe) = match failure {
             Some(CallFailure::NotSent) => (ErrorKind::Unavailable, false),
             Some(CallFailure::Replaced) => (ErrorKind::Unavailable, true),
@@ -96,10 +97,10 @@ impl Origin {
             None if status.code() == Code::ResourceExhausted && is_answer(&status) => {
                 (ErrorKind::Throttled, false)
             }
-            None if was_refused(&status) => (ErrorKind::Unavailable, false),
+            None if refused => (ErrorKind::Unavailable, false),
             None => kind_of(status.code()),
         };
-        let unreached = failure == Some(&CallFailure::NotSent) || was_refused(&status);
+        let unreached = refused || failure == Some(&CallFailure::NotSent);
         let message = match StdError::source(&status) {
             Some(source) => root_cause(source).to_string(),
             None if status.message().is_empty() => status.code().description().to_owned(),

@@ -194,7 +194,7 @@ impl Retry {
     {
         let mut last: Option<Error> = None;
         loop {
-            let limit = crate::options::time_left(self.deadline, self.request_timeout);
+            let limit = time_left(self.deadline, self.request_timeout);
             if limit.is_zero() {
                 // Replaying the settings may have taken the rest of the time.
                 let error = last.unwrap_or_else(|| queued_too_long(self.operation));
@@ -257,8 +257,12 @@ pub(crate) fn time_for_request(
     deadline: Instant,
     limit: Duration,
 ) -> Result<Duration, Error> {
-    let left = crate::options::time_left(deadline, limit);
+    let left = time_left(deadline, limit);
     if left.is_zero() { Err(queued_too_long(operation)) } else { Ok(left) }
+}
+
+fn time_left(deadline: Instant, limit: Duration) -> Duration {
+    deadline.saturating_duration_since(Instant::now()).min(limit)
 }
 
 /// The error of what was not sent before its deadline.
@@ -271,6 +275,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_request_does_not_outlast_the_deadline() {
+        let second = Duration::from_secs(1);
+        assert_eq!(time_left(Instant::now(), second), Duration::ZERO);
+        assert!(time_left(Instant::now() + second, Duration::MAX) <= second);
+        assert_eq!(time_left(Instant::now() + 60 * second, second), second);
+    }
 
     fn refused(code: i32, message: &str) -> Error {
         let Class::Failure { kind, .. } = classify(code) else { panic!("{code} is no failure") };

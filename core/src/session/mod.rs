@@ -75,7 +75,7 @@ struct Inner {
     orphans: Inbox<Orphan>,
     /// For the warning that an orphan check has arrived, but there is no checker.
     no_checker: Once,
-    began: Instant,
+    began: tokio::time::Instant,
     revocations: Inbox<String>,
     verifications: Inbox<Verification>,
     /// Counts the streams that have received settings.
@@ -97,7 +97,7 @@ impl Session {
             streams: Mutex::default(),
             orphans: Inbox::new(MAX_WAITING_MESSAGES),
             no_checker: Once::new(),
-            began: Instant::now(),
+            began: tokio::time::Instant::now(),
             revocations: Inbox::new(MAX_WAITING_REVOCATIONS),
             verifications: Inbox::new(MAX_WAITING_MESSAGES),
             connected: watch::Sender::new(0),

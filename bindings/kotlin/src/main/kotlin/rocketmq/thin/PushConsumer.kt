@@ -16,7 +16,8 @@ import rocketmq.thin.internal.resumeConsumer
 /**
  * Calls a handler for many messages at a time, and renews their leases while it runs. Created by [Client.pushConsumer].
  *
- * It runs until it or its client is closed, or, with a warning, until both are unreachable. Its threads do not keep the JVM running.
+ * It runs until it or its client is closed. If both become unreachable, it ends with a warning. Its threads do not keep
+ * the JVM running.
  */
 class PushConsumer
 internal constructor(
