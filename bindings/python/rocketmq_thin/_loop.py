@@ -21,7 +21,8 @@ class _Completions:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.forks = fork_count()
         self.native = _native.Completions()
-        # By id: the future, and a function that gets the operation's value if the future is cancelled.
+        # By id, until the task of the operation has run: the future, and a function that gets a value that the task
+        # does not take.
         self.waiting: dict[int, tuple[asyncio.Future[Any], Optional[Callable[[Any], None]]]] = {}
         # Callbacks for the end of the loop, each with its task; see `until_loop_ends`.
         self.on_loop_end: dict[Callable[[], None], Optional[asyncio.Task[Any]]] = {}
@@ -29,14 +30,22 @@ class _Completions:
 
     def resolve(self) -> None:
         for id, failed, value in self.native.drain(_MAX_OUTCOMES):
-            future, put_back = self.waiting.pop(id)
+            future, put_back = self.waiting[id]
             if not future.done():
                 if failed:
                     future.set_exception(value)
                 else:
                     future.set_result(value)
-            elif put_back is not None and not failed:
+                continue
+            del self.waiting[id]
+            if put_back is not None and not failed:
                 put_back(value)
+
+    def cancel(self, id: int) -> None:
+        """Cancels an operation whose task does not take its value."""
+        waiting = self.waiting.pop(id, None)
+        if waiting is not None and not _put_back_untaken(*waiting):
+            self.native.cancel(id)
 
     def loop_ended(self, callback: Callable[[], None]) -> None:
         """Calls one of `on_loop_end`, once."""
@@ -46,11 +55,22 @@ class _Completions:
 
     def close(self) -> None:
         self.native.close()
-        self.waiting.clear()
+        waiting, self.waiting = self.waiting, {}
         # In a forked child, the callbacks belong to the parent. At the end of the interpreter they have no effect.
         if self.forks == fork_count() and not sys.is_finalizing():
+            for future, put_back in waiting.values():
+                _put_back_untaken(future, put_back)
             for callback in list(self.on_loop_end):
                 self.loop_ended(callback)
+
+
+def _put_back_untaken(future: asyncio.Future[_T], put_back: Optional[Callable[[_T], None]]) -> bool:
+    """Returns whether the future was resolved. Puts back its value, which its task has not taken."""
+    if not future.done() or future.cancelled():
+        return False
+    if future.exception() is None and put_back is not None:
+        put_back(future.result())
+    return True
 
 
 class _Reader:
@@ -88,7 +108,7 @@ def _completions(loop: asyncio.AbstractEventLoop) -> _Completions:
 async def run(operation: _native.Operation[_T], put_back: Optional[Callable[[_T], None]] = None) -> _T:
     """Runs an operation on the running loop. Cancelling the task cancels the operation.
 
-    `put_back` gets the value if the operation has already completed when the task is cancelled.
+    `put_back` gets the value if the operation has already completed when the task is cancelled, or when the loop ends.
     """
     loop = asyncio.get_running_loop()
     completions = _completions(loop)
@@ -96,14 +116,12 @@ async def run(operation: _native.Operation[_T], put_back: Optional[Callable[[_T]
     future: asyncio.Future[_T] = loop.create_future()
     completions.waiting[id] = future, put_back
     try:
-        return await future
+        value = await future
     except BaseException:
-        if completions.waiting.pop(id, None) is not None:
-            completions.native.cancel(id)
-        elif put_back is not None and future.done() and not future.cancelled() and future.exception() is None:
-            # The task was cancelled after the future was resolved, but before the task ran.
-            put_back(future.result())
+        completions.cancel(id)
         raise
+    completions.waiting.pop(id, None)
+    return value
 
 
 async def until_loop_ends(work: Callable[[], Awaitable[None]], on_loop_end: Callable[[], None]) -> None:
