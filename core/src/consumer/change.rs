@@ -41,8 +41,9 @@ pub(crate) struct Change {
 enum ChangePurpose {
     /// The application sets another time.
     Change,
-    /// The client renews the lease. Skipped once the delivery is settled.
-    Renewal,
+    /// The client renews the lease, which began or was last renewed at `since`. Skipped once the delivery is settled, and
+    /// if the lease was renewed or changed meanwhile: the application may have set a longer or a shorter time.
+    Renewal { since: Instant },
     /// The application returns the delivery.
     Nack,
     /// The client returns a delivery that the application has not seen.
@@ -54,9 +55,17 @@ impl Change {
         Self { session, lease: delivery.lease.clone(), invisible, purpose: ChangePurpose::Change }
     }
 
-    /// Renews a lease for `invisible` from now, unless the delivery is settled first.
-    pub(crate) fn renewal(session: Arc<Session>, lease: Arc<Lease>, invisible: Duration) -> Self {
-        Self { session, lease, invisible, purpose: ChangePurpose::Renewal }
+    /// Renews a lease for its length from now, unless the delivery is settled or the lease is changed first.
+    pub(crate) fn renewal(session: Arc<Session>, lease: Arc<Lease>) -> Self {
+        // Read first: if the lease changes in between, the renewal is skipped.
+        let since = lease.since();
+        let invisible = lease.length();
+        Self { session, lease, invisible, purpose: ChangePurpose::Renewal { since } }
+    }
+
+    /// The same change for `invisible` from now.
+    pub(crate) fn lasting(self, invisible: Duration) -> Self {
+        Self { invisible, ..self }
     }
 
     /// Returns a delivery, which is delivered again after `after`.
@@ -91,7 +100,7 @@ impl Change {
     fn settlement(&self) -> Settlement {
         match self.purpose {
             ChangePurpose::Change => Settlement::ChangeInvisible(self.invisible),
-            ChangePurpose::Renewal => Settlement::Renewal(self.invisible),
+            ChangePurpose::Renewal { .. } => Settlement::Renewal(self.invisible),
             ChangePurpose::Nack => Settlement::Retry(self.invisible),
             ChangePurpose::GiveBack => Settlement::GiveBack(self.invisible),
         }
@@ -120,6 +129,14 @@ impl Change {
         matches!(self.purpose, ChangePurpose::Nack | ChangePurpose::GiveBack)
     }
 
+    /// Whether the change is a renewal that is to be skipped.
+    fn is_obsolete(&self) -> bool {
+        match self.purpose {
+            ChangePurpose::Renewal { since } => !self.lease.is_open() || self.lease.since() != since,
+            ChangePurpose::Change | ChangePurpose::Nack | ChangePurpose::GiveBack => false,
+        }
+    }
+
     fn operation(&self) -> &'static str {
         match self.purpose {
             ChangePurpose::Nack => "nack",
@@ -131,7 +148,7 @@ impl Change {
         // Some servers refuse requests of clients without a telemetry stream to them.
         let link = self.session.ready(&self.lease.message().endpoints, deadline).await?;
         let _guard = self.lease.lock_handle().await;
-        if self.purpose == ChangePurpose::Renewal && !self.lease.is_open() {
+        if self.is_obsolete() {
             return Ok(());
         }
         // The waits before this may have taken most of the time.
@@ -147,7 +164,7 @@ impl Change {
         let suspend = match self.purpose {
             ChangePurpose::GiveBack => true,
             ChangePurpose::Nack => message.lite_topic.is_some(),
-            ChangePurpose::Change | ChangePurpose::Renewal => false,
+            ChangePurpose::Change | ChangePurpose::Renewal { .. } => false,
         };
         let change =
             InvisibleChange { message, handle: self.lease.handle(), invisible: self.invisible, suspend };

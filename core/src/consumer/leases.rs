@@ -266,9 +266,8 @@ impl Leases {
             let (session, endpoints) = (self.session.clone(), endpoints.clone());
             let deadline = crate::options::deadline(Instant::now(), session.options().request_timeout);
             let work = async move {
-                let length = lease.length();
                 let weak = Arc::downgrade(&lease);
-                let result = Change::renewal(session, lease, length).run_until(deadline).await;
+                let result = Change::renewal(session, lease).run_until(deadline).await;
                 (weak, endpoints, result)
             };
             renewals.under_way.push(work.boxed());

@@ -12,6 +12,6 @@ pub(crate) use self::{
     dead_letter::DeadLetter,
     leases::Leases,
     poller::{LONGEST_POLL, Poller, SHORTEST_POLL},
-    settle::{AckBatcher, Destination, ack_with_callback, batcher_for, submit_ack},
+    settle::{AckBatcher, Destination, ack_with_callback, batcher_for, queue_ack, submit_ack},
     subscriptions::{Subscribed, Subscriptions},
 };

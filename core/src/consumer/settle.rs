@@ -45,7 +45,9 @@ pub(crate) fn submit_ack(
     guard: InFlightGuard,
     options: &ClientOptions,
 ) -> Answer<()> {
-    batcher.submit(Ack(lease.begin_settling()), deadline(lease, options), guard)
+    let (ack, answer) = PendingItem::new(Ack(lease.begin_settling()), deadline(lease, options), guard);
+    queue_ack(batcher, ack);
+    answer
 }
 
 /// An ack to be queued, whose result goes to `callback`. The callback is not called if the session ends first.
@@ -56,6 +58,17 @@ pub(crate) fn ack_with_callback(
     callback: impl FnOnce(Result<()>) + Send + Sync + 'static,
 ) -> PendingItem<AckBatcher> {
     PendingItem::with_callback(Ack(lease.begin_settling()), deadline(lease, options), guard, callback)
+}
+
+/// Queues an ack once no change of its lease is in flight, which may replace the handle and invalidate the old one. A
+/// change takes at most one request timeout, and no further renewal starts. Other acks don't wait for it.
+pub(crate) fn queue_ack(batcher: &Arc<Batcher<AckBatcher>>, ack: PendingItem<AckBatcher>) {
+    let lease = ack.item.0.lease();
+    if !lease.is_handle_locked() {
+        return batcher.queue(ack);
+    }
+    let lease = lease.clone();
+    batcher.queue_after(ack, async move { drop(lease.lock_handle().await) });
 }
 
 /// The batcher for the ack of `lease`.
@@ -124,11 +137,6 @@ impl BatchCall for AckBatcher {
         let rpc = self.session.rpc();
         let link = self.session.pool().pick(&self.endpoints).map_err(|error| error.during("ack"))?;
         let leases = || items.iter().map(|pending| pending.item.0.lease());
-        for lease in leases() {
-            // A renewal in flight may replace the handle and invalidate the old one. It takes at most one request
-            // timeout, and no further renewal starts.
-            drop(lease.lock_handle().await);
-        }
         let handles: Vec<String> = leases().map(|lease| lease.handle()).collect();
         let deliveries = leases().zip(&handles).map(|(lease, handle)| (lease.message(), handle.clone()));
         let request = build_ack(rpc.resource(&*self.group), rpc.resource(&*self.topic), deliveries);

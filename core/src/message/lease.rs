@@ -107,6 +107,11 @@ impl Lease {
         self.state.lock().until
     }
 
+    /// When the lease began or was last renewed.
+    pub(crate) fn since(&self) -> Instant {
+        self.state.lock().since
+    }
+
     /// How long the lease lasts in total, from when it began or was last renewed.
     pub(crate) fn length(&self) -> Duration {
         let state = self.state.lock();
@@ -127,6 +132,11 @@ impl Lease {
         }
         state.since = Instant::now();
         state.until = crate::options::deadline(state.since, invisible);
+    }
+
+    /// Whether a request that renews the handle is in flight.
+    pub(crate) fn is_handle_locked(&self) -> bool {
+        self.handle_lock.try_lock().is_err()
     }
 
     /// Waits for a request in flight that renews the handle. No other one starts until the guard is dropped.

@@ -7,7 +7,7 @@ use std::{
 
 use super::{dispatch::Key, inner::Inner, outcome::Step, settlement::PendingSettlement};
 use crate::{
-    consumer::{Change, DeadLetter, ack_with_callback, batcher_for, submit_ack},
+    consumer::{Change, DeadLetter, ack_with_callback, batcher_for, queue_ack, submit_ack},
     error::{Error, Result},
 };
 
@@ -30,7 +30,7 @@ impl Inner {
             }
             Err(error) => inner.settle_in_background(settlement, Some(error)),
         });
-        batcher_for(&self.member, &self.leases, &lease).queue(ack);
+        queue_ack(&batcher_for(&self.member, &self.leases, &lease), ack);
     }
 
     fn settle_in_background(self: &Arc<Self>, settlement: PendingSettlement, error: Option<Error>) {

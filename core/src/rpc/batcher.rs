@@ -1,8 +1,8 @@
 //! Opportunistic batching: items that are queued while a request is in flight share the next request.
 //!
 //! ```text
-//! submit -> queue -> worker (at most MAX_WORKERS at a time): take a batch -> BatchCall::execute -> one result per item
-//!                        `-> retries run in their own task, so that the worker takes the next batch
+//! queue -> worker (at most MAX_WORKERS at a time): take a batch -> BatchCall::execute -> one result per item
+//!              `-> retries run in their own task, so that the worker takes the next batch
 //! submit_alone -> own task: await the item's turn -> BatchCall::execute, with retries -> the result
 //! ```
 
@@ -181,21 +181,27 @@ impl<C: BatchCall> Batcher<C> {
         Arc::new(Self { call, state: Mutex::new(state), stop })
     }
 
-    /// Queues `item`, which is sent until `deadline`.
-    pub(crate) fn submit(
-        self: &Arc<Self>,
-        item: C::Item,
-        deadline: Instant,
-        guard: InFlightGuard,
-    ) -> Answer<C::Output> {
-        let (pending, answer) = PendingItem::new(item, deadline, guard);
-        self.queue(pending);
-        answer
-    }
-
     /// Queues an item.
     pub(crate) fn queue(self: &Arc<Self>, pending: PendingItem<C>) {
         self.call.submitted(&pending.item);
+        self.push(pending);
+    }
+
+    /// Queues an item once `turn` is ready.
+    pub(crate) fn queue_after(
+        self: &Arc<Self>,
+        pending: PendingItem<C>,
+        turn: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.call.submitted(&pending.item);
+        let batcher = self.clone();
+        self.spawn(async move {
+            turn.await;
+            batcher.push(pending);
+        });
+    }
+
+    fn push(self: &Arc<Self>, pending: PendingItem<C>) {
         let mut state = self.state.lock();
         if !self.stop.is_cancelled() {
             state.queue.push_back(pending);

@@ -327,7 +327,7 @@ impl Prefetched {
 
     fn start_renewal(self: &Arc<Self>, entry: &mut PrefetchedEntry, invisible: Duration) {
         entry.renewing = true;
-        let change = Change::renewal(self.session.clone(), entry.lease().clone(), invisible);
+        let change = Change::renewal(self.session.clone(), entry.lease().clone()).lasting(invisible);
         let (this, lease) = (self.clone(), entry.lease().clone());
         self.spawn(async move {
             let result = change.run().await;

@@ -256,7 +256,10 @@ async fn the_lease_of_a_message_is_renewed_while_its_handler_runs() {
 
 #[tokio::test]
 async fn a_result_that_comes_after_the_lease_is_lost_is_dropped() {
-    let script = Script { change: Code::InvalidReceiptHandle, ..with_messages(vec![message("1", "x")]) };
+    let script = Script {
+        change: Box::new(|_, _| Box::pin(async { Code::InvalidReceiptHandle })),
+        ..with_messages(vec![message("1", "x")])
+    };
     let server = TestServer::start(script);
     let consumer = consumer(&server, options().invisible_duration(Duration::from_secs(1))).await;
     let task = consumer.next_tasks(1).await.unwrap().remove(0);

@@ -279,8 +279,11 @@ async fn what_a_stopped_poll_has_brought_is_given_back_within_the_close() {
 
 #[tokio::test]
 async fn a_lease_that_ended_while_waiting_is_not_handed_out() {
-    let script =
-        Script { receive: Box::new(once_per_topic), change: Code::InvalidReceiptHandle, ..Script::default() };
+    let script = Script {
+        receive: Box::new(once_per_topic),
+        change: Box::new(|_, _| Box::pin(async { Code::InvalidReceiptHandle })),
+        ..Script::default()
+    };
     let server = TestServer::start(script);
     let (consumer, options, _) = prefetching(&server, Duration::from_secs(1)).await;
     server.seen.wait("change_invisible", 1).await;

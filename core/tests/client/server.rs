@@ -52,8 +52,8 @@ pub(crate) struct Script {
     pub(crate) types: Vec<v2::MessageType>,
     /// How many queues a topic has.
     pub(crate) queues: i32,
-    /// The code of responses to changes of an invisible time.
-    pub(crate) change: Code,
+    /// The code of responses to changes of an invisible time, once it is ready.
+    pub(crate) change: Answer<v2::ChangeInvisibleDurationRequest, Pin<Box<dyn Future<Output = Code> + Send>>>,
     /// Whether a long poll finds no message and never ends.
     pub(crate) hang: Box<dyn Fn(&v2::ReceiveMessageRequest) -> bool + Send + Sync>,
     /// Whether the answer to a long poll does not end after its messages.
@@ -88,7 +88,7 @@ impl Default for Script {
             sync_lite: Box::new(|_, _| Code::Ok),
             types: Vec::new(),
             queues: 1,
-            change: Code::Ok,
+            change: Box::new(|_, _| Box::pin(async { Code::Ok })),
             hang: Box::new(|_| false),
             unfinished: |_| false,
             max_streams: None,
@@ -379,10 +379,10 @@ impl MessagingService for Scripted {
     ) -> Result<Response<v2::ChangeInvisibleDurationResponse>, Status> {
         // Recorded before it is counted, because tests wait for the count.
         self.seen.changed.lock().unwrap().push(request.get_ref().clone());
-        self.record("change_invisible", &request);
+        let before = self.record("change_invisible", &request);
         let receipt_handle = format!("new {}", request.get_ref().receipt_handle);
         Ok(Response::new(v2::ChangeInvisibleDurationResponse {
-            status: status(self.script.change, "changed"),
+            status: status((self.script.change)(request.get_ref(), before).await, "changed"),
             receipt_handle,
         }))
     }

@@ -1,13 +1,17 @@
 //! Returned deliveries, dead letters, and leases that the client renews.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use rocketmq_thin::{Delivery, ErrorKind, ReceiveOptions, SimpleConsumer, SimpleConsumerOptions};
+use rocketmq_thin::{
+    Client, ClientOptions, Delivery, Error, ErrorKind, Interceptor, ReceiveOptions, Result, SettleInfo,
+    Settlement, SimpleConsumer, SimpleConsumerOptions,
+};
 use rocketmq_thin_proto::v2::{self, Code};
+use tokio::sync::{Notify, watch};
 
 use crate::{
     client,
-    server::{Script, TestServer, message},
+    server::{Script, TestServer, acked, message},
 };
 
 /// A consumer, and the deliveries of its first receive, leased for one second.
@@ -130,9 +134,75 @@ async fn a_lease_that_the_application_shortened_is_renewed_in_time() {
     assert!(!delivery.is_lease_lost());
 }
 
+/// Answers changes of an invisible time once `open` is true.
+fn changed_once(open: &watch::Sender<bool>) -> Script {
+    let open = open.clone();
+    let change = move |_: &_, _| {
+        let mut opened = open.subscribe();
+        Box::pin(async move { opened.wait_for(|open| *open).await.map(|_| Code::Ok).unwrap() }) as _
+    };
+    Script { change: Box::new(change), ..once(&["1", "2"]) }
+}
+
+#[tokio::test]
+async fn a_renewal_does_not_undo_a_change_of_the_application() {
+    /// Sends `true` when a renewal begins, and notifies when it ends.
+    struct Renewals(watch::Sender<bool>, Arc<Notify>);
+
+    impl Interceptor for Renewals {
+        fn before_settle(&self, settle: &SettleInfo<'_>) {
+            if matches!(settle.settlement, Settlement::Renewal(_)) {
+                self.0.send_replace(true);
+            }
+        }
+
+        fn after_settle(&self, settle: &SettleInfo<'_>, _: Result<(), &Error>) {
+            if matches!(settle.settlement, Settlement::Renewal(_)) {
+                self.1.notify_one();
+            }
+        }
+    }
+
+    let (begun, ended) = (watch::Sender::new(false), Arc::new(Notify::new()));
+    let server = TestServer::start(changed_once(&begun));
+    let options =
+        ClientOptions::new(server.endpoints()).interceptor(Arc::new(Renewals(begun, ended.clone())));
+    let client = Client::connect(options).await.unwrap();
+    let consumer = client.simple_consumer(SimpleConsumerOptions::new("g", ["t"])).await.unwrap();
+    let options = ReceiveOptions::default().invisible_duration(Duration::from_secs(1));
+    let deliveries = consumer.receive(options).await.unwrap();
+    let long = Duration::from_secs(600);
+    consumer.keep_lease(&deliveries[0], long).unwrap();
+    // The server answers once the renewal waits for the answer.
+    consumer.change_invisible(&deliveries[0], long).await.unwrap();
+    ended.notified().await;
+    let last = server.seen.changed.lock().unwrap().last().unwrap().invisible_duration;
+    assert_eq!(last, Some(prost_types::Duration { seconds: 600, nanos: 0 }));
+}
+
+#[tokio::test]
+async fn an_ack_does_not_wait_for_the_renewal_of_another_delivery() {
+    let open = watch::Sender::new(false);
+    let mut script = changed_once(&open);
+    script.ack = Box::new(move |request, _| {
+        open.send_replace(true);
+        acked(request, |_| Code::Ok)
+    });
+    let server = TestServer::start(script);
+    let (consumer, deliveries) = receiving(&server).await;
+    consumer.keep_lease(&deliveries[0], Duration::from_secs(600)).unwrap();
+    server.seen.wait("change_invisible", 1).await;
+    let results = consumer.ack_all(&deliveries).await;
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    let acked: Vec<_> =
+        server.seen.acked.lock().unwrap().iter().map(|it| it.entries[0].receipt_handle.clone()).collect();
+    assert_eq!(acked, ["handle of 2", "new handle of 1"]);
+}
+
 #[tokio::test]
 async fn a_lost_lease_shows_in_the_delivery() {
-    let script = Script { change: Code::InvalidReceiptHandle, ..once(&["1"]) };
+    let script =
+        Script { change: Box::new(|_, _| Box::pin(async { Code::InvalidReceiptHandle })), ..once(&["1"]) };
     let server = TestServer::start(script);
     let (consumer, deliveries) = receiving(&server).await;
     let copy = deliveries[0].clone();

@@ -59,6 +59,14 @@ impl<D: Fn(&[u32], usize) -> Decision + Send + Sync + 'static> BatchCall for Num
     }
 }
 
+impl<C: BatchCall> Batcher<C> {
+    fn submit(self: &Arc<Self>, item: C::Item, deadline: Instant, guard: InFlightGuard) -> Answer<C::Output> {
+        let (pending, answer) = PendingItem::new(item, deadline, guard);
+        self.queue(pending);
+        answer
+    }
+}
+
 fn batcher<D>(decide: D) -> Arc<Batcher<Numbers<D>>>
 where
     D: Fn(&[u32], usize) -> Decision + Send + Sync + 'static,
