@@ -64,7 +64,8 @@ use crate::{
 #[must_use = "a push consumer ends when it is dropped"]
 pub struct PushConsumer(Arc<Owner>);
 
-/// Ends the tasks of a push consumer when it is dropped. The tasks themselves hold [`Inner`].
+/// Ends the tasks of a push consumer when it is dropped. The tasks themselves hold [`Inner`]; only a close holds this, so
+/// that it completes.
 struct Owner(Arc<Inner>);
 
 impl Drop for Owner {
@@ -87,8 +88,8 @@ impl PushConsumer {
 
     /// The handle through which the client closes this consumer.
     pub(crate) fn as_member(&self) -> Weak<dyn Closable> {
-        let inner: Weak<Inner> = Arc::downgrade(&self.0.0);
-        inner
+        let owner: Weak<Owner> = Arc::downgrade(&self.0);
+        owner
     }
 
     /// Begins to receive, and calls `handler` for each message.
@@ -168,10 +169,10 @@ impl PushConsumer {
     ///
     /// A handler that closes its own consumer waits for itself until the deadline. Its message is delivered again.
     ///
-    /// A close continues if the caller stops waiting, unless the last clone of the consumer is dropped. Another call
+    /// A close continues if the caller stops waiting, also if the last clone of the consumer is dropped. Another call
     /// waits for it.
     pub async fn close(&self, deadline: Duration) -> CloseReport {
-        close_in_task(self.0.0.clone().close(deadline)).await
+        close_in_task(self.0.clone().close(deadline)).await
     }
 
     /// Runs `work` in its own task, so that it completes even if the caller stops waiting.
@@ -184,22 +185,23 @@ impl PushConsumer {
     }
 }
 
-impl Closable for Inner {
+impl Closable for Owner {
     fn close(self: Arc<Self>, deadline: Duration) -> BoxFuture<'static, CloseReport> {
         async move {
+            let inner = &self.0;
             let start = Instant::now();
-            let ended = self.session().stop().is_cancelled();
+            let ended = inner.session().stop().is_cancelled();
             // After an earlier close no message can be settled any more.
             let until = if ended { start } else { crate::options::deadline(start, deadline) };
-            let before = self.leases.given_back();
-            self.give_back(self.stop());
-            self.receiving.close();
-            let work = async { tokio::join!(self.receiving.wait(), self.wait_until_drained()) };
+            let before = inner.leases.given_back();
+            inner.give_back(inner.stop());
+            inner.receiving.close();
+            let work = async { tokio::join!(inner.receiving.wait(), inner.wait_until_drained()) };
             let _ = tokio::time::timeout_at(until.into(), work).await;
-            let (handled, unfinished) = self.close_results();
-            let given_back = self.leases.given_back() - before;
+            let (handled, unfinished) = inner.close_results();
+            let given_back = inner.leases.given_back() - before;
             let left = until.saturating_duration_since(Instant::now());
-            let report = self.member.close(left, std::future::ready(())).await;
+            let report = inner.member.close(left, std::future::ready(())).await;
             let abandoned = report.abandoned.max(unfinished);
             CloseReport { handled, given_back, abandoned, ..report }.with_elapsed_since(start)
         }
@@ -207,7 +209,7 @@ impl Closable for Inner {
     }
 
     fn is_closed(&self) -> bool {
-        self.member.is_closed()
+        self.0.member.is_closed()
     }
 }
 
