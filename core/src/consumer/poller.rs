@@ -45,6 +45,8 @@ struct PollerState {
     queue_counter: usize,
     /// Set after a failure, until a poll succeeds.
     failures: Option<Pace>,
+    /// The latest failure. Set as long as `failures`.
+    last_failure: Option<Error>,
     /// Set after an early answer without a message, until a poll waits or returns a message.
     early_answers: Option<Pace>,
 }
@@ -97,6 +99,7 @@ impl Poller {
             open_attempts: Vec::new(),
             queue_counter,
             failures: None,
+            last_failure: None,
             early_answers: None,
         });
         Self { session, routes, source, broker, state, answered: Notify::new() }
@@ -105,8 +108,8 @@ impl Poller {
     /// Polls once. After a failure, or an early answer without a message, it first waits, so that a failing broker gets
     /// at most five requests a second.
     ///
-    /// Calls `report` with each error that delays the poll, and with `None` when the server is ready. Returns an empty
-    /// list if the broker is no longer in the route.
+    /// Calls `report` with each error that delays the poll, such as that of an earlier poll, and with `None` when the
+    /// server is ready. Returns an empty list if the broker is no longer in the route.
     ///
     /// Once `stopped` is ready, returns the messages that have arrived. If there are none, it never returns: the caller
     /// polls this future first, then sees that it is stopped itself, and drops it.
@@ -139,7 +142,7 @@ impl Poller {
             }
             Err(error) => {
                 self.session.metrics().count_failure("receive", error.kind());
-                self.count_failure();
+                self.count_failure(error);
                 self.routes.refresh(&self.source.topic);
             }
         }
@@ -160,6 +163,10 @@ impl Poller {
     ) -> Result<Option<Vec<Delivery>>> {
         let PollRequest { poll, id, mut stopped } = request;
         let session = &self.session;
+        let last_failure = self.state.lock().last_failure.clone();
+        if last_failure.is_some() {
+            report(last_failure);
+        }
         let after_failure = self.wait_to_start(|state| &mut state.failures).await;
         let limit = poll.wait.saturating_add(session.options().request_timeout);
         let deadline = crate::options::deadline(Instant::now(), limit);
@@ -237,16 +244,17 @@ impl Poller {
         }
     }
 
-    fn count_failure(&self) {
-        let pace = || Pace::new(Backoff::for_receiving(), Instant::now());
-        self.state.lock().failures.get_or_insert_with(pace);
+    fn count_failure(&self, error: &Error) {
+        let mut state = self.state.lock();
+        state.failures.get_or_insert_with(|| Pace::new(Backoff::for_receiving(), Instant::now()));
+        state.last_failure = Some(error.clone());
     }
 }
 
 impl PollerState {
     /// Records an answer. `early` is whether the server returned no message without waiting for one.
     fn record_answer(&mut self, early: bool, now: Instant) {
-        self.failures = None;
+        (self.failures, self.last_failure) = (None, None);
         if !early {
             self.early_answers = None;
         } else if self.early_answers.is_none() {
@@ -277,8 +285,13 @@ mod tests {
 
     #[test]
     fn polls_are_kept_apart_while_answers_come_early() {
-        let mut state =
-            PollerState { open_attempts: Vec::new(), queue_counter: 0, failures: None, early_answers: None };
+        let mut state = PollerState {
+            open_attempts: Vec::new(),
+            queue_counter: 0,
+            failures: None,
+            last_failure: None,
+            early_answers: None,
+        };
         let start = Instant::now();
         let mut now = start;
         for _ in 0..100 {

@@ -181,7 +181,7 @@ impl BrokerPoller {
 
     fn log_delay(&self, error: Option<Error>) {
         if let Some(error) = error {
-            tracing::debug!(%error, topic = self.topic(), broker = &*self.name, "the server is not ready; a receive waits");
+            tracing::debug!(%error, topic = self.topic(), broker = &*self.name, "a receive is delayed");
         }
     }
 

@@ -92,17 +92,15 @@ impl Polls {
                 claims = self.claim(options, deadline).await?;
             }
             let running = claims.iter().any(|claim| !claim.running.has_ended());
-            let mut errors = claims.iter().filter_map(|claim| claim.running.error());
-            let refused = errors.clone().find(|error| verdict(error) == Verdict::Fail);
-            if let Some(error) = refused {
-                return Err(error);
+            if let Some(refusal) = claims.iter().find_map(|claim| claim.running.refusal()) {
+                return Err(refusal);
             }
             let pending = running || self.prefetched.is_renewing();
             let in_time =
                 pending && tokio::time::timeout_at(deadline.into(), changes.changed()).await.is_ok();
             if !in_time {
                 // A poll may have ended at the same time as the wait.
-                let error = errors.next();
+                let error = claims.iter().find_map(|claim| claim.running.error());
                 return match (take(), error) {
                     (Some(deliveries), _) => Ok(deliveries),
                     (None, Some(error)) => Err(error),

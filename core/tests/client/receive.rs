@@ -71,6 +71,22 @@ async fn a_receive_whose_only_answer_was_a_failure_returns_it() {
 }
 
 #[tokio::test]
+async fn a_receive_that_waits_because_of_earlier_failures_returns_the_latest() {
+    let trouble = |_: &_, _| (Code::InternalServerError, "trouble", Vec::new());
+    let server = TestServer::start(Script { receive: Box::new(trouble), ..Script::default() });
+    let options = SimpleConsumerOptions::new("g", ["t"]);
+    let consumer = client(&server).await.simple_consumer(options).await.unwrap();
+    let first = ReceiveOptions::default().await_duration(Duration::ZERO);
+    assert!(consumer.receive(first).await.unwrap().is_empty());
+    server.seen.wait("receive", 3).await;
+    // With another maximum, the receive does not take over the poll of the first one. Its own waits for half a second.
+    let second = first.max_messages(1).await_duration(Duration::from_millis(100));
+    let error = consumer.receive(second).await.unwrap_err();
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Unavailable, "trouble"));
+    assert!(error.retryable());
+}
+
+#[tokio::test]
 async fn an_attempt_keeps_its_id_until_it_is_answered() {
     let receive = |_: &_, before: usize| match before {
         0 | 1 => (Code::InternalServerError, "trouble", Vec::new()),

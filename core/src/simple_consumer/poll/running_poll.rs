@@ -8,7 +8,12 @@ use std::{
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::{consumer::SHORTEST_POLL, error::Error, wire::Poll};
+use crate::{
+    consumer::SHORTEST_POLL,
+    error::Error,
+    rpc::{Verdict, verdict},
+    wire::Poll,
+};
 
 /// How many polls of one broker may run without a receive that waits for them. Beyond that, the oldest is cancelled.
 const MAX_IDLE: usize = 16;
@@ -66,6 +71,12 @@ impl RunningPoll {
     pub(super) fn may_poll_again(&self) -> bool {
         let progress = self.progress.lock();
         progress.ended && progress.failure.is_none() && self.started.elapsed() >= SHORTEST_POLL
+    }
+
+    /// Why the server refused the poll, which ends it; `None` if it did not. The refusal of an earlier poll does not count:
+    /// it only delays this one.
+    pub(super) fn refusal(&self) -> Option<Error> {
+        self.progress.lock().failure.clone().filter(|error| verdict(error) == Verdict::Fail)
     }
 
     /// Why the poll ended, or why it has no answer yet.
