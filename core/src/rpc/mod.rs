@@ -26,6 +26,7 @@ mod pool;
 mod request_body;
 mod retry;
 mod signer;
+mod tcp;
 mod tls;
 mod transport;
 mod write_buffer;
