@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use rocketmq_thin_proxy::service::{
-    AckOutcome, Delivery, Filter, Message, Pull, PullOutcome, Pulled, QueueLock, QueueRef, SendBack,
-    ServiceError, ServiceErrorKind, TopicQueue, Whence, names,
+    AckOutcome, Delivery, Filter, GroupConfig, Message, Pull, PullOutcome, Pulled, QueueLock, QueueRef,
+    SendBack, ServiceError, ServiceErrorKind, TopicQueue, Whence, names,
 };
 
 use crate::backend::{Backend, Embedded};
@@ -243,6 +243,36 @@ pub(crate) async fn one_client_of_a_group_locks_a_queue<B: Backend>(backend: B) 
     }
     offsets.unlock(lock(group, "a")).await.expect("an answer");
     assert_eq!(offsets.lock(lock(group, "b")).await.expect("an answer"), std::slice::from_ref(&queue));
+}
+
+#[tokio::test]
+async fn a_reader_of_dead_letters_has_its_own_attempts() {
+    let backend = Embedded::start().await;
+    let reader = Reader::new(&backend).await;
+    reader.client.send_ids(["a"]).await;
+    let group = GroupConfig { max_retries: 1, ..GroupConfig::named("reader") };
+    reader.client.services.metadata.create_group(group, false).await.expect("a group");
+    let back = |topic: String, group: &str, offset: i64, max_retries: i32| SendBack {
+        topic,
+        group: group.to_owned(),
+        broker: reader.broker.clone(),
+        queue_id: 0,
+        offset,
+        message_id: "a".to_owned(),
+        level: 1,
+        max_retries: Some(max_retries),
+        deadline: Instant::now() + TIMEOUT,
+    };
+    let (failed, offsets) = (&reader.client.group, &reader.client.services.offsets);
+    offsets.send_back(back(reader.client.topic.clone(), failed, 0, 0)).await.expect("a dead letter");
+    let letters = names::dead_letter_topic(failed);
+    assert_eq!(reader.elsewhere(letters.clone()).first().await.attempt, 2);
+    offsets.send_back(back(letters, "reader", 0, 1)).await.expect("a copy");
+    let again = reader.elsewhere(names::retry_topic("reader")).first().await;
+    assert_eq!((again.message.id.as_str(), again.attempt), ("a", 2));
+    let retry = names::retry_topic("reader");
+    offsets.send_back(back(retry, "reader", again.queue_offset, 1)).await.expect("a dead letter");
+    reader.elsewhere(names::dead_letter_topic("reader")).first().await;
 }
 
 #[tokio::test]

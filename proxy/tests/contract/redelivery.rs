@@ -7,12 +7,14 @@ use futures::future::join_all;
 use futures::poll;
 use rocketmq_thin_proxy::backend::embedded::EmbeddedConfig;
 use rocketmq_thin_proxy::service::{
-    AckOutcome, ChangeInvisible, GroupConfig, GroupStart, Message, NextAttempt, Receive, ServiceErrorKind,
-    TopicConfig,
+    AckOutcome, ChangeInvisible, Delivery, Forward, GroupConfig, GroupStart, Message, NextAttempt, Receive,
+    ServiceErrorKind, TopicConfig,
 };
 
 use crate::backend::{Backend, Embedded};
-use crate::client::{Client, LONG, SHORT, TIMEOUT, changed, delayed, ids, of_group, plain, sorted_ids};
+use crate::client::{
+    Client, LONG, SHORT, TIMEOUT, changed, delayed, ids, of_group, plain, settle, sorted_ids,
+};
 use crate::restart::client_after_restart;
 
 /// A backend that keeps no recent messages in memory.
@@ -21,7 +23,7 @@ async fn without_cache() -> Embedded {
 }
 
 /// Waits until the lease of a delivery has expired.
-async fn expiry_of(delivery: &rocketmq_thin_proxy::service::Delivery) {
+async fn expiry_of(delivery: &Delivery) {
     // A margin for rounding to milliseconds.
     let length = delivery.invisible + Duration::from_millis(2);
     while delivery.received_at.elapsed().is_ok_and(|since| since < length) {
@@ -313,14 +315,26 @@ async fn receipt_handles_of_a_deleted_group_or_topic_are_invalid() {
     client.send_ids(["a"]).await;
     let old = client.next(LONG).await;
     client.services.metadata.delete_group(&client.group).await.expect("deleted");
+    expect_invalid(&client, &old).await;
     let new = client.next(LONG).await;
-    let outcomes = client.acknowledge(std::slice::from_ref(&old)).await;
-    assert!(matches!(outcomes[..], [AckOutcome::Invalid(_)]), "{outcomes:?}");
+    // The group was created again.
+    expect_invalid(&client, &old).await;
     client.services.metadata.delete_topic(&client.topic).await.expect("deleted");
-    let outcomes = client.acknowledge(std::slice::from_ref(&new)).await;
+    expect_invalid(&client, &new).await;
+}
+
+/// The receipt handle can't settle anything.
+async fn expect_invalid(client: &Client, delivery: &Delivery) {
+    let messages = &client.services.messages;
+    let outcomes = client.acknowledge(std::slice::from_ref(delivery)).await;
     assert!(matches!(outcomes[..], [AckOutcome::Invalid(_)]), "{outcomes:?}");
-    let change = ChangeInvisible::give_back(&client.topic, &client.group, &new, Instant::now() + TIMEOUT);
-    let error = client.services.messages.change_invisible(change).await.expect_err("the topic is gone");
+    let deadline = Instant::now() + TIMEOUT;
+    let change = ChangeInvisible::give_back(&client.topic, &client.group, delivery, deadline);
+    let error = messages.change_invisible(change).await.expect_err("an invalid handle");
+    assert_eq!(error.kind, ServiceErrorKind::InvalidHandle);
+    let (topic, group) = (client.topic.clone(), client.group.clone());
+    let forward = Forward { topic, group, entry: settle(delivery), deadline };
+    let error = messages.forward_to_dead_letter(forward).await.expect_err("an invalid handle");
     assert_eq!(error.kind, ServiceErrorKind::InvalidHandle);
 }
 

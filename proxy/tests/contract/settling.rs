@@ -62,7 +62,9 @@ pub(crate) async fn another_group_settles_nothing<B: Backend>(backend: B) {
     let client = Client::new(backend.services());
     client.send_ids(["a"]).await;
     let delivery = client.next(Duration::from_millis(200)).await;
-    assert_eq!(client.other_group().acknowledge(&[delivery]).await, [AckOutcome::Done]);
+    // Apache's brokers answer that it is done. The proxy refuses handles of other groups before it asks the backend.
+    let outcomes = client.other_group().acknowledge(&[delivery]).await;
+    assert!(matches!(outcomes[..], [AckOutcome::Done | AckOutcome::Invalid(_)]), "{outcomes:?}");
     assert_eq!(client.next(LONG).await.attempt, 2);
     assert_eq!(client.other_group().next(LONG).await.attempt, 1);
 }

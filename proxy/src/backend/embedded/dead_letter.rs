@@ -53,7 +53,7 @@ impl Broker {
         request: Forward,
     ) -> Result<Option<Message>, ServiceError> {
         let at = parse(&request.entry)?;
-        let Some(group) = self.group_progress(topic, &request.group).await? else { return Ok(None) };
+        let group = self.group_progress(topic, &request.group).await?;
         group.check_ids(at)?;
         let Some(mut moved) = self.begin_move(&group, at, request.deadline).await? else { return Ok(None) };
         if moved.is_stored {

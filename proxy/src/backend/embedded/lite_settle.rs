@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::blocking::blocking;
 use super::broker::Broker;
+use super::settle::deleted;
 use super::topic::Topic;
 use crate::service::{
     AckOutcome, Acknowledge, ChangeInvisible, Forward, InvisibleOutcome, NextAttempt, ServiceError, Settle,
@@ -116,7 +117,8 @@ impl Broker {
         request: Forward,
         at: LiteCoordinates<'_>,
     ) -> Result<(), ServiceError> {
-        let Some(lite_topic) = self.lite_topic(&request.topic, at.name).await? else { return Ok(()) };
+        let lite_topic = self.lite_topic(&request.topic, at.name).await?;
+        let lite_topic = lite_topic.ok_or_else(|| deleted("lite topic"))?;
         let entry = inner(&request.entry);
         self.move_to_dead_letters(&lite_topic, Forward { entry, ..request }).await.map(drop)
     }

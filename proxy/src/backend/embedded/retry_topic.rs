@@ -38,6 +38,8 @@ impl Broker {
             let text = format!("there is no message at offset {offset} of queue {queue_id} of topic {topic}");
             return Err(ServiceError::new(ServiceErrorKind::Rejected, text));
         };
+        // Attempts of the group that failed do not count for a group that reads its dead letters.
+        let deliveries = if names::group_of_dead_letters(&topic).is_some() { 1 } else { read.attempt };
         let mut message = read.message;
         // A message that is sent back again keeps its first topic and id.
         let properties = &mut message.system_properties;
@@ -48,10 +50,10 @@ impl Broker {
         }
         // A half message in a queue was committed.
         message.half = false;
-        let level = delay_level::for_retry(back.level, read.attempt.saturating_sub(1));
+        let level = delay_level::for_retry(back.level, deliveries.saturating_sub(1));
         message.delay = delay_level::duration(level).map(|pause| Delay::Until(SystemTime::now() + pause));
         let max_retries = if back.level < 0 { Some(0) } else { back.max_retries };
-        message.sent_back = Some(SentBack { deliveries: read.attempt, max_retries });
+        message.sent_back = Some(SentBack { deliveries, max_retries });
         self.store_again(&group, message, deadline).await.map(drop)
     }
 

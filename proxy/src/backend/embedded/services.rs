@@ -10,7 +10,7 @@ use super::broker::Broker;
 use super::catalog::IfExists;
 use super::filter::Matcher;
 use super::lite_settle::LiteCoordinates;
-use super::settle::topic_deleted;
+use super::settle::deleted;
 use crate::service::{
     AckOutcome, Acknowledge, BrokerInfo, BrokerRequest, BrokerRequests, Capabilities, Change,
     ChangeInvisible, CheckOutcome, DeadLetter, Delivered, EndTransaction, Filter, Forward, GroupConfig,
@@ -57,7 +57,7 @@ impl Messages for Broker {
         }
         match self.catalog.topic(&request.topic) {
             Some(topic) => self.acknowledge_entries(&topic, request).await,
-            None => Ok(vec![AckOutcome::Invalid(topic_deleted().message); request.entries.len()]),
+            None => Ok(vec![AckOutcome::Invalid(deleted("topic").message); request.entries.len()]),
         }
     }
 
@@ -67,7 +67,7 @@ impl Messages for Broker {
             Some(at) => self.change_lite_lease(request, at).await,
             None => match self.catalog.topic(&request.topic) {
                 Some(topic) => self.change_lease(&topic, request).await,
-                None => Err(topic_deleted()),
+                None => Err(deleted("topic")),
             },
         }
     }
@@ -76,7 +76,10 @@ impl Messages for Broker {
         let coordinates = request.entry.coordinates.clone();
         match LiteCoordinates::of(&coordinates) {
             Some(at) => self.move_lite_to_dead_letters(request, at).await,
-            None => self.move_to_dead_letters(&self.known_topic(&request.topic)?, request).await.map(drop),
+            None => match self.catalog.topic(&request.topic) {
+                Some(topic) => self.move_to_dead_letters(&topic, request).await.map(drop),
+                None => Err(deleted("topic")),
+            },
         }
     }
 

@@ -42,8 +42,12 @@ impl Broker {
         topic: &Arc<Topic>,
         request: Acknowledge,
     ) -> Result<Vec<AckOutcome>, ServiceError> {
-        let Some(group) = self.group_progress(topic, &request.group).await? else {
-            return Ok(request.entries.iter().map(outcome_of_unknown).collect());
+        let group = match self.group_progress(topic, &request.group).await {
+            // The group was deleted.
+            Err(error) if error.kind == ServiceErrorKind::InvalidHandle => {
+                return Ok(vec![AckOutcome::Invalid(error.message); request.entries.len()]);
+            }
+            group => group?,
         };
         let (outcomes, written) = self.end_leases(&group, &request)?;
         // If this fails, nothing was acknowledged and the leases continue.
@@ -93,9 +97,7 @@ impl Broker {
         request: ChangeInvisible,
     ) -> Result<InvisibleOutcome, ServiceError> {
         let at = parse(&request.entry)?;
-        let Some(group) = self.group_progress(topic, &request.group).await? else {
-            return Ok(gone(Coordinates { token: rand::random(), ..at }));
-        };
+        let group = self.group_progress(topic, &request.group).await?;
         group.check_ids(at)?;
         let (outcome, written) = self.replace_lease(&group, at, &request)?;
         written.done().await?;
@@ -143,17 +145,19 @@ impl Broker {
         Ok((changed(coordinates), written))
     }
 
-    /// Returns a group's progress in a topic, or `None` if the group does not exist. Settling creates neither topics
-    /// nor groups.
+    /// Returns a group's progress in a topic. Settling creates neither topics nor groups.
+    ///
+    /// # Errors
+    /// `InvalidHandle` if the group does not exist: it was deleted after the delivery.
     pub(super) async fn group_progress(
         &self,
         topic: &Arc<Topic>,
         group: &str,
-    ) -> Result<Option<GroupProgress>, ServiceError> {
-        let Some(group) = self.catalog.group(group) else { return Ok(None) };
+    ) -> Result<GroupProgress, ServiceError> {
+        let group = self.catalog.group(group).ok_or_else(|| deleted("group"))?;
         let progress = topic.consumer(group.id);
         let queues = self.loaded(topic, &progress).await?;
-        Ok(Some(GroupProgress { topic: topic.clone(), progress, queues }))
+        Ok(GroupProgress { topic: topic.clone(), progress, queues })
     }
 }
 
@@ -255,9 +259,10 @@ fn outcome_of_unknown(entry: &Settle) -> AckOutcome {
     }
 }
 
-/// The error for coordinates of a topic that does not exist any more.
-pub(super) fn topic_deleted() -> ServiceError {
-    ServiceError::new(ServiceErrorKind::InvalidHandle, "the topic of this receipt handle was deleted")
+/// The error for coordinates of a topic or group that does not exist any more.
+pub(super) fn deleted(what: &str) -> ServiceError {
+    let text = format!("the {what} of this receipt handle was deleted");
+    ServiceError::new(ServiceErrorKind::InvalidHandle, text)
 }
 
 /// Whether the lease has expired according to the times in the request.
