@@ -79,7 +79,7 @@ pub(super) struct SetQuota {
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     message_bytes: Option<NonZeroU64>,
     /// How much may arrive at once: the amount that the limits allow in this time
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "1s")]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "400ms")]
     burst: Duration,
     /// What happens to a request that exceeds the quota
     #[arg(long, value_name = "WHAT", default_value = "refuse")]

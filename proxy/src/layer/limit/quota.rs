@@ -63,7 +63,7 @@ pub struct Quota {
     #[cfg_attr(feature = "http", schema(value_type = Option<u64>, minimum = 1))]
     pub message_bytes: Option<NonZeroU64>,
     /// How much may arrive at once, as the time in which the limits per second allow the same amount.
-    #[serde(default = "one_second", with = "crate::duration")]
+    #[serde(default = "default_burst", with = "crate::duration")]
     #[cfg_attr(feature = "http", schema(value_type = crate::json_schema::Duration))]
     pub burst: Duration,
     /// What happens to a request that exceeds the quota.
@@ -149,7 +149,7 @@ impl Quota {
             long_polls: None,
             requests_in_flight: None,
             message_bytes: None,
-            burst: one_second(),
+            burst: default_burst(),
             on_excess: OnExcess::default(),
             max_delay: one_second(),
         }
@@ -244,6 +244,11 @@ impl Per {
             Self::Proxy => "for all requests together",
         }
     }
+}
+
+/// So short that a limit holds within 5 % over any 10 s.
+fn default_burst() -> Duration {
+    Duration::from_millis(400)
 }
 
 fn one_second() -> Duration {

@@ -11,9 +11,20 @@ fn some(limit: u64) -> Option<NonZeroU64> {
     NonZeroU64::new(limit)
 }
 
+/// A quota without limits, and a burst of one second.
+fn unlimited(per: Per) -> Quota {
+    Quota { burst: SECOND, ..Quota::new("q".to_owned(), per) }
+}
+
 /// A quota of sent messages per second.
 fn sends(per: Per, limit: u64) -> Quota {
-    Quota { send_messages_per_second: some(limit), ..Quota::new("q".to_owned(), per) }
+    Quota { send_messages_per_second: some(limit), ..unlimited(per) }
+}
+
+/// The same with the default burst.
+fn with_default_burst(quota: Quota) -> Quota {
+    let burst = Quota::new("q".to_owned(), quota.per).burst;
+    Quota { burst, ..quota }
 }
 
 fn only(quota: Quota) -> Quotas {
@@ -124,7 +135,7 @@ fn a_quota_applies_to_requests_that_its_patterns_match() {
 
 #[test]
 fn invalid_quotas_are_refused() {
-    let unlimited = Quota::new("q".to_owned(), Per::Client);
+    let unlimited = unlimited(Per::Client);
     let has_users = |quotas: &[Quota], has_users| Quotas::new(quotas, NonZeroU32::MIN, has_users).err();
     let wrong = |quotas: &[Quota]| has_users(quotas, true).expect("a mistake");
     assert!(wrong(std::slice::from_ref(&unlimited)).contains("it limits nothing"));
@@ -138,7 +149,7 @@ fn invalid_quotas_are_refused() {
 
 #[test]
 fn settling_may_exceed_a_quota_by_a_burst_and_heartbeats_always_pass() {
-    let quota = Quota { requests_per_second: some(10), ..Quota::new("q".to_owned(), Per::Client) };
+    let quota = Quota { requests_per_second: some(10), ..unlimited(Per::Client) };
     let requests = Requests::of(quota);
     assert_eq!(requests.passing("a", 20), 10);
     let passing = |kind| (0..30).filter(|_| requests.one("a", kind).is_ok()).count();
@@ -149,7 +160,7 @@ fn settling_may_exceed_a_quota_by_a_burst_and_heartbeats_always_pass() {
 
 #[test]
 fn continued_requests_count_once_and_the_proxys_own_operations_do_not() {
-    let quota = Quota { requests_per_second: some(1), ..Quota::new("q".to_owned(), Per::Client) };
+    let quota = Quota { requests_per_second: some(1), ..unlimited(Per::Client) };
     let requests = Requests::of(quota);
     assert!(requests.send("a") && !requests.send("a"));
     let more = Context { is_continued: true, ..Context::of_client("a") };
@@ -162,8 +173,8 @@ fn continued_requests_count_once_and_the_proxys_own_operations_do_not() {
 #[test]
 fn a_receive_is_charged_for_its_messages() {
     for quota in [
-        Quota { receive_messages_per_second: some(10), ..Quota::new("q".to_owned(), Per::Group) },
-        Quota { receive_bytes_per_second: some(1000), ..Quota::new("q".to_owned(), Per::Group) },
+        Quota { receive_messages_per_second: some(10), ..unlimited(Per::Group) },
+        Quota { receive_bytes_per_second: some(1000), ..unlimited(Per::Group) },
     ] {
         let mut requests = Requests::of(quota);
         let receive = |requests: &Requests| requests.one("a", OperationKind::Receive);
@@ -184,7 +195,7 @@ fn concurrent_requests_are_counted_until_they_end() {
     let quota = Quota {
         long_polls: NonZeroU32::new(2),
         requests_in_flight: NonZeroU32::new(1),
-        ..Quota::new("q".to_owned(), Per::Client)
+        ..unlimited(Per::Client)
     };
     let requests = Requests::of(quota);
     let first = requests.one("a", OperationKind::Receive).expect("room");
@@ -306,18 +317,31 @@ fn clients_of_one_quota_get_equal_shares_of_scarce_tokens() {
 }
 
 #[test]
-fn large_requests_of_one_client_leave_another_client_its_share() {
-    let mut requests = Requests::of(sends(Per::Topic, 100));
-    let batch = Size { messages: 32, bytes: 32, largest: 1 };
-    let (mut batches, mut single) = (0, 0);
-    for _ in 0..1000 {
-        requests.now += Duration::from_millis(10);
-        batches +=
-            usize::from(requests.acquire(&Context::of_client("a"), OperationKind::Send, batch).is_ok());
-        single += usize::from(requests.send("b"));
+fn by_default_a_limit_holds_within_5_percent_over_ten_seconds() {
+    for per in [Per::Client, Per::Topic] {
+        let [alone] = served(with_default_burst(sends(per, 100)), [1000]);
+        assert!((1000..=1050).contains(&alone), "{alone}");
+        let [noisy, quiet] = served(with_default_burst(sends(per, 100)), [1000, 30]);
+        assert_eq!(quiet, 300, "it stays below its share");
+        assert!(noisy <= 1050, "{noisy}");
     }
-    assert!((45 * 10..=60 * 10).contains(&single), "{single} single messages in 10 s");
-    assert!(batches * 32 >= 40 * 10, "{batches} batches in 10 s");
+}
+
+#[test]
+fn large_requests_of_one_client_leave_another_client_its_share() {
+    for quota in [sends(Per::Topic, 100), with_default_burst(sends(Per::Topic, 100))] {
+        let mut requests = Requests::of(quota);
+        let batch = Size { messages: 32, bytes: 32, largest: 1 };
+        let (mut batches, mut single) = (0, 0);
+        for _ in 0..1000 {
+            requests.now += Duration::from_millis(10);
+            let sent = requests.acquire(&Context::of_client("a"), OperationKind::Send, batch);
+            batches += usize::from(sent.is_ok());
+            single += usize::from(requests.send("b"));
+        }
+        assert!((45 * 10..=60 * 10).contains(&single), "{single} single messages in 10 s");
+        assert!(batches * 32 >= 40 * 10, "{batches} batches in 10 s");
+    }
 }
 
 proptest! {
@@ -364,7 +388,7 @@ proptest! {
 
 #[test]
 fn the_addresses_of_an_ipv6_network_share_a_quota() {
-    let quota = Quota { requests_per_second: some(2), ..Quota::new("q".to_owned(), Per::Address) };
+    let quota = Quota { requests_per_second: some(2), ..unlimited(Per::Address) };
     let requests = Requests::of(quota);
     let send = |peer: &str| {
         let context = Context { peer: peer.into(), ..Context::of_client("c") };

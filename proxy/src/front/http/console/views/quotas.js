@@ -47,7 +47,7 @@ function form(quota) {
     { name: 'per', label: 'For each', type: 'select', options: PER, value: quota.per },
     ...SCOPES.map(pattern),
     ...LIMITS.map(([name, label]) => ({ name, label, type: 'number', min: 1, value: quota[name], placeholder: 'no limit' })),
-    { name: 'burst', label: 'Burst', value: quota.burst, placeholder: '1s', hint: 'the amount that the limits allow in this time' },
+    { name: 'burst', label: 'Burst', value: quota.burst, placeholder: '400ms', hint: 'the amount that the limits allow in this time' },
     { name: 'on_excess', label: 'Requests that exceed it', type: 'select', options: EXCESS, value: quota.on_excess },
     { name: 'max_delay', label: 'Longest delay', value: quota.max_delay, placeholder: '1s', hint: 'with “delay”' },
   ];
