@@ -9,6 +9,7 @@ use futures::StreamExt;
 use futures::future::try_join_all;
 use rocketmq_thin_proto::v2 as pb;
 use rocketmq_thin_proto::v2::messaging_service_client::MessagingServiceClient;
+use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 
@@ -18,6 +19,8 @@ pub(crate) const TOPIC: &str = "bench";
 pub(crate) const IDLE_TOPIC: &str = "bench-idle";
 /// Bytes of a message's body.
 pub(crate) const BODY: usize = 1024;
+/// The time limit of an offered send.
+const ANSWER: Duration = Duration::from_secs(10);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -40,8 +43,18 @@ impl Default for Names {
 pub(crate) struct Load {
     client: MessagingServiceClient<Channel>,
     names: Arc<Names>,
+    client_id: &'static str,
     next_id: Arc<AtomicU64>,
     body: Bytes,
+}
+
+/// A send of [`Load::offer`].
+pub(crate) struct Sent {
+    pub(crate) took: Duration,
+    /// When it was answered, since the first send was due.
+    pub(crate) answered: Duration,
+    /// Whether it was accepted; otherwise it was refused because of a limit.
+    pub(crate) accepted: bool,
 }
 
 impl Load {
@@ -51,7 +64,13 @@ impl Load {
             .max_decoding_message_size(64 << 20)
             .max_encoding_message_size(64 << 20);
         let body = Bytes::from(vec![b'x'; BODY]);
-        Ok(Self { client, names: Arc::new(names.clone()), next_id: Arc::default(), body })
+        let names = Arc::new(names.clone());
+        Ok(Self { client, names, client_id: "bench@1@1@1", next_id: Arc::default(), body })
+    }
+
+    /// The same connection as another client.
+    pub(crate) fn with_client_id(self, client_id: &'static str) -> Self {
+        Self { client_id, ..self }
     }
 
     /// Waits until the server knows the topic.
@@ -59,7 +78,7 @@ impl Load {
         let begin = Instant::now();
         loop {
             let route = pb::QueryRouteRequest { topic: resource(&self.names.topic), ..Default::default() };
-            let answered = match self.client.clone().query_route(request(route)).await {
+            let answered = match self.client.clone().query_route(self.request(route)).await {
                 Ok(answer) => expect_ok(answer.into_inner().status),
                 Err(status) => Err(status.into()),
             };
@@ -91,7 +110,7 @@ impl Load {
         let command = Some(pb::telemetry_command::Command::Settings(settings));
         let first = pb::TelemetryCommand { command, ..Default::default() };
         let commands = futures::stream::iter([first]).chain(futures::stream::pending());
-        let mut answers = self.client.clone().telemetry(request(commands)).await?.into_inner();
+        let mut answers = self.client.clone().telemetry(self.request(commands)).await?.into_inner();
         answers.message().await?.ok_or("the telemetry stream ended at once")?;
         Ok(answers)
     }
@@ -148,10 +167,51 @@ impl Load {
         try_join_all(sends).await?.into_iter().collect()
     }
 
+    /// Sends single messages at a fixed rate for a while, over several connections in turn. Answers are not awaited before
+    /// the next send.
+    pub(crate) async fn offer(loads: &[Self], rate: u32, lasting: Duration) -> Result<Vec<Sent>, Failure> {
+        let begin = Instant::now();
+        let count = (lasting.as_secs_f64() * f64::from(rate)) as u32;
+        let mut sends = Vec::new();
+        for (n, load) in (0..count).zip(loads.iter().cycle()) {
+            tokio::time::sleep_until((begin + lasting * n / count).into()).await;
+            let load = load.clone();
+            sends.push(tokio::spawn(async move {
+                let sent = Instant::now();
+                let status = tokio::time::timeout(ANSWER, load.answer(1)).await??;
+                let is_refused = |status: &pb::Status| status.code == pb::Code::TooManyRequests as i32;
+                let accepted = !status.as_ref().is_some_and(is_refused);
+                if accepted {
+                    expect_ok(status)?;
+                }
+                Ok::<_, Failure>(Sent { took: sent.elapsed(), answered: begin.elapsed(), accepted })
+            }));
+        }
+        try_join_all(sends).await?.into_iter().collect()
+    }
+
     async fn send_request(&self, messages: usize) -> Result<(), Failure> {
+        expect_ok(self.answer(messages).await?)
+    }
+
+    /// Sends these messages in a request, and returns the status of the answer.
+    async fn answer(&self, messages: usize) -> Result<Option<pb::Status>, Failure> {
         let messages = (0..messages).map(|_| self.message()).collect();
-        let send = request(pb::SendMessageRequest { messages });
-        expect_ok(self.client.clone().send_message(send).await?.into_inner().status)
+        let send = self.request(pb::SendMessageRequest { messages });
+        Ok(self.client.clone().send_message(send).await?.into_inner().status)
+    }
+
+    fn request<T>(&self, body: T) -> Request<T> {
+        let mut request = Request::new(body);
+        for (key, value) in [
+            ("x-mq-client-id", self.client_id),
+            ("x-mq-language", "RUST"),
+            ("x-mq-client-version", "5.0.7"),
+            ("x-mq-protocol", "v2"),
+        ] {
+            request.metadata_mut().insert(key, MetadataValue::from_static(value));
+        }
+        request
     }
 
     fn message(&self) -> pb::Message {
@@ -195,7 +255,7 @@ impl Load {
     }
 
     async fn receive(&self, batch: usize) -> Result<Vec<pb::AckMessageEntry>, Failure> {
-        let mut receive = request(pb::ReceiveMessageRequest {
+        let mut receive = self.request(pb::ReceiveMessageRequest {
             group: resource(&self.names.group),
             message_queue: Some(pb::MessageQueue {
                 topic: resource(&self.names.topic),
@@ -229,22 +289,8 @@ impl Load {
             topic: resource(&self.names.topic),
             entries,
         };
-        expect_ok(self.client.clone().ack_message(request(ack)).await?.into_inner().status)
+        expect_ok(self.client.clone().ack_message(self.request(ack)).await?.into_inner().status)
     }
-}
-
-fn request<T>(body: T) -> Request<T> {
-    use tonic::metadata::MetadataValue;
-    let mut request = Request::new(body);
-    for (key, value) in [
-        ("x-mq-client-id", "bench@1@1@1"),
-        ("x-mq-language", "RUST"),
-        ("x-mq-client-version", "5.0.7"),
-        ("x-mq-protocol", "v2"),
-    ] {
-        request.metadata_mut().insert(key, MetadataValue::from_static(value));
-    }
-    request
 }
 
 fn everything() -> pb::FilterExpression {

@@ -8,6 +8,7 @@ mod clients;
 mod earlier;
 mod echo;
 mod footprint;
+mod limits;
 mod load;
 mod nats;
 mod process;
@@ -50,6 +51,9 @@ struct Arguments {
     /// Measure the embedded broker instead, beside Apache's local mode if `--cluster` is given, and NATS.
     #[arg(long)]
     broker: bool,
+    /// Measure how well quotas hold instead, and what a client beyond its quota costs another one. With `--cluster` also in a fleet.
+    #[arg(long)]
+    limits: bool,
     /// Measure this proxy beside an earlier build of it instead.
     #[arg(long, value_name = "PROXY")]
     earlier: Option<PathBuf>,
@@ -105,6 +109,9 @@ async fn measure(arguments: &Arguments) -> Result<(), Failure> {
     let messages = arguments.messages;
     if let Some(earlier) = &arguments.earlier {
         return earlier::measure(proxy, earlier, messages).await;
+    }
+    if arguments.limits {
+        return limits::measure(proxy, arguments.cluster.as_deref()).await;
     }
     if arguments.broker {
         let (apache, nats) = (arguments.cluster.as_deref(), arguments.nats.as_deref());

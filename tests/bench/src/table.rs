@@ -78,8 +78,12 @@ pub(crate) struct Table;
 #[allow(clippy::print_stdout)]
 impl Table {
     pub(crate) fn begin() -> Self {
+        Self::titled("what (CPU is the measured process's, per 1 KiB message)")
+    }
+
+    pub(crate) fn titled(title: &str) -> Self {
         let table = Self;
-        table.row("what (CPU is the measured process's, per 1 KiB message)", "figure".to_owned(), "to reach");
+        table.row(title, "figure".to_owned(), "to reach");
         table
     }
 

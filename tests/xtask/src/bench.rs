@@ -88,6 +88,20 @@ pub(crate) fn classic(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
+/// Measures how well quotas hold. Without Apache's brokers, the fleet is left out.
+pub(crate) fn limits(workspace: &Workspace) -> Result<()> {
+    step::heading("Getting ready");
+    let artefacts = Artefacts::build(workspace, Profile::Release)?;
+    let mut bench = Command::new(artefacts.program("bench"));
+    bench.arg("--limits").arg("--proxy").arg(artefacts.program("rocketmq-thin-proxy"));
+    if tool::missing(&[Tool::Jdk, Tool::Maven]).is_empty() {
+        bench.arg("--cluster").arg(workspace.cache("cluster")?);
+    }
+    step::heading("A client at ten times its quota beside another one");
+    ensure!(bench.status()?.success(), "the benchmark failed");
+    Ok(())
+}
+
 /// Measures the proxy beside that of an earlier revision.
 pub(crate) fn since(workspace: &Workspace, revision: &str) -> Result<()> {
     step::heading("Getting ready");

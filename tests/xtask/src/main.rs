@@ -65,6 +65,8 @@ enum Measured {
     /// What a message of Apache's classic Java client costs the proxy, merged and separated, beside Apache's broker and
     /// Apache's proxy
     Classic,
+    /// How well quotas hold, and what a client at ten times its quota costs another one, in one proxy and in a fleet of three
+    Limits,
     /// The proxy beside the proxy of an earlier revision, in turn. The first time builds that revision
     Since {
         /// Anything that git takes for a commit
@@ -213,6 +215,7 @@ fn run(arguments: Arguments) -> Result<bool> {
         Verb::Soak { minutes } => soak::run(workspace, minutes),
         Verb::Bench { only: Some(Measured::Broker), .. } => bench::broker(workspace),
         Verb::Bench { only: Some(Measured::Classic), .. } => bench::classic(workspace),
+        Verb::Bench { only: Some(Measured::Limits), .. } => bench::limits(workspace),
         Verb::Bench { only: Some(Measured::Since { revision }), .. } => bench::since(workspace, &revision),
         Verb::Bench { only: None, languages } => bench::run(workspace, &languages.resolve()?),
         Verb::Package { languages, release: false, .. } => package::run(workspace, &languages.resolve()?),
