@@ -50,7 +50,9 @@ pub trait Interceptor: Send + Sync {
     /// Called before a request for messages is sent. One receive of the application may send several requests, or none.
     fn before_receive(&self, receive: &ReceiveInfo<'_>) {}
 
-    /// Called with the result of a request for messages, before the application gets the deliveries.
+    /// Called with the result of a request for messages, before the application gets the deliveries. The body of a delivery
+    /// may still be compressed, if the bodies of the response are very large in total; see
+    /// [`DecodeOptions`](crate::DecodeOptions::max_body_size).
     fn after_receive(&self, receive: &ReceiveInfo<'_>, result: Result<&[Delivery], &Error>) {}
 
     /// Called before a delivery is settled, or its invisible time is changed.

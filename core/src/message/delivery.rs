@@ -53,6 +53,8 @@ pub struct Delivery {
     pub queue_id: i32,
     /// The offset of the message in the queue; -1 if the server didn't report it.
     pub queue_offset: i64,
+    /// If the body is still compressed, how large it may be after decompression, in bytes.
+    pub(crate) compressed: Option<usize>,
     pub(crate) lease: Arc<Lease>,
 }
 

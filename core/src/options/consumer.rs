@@ -82,6 +82,9 @@ impl SimpleConsumerOptions {
 #[non_exhaustive]
 pub struct DecodeOptions {
     /// The largest body after decompression, in bytes. A larger one is delivered as corrupted. Default: 64 MiB.
+    ///
+    /// Also how large the bodies of one response are in total that are decompressed when they arrive. The other ones are
+    /// decompressed when they are handed out, and a receive or a batch of a stream returns each of them alone.
     pub max_body_size: usize,
 }
 

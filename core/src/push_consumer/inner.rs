@@ -25,6 +25,7 @@ use crate::{
     options::{LONGEST_WAIT, PushConsumerOptions},
     route::Routes,
     session::{Session, Verification},
+    wire::decompress_body,
 };
 
 /// A push consumer, as its own tasks see it.
@@ -237,6 +238,7 @@ impl Inner {
         }
         self.signal(state, now);
         self.give_back(self.giving_back(&lost));
+        tasks.iter_mut().for_each(|task| decompress_body(&mut task.delivery));
         Some(tasks)
     }
 

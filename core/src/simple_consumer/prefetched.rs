@@ -20,6 +20,7 @@ use crate::{
     message::{Delivery, Lease},
     options::LONGEST_WAIT,
     session::Session,
+    wire::decompress_body,
 };
 
 /// How long deliveries of a stream wait while the application takes none. Then they are given back, so that another
@@ -144,6 +145,8 @@ impl Prefetched {
     /// Takes up to `max` deliveries whose leases last for at least half of `invisible`. Starts the renewal of shorter
     /// leases; [`changes`](Self::changes) changes when it is done.
     ///
+    /// A delivery whose body is still compressed is taken alone, and decompressed: all of them together may be too large.
+    ///
     /// Not async, so that a cancelled receive loses no delivery.
     pub(crate) fn take(self: &Arc<Self>, max: usize, invisible: Duration) -> Vec<Delivery> {
         let now = Instant::now();
@@ -163,7 +166,14 @@ impl Prefetched {
             } else if entry.lease().has_ended(now) {
                 drop(state.remove(at, &self.leases));
             } else if entry.lasts(now, invisible) {
+                let alone = entry.delivery.compressed.is_some();
+                if alone && !taken.is_empty() {
+                    break;
+                }
                 taken.extend(state.remove(at, &self.leases));
+                if alone {
+                    break;
+                }
             } else {
                 if entry.not_before <= now {
                     self.start_renewal(entry, invisible);
@@ -171,6 +181,8 @@ impl Prefetched {
                 at += 1;
             }
         }
+        drop(state);
+        taken.iter_mut().for_each(decompress_body);
         taken
     }
 

@@ -20,15 +20,19 @@ const ZSTD_WINDOW: usize = 8 << 20;
 /// Returns the decompressed body; `None` if it doesn't match its digest, can't be decompressed, or exceeds `max_size`
 /// bytes.
 pub(super) fn decode(body: &Bytes, properties: &v2::SystemProperties, max_size: usize) -> Option<Bytes> {
+    if is_compressed(body, properties)? { decompress(body, max_size) } else { Some(body.clone()) }
+}
+
+/// Whether a body is compressed; `None` if it doesn't match its digest, or its encoding is unknown.
+pub(super) fn is_compressed(body: &[u8], properties: &v2::SystemProperties) -> Option<bool> {
     if !matches_digest(body, properties.body_digest.as_ref()) {
         return None;
     }
     match properties.body_encoding() {
-        v2::Encoding::Identity => Some(body.clone()),
-        v2::Encoding::Unspecified if properties.body_encoding == 0 => Some(body.clone()),
+        v2::Encoding::Identity => Some(false),
+        v2::Encoding::Unspecified if properties.body_encoding == 0 => Some(false),
         v2::Encoding::Unspecified => None,
-        // Servers label every compression as gzip, so the format is detected by the first bytes.
-        v2::Encoding::Gzip => decompress(body, max_size).map(Bytes::from),
+        v2::Encoding::Gzip => Some(true),
     }
 }
 
@@ -63,14 +67,17 @@ fn without_zeros(text: &[u8]) -> &[u8] {
     &text[text.iter().take_while(|byte| **byte == b'0').count()..]
 }
 
-fn decompress(body: &[u8], max_size: usize) -> Option<Vec<u8>> {
-    match body {
+/// Returns the decompressed body; `None` if it can't be decompressed, or exceeds `max_size` bytes.
+pub(super) fn decompress(body: &[u8], max_size: usize) -> Option<Bytes> {
+    // Servers label every compression as gzip, so the format is detected by the first bytes.
+    let plain = match body {
         [0x1f, 0x8b, ..] => read(MultiGzDecoder::new(body), max_size),
         [0x78, ..] => read(ZlibDecoder::new(body), max_size),
         [0x04, 0x22, 0x4d, 0x18, ..] => read(FrameDecoder::new(body), max_size),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => read_zstd(body, max_size),
         _ => None,
-    }
+    };
+    plain.map(Bytes::from)
 }
 
 /// Reads to the end; `None` if that fails, or is more than `max_size` bytes.

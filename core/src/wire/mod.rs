@@ -31,7 +31,7 @@ pub(crate) use message_id::MessageIds;
 pub(crate) use orphan::process_orphan;
 pub(crate) use otlp::{build_export, process_metric};
 pub(crate) use recall::{build_recall, process_recall};
-pub(crate) use receive::{Attempt, Poll, Source, build_receive, process_receive};
+pub(crate) use receive::{Attempt, Poll, Source, build_receive, decompress_body, process_receive};
 pub(crate) use route::{build_query_route, process_query_route};
 pub(crate) use send::{OutgoingMessage, build_send, process_send};
 pub(crate) use settings::{ConsumerKind, Role, Settings, build_settings, process_settings};

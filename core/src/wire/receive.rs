@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use bytes::Bytes;
 use rocketmq_thin_proto::v2;
 
 use super::{body, settings::filter};
@@ -88,7 +89,41 @@ pub(crate) fn process_receive(
     let since = received.started.unwrap_or_else(Instant::now);
     let lease = LeaseTime { since, length: poll.invisible };
     let delivery = |message| delivery(message, source, &queue.endpoints, lease);
-    Ok(received.messages.into_iter().map(delivery).collect())
+    let mut deliveries: Vec<_> = received.messages.into_iter().map(delivery).collect();
+    decompress_bodies(&mut deliveries, source.max_body_size);
+    Ok(deliveries)
+}
+
+/// Decompresses bodies up to `max_total` bytes in total. The other ones stay compressed until they are handed out, because
+/// a small response may contain many bodies that are large when they are decompressed.
+fn decompress_bodies(deliveries: &mut [Delivery], max_total: usize) {
+    let mut left = max_total;
+    for delivery in deliveries {
+        let Some(max_size) = delivery.compressed else { continue };
+        let plain = body::decompress(&delivery.body, max_size.min(left));
+        if plain.is_none() && left < max_size {
+            return;
+        }
+        left -= plain.as_ref().map_or(0, Bytes::len);
+        set_plain(delivery, plain);
+    }
+}
+
+/// Decompresses the body of a delivery, if it is still compressed.
+pub(crate) fn decompress_body(delivery: &mut Delivery) {
+    if let Some(max_size) = delivery.compressed {
+        let plain = body::decompress(&delivery.body, max_size);
+        set_plain(delivery, plain);
+    }
+}
+
+/// Sets the decompressed body; `None` marks the delivery as corrupted.
+fn set_plain(delivery: &mut Delivery, plain: Option<Bytes>) {
+    delivery.compressed = None;
+    match plain {
+        Some(plain) => delivery.body = plain,
+        None => delivery.corrupted = true,
+    }
 }
 
 fn is_empty_poll(error: &Error) -> bool {
@@ -102,7 +137,7 @@ pub(super) struct LeaseTime {
     pub(super) length: Duration,
 }
 
-/// Converts a message that the server at `endpoints` has delivered.
+/// Converts a message that the server at `endpoints` has delivered. Does not decompress its body.
 pub(super) fn delivery(
     message: v2::Message,
     source: &Source,
@@ -110,7 +145,7 @@ pub(super) fn delivery(
     lease: LeaseTime,
 ) -> Delivery {
     let system = message.system_properties.unwrap_or_default();
-    let plain = body::decode(&message.body, &system, source.max_body_size);
+    let compressed = body::is_compressed(&message.body, &system);
     let mut properties: Vec<_> = message.user_properties.into_iter().collect();
     properties.sort_unstable();
     // OpenTelemetry's instrumentation of Apache's client sets only the property.
@@ -130,8 +165,9 @@ pub(super) fn delivery(
         message_id: system.message_id,
         // The subscribed name, because servers truncate the name of a topic at its first percent sign.
         topic: source.topic.to_string(),
-        corrupted: plain.is_none(),
-        body: plain.unwrap_or(message.body),
+        corrupted: compressed.is_none(),
+        compressed: compressed.filter(|compressed| *compressed).map(|_| source.max_body_size),
+        body: message.body,
         tag: system.tag,
         keys: system.keys,
         properties,
@@ -231,6 +267,27 @@ mod tests {
             process(Some(v2::Code::Ok), vec![message(broken), message(Default::default())]).unwrap();
         let seen: Vec<_> = deliveries.iter().map(|it| (it.corrupted, &it.body[..])).collect();
         assert_eq!(seen, [(true, &b"body"[..]), (false, &b"body"[..])]);
+    }
+
+    #[test]
+    fn bodies_are_decompressed_up_to_the_maximum_in_total() {
+        let packed = |plain: &str| {
+            let system =
+                v2::SystemProperties { body_encoding: v2::Encoding::Gzip.into(), ..Default::default() };
+            v2::Message { body: body::compress(plain.as_bytes()).unwrap(), ..message(system) }
+        };
+        let (small, large, too_large) = ("a".repeat(60), "b".repeat(90), "c".repeat(101));
+        let messages = [&small, &large, &too_large, &small].map(|plain| packed(plain)).to_vec();
+        let mut deliveries = process(Some(v2::Code::Ok), messages).unwrap();
+        deliveries.push(process(Some(v2::Code::Ok), vec![packed(&too_large)]).unwrap().remove(0));
+        let packed: Vec<_> = deliveries.iter().map(|it| it.compressed.is_some()).collect();
+        assert_eq!(packed, [false, true, true, true, false]);
+        deliveries.iter_mut().for_each(decompress_body);
+        let corrupted: Vec<_> = deliveries.iter().map(|it| it.corrupted).collect();
+        assert_eq!(corrupted, [false, false, true, false, true]);
+        assert!(deliveries.iter().all(|it| it.compressed.is_none()));
+        assert_eq!(deliveries[0].body, small);
+        assert_eq!(deliveries[1].body, large);
     }
 
     #[test]

@@ -23,12 +23,10 @@ pub(crate) fn process_verification(
         filter: Filter::All,
         max_body_size: DecodeOptions::default().max_body_size,
     };
-    Some(receive::delivery(
-        message,
-        &source,
-        endpoints,
-        LeaseTime { since: Instant::now(), length: LONGEST_WAIT },
-    ))
+    let lease = LeaseTime { since: Instant::now(), length: LONGEST_WAIT };
+    let mut delivery = receive::delivery(message, &source, endpoints, lease);
+    receive::decompress_body(&mut delivery);
+    Some(delivery)
 }
 
 /// Builds the reply to a command, with the codes that Apache's Java client uses.

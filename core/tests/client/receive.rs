@@ -2,11 +2,16 @@
 
 use std::{
     collections::HashSet,
+    io::Write,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
-use rocketmq_thin::{ErrorKind, ProducerOptions, ReceiveOptions, SimpleConsumer, SimpleConsumerOptions};
+use flate2::{Compression, write::GzEncoder};
+use rocketmq_thin::{
+    DecodeOptions, ErrorKind, ProducerOptions, PushConsumerOptions, ReceiveOptions, SimpleConsumer,
+    SimpleConsumerOptions,
+};
 use rocketmq_thin_proto::v2::{self, Code};
 
 use crate::{
@@ -336,4 +341,37 @@ async fn a_delivery_of_another_group_is_not_settled() {
     }
     assert_eq!((server.seen.counted("ack"), server.seen.counted("change_invisible")), (0, 0));
     colleague.ack(&delivery).await.unwrap();
+}
+
+#[tokio::test]
+async fn bodies_that_are_too_large_together_are_decompressed_when_they_are_handed_out() {
+    let plain = "x".repeat(1000);
+    let body = plain.clone();
+    let compressed = move |id| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(body.as_bytes()).unwrap();
+        let mut message = message(id, "");
+        message.system_properties.as_mut().unwrap().body_encoding = v2::Encoding::Gzip.into();
+        v2::Message { body: encoder.finish().unwrap().into(), ..message }
+    };
+    let receive = move |_: &_, before: usize| match before {
+        0 | 1 => (Code::Ok, "OK", ["1", "2", "3"].map(&compressed).to_vec()),
+        _ => (Code::MessageNotFound, "no new message", Vec::new()),
+    };
+    let server = TestServer::start(Script { receive: Box::new(receive), ..Script::default() });
+    let decode = DecodeOptions::default().max_body_size(1000);
+    let options = SimpleConsumerOptions::new("g", ["t"]).decode(decode);
+    let client = client(&server).await;
+    let consumer = client.simple_consumer(options).await.unwrap();
+    for id in ["1", "2", "3"] {
+        let deliveries = consumer.receive(ReceiveOptions::default()).await.unwrap();
+        let received: Vec<_> = deliveries.iter().map(|it| it.message_id.as_str()).collect();
+        assert_eq!(received, [id]);
+        assert!(deliveries[0].body == plain && !deliveries[0].corrupted);
+    }
+    let options = PushConsumerOptions::new("g", ["t"]).decode(decode);
+    let consumer = client.push_consumer(options).await.unwrap();
+    let tasks = consumer.next_tasks(3).await.unwrap();
+    assert_eq!(tasks.len(), 3);
+    assert!(tasks.iter().all(|task| task.delivery.body == plain && !task.delivery.corrupted));
 }
