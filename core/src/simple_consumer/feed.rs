@@ -9,7 +9,7 @@ use std::{
 
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use parking_lot::Mutex;
-use tokio::{runtime::Handle, sync::watch};
+use tokio::{runtime::Handle, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{SimpleConsumer, budget::Budget, prefetched::Prefetched};
@@ -115,21 +115,16 @@ impl Feed {
         self.prefetched.put_back(deliveries, Some(&self.stop));
     }
 
-    /// Ends the stream, and gives back its waiting deliveries.
-    pub(super) async fn close(&self) {
+    /// Ends the stream, and gives back its waiting deliveries in the background. Keeps the consumer alive until that is
+    /// done.
+    pub(super) fn close(&self, consumer: SimpleConsumer) -> JoinHandle<()> {
         self.stop.cancel();
         self.prefetched.notify();
-        self.prefetched.give_back_ended().await;
-    }
-
-    /// Like [`close`](Self::close), but in the background. Keeps the consumer alive until the close is done.
-    pub(super) fn abandon(self: &Arc<Self>, consumer: SimpleConsumer) {
-        self.stop.cancel();
-        let feed = self.clone();
+        let giving_back = self.prefetched.give_back_ended();
         self.runtime.spawn(async move {
-            feed.close().await;
+            giving_back.await;
             drop(consumer);
-        });
+        })
     }
 
     /// Starts a task for each subscription, including those that are added later.

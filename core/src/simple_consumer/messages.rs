@@ -9,6 +9,7 @@ use std::{
 };
 
 use futures::Stream;
+use tokio::task::JoinHandle;
 use tokio_stream::wrappers::WatchStream;
 
 use super::{SimpleConsumer, feed::Feed};
@@ -65,9 +66,9 @@ impl Messages {
     }
 
     /// Ends the stream for all clones, and gives back the deliveries that the application has not received. Waits for
-    /// that at most `deadline`.
+    /// that at most `deadline`. Giving back continues if the caller stops waiting.
     pub async fn close(&self, deadline: Duration) {
-        let _ = tokio::time::timeout(deadline, self.stream.feed.close()).await;
+        let _ = tokio::time::timeout(deadline, self.stream.close()).await;
     }
 }
 
@@ -96,9 +97,15 @@ impl Clone for Messages {
     }
 }
 
+impl Inner {
+    fn close(&self) -> JoinHandle<()> {
+        self.feed.close(self.consumer.clone())
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.feed.abandon(self.consumer.clone());
+        drop(self.close());
     }
 }
 

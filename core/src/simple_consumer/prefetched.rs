@@ -207,9 +207,11 @@ impl Prefetched {
         self.give_back(|entry| entry.delivery.topic == topic).await;
     }
 
-    /// Gives back the waiting deliveries of streams that have ended.
-    pub(super) async fn give_back_ended(&self) {
-        self.give_back(|entry| has_ended(entry.stream.as_ref())).await;
+    /// Removes the waiting deliveries of streams that have ended. The future gives them back.
+    pub(super) fn give_back_ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let unwanted = self.remove_all(|entry| has_ended(entry.stream.as_ref()));
+        let leases = self.leases.clone();
+        async move { leases.give_back(unwanted).await }
     }
 
     /// Gives back all deliveries, including those of the polls, which have been stopped. Deliveries that are added later

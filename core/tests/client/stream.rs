@@ -97,6 +97,23 @@ async fn a_dropped_stream_gives_back_waiting_deliveries() {
 }
 
 #[tokio::test]
+async fn a_close_that_is_cancelled_gives_back_all_waiting_deliveries() {
+    // More than are given back at the same time.
+    let receive = |_: &_, before: usize| match before {
+        0 => (Code::Ok, "OK", (0..100).map(|id| message(&id.to_string(), "x")).collect()),
+        _ => (Code::MessageNotFound, "no new message", Vec::new()),
+    };
+    let server = TestServer::start(Script { receive: Box::new(receive), ..Script::default() });
+    let consumer = consumer(&server, &["t"]).await;
+    let messages = consumer.messages(StreamOptions::default()).unwrap();
+    assert_eq!(messages.next_batch(1).await.unwrap().unwrap().len(), 1);
+    let mut close = Box::pin(messages.close(Duration::from_secs(60)));
+    assert!(futures::poll!(&mut close).is_pending());
+    drop(close);
+    server.seen.wait("change_invisible", 99).await;
+}
+
+#[tokio::test]
 async fn a_close_does_not_wait_for_a_silent_server_beyond_its_deadline() {
     let server = TestServer::start(plenty("x"));
     let relay = Relay::start(server.address).await;
