@@ -21,8 +21,8 @@ Examples:
       Serve metrics for Prometheus (http://127.0.0.1:9464/metrics), and log each request to a file.
   rocketmq-thin-proxy --http true --console true
       Look at topics, groups and messages with a web browser: http://127.0.0.1:8081/console/
-  rocketmq-thin-proxy topic create orders --type fifo
-  rocketmq-thin-proxy group create billing --fifo --max-retries 3
+  rocketmq-thin-proxy topic create invoices --type fifo
+  rocketmq-thin-proxy group create accounting --fifo --max-retries 3
       Create a topic and a group on the running proxy.
   rocketmq-thin-proxy topic stats orders
   rocketmq-thin-proxy message peek orders
