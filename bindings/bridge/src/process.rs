@@ -1,11 +1,12 @@
 //! The runtime of the process, and what happens to it in a forked child.
 
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rocketmq_thin::{Error, ErrorKind};
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio_util::task::TaskTracker;
 
 use crate::logs::Listeners;
 
@@ -19,6 +20,8 @@ pub(crate) struct Process {
     runtime: Mutex<Option<Runtime>>,
     /// Not shared with the parent process, in which another thread may have held the lock during the fork.
     log_listeners: Listeners,
+    /// The closes of what the application has dropped.
+    closes: TaskTracker,
     child: OnceLock<Box<Process>>,
 }
 
@@ -67,12 +70,18 @@ impl Process {
             handle: runtime.handle().clone(),
             runtime: Mutex::new(Some(runtime)),
             log_listeners: Listeners::default(),
+            closes: TaskTracker::new(),
             child: OnceLock::new(),
         }))
     }
 
     pub(crate) fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// Closes something in the background, because the application has dropped it. [`shutdown`] waits for it.
+    pub(crate) fn close_in_background(&self, close: impl Future<Output = ()> + Send + 'static) {
+        self.closes.spawn_on(close, &self.handle);
     }
 
     /// Returns the listeners for log records of this process.
@@ -86,15 +95,19 @@ impl Process {
     }
 }
 
-/// Stops this process's runtime and waits up to `deadline` for its thread. Operations that are running, or
-/// are submitted later, fail with an error of kind `Closed`.
+/// Waits until what the application has dropped is closed, so that messages are given back. Then stops this process's
+/// runtime and waits for its thread. Waits up to `deadline` in all. Operations that are running, or are submitted later,
+/// fail with an error of kind `Closed`.
 ///
 /// Call it from the language's exit hook, at the end of the process.
 pub fn shutdown(deadline: Duration) {
-    let runtime = Process::existing().and_then(|process| process.runtime.lock().take());
-    if let Some(runtime) = runtime {
-        runtime.shutdown_timeout(deadline);
-    }
+    let start = Instant::now();
+    let Some(process) = Process::existing() else { return };
+    let Some(runtime) = process.runtime.lock().take() else { return };
+    process.closes.close();
+    // Closes that take longer end with the runtime.
+    let _ = runtime.block_on(async { tokio::time::timeout(deadline, process.closes.wait()).await });
+    runtime.shutdown_timeout(deadline.saturating_sub(start.elapsed()));
 }
 
 /// The error of operations on objects that were created before a fork.

@@ -100,7 +100,7 @@ impl SimpleConsumer {
     pub fn abandon(&self) {
         let consumer = self.clone();
         if let Some(value) = consumer.get().cloned() {
-            self.process().handle().spawn(async move {
+            self.process().close_in_background(async move {
                 value.close(CLOSE_DEADLINE).await;
                 drop(consumer);
             });

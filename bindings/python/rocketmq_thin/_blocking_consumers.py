@@ -119,9 +119,8 @@ class SimpleConsumer(_Consumer[_native.SimpleConsumer]):
     def ack_all(self, deliveries: Iterable[Delivery]) -> list[Optional[Error]]:
         """Acknowledges several deliveries. Returns `None` or an error for each, in the order of the deliveries."""
         deliveries = self._observers.settling_all(self._group, deliveries, "ack")
-        results = run(self._native.ack_all(deliveries))
-        self._observers.all_settled(self._group, deliveries, "ack", results)
-        return results
+        with self._observers.all_settled(self._group, deliveries, "ack") as done:
+            return done(run(self._native.ack_all(deliveries)))
 
     def change_invisible(self, delivery: Delivery, duration: Duration) -> None:
         """Hides a delivery from other consumers for `duration` from now. Zero makes it visible at once.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import Any, AsyncIterator, Callable, Iterable, Optional, TypeVar, Union
 
 from . import _native
@@ -126,9 +128,8 @@ class SimpleConsumer(_Consumer[_native.SimpleConsumer]):
     async def ack_all(self, deliveries: Iterable[Delivery]) -> list[Optional[Error]]:
         """Acknowledges several deliveries. Returns `None` or an error for each, in the order of the deliveries."""
         deliveries = self._observers.settling_all(self._group, deliveries, "ack")
-        results = await run(self._native.ack_all(deliveries))
-        self._observers.all_settled(self._group, deliveries, "ack", results)
-        return results
+        with self._observers.all_settled(self._group, deliveries, "ack") as done:
+            return done(await run(self._native.ack_all(deliveries)))
 
     async def change_invisible(self, delivery: Delivery, duration: Duration) -> None:
         """Hides a delivery from other consumers for `duration` from now. Zero makes it visible at once.
@@ -242,7 +243,7 @@ class PushConsumer(_Consumer[_native.PushConsumer]):
         self._handler: Handler = require_callable(handler, "handler")
 
     def _opened(self) -> None:
-        self._handler_tasks, fetching = TaskSet(), TaskSet()
+        self._loop, self._handler_tasks, fetching = asyncio.get_running_loop(), TaskSet(), TaskSet()
         fetching.start(handle_tasks(self._native, self._group, self._handler, self._handler_tasks, self._observers))
         end_when_collected(self, self._native, self._group)
         # The client keeps a reference to it, because a program that only waits for messages may keep none.
@@ -268,8 +269,12 @@ class PushConsumer(_Consumer[_native.PushConsumer]):
     async def close(self, deadline: Optional[Duration] = None) -> CloseReport:
         """Gives back messages that no handler has begun, waits up to `deadline` (default 20 s) for running handlers,
         and cancels handlers that run longer. A handler must not wait for the close of its own consumer, which waits
-        for the handler."""
-        closing = self._native.close(deadline)
+        for the handler.
+
+        If the caller is cancelled, the close continues."""
+        return await asyncio.shield(self._close(self._native.close(deadline)))
+
+    async def _close(self, closing: _native.Operation[CloseReport]) -> CloseReport:
         try:
             return await run(closing)
         finally:
@@ -278,4 +283,9 @@ class PushConsumer(_Consumer[_native.PushConsumer]):
     def _end_handlers(self) -> None:
         """Cancels handlers that are still running after a close."""
         self._open_consumers.discard(self)
-        self._handler_tasks.cancel()
+        if asyncio.get_running_loop() is self._loop:
+            self._handler_tasks.cancel()
+            return
+        # A closed loop has no running handlers.
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._handler_tasks.cancel)

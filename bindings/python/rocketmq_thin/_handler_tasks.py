@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 import threading
 from collections import deque
 from contextlib import suppress
@@ -34,8 +35,22 @@ class NoThread(Exception):
     """A function was not called, because no thread could be started for it."""
 
 
+class NotCalled(asyncio.CancelledError):
+    """The caller was cancelled before it called a function."""
+
+
+def _is_cancelled() -> bool:
+    """Whether the current task is being cancelled, and not only something that it waits for."""
+    if sys.version_info < (3, 11):
+        # There is no way to ask.
+        return True
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
 def call_and_catch_async(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
-    """Returns an async function that calls `function` and returns its result, or the exception that it raised.
+    """Returns an async function that calls `function` and returns its result, or the exception that it raised. This
+    includes the `CancelledError` of something that the function waits for.
 
     A plain function is called in separate threads, because the loop has few threads, which the application needs. The
     threads end when the returned function is garbage-collected. If none can be started, the result is a `NoThread`.
@@ -45,6 +60,10 @@ def call_and_catch_async(function: Callable[..., Any]) -> Callable[..., Awaitabl
         try:
             return await function(*arguments)
         except Exception as error:
+            return error
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
             return error
 
     async def called_in_thread(*arguments: Any) -> Any:
@@ -62,9 +81,14 @@ def call_and_catch_async(function: Callable[..., Any]) -> Callable[..., Awaitabl
                 # The executor may have queued the call.
                 result.cancel()
                 if is_shutdown(error):
-                    return error
+                    raise NotCalled from None
                 return NoThread(str(error) or type(error).__name__)
-            returned = await asyncio.wrap_future(result)
+            try:
+                returned = await asyncio.wrap_future(result)
+            except asyncio.CancelledError:
+                if result.cancel():
+                    raise NotCalled from None
+                raise
             return await returned if isinstance(returned, Awaitable) else returned
         except Exception as error:
             return error
@@ -82,7 +106,7 @@ def call_and_catch_async(function: Callable[..., Any]) -> Callable[..., Awaitabl
 
 
 class TaskSet:
-    """Concurrent tasks of an event loop. It keeps a reference to each task until the task ends."""
+    """Concurrent tasks of one event loop. It keeps a reference to each task until the task ends."""
 
     def __init__(self) -> None:
         self.tasks: set[asyncio.Task[None]] = set()
@@ -93,6 +117,7 @@ class TaskSet:
         task.add_done_callback(self.tasks.discard)
 
     def cancel(self) -> None:
+        """Cancels the tasks. To be called in their loop."""
         for task in self.tasks:
             task.cancel()
 
@@ -132,22 +157,35 @@ async def _handle_tasks(
     # Not cancelled, because a close waits for the settlements.
     settlements = TaskSet()
 
+    async def wait_and_call(delivery: Delivery) -> Any:
+        pauses = Pauses()
+        result = await call_handler(delivery)
+        if isinstance(result, NoThread):
+            log("failed to start a thread for a handler; its message waits", result)
+        while isinstance(result, NoThread):
+            try:
+                await asyncio.sleep(pauses.next())
+            except asyncio.CancelledError:
+                raise NotCalled from None
+            if consumer.is_closed():
+                raise NotCalled
+            result = await call_handler(delivery)
+        return result
+
     async def handle_next() -> None:
         if not waiting:
             # It was put back.
             return
-        task, retries = waiting.popleft(), Pauses()
-        with within_trace(task.delivery):
-            result = await call_handler(task.delivery)
-            if isinstance(result, NoThread):
-                log("failed to start a thread for a handler; its message waits", result)
-            while isinstance(result, NoThread):
-                await asyncio.sleep(retries.next())
-                if consumer.is_closed():
-                    task.put_back()
-                    return
-                result = await call_handler(task.delivery)
-            handled = complete(observers, group, task, result)
+        task = waiting.popleft()
+        try:
+            with within_trace(task.delivery):
+                handled = complete(observers, group, task, await wait_and_call(task.delivery))
+        except NotCalled:
+            task.put_back()
+            return
+        finally:
+            # Does nothing if the task is completed. Otherwise the handler was cancelled.
+            task.retry(None)
         if handled is not None:
             settlements.start(_settle(*handled))
 
@@ -162,6 +200,8 @@ async def _handle_tasks(
                 return
             for _ in tasks:
                 handler_tasks.start(handle_next())
+            # The next ones may arrive much later.
+            del tasks
             pauses.reset()
         except MemoryError as error:
             log("failed to hand out messages, which are delivered again", error)

@@ -138,4 +138,14 @@ def answer_credentials(requests: _native.CredentialRequests, result: Any) -> Non
     if not isinstance(result, BaseException):
         result = _unexpected("a provider", "rocketmq_thin.Credentials", result)
     log("a credentials provider failed", result)
-    requests.refuse(f"{type(result).__name__}: {result}")
+    requests.refuse(_to_text(result))
+
+
+def _to_text(error: BaseException) -> str:
+    """Returns a text of the application's exception, also if the exception has none, or none that is valid Unicode."""
+    name = type(error).__name__
+    try:
+        text = f"{name}: {error}"
+    except Exception:
+        text = name
+    return text.encode("utf-8", "replace").decode()

@@ -112,8 +112,9 @@ async def run(operation: _native.Operation[_T], put_back: Optional[Callable[[_T]
     """
     loop = asyncio.get_running_loop()
     completions = _completions(loop)
-    id = completions.native.submit(operation)
+    # First: a failure must not leave a submitted operation without a future.
     future: asyncio.Future[_T] = loop.create_future()
+    id = completions.native.submit(operation)
     completions.waiting[id] = future, put_back
     try:
         value = await future

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from importlib import import_module
-from typing import Any, Optional, Protocol, TypeVar, Union
+from typing import Any, Optional, Protocol, TypeVar
 
 from ._native import Delivery, Operation, Task
-from .errors import Error
 from .interceptor import Interceptor, Settlement
-from .values import Message, Receipt
+from .values import Message
 
 _T = TypeVar("_T")
 
@@ -78,7 +77,22 @@ class ObservedOperation:
         return self._set_result
 
     def __exit__(self, _: object, error: Optional[BaseException], __: object) -> None:
-        self._observers.after(self._function, *self._arguments, self._result if error is None else error)
+        self._end(self._result if error is None else error)
+
+    def _end(self, result: Any) -> None:
+        self._observers.after(self._function, *self._arguments, result)
+
+
+class _ObservedOperations(ObservedOperation):
+    """As `ObservedOperation`, for several operations whose results are a list."""
+
+    def __init__(self, operations: list[ObservedOperation]) -> None:
+        self._operations = operations
+
+    def __exit__(self, _: object, error: Optional[BaseException], __: object) -> None:
+        results = self._result if error is None else [error] * len(self._operations)
+        for operation, result in zip(self._operations, results):
+            operation._end(result)
 
 
 class _UnobservedOperation(ObservedOperation):
@@ -135,10 +149,8 @@ class Observers:
     def sent(self, message: Message) -> ObservedOperation:
         return ObservedOperation(self, "after_send", message) if self._interceptors else _UNOBSERVED
 
-    def all_sent(self, messages: Iterable[Message], results: list[Union[Receipt, Error]]) -> None:
-        if self._interceptors:
-            for message, result in zip(messages, results):
-                self.after("after_send", message, result)
+    def all_sent(self, messages: Iterable[Message]) -> ObservedOperation:
+        return _ObservedOperations([self.sent(message) for message in messages]) if self._interceptors else _UNOBSERVED
 
     def receiving(self, group: str) -> ObservedOperation:
         if not self._interceptors:
@@ -168,12 +180,11 @@ class Observers:
                 self._before("before_settle", group, delivery, settlement)
         return deliveries
 
-    def all_settled(
-        self, group: str, deliveries: Iterable[Delivery], settlement: Settlement, results: list[Optional[Error]]
-    ) -> None:
-        if self._interceptors:
-            for delivery, error in zip(deliveries, results):
-                self.after("after_settle", group, delivery, settlement, error)
+    def all_settled(self, group: str, deliveries: Iterable[Delivery], settlement: Settlement) -> ObservedOperation:
+        if not self._interceptors:
+            return _UNOBSERVED
+        arguments = [(group, delivery, settlement) for delivery in deliveries]
+        return _ObservedOperations([ObservedOperation(self, "after_settle", *each) for each in arguments])
 
 
 def _call(interceptor: Interceptor, function: str, arguments: Iterable[Any]) -> None:

@@ -17,6 +17,7 @@ loop ends, the consumer is closed, and requests for credentials fail.
 
 from __future__ import annotations
 
+import asyncio
 from typing import AsyncIterator, Callable, Iterable, Optional, Union
 
 from . import _native
@@ -108,8 +109,10 @@ class Client(Openable[_native.Client]):
 
     async def close(self, deadline: Optional[Duration] = None) -> CloseReport:
         """Closes all producers and consumers of this client concurrently, within `deadline` (default 20 s), and cancels
-        handlers that run longer."""
-        closing = self._native.close(deadline)
+        handlers that run longer. If the caller is cancelled, the close continues."""
+        return await asyncio.shield(self._close(self._native.close(deadline)))
+
+    async def _close(self, closing: _native.Operation[CloseReport]) -> CloseReport:
         try:
             return await run(closing)
         finally:
@@ -271,9 +274,8 @@ class Producer(Openable[_native.Producer]):
     async def send_all(self, messages: Iterable[Message]) -> list[Union[Receipt, Error]]:
         """Sends several messages. Returns a receipt or an error for each, in the order of the messages."""
         messages = self._observers.sending_all(messages)
-        results = await run(self._native.send_all(messages))
-        self._observers.all_sent(messages, results)
-        return results
+        with self._observers.all_sent(messages) as done:
+            return done(await run(self._native.send_all(messages)))
 
     async def recall(self, receipt: Receipt) -> str:
         """Recalls a delayed message before it is delivered. Returns the message id.

@@ -242,9 +242,8 @@ class Producer(Closeable[_native.Producer]):
     def send_all(self, messages: Iterable[Message]) -> list[Union[Receipt, Error]]:
         """Sends several messages. Returns a receipt or an error for each, in the order of the messages."""
         messages = self._observers.sending_all(messages)
-        results = run(self._native.send_all(messages))
-        self._observers.all_sent(messages, results)
-        return results
+        with self._observers.all_sent(messages) as done:
+            return done(run(self._native.send_all(messages)))
 
     def recall(self, receipt: Receipt) -> str:
         """Recalls a delayed message before it is delivered. Returns the message id.

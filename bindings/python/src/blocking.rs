@@ -18,18 +18,26 @@ const SIGNAL_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// the wait and cancels the operation.
 #[pyfunction]
 pub(crate) fn run<'py>(py: Python<'py>, operation: &Operation) -> PyResult<Bound<'py, PyAny>> {
-    let mut running = bridge::start(operation.take()?).map_err(|error| py_error(py, &error))?;
+    let mut running = Some(bridge::start(operation.take()?).map_err(|error| py_error(py, &error))?);
     let outcome = loop {
         let waiting = &mut running;
         let outcome = py.detach(move || {
-            let outcome = waiting.wait(SIGNAL_CHECK_INTERVAL);
-            while is_daemon_at_exit() {
-                thread::park();
+            let outcome = waiting.as_mut().and_then(|running| running.wait(SIGNAL_CHECK_INTERVAL));
+            if is_daemon_at_exit() {
+                // Puts back messages that this thread will not take.
+                drop((outcome, waiting.take()));
+                loop {
+                    thread::park();
+                }
             }
             outcome
         });
         match outcome {
-            Some(outcome) => break outcome,
+            // An outcome that arrives with a signal is dropped, which puts back its messages.
+            Some(outcome) => {
+                py.check_signals()?;
+                break outcome;
+            }
             None => py.check_signals()?,
         }
     };

@@ -49,6 +49,25 @@ with Client(SERVER) as client, client.simple_consumer(NAME, [NAME]) as consumer:
         process.send_signal(signal.SIGINT)
         self.assertEqual(process.communicate(), ("interrupted\n", ""))
 
+    def test_ctrl_c_puts_back_a_message_that_arrives_with_it(self):
+        process = self.script("""
+import os, signal, threading
+from rocketmq_thin import Client, Message
+with Client(SERVER) as client, client.producer(NAME) as producer, client.simple_consumer(NAME, [NAME]) as consumer:
+    def interrupt():
+        os.kill(os.getpid(), signal.SIGINT)
+        producer.send(Message(NAME, b"x"))
+    # While the receive waits.
+    timer = threading.Timer(0.3, interrupt)
+    try:
+        timer.start()
+        consumer.receive(await_duration=20)
+    except KeyboardInterrupt:
+        timer.join()
+        print([delivery.attempt for delivery in consumer.receive(await_duration=20)])
+""")
+        self.assertEqual(process.communicate(), ("[1]\n", ""))
+
     def test_representations_contain_no_secrets(self):
         secret = Credentials("reader", "s3cret")
         client = f"endpoints={self.server}"

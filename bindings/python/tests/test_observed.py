@@ -128,6 +128,9 @@ class Intercepted(Case, unittest.IsolatedAsyncioTestCase):
                 with self.assertRaises(errors.InvalidArgument):
                     await producer.send(Message(self.name, b"x", priority=1, delay=1))
                 self.assertEqual(seen[-1], ("a", "sent", "InvalidArgument"))
+                with self.assertRaises(TypeError):
+                    await producer.send_all([message, "x"])
+                self.assertEqual(seen[-4:], 2 * [("b", "sent", "TypeError"), ("a", "sent", "TypeError")])
 
     def interceptors(self):
         """Returns interceptors, what they have seen, and a queue of settlements."""

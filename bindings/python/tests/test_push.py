@@ -370,12 +370,30 @@ class Blocking(Case):
         )
         self.assertEqual(process.communicate(timeout=60), ("1\n", ""))
 
-    def test_the_interpreter_exits_while_a_consumer_runs(self):
+    def test_at_the_exit_of_the_interpreter_messages_that_no_handler_has_begun_are_given_back(self):
         process = self.script(
+            "import threading, time\n"
             "from rocketmq_thin import Client, Message\n"
+            "begun = threading.Event()\n"
+            "def handler(delivery):\n"
+            "    begun.set()\n"
+            "    # The exit waits for it.\n"
+            "    time.sleep(0.5)\n"
             "client = Client(SERVER)\n"
-            "consumer = client.push_consumer(NAME, NAME, print)\n"
-            "client.producer().send(Message(NAME, b'x'))\n"
+            "consumer = client.push_consumer(NAME, NAME, handler, concurrency=1)\n"
+            "producer = client.producer()\n"
+            "for number in range(5):\n"
+            "    producer.send(Message(NAME, b'x'))\n"
+            "begun.wait()\n"
         )
         _, errors = process.communicate(timeout=60)
         self.assertEqual((process.returncode, errors), (0, ""))
+        attempts = []
+        with Client(self.server) as client, client.simple_consumer(self.name, self.name) as consumer:
+            for delivery in consumer.messages():
+                consumer.ack(delivery)
+                attempts.append(delivery.attempt)
+                # One was handled, and one may be on its way to the handler.
+                if len(attempts) == 3:
+                    break
+        self.assertEqual(attempts, [1] * 3)
