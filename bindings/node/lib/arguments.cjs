@@ -30,8 +30,13 @@ function describe(value) {
 const isObject = (value) => typeof value === 'object' && value !== null;
 const isIterable = (value) => isObject(value) && typeof value[Symbol.iterator] === 'function';
 
+/** Refuses a string that has no UTF-8 form. Its conversion would replace the lone surrogates. */
+function wellFormed(value, path) {
+  return value.isWellFormed() ? value : refuse(value, path, 'a string without lone surrogates');
+}
+
 function string(value, path) {
-  return typeof value === 'string' ? value : refuse(value, path, 'a string');
+  return typeof value === 'string' ? wellFormed(value, path) : refuse(value, path, 'a string');
 }
 
 function count(value, path) {
@@ -83,7 +88,8 @@ function oneOf(...words) {
 }
 
 function content(value, path) {
-  return typeof value === 'string' || isUint8Array(value) ? value : refuse(value, path, 'a string or a Uint8Array');
+  if (typeof value === 'string') return wellFormed(value, path);
+  return isUint8Array(value) ? value : refuse(value, path, 'a string or a Uint8Array');
 }
 
 function abortSignal(value, path) {
@@ -110,7 +116,10 @@ const strings = oneOrMore(string, (value) => typeof value === 'string', 'a strin
 /** Accepts an object whose values are strings. */
 function dictionary(value, path) {
   if (!isObject(value) || isIterable(value)) refuse(value, path, 'an object of strings');
-  for (const name of Object.keys(value)) string(value[name], `${path}[${JSON.stringify(name)}]`);
+  for (const name of Object.keys(value)) {
+    wellFormed(name, `the name of a field of ${path}`);
+    string(value[name], `${path}[${JSON.stringify(name)}]`);
+  }
   return value;
 }
 
@@ -182,7 +191,7 @@ const interceptors = listOf(
 );
 
 function subscription(value, path) {
-  if (typeof value === 'string') return value;
+  if (typeof value === 'string') return string(value, path);
   const { tags, sql, ...given } = filteredSubscription(value, path);
   if (tags !== undefined && sql !== undefined) throw new TypeError(`${path} has both tags and sql; it takes one of them`);
   return { ...given, tags, sql };

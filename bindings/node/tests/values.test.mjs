@@ -254,3 +254,14 @@ test('the error of a forgotten await names the call', async () => {
   await Promise.all([producer, consumer]);
   await another.close();
 });
+
+test('text with lone surrogates is refused with the name of its field', async () => {
+  const { topic, producer } = await pair();
+  const lone = 'a\ud800';
+  const fields = [{ body: lone }, { tag: lone }, { keys: [lone] }, { properties: { a: lone } }, { properties: { [lone]: 'a' } }];
+  for (const field of fields) {
+    const error = await rejection(producer.send({ topic, body: 'x', ...field }));
+    assert.ok(error instanceof TypeError);
+    assert.match(error.message, new RegExp(`${Object.keys(field)[0]}.* without lone surrogates`));
+  }
+});
