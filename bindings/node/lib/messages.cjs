@@ -9,13 +9,16 @@ const { asyncDispose } = require('./async-dispose.cjs');
 /** A stream of deliveries. Like a generator, it ends when a call of `next` fails. */
 class Messages {
   #native;
+  // The native consumer closes when it is collected, which would end this stream.
+  #consumer;
   #group;
   #signal;
   #observers;
   #ended = false;
 
-  constructor(native, group, signal, observers) {
+  constructor(native, consumer, group, signal, observers) {
     this.#native = native;
+    this.#consumer = consumer;
     this.#group = group;
     this.#signal = signal;
     this.#observers = observers;

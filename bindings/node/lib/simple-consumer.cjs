@@ -37,7 +37,7 @@ class SimpleConsumer extends Consumer {
 
   messages(options = {}) {
     const { signal, ...given } = streamOptions(options, 'options');
-    return new Messages(unwrap(this.#native.messages(given)), this.#group, signal, this.#observers);
+    return new Messages(unwrap(this.#native.messages(given)), this, this.#group, signal, this.#observers);
   }
 
   async ack(delivery, call) {

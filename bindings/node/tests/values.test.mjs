@@ -3,6 +3,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { Client, Delivery, RocketMQError } from 'rocketmq-thin';
 import { name, rejection, startProxy } from './proxy.mjs';
 
@@ -264,4 +266,20 @@ test('text with lone surrogates is refused with the name of its field', async ()
     assert.ok(error instanceof TypeError);
     assert.match(error.message, new RegExp(`${Object.keys(field)[0]}.* without lone surrogates`));
   }
+});
+
+test('a stream keeps its consumer open', async () => {
+  const { topic, producer } = await pair();
+  const open = async () => (await client.simpleConsumer({ group: name(), subscriptions: topic })).messages();
+  const stream = await open();
+  const pending = stream.next();
+  setFlagsFromString('--expose-gc');
+  const gc = runInNewContext('gc');
+  for (let turn = 0; turn < 10; turn++) {
+    await new Promise(setImmediate);
+    gc();
+  }
+  await producer.send({ topic, body: 'x' });
+  assert.equal((await pending).done, false);
+  await stream.close();
 });
