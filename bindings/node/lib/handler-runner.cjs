@@ -28,6 +28,15 @@ function start(work, observers) {
   work.catch((error) => observers.log('error', 'a background task of the client failed', error));
 }
 
+/** Returns the text of anything that was thrown. Some values have none: their conversion throws. */
+function toText(thrown) {
+  try {
+    return String(thrown instanceof Error ? thrown.message : thrown);
+  } catch {
+    return 'a value without a text was thrown';
+  }
+}
+
 /** Whether a value is a plain object, as results are. Objects of classes are values that a library happens to return. */
 function isPlain(value) {
   return isObject(value) && [Object.prototype, null].includes(Object.getPrototypeOf(value));
@@ -124,7 +133,7 @@ async function provideCredentials(requests, provider, signal, observers) {
       requests.provide(credentials(await provider(call), 'the provided credentials'));
     } catch (error) {
       observers.log('error', 'the credentials provider failed', error);
-      requests.refuse(error instanceof Error ? error.message : String(error));
+      requests.refuse(toText(error));
     }
     // Only the call during the connect gets the signal of the connect.
     call = {};

@@ -283,3 +283,16 @@ test('a stream keeps its consumer open', async () => {
   assert.equal((await pending).done, false);
   await stream.close();
 });
+
+test('a provider that throws a value without a text fails the send', async () => {
+  for (const thrown of [Object.create(null), Object.assign(new Error(), { message: Object.create(null) })]) {
+    const credentials = () => {
+      throw thrown;
+    };
+    const other = await Client.connect({ endpoints: server, startup: 'lazy', credentials });
+    const producer = await other.producer();
+    const error = await rejection(producer.send({ topic: name(), body: 'x' }));
+    assert.match(error.message, /a value without a text was thrown/);
+    await other.close();
+  }
+});
