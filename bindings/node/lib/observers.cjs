@@ -88,10 +88,9 @@ class Observers {
     return this.#observe(sending, 'afterSend', message);
   }
 
-  /** Returns the results of several sends, and calls `afterSend` with each. */
-  allSent(messages, results) {
-    if (this.#interceptors.length > 0) results.forEach((result, index) => this.#after('afterSend', messages[index], result));
-    return results;
+  /** Sends several messages with `send` and returns its results. */
+  sendingAll(messages, send) {
+    return this.#observeAll(send, 'afterSend', messages);
   }
 
   /** Calls `receive` and returns its deliveries. */
@@ -113,9 +112,20 @@ class Observers {
     if (this.#interceptors.length === 0) return await settle();
     const infos = deliveries.map((delivery) => ({ group, delivery, settlement }));
     for (const info of infos) this.#before('beforeSettle', info);
-    const results = await settle();
-    results.forEach((result, index) => this.#after('afterSettle', infos[index], result));
-    return results;
+    return await this.#observeAll(settle, 'afterSettle', infos);
+  }
+
+  /** Calls interceptors with each result of `submit`. If it fails as a whole, each result is that failure. */
+  async #observeAll(submit, name, infos) {
+    if (this.#interceptors.length === 0) return await submit();
+    try {
+      const results = await submit();
+      results.forEach((result, index) => this.#after(name, infos[index], result));
+      return results;
+    } catch (reason) {
+      for (const info of infos) this.#after(name, info, { status: 'rejected', reason });
+      throw reason;
+    }
   }
 
   /** Calls interceptors with the result of a promise. Without interceptors it avoids the cost of another promise. */

@@ -31,9 +31,10 @@ class Producer extends Inspectable {
 
   async sendAll(given, call) {
     const sent = listOf((each) => this.#observers.sending(each), 'an iterable of messages')(given, 'messages');
-    const checked = messages(sent, 'messages');
-    const results = toSettledResults(await run(() => this.#native.sendAll(checked), signalOf(call)));
-    return this.#observers.allSent(sent, results);
+    return await this.#observers.sendingAll(sent, async () => {
+      const checked = messages(sent, 'messages');
+      return toSettledResults(await run(() => this.#native.sendAll(checked), signalOf(call)));
+    });
   }
 
   async recall(receipt, call) {

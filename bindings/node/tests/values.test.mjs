@@ -296,3 +296,26 @@ test('a provider that throws a value without a text fails the send', async () =>
     await other.close();
   }
 });
+
+test('interceptors see the failure of a whole batch for each of its items', async () => {
+  const seen = [];
+  const interceptor = {
+    afterSend: (_, { reason }) => seen.push(reason),
+    afterSettle: (_, { reason }) => seen.push(reason),
+  };
+  const other = await Client.connect({ endpoints: server, interceptors: [interceptor] });
+  const topic = name();
+  const producer = await other.producer();
+  const consumer = await other.simpleConsumer({ group: name(), subscriptions: topic });
+  await producer.send({ topic, body: 'x' });
+  const [delivery] = await receive(consumer, 1);
+  seen.length = 0;
+  const signal = AbortSignal.abort();
+  const batches = [
+    producer.sendAll([{ topic, body: 'a' }, { topic, body: 'b' }], { signal }),
+    consumer.ackAll([delivery, delivery], { signal }),
+  ];
+  for (const batch of batches) assert.equal(await rejection(batch), signal.reason);
+  assert.deepEqual(seen, Array(4).fill(signal.reason));
+  await other.close();
+});
