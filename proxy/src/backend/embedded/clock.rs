@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// The current time, in ms since 1970.
 pub(super) fn now() -> u64 {
     #[cfg(test)]
-    if let Some(now) = controlled::now() {
+    if let Some(now) = controlled::wall() {
         return now;
     }
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
@@ -16,7 +16,7 @@ pub(super) fn now() -> u64 {
 /// steps of the wall clock do not affect it. Leases in memory use this clock.
 pub(super) fn monotonic() -> u64 {
     #[cfg(test)]
-    if let Some(now) = controlled::now() {
+    if let Some(now) = controlled::monotonic() {
         return now;
     }
     static START: LazyLock<(u64, Instant)> = LazyLock::new(|| (now(), Instant::now()));
@@ -38,19 +38,48 @@ pub(super) use controlled::inherited;
 pub(super) mod controlled {
     use std::cell::RefCell;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+    /// Clocks that stand still unless they are changed. Times are in ms since 1970.
+    pub(in super::super) struct Clock {
+        monotonic: AtomicU64,
+        /// How far the wall clock was set forward.
+        step: AtomicI64,
+    }
 
     thread_local! {
-        static CLOCK: RefCell<Option<Arc<AtomicU64>>> = const { RefCell::new(None) };
+        static CLOCK: RefCell<Option<Arc<Clock>>> = const { RefCell::new(None) };
     }
 
-    pub(super) fn now() -> Option<u64> {
-        CLOCK.with_borrow(|clock| clock.as_ref().map(|clock| clock.load(Ordering::SeqCst)))
+    impl Clock {
+        /// The time by the monotonic clock.
+        pub(in super::super) fn now(&self) -> u64 {
+            self.monotonic.load(Ordering::SeqCst)
+        }
+
+        /// Advances both clocks.
+        pub(in super::super) fn advance(&self, time: u64) {
+            self.monotonic.fetch_add(time, Ordering::SeqCst);
+        }
+
+        /// Sets the wall clock forward, or back if `time` is negative.
+        pub(in super::super) fn step(&self, time: i64) {
+            self.step.fetch_add(time, Ordering::SeqCst);
+        }
     }
 
-    /// Makes this thread use a clock that stands still unless the returned value is changed, in ms since 1970.
-    pub(in super::super) fn begin(now: u64) -> Arc<AtomicU64> {
-        let clock = Arc::new(AtomicU64::new(now));
+    pub(super) fn monotonic() -> Option<u64> {
+        CLOCK.with_borrow(|clock| clock.as_ref().map(|clock| clock.now()))
+    }
+
+    pub(super) fn wall() -> Option<u64> {
+        let step = CLOCK.with_borrow(|clock| clock.as_ref().map(|clock| clock.step.load(Ordering::SeqCst)));
+        Some(monotonic()?.saturating_add_signed(step?))
+    }
+
+    /// Makes this thread use clocks of its own, which both begin with this time.
+    pub(in super::super) fn begin(now: u64) -> Arc<Clock> {
+        let clock = Arc::new(Clock { monotonic: AtomicU64::new(now), step: AtomicI64::new(0) });
         CLOCK.set(Some(clock.clone()));
         clock
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::codec::Encoded;
+use super::damage::is_damage;
 use super::queue::Queue;
 use super::store::{OpenDatabase, Store, unavailable};
 use super::topic::Topic;
@@ -46,6 +47,24 @@ pub(super) struct TransactionDecision {
     pub(super) resolution: Resolution,
 }
 
+/// A record, if it can be read.
+pub(super) enum StoredRecord {
+    Sound(Bytes),
+    Absent,
+    /// It is corrupt on the disk. This was logged.
+    Damaged,
+}
+
+impl StoredRecord {
+    /// The content, if it can be read.
+    pub(super) fn sound(self) -> Option<Bytes> {
+        match self {
+            Self::Sound(record) => Some(record),
+            Self::Absent | Self::Damaged => None,
+        }
+    }
+}
+
 impl Commit {
     /// Creates an empty commit.
     ///
@@ -75,13 +94,22 @@ impl Commit {
     }
 
     /// Returns a record as it will be after this commit. Reads the disk unless the commit changes the record.
-    pub(super) fn get(&mut self, key: &[u8]) -> Result<Option<Bytes>, ServiceError> {
+    pub(super) fn get(&mut self, key: &[u8]) -> Result<StoredRecord, ServiceError> {
         if let Some(changed) = self.records.get(key) {
-            return Ok(changed.clone());
+            return Ok(changed.clone().map_or(StoredRecord::Absent, StoredRecord::Sound));
         }
-        let found = self.log.get(key).map_err(|e| unavailable(&e))?.map(Bytes::from);
-        self.bytes_read += found.as_ref().map_or(0, Bytes::len);
-        Ok(found)
+        match self.log.get(key) {
+            Ok(Some(found)) => {
+                self.bytes_read += found.len();
+                Ok(StoredRecord::Sound(found.into()))
+            }
+            Ok(None) => Ok(StoredRecord::Absent),
+            Err(error) if is_damage(&error) => {
+                self.log.damage.report_record(key);
+                Ok(StoredRecord::Damaged)
+            }
+            Err(error) => Err(unavailable(&error)),
+        }
     }
 
     /// Sets a record.

@@ -206,8 +206,6 @@ impl LostOffsets {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::fs;
-    use std::path::Path;
     use std::time::{Duration, Instant};
 
     use proptest::prelude::*;
@@ -216,7 +214,7 @@ mod tests {
     use crate::backend::embedded::broker::Broker;
     use crate::backend::embedded::config::EmbeddedConfig;
     use crate::backend::embedded::reclaim;
-    use crate::backend::embedded::testing::{open, receive};
+    use crate::backend::embedded::testing::{flip, open, receive};
     use crate::service::Message;
 
     proptest! {
@@ -259,16 +257,6 @@ mod tests {
         }
         reclaim::flush(&broker.store.log().expect("open"), &broker.store).expect("written");
         broker.writer.stop();
-    }
-
-    /// Changes one byte of the only file in a folder. `find` returns its position.
-    fn flip(directory: &Path, folder: &str, find: impl FnOnce(&[u8]) -> usize) {
-        let folder = directory.join("log/keyspaces/1").join(folder);
-        let file = fs::read_dir(folder).expect("a folder").next().expect("a file").expect("readable").path();
-        let mut bytes = fs::read(&file).expect("readable");
-        let at = find(&bytes);
-        bytes[at] ^= 1;
-        fs::write(file, bytes).expect("writable");
     }
 
     async fn receive_all(broker: &Broker, count: usize) -> Vec<usize> {

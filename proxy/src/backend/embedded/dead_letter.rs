@@ -11,6 +11,7 @@ use super::broker::Broker;
 use super::clock;
 use super::codec::{self, DecodedMessage};
 use super::lease::Coordinates;
+use super::lease_expiry::LeaseExpiry;
 use super::new_message::NewMessage;
 use super::progress::{ForwardState, Progress};
 use super::progress_writer::{ProgressWriter, Written};
@@ -26,6 +27,7 @@ pub(super) const QUEUES: i32 = 1;
 /// A move in progress. Other moves of the same message wait until it is dropped.
 struct Move {
     progress_writer: Arc<ProgressWriter>,
+    expiry: Arc<LeaseExpiry>,
     topic: Arc<Topic>,
     progress: Arc<Progress>,
     queue: usize,
@@ -137,6 +139,7 @@ impl Broker {
         forwards.entry((queue, at.offset)).or_insert(ForwardState::Storing);
         Ok(MoveStart::Started(Move {
             progress_writer: self.progress_writer.clone(),
+            expiry: self.expiry.clone(),
             topic: group.topic.clone(),
             progress: group.progress.clone(),
             queue,
@@ -208,6 +211,9 @@ impl Move {
         ended.end_lease(&mut change, self.queue, self.at.offset);
         let written = change.commit(&self.progress_writer);
         let deliverable = ended.deliverable(&mut change, now);
+        if ended.unblock_exhausted(self.progress.max_attempts(), &mut change, now) {
+            self.expiry.schedule(&self.progress, &mut change, now);
+        }
         drop(change);
         self.topic.count_settled(&self.progress, ended.count);
         self.progress.wake(deliverable);

@@ -1,20 +1,30 @@
 //! Remembers decisions about half messages, so that the first decision counts: 100,000 of them at most, for an hour, in
-//! memory and on the disk.
+//! memory and on the disk. After a start, the hour begins again.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::clock;
 use super::commit::{Commit, TransactionDecision};
 use super::keys;
-use super::store::{Store, corrupt, unavailable};
+use super::scan::{Record, Scan};
+use super::store::{Store, corrupt};
 use crate::service::{Resolution, ServiceError};
 
 /// The remembered decisions.
 #[derive(Default)]
 pub(super) struct Decisions {
     by_sequence: HashMap<u64, Resolution>,
-    // Time and sequence, oldest first.
-    order: VecDeque<(u64, u64)>,
+    // Oldest first.
+    order: VecDeque<Remembered>,
+}
+
+/// A remembered decision.
+struct Remembered {
+    sequence: u64,
+    /// When it was taken, in ms since 1970, as in its key.
+    at: u64,
+    /// Since when it is remembered in memory, in ms of [`clock::monotonic`]. The wall clock may be set forward.
+    since: u64,
 }
 
 /// How long a decision is remembered, in ms.
@@ -28,11 +38,14 @@ impl Decisions {
     /// Reads the decisions from the disk.
     pub(super) fn open(store: &Store) -> Result<Self, ServiceError> {
         let mut decisions = Self::default();
-        for entry in store.log()?.prefix(keys::DECISIONS) {
-            let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
+        let log = store.log()?;
+        let (first, last) = (keys::decision(0, 0), keys::decision(u64::MAX, u64::MAX));
+        for record in Scan::range(&log, &first, &last).reported() {
+            let Record { key, value } = record?;
             let (at, sequence) = keys::decision_parts(&key).ok_or_else(|| corrupt("decision key"))?;
-            let resolution = read(&value).ok_or_else(|| corrupt("decision"))?;
-            decisions.add(sequence, TransactionDecision { at, resolution });
+            if let Some(resolution) = value.and_then(|value| read(&value)) {
+                decisions.add(sequence, TransactionDecision { at, resolution }, clock::monotonic());
+            }
         }
         Ok(decisions)
     }
@@ -45,13 +58,13 @@ impl Decisions {
     /// Adds the records of a commit's decisions to the commit, and removes the oldest records if there are too many or
     /// if they are too old. Returns how many it removes.
     pub(super) fn write(&self, commit: &mut Commit) -> usize {
-        let outdated = self.outdated(commit.decided.len(), clock::now());
+        let outdated = self.outdated(commit.decided.len(), clock::monotonic());
         let decided: Vec<_> =
             commit.decided.iter().map(|(sequence, decision)| (*sequence, *decision)).collect();
         for (sequence, TransactionDecision { at, resolution }) in &decided {
             commit.put(&keys::decision(*at, *sequence), vec![number(*resolution)]);
         }
-        for (at, sequence) in self.order.iter().take(outdated) {
+        for Remembered { at, sequence, .. } in self.order.iter().take(outdated) {
             commit.remove(&keys::decision(*at, *sequence));
         }
         outdated
@@ -59,11 +72,11 @@ impl Decisions {
 
     /// Remembers the decisions of a stored commit, and forgets as many old ones as it removed.
     pub(super) fn committed(&mut self, decided: HashMap<u64, TransactionDecision>, removed: usize) {
-        for (_, sequence) in self.order.drain(..removed) {
+        for Remembered { sequence, .. } in self.order.drain(..removed) {
             self.by_sequence.remove(&sequence);
         }
         for (sequence, decision) in decided {
-            self.add(sequence, decision);
+            self.add(sequence, decision, clock::monotonic());
         }
     }
 
@@ -73,15 +86,15 @@ impl Decisions {
             return 0;
         }
         let too_many = (self.order.len() + added).saturating_sub(MAX_DECISIONS).min(self.order.len());
-        let since = now.saturating_sub(MAX_AGE_MS);
-        let too_old =
-            self.order.iter().take(too_many + MAX_REMOVED).take_while(|(at, _)| *at < since).count();
+        let oldest = now.saturating_sub(MAX_AGE_MS);
+        let examined = self.order.iter().take(too_many + MAX_REMOVED);
+        let too_old = examined.take_while(|decision| decision.since < oldest).count();
         too_many.max(too_old)
     }
 
-    fn add(&mut self, sequence: u64, decision: TransactionDecision) {
+    fn add(&mut self, sequence: u64, decision: TransactionDecision, since: u64) {
         self.by_sequence.insert(sequence, decision.resolution);
-        self.order.push_back((decision.at, sequence));
+        self.order.push_back(Remembered { sequence, at: decision.at, since });
     }
 }
 
@@ -110,7 +123,7 @@ mod tests {
     fn excess_decisions_are_forgotten() {
         let mut decisions = Decisions::default();
         for sequence in 0..MAX_DECISIONS as u64 {
-            decisions.add(sequence, TransactionDecision { at: 10_000, resolution: COMMIT });
+            decisions.add(sequence, TransactionDecision { at: 10_000, resolution: COMMIT }, 10_000);
         }
         assert_eq!(decisions.outdated(0, 10_000), 0);
         assert_eq!(decisions.outdated(3, 10_000), 3);
@@ -127,10 +140,8 @@ mod tests {
     fn old_decisions_are_forgotten_step_by_step() {
         let mut decisions = Decisions::default();
         for sequence in 0..1000 {
-            decisions.add(
-                sequence,
-                TransactionDecision { at: if sequence < 700 { 0 } else { MAX_AGE_MS }, resolution: COMMIT },
-            );
+            let since = if sequence < 700 { 0 } else { MAX_AGE_MS };
+            decisions.add(sequence, TransactionDecision { at: 0, resolution: COMMIT }, since);
         }
         assert_eq!(decisions.outdated(1, MAX_AGE_MS), 0);
         let mut removed = Vec::new();

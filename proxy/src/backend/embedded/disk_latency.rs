@@ -77,25 +77,25 @@ mod tests {
         let slow = MAX_SHORT_WRITE * 2;
         for pause in [1_000, 2_000, 4_000] {
             disk.request_wrote(slow);
-            clock.fetch_add(pause - 1, Ordering::SeqCst);
+            clock.advance(pause - 1);
             assert!(!disk.is_low(), "{pause}");
-            clock.fetch_add(1, Ordering::SeqCst);
+            clock.advance(1);
             assert!(disk.is_low(), "{pause}");
         }
         disk.request_wrote(Duration::ZERO);
         disk.request_wrote(slow);
-        clock.fetch_add(3_999, Ordering::SeqCst);
+        clock.advance(3_999);
         disk.thread_wrote(slow);
-        clock.fetch_add(3_999, Ordering::SeqCst);
+        clock.advance(3_999);
         assert!(!disk.is_low(), "the thread has met a slow disk in the pause");
-        clock.fetch_add(1, Ordering::SeqCst);
+        clock.advance(1);
         disk.thread_wrote(slow);
         assert!(disk.is_low(), "the thread may wait for fjall at other times");
         for _ in 0..12 {
             disk.request_wrote(Duration::ZERO);
         }
         disk.request_wrote(slow);
-        clock.fetch_add(FIRST_PAUSE_MS, Ordering::SeqCst);
+        clock.advance(FIRST_PAUSE_MS);
         assert!(disk.is_low(), "quick writes end the series");
     }
 
@@ -105,7 +105,7 @@ mod tests {
         let disk = DiskLatency::default();
         let ((), _) = disk.commit(|| {
             assert!(disk.is_low());
-            clock.fetch_add(MAX_COMMIT_MS, Ordering::SeqCst);
+            clock.advance(MAX_COMMIT_MS);
             assert!(!disk.is_low());
         });
         assert!(disk.is_low());

@@ -242,6 +242,7 @@ impl<'a> Model<'a> {
                 token,
                 topic: None,
                 group: None,
+                until: None,
             });
         }
         self.is_drained = batch.taken.len() < max;

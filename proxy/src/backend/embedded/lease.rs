@@ -240,6 +240,23 @@ impl Leases {
         ended.filter_map(|(_, offset)| Some((*offset, self.get(*offset)?)))
     }
 
+    /// The leases of receives in order that stopped blocking their message group after `from` and not after `to`, because
+    /// all running leases of the message group had expired then. The first number is that time, the second the offset.
+    pub(super) fn unblocked_within(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, u64, &Lease)> {
+        let is_one_group = self.has_unknown_group();
+        let last = self.last_end().filter(|end| is_one_group && *end > from && *end <= to);
+        let all = last.into_iter().flat_map(|end| self.by_offset.iter().map(move |lease| (end, lease)));
+        let groups = (!is_one_group).then(|| self.groups.unblocked_within(from, to)).into_iter().flatten();
+        let of_group = |(end, group)| {
+            let leases =
+                self.groups.offsets(group).filter_map(|offset| self.by_offset.get_key_value(&offset));
+            // Those that were passed over come last.
+            leases.take_while(|(_, lease)| !lease.is_passed_over()).map(move |lease| (end, lease))
+        };
+        let unblocked = all.chain(groups.flat_map(of_group));
+        unblocked.filter(|(_, (_, lease))| lease.fifo).map(|(end, (offset, lease))| (end, *offset, lease))
+    }
+
     /// When the next lease expires after this time.
     pub(super) fn next_expiry_after(&self, now: u64) -> Option<u64> {
         self.by_time.range((now.saturating_add(1), 0)..).next().map(|(visible_at, _)| *visible_at)
@@ -250,7 +267,8 @@ impl Leases {
         self.last_end().is_none_or(|last| last <= now)
     }
 
-    fn last_end(&self) -> Option<u64> {
+    /// When the last lease expires. `None` without leases.
+    pub(super) fn last_end(&self) -> Option<u64> {
         self.by_time.last().map(|(visible_at, _)| *visible_at)
     }
 
@@ -282,7 +300,7 @@ pub(super) struct LeaseEnd {
     pub(super) offset: u64,
 }
 
-/// The coordinates of a delivery: `queue.offset.token.topic.group`, the token in hexadecimal.
+/// The coordinates of a delivery: `queue.offset.token.topic.group.until`, the token and the time in hexadecimal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Coordinates {
     pub(super) queue: u32,
@@ -292,13 +310,19 @@ pub(super) struct Coordinates {
     pub(super) topic: Option<u32>,
     /// The id of the group, as for the topic.
     pub(super) group: Option<u32>,
+    /// When the lease expires, in ms of [`clock::monotonic`]. `None` in handles of older versions.
+    pub(super) until: Option<u64>,
 }
 
 impl fmt::Display for Coordinates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{:x}", self.queue, self.offset, self.token)?;
-        // There is no group without a topic.
-        [self.topic, self.group].into_iter().map_while(|id| id).try_for_each(|id| write!(f, ".{id}"))
+        // There is no group without a topic, and no time without a group.
+        let (Some(topic), group) = (self.topic, self.group) else { return Ok(()) };
+        write!(f, ".{topic}")?;
+        let Some(group) = group else { return Ok(()) };
+        write!(f, ".{group}")?;
+        self.until.map_or(Ok(()), |until| write!(f, ".{until:x}"))
     }
 }
 
@@ -313,7 +337,12 @@ impl FromStr for Coordinates {
         let token = u64::from_str_radix(part()?, 16).map_err(|_| Malformed)?;
         let mut id = || parts.next().map(|id| id.parse().map_err(|_| Malformed)).transpose();
         let (topic, group) = (id()?, id()?);
-        if parts.next().is_some() { Err(Malformed) } else { Ok(Self { queue, offset, token, topic, group }) }
+        let until =
+            parts.next().map(|until| u64::from_str_radix(until, 16).map_err(|_| Malformed)).transpose()?;
+        if parts.next().is_some() {
+            return Err(Malformed);
+        }
+        Ok(Self { queue, offset, token, topic, group, until })
     }
 }
 
@@ -367,10 +396,11 @@ mod tests {
             queue in any::<u32>(),
             offset in any::<u64>(),
             token in any::<u64>(),
-            ids in prop::option::of((any::<u32>(), prop::option::of(any::<u32>()))),
+            ids in prop::option::of((any::<u32>(), prop::option::of((any::<u32>(), prop::option::of(any::<u64>()))))),
         ) {
-            let (topic, group) = (ids.map(|(topic, _)| topic), ids.and_then(|(_, group)| group));
-            let coordinates = Coordinates { queue, offset, token, topic, group };
+            let (topic, rest) = (ids.map(|(topic, _)| topic), ids.and_then(|(_, rest)| rest));
+            let (group, until) = (rest.map(|(group, _)| group), rest.and_then(|(_, until)| until));
+            let coordinates = Coordinates { queue, offset, token, topic, group, until };
             prop_assert_eq!(coordinates.to_string().parse(), Ok(coordinates));
         }
 

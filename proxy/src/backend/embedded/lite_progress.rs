@@ -20,8 +20,7 @@ use super::store::{Store, corrupt, unavailable};
 use super::topic::Topic;
 use crate::service::{GroupQueueStats, ServiceError, time};
 
-/// Lite topics that can't be read within this time are left out. It does not include the time to read the list of lite
-/// topics.
+/// Lite topics that can't be read within this time are left out. Reading the list of lite topics may take as long, too.
 const MAX_TIME: Duration = Duration::from_secs(1);
 /// How many records of lite topics are read at once.
 const RECORDS_PER_READ: usize = 512;
@@ -37,8 +36,8 @@ pub(super) struct LiteProgress {
     pub(super) truncated: bool,
 }
 
-/// Sums up a group's progress in the lite topics of `parent`. Reads their list and then, for up to [`MAX_TIME`], their
-/// progress from the disk.
+/// Sums up a group's progress in the lite topics of `parent`. Reads their list and then their progress from the disk, each
+/// for up to [`MAX_TIME`].
 pub(super) fn progress_in_lite_topics(
     store: &Store,
     catalog: &Catalog,
@@ -112,9 +111,10 @@ impl ProgressScan<'_> {
     }
 
     /// Reads the list of the lite topics.
-    fn members(&self, parent: u32) -> Result<Vec<ListedLiteTopic>, ServiceError> {
+    fn members(&mut self, parent: u32) -> Result<Vec<ListedLiteTopic>, ServiceError> {
         let subscribed = self.lite.subscriptions().of_group(parent, self.group);
         let (mut members, mut after) = (Vec::new(), None);
+        let end = Instant::now() + MAX_TIME;
         loop {
             let mut page = self.lite.records(Some(parent), after.as_ref(), RECORDS_PER_READ)?;
             members.extend(page.iter().map(|record| ListedLiteTopic {
@@ -122,7 +122,8 @@ impl ProgressScan<'_> {
                 is_subscribed: subscribed.contains(record.name.as_str()),
             }));
             after = page.pop();
-            if after.is_none() {
+            self.found.truncated = after.is_some() && Instant::now() >= end;
+            if after.is_none() || self.found.truncated {
                 return Ok(members);
             }
         }

@@ -1,15 +1,15 @@
 //! Removes expired lite topics, and expired messages of other lite topics.
 
 use super::catalog::Catalog;
+use super::damage::{self, QueuePart};
 use super::keys;
 use super::lite_topics::LiteRecord;
-use super::queue;
 use super::retention::{Cutoff, Removal, Retention};
-use super::store::{Store, unavailable};
+use super::store::unavailable;
 use crate::service::ServiceError;
 
 /// How many records are read at once.
-const RECORDS_PER_READ: usize = 512;
+pub(super) const RECORDS_PER_READ: usize = 512;
 
 impl Retention {
     /// Removes expired messages of lite topics, and lite topics that were unused for the expiration time of their LITE
@@ -28,7 +28,7 @@ impl Retention {
                 return Ok(());
             }
             let is_loaded = self.catalog.lite.loaded(record.parent, &record.name).is_some();
-            if is_loaded || first_stored_at(&self.store, record.id)?.is_some_and(|first| first < oldest) {
+            if is_loaded || self.has_expired_in(record.id, 0, oldest)? {
                 let removal = Removal { stored_before: oldest, below: 0 };
                 self.remove_from_queue(&*self.catalog.lite.queue(&self.store, record)?, removal)?;
                 self.catalog.lite.messages_removed(record.id);
@@ -42,15 +42,14 @@ impl Retention {
         if self.catalog.lite.subscriptions().has_subscribers(record.parent, &record.name) {
             return Ok(false);
         }
-        // If its first message was never stored, a lite topic is empty.
-        Ok(last_stored_at(&self.store, record.id)?.is_none_or(|last| last < since))
-    }
-
-    /// Removes the lite topics of a LITE topic that was deleted.
-    pub(super) fn remove_lite_topics_of(&self, parent: u32) -> Result<(), ServiceError> {
-        each_record(&self.catalog, Some(parent), |record| {
-            self.remove_topic_data(record.id)?;
-            self.catalog.lite.remove_record(record)
+        Ok(match self.store.log()?.prefix(keys::queue(record.id, 0)).next_back().map(damage::read_part) {
+            // Its first message was never stored.
+            None => true,
+            Some(Ok(QueuePart::Chunk(last))) => last.stored_at() < since,
+            // The age of the last messages is not known. The lite topic stays until others follow.
+            Some(Ok(QueuePart::Damaged(_))) => false,
+            Some(Err(error)) if damage::is_damage(&error) => false,
+            Some(Err(error)) => return Err(unavailable(&error)),
         })
     }
 }
@@ -70,19 +69,6 @@ pub(super) fn each_record(
             None => return Ok(()),
         }
     }
-}
-
-fn first_stored_at(store: &Store, topic: u32) -> Result<Option<u64>, ServiceError> {
-    store.log()?.prefix(keys::queue(topic, 0)).next().map(stored_at).transpose()
-}
-
-fn last_stored_at(store: &Store, topic: u32) -> Result<Option<u64>, ServiceError> {
-    store.log()?.prefix(keys::queue(topic, 0)).next_back().map(stored_at).transpose()
-}
-
-fn stored_at(entry: fjall::Guard) -> Result<u64, ServiceError> {
-    let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
-    Ok(queue::parse(&key, value.into())?.stored_at())
 }
 
 #[cfg(test)]

@@ -76,6 +76,12 @@ impl MessageGroups {
         self.by_last_end.iter().take(max).take_while(|(end, _)| *end <= now).count()
     }
 
+    /// The message groups that were unblocked after `from` and not after `to` because their last lease expired, and when.
+    pub(super) fn unblocked_within(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, GroupHash)> {
+        let later = self.by_last_end.range((from.saturating_add(1), GroupHash(0))..);
+        later.take_while(move |(end, _)| *end <= to).copied()
+    }
+
     /// The offsets of the unsettled messages of a message group, in order.
     pub(super) fn offsets(&self, group: GroupHash) -> impl DoubleEndedIterator<Item = u64> {
         self.by_offset.range((group, 0)..=(group, u64::MAX)).map(|(_, offset)| *offset)
@@ -87,7 +93,8 @@ impl MessageGroups {
         self.by_end.range(after..=(group, u64::MAX, u64::MAX)).map(|(_, _, offset)| *offset)
     }
 
-    fn last_end(&self, group: GroupHash) -> Option<u64> {
+    /// When the last lease of a message group expires. `None` without unsettled messages.
+    pub(super) fn last_end(&self, group: GroupHash) -> Option<u64> {
         self.by_end.range((group, 0, 0)..=(group, u64::MAX, u64::MAX)).next_back().map(|(_, end, _)| *end)
     }
 }

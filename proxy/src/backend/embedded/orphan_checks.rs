@@ -7,17 +7,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::broker::Broker;
 use super::clock;
 use super::codec;
-use super::commit::{Commit, MAX_MOVED};
+use super::commit::{Commit, MAX_MOVED, StoredRecord};
 use super::half_message::{CheckRecord, HalfMessage, HalfMessageId};
 use super::keys;
 use super::orphan_check_schedule::{CheckState, DueChecks, NextRead, NextStep};
-use super::store::{corrupt, unavailable};
+use super::scan::{Record, Scan};
+use super::store::corrupt;
 use super::topic::Topic;
 use super::writer_state::WriterState;
 use crate::service::{CheckOutcome, Delivery, ServiceError, ServiceErrorKind, time};
@@ -87,7 +89,7 @@ impl Broker {
         }
         let count = move |_: &mut WriterState, commit: &mut Commit| {
             // Without a record, the transaction has ended in the meantime.
-            if let Some(record) = commit.get(&half.check_key())? {
+            if let Some(record) = commit.get(&half.check_key())?.sound() {
                 half.add_check(CheckRecord::decode(&record)?.checks.saturating_add(1), commit);
             }
             Ok(())
@@ -164,9 +166,10 @@ fn take_due_checks(
     let mut next = NextRead::Never;
     let mut due = Vec::new();
     let log = commit.log.clone();
-    let range = keys::check(topic.id(), from, 0)..=keys::check(topic.id(), u64::MAX, u64::MAX);
-    for entry in log.range(range) {
-        let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
+    let end = keys::check(topic.id(), u64::MAX, u64::MAX);
+    let checks = Scan::range(&log, &keys::check(topic.id(), from, 0), &end).reported();
+    for record in checks {
+        let Record { key, value } = record?;
         let (check_at, sequence) = keys::check_parts(&key).ok_or_else(|| corrupt("check key"))?;
         if check_at > now || due.len() >= MAX_MOVED || commit.is_full() {
             next = NextRead::At(check_at);
@@ -174,7 +177,14 @@ fn take_due_checks(
         }
         from = check_at;
         let half = HalfMessageId { topic: topic.id(), sequence, check_at };
-        due.push((half, CheckRecord::decode(&value)?.checks, commit.get(&half.key())?));
+        // A damaged half message and its check are passed over until the next start. Retention removes them.
+        let Some(CheckRecord { checks, .. }) = check_record(value) else { continue };
+        let record = match commit.get(&half.key())? {
+            StoredRecord::Sound(record) => Some(record),
+            StoredRecord::Absent => None,
+            StoredRecord::Damaged => continue,
+        };
+        due.push((half, checks, record));
     }
     let mut taken = DueChecks { checks: Vec::new(), discarded: Vec::new() };
     for (half, checks, record) in due {
@@ -203,6 +213,11 @@ fn take_due_checks(
     Ok(taken)
 }
 
+/// Decodes the record of a check. `None` if it is damaged.
+fn check_record(value: Option<Bytes>) -> Option<CheckRecord> {
+    CheckRecord::decode(&value?).ok()
+}
+
 /// The result of [`bring_forward`], in ms of [`clock::monotonic`].
 struct Review {
     /// Checks after this time are still to be reviewed. `None` if all were.
@@ -216,14 +231,15 @@ struct Review {
 fn bring_forward(topic: u32, from: u64, now: u64, commit: &mut Commit) -> Result<Review, ServiceError> {
     let mut first: Option<u64> = None;
     let log = commit.log.clone();
-    let later = keys::check(topic, from.saturating_add(1), 0)..=keys::check(topic, u64::MAX, u64::MAX);
-    for (reviewed, entry) in log.range(later).enumerate() {
-        let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
+    let end = keys::check(topic, u64::MAX, u64::MAX);
+    let later = Scan::range(&log, &keys::check(topic, from.saturating_add(1), 0), &end).reported();
+    for (reviewed, record) in later.enumerate() {
+        let Record { key, value } = record?;
         let (check_at, sequence) = keys::check_parts(&key).ok_or_else(|| corrupt("check key"))?;
         if reviewed >= MAX_REVIEWED {
             return Ok(Review { continue_after: Some(check_at.saturating_sub(1)), first: Some(now) });
         }
-        let CheckRecord { checks, ahead: Some(ahead) } = CheckRecord::decode(&value)? else { continue };
+        let Some(CheckRecord { checks, ahead: Some(ahead) }) = check_record(value) else { continue };
         let latest = now.saturating_add(ahead);
         if check_at > latest {
             commit.remove(&key);

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -10,7 +9,7 @@ use tokio::sync::futures::Notified;
 use super::chunk::{self, Chunk};
 use super::damage::{self, LostOffsets, QueuePart, QueueParts};
 use super::keys;
-use super::store::{OpenDatabase, Store, corrupt, unavailable};
+use super::store::{OpenDatabase, Store, unavailable};
 use crate::service::ServiceError;
 
 /// A queue. Only the writer thread appends to it.
@@ -118,7 +117,7 @@ impl Queue {
             match part? {
                 QueuePart::Chunk(chunk) => {
                     if let Some(first) = damaged_from.take() {
-                        self.mark_lost(first, chunk.first());
+                        self.mark_lost(store, first, chunk.first())?;
                     }
                     total += chunk.data().len();
                     chunks.push(chunk);
@@ -129,7 +128,7 @@ impl Queue {
             }
         }
         if let Some(first) = damaged_from {
-            self.mark_lost(first, self.end());
+            self.mark_lost(store, first, self.end())?;
         } else if is_removed
             && let Some(next) = chunks.first()
             && self.after_lost(offset).is_none()
@@ -150,11 +149,12 @@ impl Queue {
         self.state.lock().lost.after(offset)
     }
 
-    fn mark_lost(&self, first: u64, end: u64) {
+    fn mark_lost(&self, store: &Store, first: u64, end: u64) -> Result<(), ServiceError> {
         let is_new = self.state.lock().lost.add(first, end);
         if is_new {
-            report_lost(self.topic, self.id, first, end);
+            store.log()?.damage.report_lost(self.topic, self.id, first..end);
         }
+        Ok(())
     }
 
     /// Returns the offset of the first message that was stored at this time, in ms since 1970, or later. Reads the disk.
@@ -264,7 +264,7 @@ fn stored_end(store: &Store, topic: u32, id: u32, lost: &mut LostOffsets) -> Res
     let end = stored_chunk(&log, topic, id, first)?.map_or(first, |chunk| chunk.end());
     let after = end.saturating_add(DAMAGED_END_GAP);
     lost.add(end, after);
-    report_lost(topic, id, end, after);
+    log.damage.report_lost(topic, id, end..after);
     Ok(after)
 }
 
@@ -275,20 +275,4 @@ fn stored_chunk(log: &OpenDatabase, topic: u32, id: u32, first: u64) -> Result<O
         Err(error) if damage::is_damage(&error) => Ok(None),
         Err(error) => Err(unavailable(&error)),
     }
-}
-
-fn report_lost(topic: u32, queue: u32, first: u64, end: u64) {
-    tracing::error!(
-        topic_id = topic,
-        queue,
-        first,
-        last = end.saturating_sub(1),
-        "messages are lost because stored data is corrupt. Consumers continue after them; run `store check` for details"
-    );
-}
-
-/// Decodes a chunk from its key and value.
-pub(super) fn parse(key: &[u8], value: Bytes) -> Result<Chunk, ServiceError> {
-    let first = keys::chunk_first(key).ok_or_else(|| corrupt("chunk key"))?;
-    Chunk::parse(first, value).map_err(|_| corrupt("chunk"))
 }

@@ -119,6 +119,21 @@ impl QueueProgress {
         group.is_none_or(|group| self.leases.groups().is_unblocked(group, now))
     }
 
+    /// If any lease of a message group, or of a queue that is treated as one message group, is of a last attempt: when the
+    /// last lease expires, in ms of [`super::clock::monotonic`].
+    pub(super) fn end_with_last_attempt(&self, group: Option<GroupHash>, max_attempts: u32) -> Option<u64> {
+        let leases = &self.leases;
+        let Some(group) = group.filter(|_| !leases.has_unknown_group()) else {
+            let is_last_attempt = leases.iter().any(|(_, lease)| lease.is_last_attempt(max_attempts));
+            return leases.last_end().filter(|_| is_last_attempt);
+        };
+        // Those that were passed over come last.
+        let of_group = leases.groups().offsets(group).filter_map(|offset| leases.get(offset));
+        let mut delivered = of_group.take_while(|lease| !lease.is_passed_over());
+        let is_last_attempt = delivered.any(|lease| lease.is_last_attempt(max_attempts));
+        leases.groups().last_end(group).filter(|_| is_last_attempt)
+    }
+
     /// How many receives in order may get messages because leases have expired, up to `max`.
     pub(super) fn count_unblocked(&self, now: u64, max: usize) -> usize {
         if self.leases.has_unknown_group() {

@@ -290,6 +290,7 @@ impl PreparedReceive<'_> {
             token: request.token,
             topic: Some(self.topic.id()),
             group: Some(self.progress.group()),
+            until: Some(request.visible_at),
         };
         Ok(Delivery {
             attempts_of_others: stored.attempts_of_others(),

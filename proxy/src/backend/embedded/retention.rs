@@ -1,37 +1,32 @@
-//! Removes expired messages and the data of deleted topics and groups, in the background and in small batches. Limits
-//! by size are in [`super::retention_bytes`]. [`super::reclaim`] returns the space to the file system.
+//! Removes expired messages, in the background and in small batches. Limits by size are in [`super::retention_bytes`],
+//! deleted topics and groups in [`super::deleted_data`]. [`super::reclaim`] returns the space to the file system.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fjall::{AbstractTree, PersistMode};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::blocking::blocking;
 use super::catalog::Catalog;
-use super::catalog_keys::Deleted;
 use super::clock;
 use super::config::EmbeddedConfig;
 use super::damage::{self, QueuePart};
-use super::half_message;
+use super::half_message::HalfMessage;
 use super::keys;
 use super::lite_subscriptions;
 use super::queue::Queue;
 use super::queue_sizes::{QueueSizes, RetentionLimits};
-use super::reclaim::{self, Reclaim};
+use super::reclaim::Reclaim;
 use super::retention_clock::RetentionClock;
-use super::store::{OpenDatabase, Store, corrupt, unavailable};
+use super::scan::{Record, Scan};
+use super::store::{Store, corrupt, unavailable};
 use super::topic::Topic;
 use crate::service::ServiceError;
 
 /// The most records that are removed in one batch. Sends wait while a batch is committed.
-const BATCH_RECORDS: usize = 1024;
-/// The size of one in this many records is measured.
-const SAMPLING_INTERVAL: usize = 8;
-/// If a deleted topic has more records than this, whole tables are dropped.
-const MIN_RECORDS_TO_DROP_TABLES: usize = if cfg!(test) { 100 } else { 10_000 };
+pub(super) const BATCH_RECORDS: usize = 1024;
 /// The bounds of the pause between two passes.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(300);
@@ -182,20 +177,28 @@ impl Retention {
             let log = self.store.log()?;
             let mut batch = log.batch(self.store.message_durability());
             let mut expired = HashSet::new();
-            for entry in log.prefix(keys::half_messages(topic.id())).take(BATCH_RECORDS) {
-                let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
-                if half_message::HalfMessage::decode(value.into())?.stored_at >= oldest {
-                    break;
+            // Damaged half messages are older than those that follow.
+            let mut of_unknown_age = Vec::new();
+            let (first, last) = (keys::half_message(topic.id(), 0), keys::half_message(topic.id(), u64::MAX));
+            for record in Scan::range(&log, &first, &last).reported().take(BATCH_RECORDS) {
+                let Record { key, value } = record?;
+                match value.and_then(|value| HalfMessage::decode(value).ok()) {
+                    Some(half) if half.stored_at >= oldest => break,
+                    Some(_) => expired.extend(of_unknown_age.drain(..).chain([key])),
+                    None => of_unknown_age.push(key),
                 }
-                expired.insert(key);
             }
-            let checks = keys::check(topic.id(), 0, 0)..keys::check(topic.id(), oldest, 0);
-            for entry in log.range(checks).take(BATCH_RECORDS) {
-                let key = entry.key().map_err(|e| unavailable(&e))?;
+            let (first, end) = (keys::check(topic.id(), 0, 0), keys::check(topic.id(), oldest, 0));
+            let checks = Scan::range(&log, &first, &end).values_if(|_| false).reported();
+            for check in checks.take(BATCH_RECORDS) {
+                let key = check?.key;
                 let (_, sequence) = keys::check_parts(&key).ok_or_else(|| corrupt("check key"))?;
                 let half = keys::half_message(topic.id(), sequence);
-                if log.contains_key(half).map_err(|e| unavailable(&e))? {
-                    expired.insert(half.into());
+                match log.contains_key(half) {
+                    Ok(false) => {}
+                    Ok(true) => drop(expired.insert(half.into())),
+                    Err(error) if damage::is_damage(&error) => drop(expired.insert(half.into())),
+                    Err(error) => return Err(unavailable(&error)),
                 }
                 batch.remove(&log, key);
             }
@@ -216,17 +219,24 @@ impl Retention {
     }
 
     fn has_expired(&self, topic: &Topic, oldest: u64) -> Result<bool, ServiceError> {
-        for id in 0..topic.most_queues() as u32 {
-            let Some(first) = self.store.log()?.prefix(keys::queue(topic.id(), id)).next() else { continue };
-            match damage::read_part(first) {
-                Ok(QueuePart::Chunk(chunk)) if chunk.stored_at() >= oldest => {}
-                // The age of a damaged chunk is derived from the chunks that follow it.
-                Ok(_) => return Ok(true),
-                Err(error) if damage::is_damage(&error) => return Ok(true),
-                Err(error) => return Err(unavailable(&error)),
+        for queue in 0..topic.most_queues() as u32 {
+            if self.has_expired_in(topic.id(), queue, oldest)? {
+                return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Whether a queue may begin with expired messages.
+    pub(super) fn has_expired_in(&self, topic: u32, queue: u32, oldest: u64) -> Result<bool, ServiceError> {
+        match self.store.log()?.prefix(keys::queue(topic, queue)).next().map(damage::read_part) {
+            None => Ok(false),
+            Some(Ok(QueuePart::Chunk(chunk))) => Ok(chunk.stored_at() < oldest),
+            // The age of a damaged chunk is derived from the chunks that follow it.
+            Some(Ok(QueuePart::Damaged(_))) => Ok(true),
+            Some(Err(error)) if damage::is_damage(&error) => Ok(true),
+            Some(Err(error)) => Err(unavailable(&error)),
+        }
     }
 
     /// Removes chunks from the front of a queue. The last chunk stays on the disk regardless of its age, because it
@@ -280,88 +290,6 @@ impl Retention {
             self.sizes.lock().removed((queue.topic(), queue.id()), bytes);
             self.reclaim.lock().removed(bytes);
         }
-    }
-
-    /// Removes the data of deleted topics and groups.
-    pub(super) fn remove_deleted(&self) -> Result<(), ServiceError> {
-        for deleted in self.catalog.deleted()? {
-            match deleted {
-                Deleted::Topic(topic) => {
-                    self.remove_lite_topics_of(topic)?;
-                    self.remove_topic_data(topic)?;
-                }
-                Deleted::Group(group) => {
-                    remove_prefix(&*self.store.state()?, &group.to_be_bytes(), PersistMode::Buffer)?;
-                }
-            }
-            self.catalog.remove_deleted_record(deleted)?;
-        }
-        Ok(())
-    }
-
-    /// Removes the messages of a topic and the progress of all groups in it.
-    pub(super) fn remove_topic_data(&self, topic: u32) -> Result<(), ServiceError> {
-        let log = self.store.log()?;
-        self.drop_tables(&log, topic)?;
-        let bytes = remove_prefix(&log, &topic.to_be_bytes(), self.store.message_durability())?;
-        self.reclaim.lock().removed(bytes);
-        for group in self.catalog.groups() {
-            let prefix = keys::group_topic(group.id, topic);
-            remove_prefix(&*self.store.state()?, &prefix, PersistMode::Buffer)?;
-        }
-        Ok(())
-    }
-
-    /// Drops the tables that contain only records of this topic, if it has many records. Removing each record would
-    /// take longer and make the storage engine copy more. The records in other tables must be removed afterwards.
-    fn drop_tables(&self, log: &OpenDatabase, topic: u32) -> Result<(), ServiceError> {
-        let prefix = topic.to_be_bytes();
-        if log.prefix(prefix).nth(MIN_RECORDS_TO_DROP_TABLES).is_none() {
-            return Ok(());
-        }
-        // The journals with the dropped records must be removed, or the next start would read the records from them.
-        // fjall keeps a journal as long as it is newer than all tables. This removal of an absent key gets into a table
-        // that is not dropped.
-        let mut batch = log.batch(PersistMode::SyncAll);
-        batch.remove(log, keys::DECISIONS);
-        batch.commit().map_err(|e| unavailable(&e))?;
-        if !reclaim::flush(log, &self.store)? {
-            return Ok(());
-        }
-        let end = topic.saturating_add(1).to_be_bytes();
-        log.tree.drop_range(prefix..end).map_err(|error| unavailable(&fjall::Error::Storage(error)))
-    }
-}
-
-/// Removes the records whose keys begin with `prefix`. Returns about how many bytes they had.
-fn remove_prefix(
-    database: &OpenDatabase,
-    prefix: &[u8],
-    durability: PersistMode,
-) -> Result<u64, ServiceError> {
-    let mut bytes = 0u64;
-    // Each step continues where the previous one ended. A search from the start would read all removals again.
-    let mut from = prefix.to_vec();
-    loop {
-        let mut removals = database.batch(durability);
-        for (index, entry) in database.range(from.clone()..).take(BATCH_RECORDS).enumerate() {
-            let key = entry.key().map_err(|e| unavailable(&e))?;
-            if !key.starts_with(prefix) {
-                break;
-            }
-            // The smallest key that follows.
-            from = [&key[..], &[0]].concat();
-            // Measuring a record costs as much as removing it.
-            if index % SAMPLING_INTERVAL == 0 {
-                let size = database.size_of(&key).map_err(|e| unavailable(&e))?.unwrap_or_default();
-                bytes = bytes.saturating_add(u64::from(size) * SAMPLING_INTERVAL as u64);
-            }
-            removals.remove(database, key);
-        }
-        if removals.is_empty() {
-            return Ok(bytes);
-        }
-        removals.commit().map_err(|e| unavailable(&e))?;
     }
 }
 

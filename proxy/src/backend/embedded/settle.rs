@@ -79,11 +79,15 @@ impl Broker {
                     AckOutcome::Done
                 }
                 LeaseStatus::Expired(_) => AckOutcome::Expired,
-                LeaseStatus::Gone => outcome_of_unknown(entry),
+                LeaseStatus::Gone if is_past(at, entry, now) => AckOutcome::Expired,
+                LeaseStatus::Gone => AckOutcome::Done,
             });
         }
         let written = change.commit(&self.progress_writer);
         let deliverable = ended.deliverable(&mut change, now);
+        if ended.unblock_exhausted(group.progress.max_attempts(), &mut change, now) {
+            self.expiry.schedule(&group.progress, &mut change, now);
+        }
         drop(change);
         group.topic.count_settled(&group.progress, ended.count);
         group.progress.wake(deliverable);
@@ -110,20 +114,21 @@ impl Broker {
         at: Coordinates,
         request: &ChangeInvisible,
     ) -> Result<(InvisibleOutcome, Written), ServiceError> {
-        let coordinates = Coordinates { token: rand::random(), ..at };
         let now = clock::monotonic();
+        let invisible = u64::try_from(request.invisible.as_millis()).unwrap_or(u64::MAX);
+        let visible_at = now.saturating_add(invisible);
+        let coordinates = Coordinates { token: rand::random(), until: Some(visible_at), ..at };
         let queue = group.queue_index(at);
         let mut change = group.progress.change()?;
         let old = match lease_status(&mut change, queue, at, now) {
             LeaseStatus::Running(lease) => lease,
             expired_or_gone => {
-                let expired = matches!(expired_or_gone, LeaseStatus::Expired(_)) || is_past(&request.entry);
+                let expired =
+                    matches!(expired_or_gone, LeaseStatus::Expired(_)) || is_past(at, &request.entry, now);
                 let outcome = if expired { InvisibleOutcome::Expired } else { gone(coordinates) };
                 return Ok((outcome, change.commit(&self.progress_writer)));
             }
         };
-        let invisible = u64::try_from(request.invisible.as_millis()).unwrap_or(u64::MAX);
-        let visible_at = now.saturating_add(invisible);
         let uncounted = match request.next_attempt {
             NextAttempt::Counts => false,
             // As with Apache's brokers.
@@ -225,6 +230,18 @@ impl EndedLeases {
         self.count += 1;
     }
 
+    /// Returns whether messages whose last lease has expired, and that waited in order for the leases that were ended, have
+    /// to be searched for. The next search begins with them.
+    pub(super) fn unblock_exhausted(&self, max_attempts: u32, state: &mut ProgressState, now: u64) -> bool {
+        let unblocked = self.groups.iter().filter_map(|(queue, group)| {
+            let queue = state.queues().get(*queue)?;
+            queue.end_with_last_attempt(*group, max_attempts).filter(|end| *end <= now)
+        });
+        let Some(since) = unblocked.min() else { return false };
+        state.examined_until = state.examined_until.min(since.saturating_sub(1));
+        true
+    }
+
     /// How many waiting receives may get messages now, because a message group is no longer blocked or a queue no
     /// longer has too many unsettled messages.
     pub(super) fn deliverable(&self, state: &mut ProgressState, now: u64) -> usize {
@@ -250,25 +267,19 @@ pub(super) fn lease_status(
     }
 }
 
-/// The outcome of an acknowledgement for which there is no lease.
-fn outcome_of_unknown(entry: &Settle) -> AckOutcome {
-    match parse(entry) {
-        Err(error) => AckOutcome::Invalid(error.message),
-        Ok(_) if is_past(entry) => AckOutcome::Expired,
-        Ok(_) => AckOutcome::Done,
-    }
-}
-
 /// The error for coordinates of a topic or group that does not exist any more.
 pub(super) fn deleted(what: &str) -> ServiceError {
     let text = format!("the {what} of this receipt handle was deleted");
     ServiceError::new(ServiceErrorKind::InvalidHandle, text)
 }
 
-/// Whether the lease has expired according to the times in the request.
-fn is_past(entry: &Settle) -> bool {
-    // The times in the request are of the wall clock, those of leases of the monotonic clock. Both are rounded to
-    // milliseconds and may differ by one.
+/// Whether a lease that is gone would have expired by now, in ms of [`clock::monotonic`].
+fn is_past(at: Coordinates, entry: &Settle, now: u64) -> bool {
+    if let Some(until) = at.until {
+        return until <= now;
+    }
+    // A handle of an older version has only times of the wall clock. The clocks are rounded to milliseconds and may
+    // differ by one.
     const CLOCK_DIFFERENCE_MS: i64 = 1;
     let until = entry.received_at.checked_add(entry.invisible);
     until.is_some_and(|until| millis(until) - CLOCK_DIFFERENCE_MS <= clock::now() as i64)
@@ -280,4 +291,36 @@ pub(super) fn parse(entry: &Settle) -> Result<Coordinates, ServiceError> {
         let text = format!("not a receipt handle of this broker: {}", entry.coordinates);
         ServiceError::new(ServiceErrorKind::InvalidHandle, text)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::backend::embedded::testing::{deliveries, open, send, uncached};
+
+    #[tokio::test]
+    async fn an_old_handle_is_refused_after_the_wall_clock_was_set_back() {
+        let clock = clock::controlled::begin(1_700_000_000_000);
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let broker = open(uncached(&directory)).await;
+        send(&broker, ["a"]).await;
+        let first = deliveries(&broker, 1).await.remove(0);
+        clock.advance(600_001);
+        let again = deliveries(&broker, 1).await.remove(0);
+        clock.step(-3_600_000);
+        let topic = broker.topic("topic").await.expect("a topic");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let request = |entry| Acknowledge {
+            topic: "topic".to_owned(),
+            group: "group".to_owned(),
+            entries: vec![entry],
+            deadline,
+        };
+        for (delivery, expected) in [(&first, AckOutcome::Expired), (&again, AckOutcome::Done)] {
+            let acknowledged = broker.acknowledge_entries(&topic, request(Settle::from(delivery))).await;
+            assert_eq!(acknowledged.expect("an answer"), [expected]);
+        }
+    }
 }

@@ -53,6 +53,7 @@ use fjall::{
 use parking_lot::{Mutex, RwLock};
 
 use super::config::Flush;
+use super::damage_reports::DamageReports;
 use super::directory::{DataDirectory, OpenError};
 use super::disk_latency::DiskLatency;
 use super::journal::{self, JournalError};
@@ -82,6 +83,8 @@ pub(super) struct OpenDatabase {
     keyspace: Keyspace,
     /// Whether [`super::reclaim`] is compacting it, which fjall does not count.
     reclaiming: AtomicBool,
+    /// The damaged records that were found.
+    pub(super) damage: DamageReports,
 }
 
 /// A database that is closed and opened again after a failed write.
@@ -326,7 +329,7 @@ impl ReopenableDatabase {
 
 impl OpenDatabase {
     fn new(database: Database, keyspace: Keyspace) -> Self {
-        Self { database, keyspace, reclaiming: AtomicBool::new(false) }
+        Self { database, keyspace, reclaiming: AtomicBool::new(false), damage: DamageReports::default() }
     }
 
     /// Runs work that compacts the database.

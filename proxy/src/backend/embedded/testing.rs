@@ -1,5 +1,7 @@
 //! Helpers for unit tests of a broker with one topic and one group.
 
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -17,6 +19,16 @@ pub(super) async fn open(config: EmbeddedConfig) -> Broker {
             opened => return opened.expect("the directory opens"),
         }
     }
+}
+
+/// Changes one byte in the only file of a folder of the database `log`. `find` returns its position.
+pub(super) fn flip(directory: &Path, folder: &str, find: impl FnOnce(&[u8]) -> usize) {
+    let folder = directory.join("log/keyspaces/1").join(folder);
+    let file = fs::read_dir(folder).expect("a folder").next().expect("a file").expect("readable").path();
+    let mut bytes = fs::read(&file).expect("readable");
+    let at = find(&bytes);
+    bytes[at] ^= 1;
+    fs::write(file, bytes).expect("writable");
 }
 
 /// The configuration of a broker with one queue that reads all messages from the disk.

@@ -10,7 +10,8 @@ use bytes::{Buf, Bytes};
 use super::codec::{self, Encoded};
 use super::commit::{Commit, MAX_BYTES_READ, MAX_MOVED};
 use super::keys;
-use super::store::{Store, corrupt, unavailable};
+use super::scan::{Record, Scan};
+use super::store::{OpenDatabase, Store, corrupt};
 use crate::service::ServiceError;
 
 /// Identifies a timer.
@@ -53,6 +54,15 @@ pub(super) struct DueTimer {
     pub(super) message: Option<(u32, Encoded)>,
 }
 
+/// The timers that are due now.
+pub(super) struct DueTimers {
+    pub(super) timers: Vec<DueTimer>,
+    /// Where the other timers begin.
+    pub(super) rest: TimerKey,
+    /// When the first of the others is due, in ms since 1970. `None` if there are none.
+    pub(super) next_due: Option<u64>,
+}
+
 /// The position of the writer thread in the timers on the disk.
 pub(super) struct Timers {
     // No timer is earlier. This avoids reading over removed records of delivered timers.
@@ -65,6 +75,8 @@ pub(super) struct Timers {
 
 /// How long deliveries pause after a failure.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// The length of the topic's id and the queue in a record.
+const HEADER: usize = 8;
 /// Takes the place of the queue in the timer of a recalled message. No queue has this number.
 const RECALLED: u32 = u32::MAX;
 /// The longest wait before the wall clock is read again. It may be set, and it runs on while the machine is suspended.
@@ -74,7 +86,7 @@ impl Timers {
     /// Finds the first due time. Reads the disk.
     pub(super) fn open(store: &Store) -> Result<Self, ServiceError> {
         let mut timers = Self { from: TimerKey::FIRST, next_due: None, paused_until: None };
-        timers.find_next_due(store)?;
+        timers.reload(store)?;
         Ok(timers)
     }
 
@@ -103,53 +115,47 @@ impl Timers {
         self.next_due = Some(self.next_due.map_or(timer.due, |next| next.min(timer.due)));
     }
 
-    /// Reads the timers that are due from the disk, the earliest first, as many as one commit may move.
-    pub(super) fn due(&self, store: &Store, now: u64) -> Result<Vec<DueTimer>, ServiceError> {
-        let mut due = Vec::new();
+    /// Reads the timers that are due from the disk, the earliest first, as many as one commit may move. Damaged ones are
+    /// passed over.
+    pub(super) fn due(&self, store: &Store, now: u64) -> Result<DueTimers, ServiceError> {
+        let mut due = DueTimers { timers: Vec::new(), rest: self.from, next_due: None };
         let mut bytes = 0;
-        let from = self.from.encode();
-        for entry in store.log()?.range(from..keys::timer(now, 0).max(from)).take(MAX_MOVED) {
-            let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
+        let log = store.log()?;
+        let until = keys::timer(now, 0);
+        for record in self.stored(&log).values_if(|key| key < until.as_slice()).reported() {
+            let Record { key, value } = record?;
             let key = TimerKey::read(&key)?;
-            let mut value = Bytes::from(value);
-            if value.len() < 8 {
-                return Err(corrupt("timer"));
+            if key.due >= now || due.timers.len() >= MAX_MOVED || bytes >= MAX_BYTES_READ {
+                (due.rest, due.next_due) = (key, Some(key.due));
+                break;
             }
+            due.rest = TimerKey { sequence: key.sequence.saturating_add(1), ..key };
+            let Some(mut value) = value.filter(|value| value.len() >= HEADER) else { continue };
             bytes += value.len();
             let (topic, queue) = (value.get_u32(), value.get_u32());
             let message = (queue != RECALLED).then_some((queue, Encoded { head: Vec::new(), body: value }));
-            due.push(DueTimer { key, topic, message });
-            if bytes >= MAX_BYTES_READ {
-                break;
-            }
+            due.timers.push(DueTimer { key, topic, message });
         }
         Ok(due)
     }
 
-    /// Notes that the timers up to `last` were removed, and finds the next due time. Reads the disk.
-    pub(super) fn delivered(&mut self, store: &Store, last: TimerKey) -> Result<(), ServiceError> {
-        self.from = TimerKey { sequence: last.sequence.saturating_add(1), ..last };
-        self.find_next_due(store)
+    /// Continues with these timers, because the due ones were removed or passed over. `rest` and `next_due` are of
+    /// [`Timers::due`].
+    pub(super) fn continue_with(&mut self, rest: TimerKey, next_due: Option<u64>) {
+        (self.from, self.next_due) = (rest, next_due);
     }
 
     /// Finds the first due time after the log was opened again. Reads the disk.
     pub(super) fn reload(&mut self, store: &Store) -> Result<(), ServiceError> {
         self.from = TimerKey::FIRST;
-        self.find_next_due(store)
+        let log = store.log()?;
+        let first = self.stored(&log).values_if(|_| false).reported().next().transpose()?;
+        self.next_due = first.map(|first| TimerKey::read(&first.key)).transpose()?.map(|key| key.due);
+        Ok(())
     }
 
-    /// Finds the next due time. Reads the disk.
-    pub(super) fn find_next_due(&mut self, store: &Store) -> Result<(), ServiceError> {
-        let lower = self.from.encode();
-        let upper = keys::timer(u64::MAX, u64::MAX);
-        self.next_due = match store.log()?.range(lower..upper).next() {
-            None => None,
-            Some(entry) => {
-                let key = entry.key().map_err(|e| unavailable(&e))?;
-                Some(TimerKey::read(&key)?.due)
-            }
-        };
-        Ok(())
+    fn stored<'a>(&self, log: &'a OpenDatabase) -> Scan<'a> {
+        Scan::range(log, &self.from.encode(), &keys::timer(u64::MAX, u64::MAX))
     }
 
     /// Pauses deliveries after a failure.
@@ -167,7 +173,9 @@ pub(super) fn recall(
     commit: &mut Commit,
 ) -> Result<bool, ServiceError> {
     let key = timer.encode();
-    let Some(mut value) = commit.get(&key)?.filter(|value| value.len() >= 8) else { return Ok(false) };
+    let Some(mut value) = commit.get(&key)?.sound().filter(|value| value.len() >= HEADER) else {
+        return Ok(false);
+    };
     let (of_topic, queue) = (value.get_u32(), value.get_u32());
     let is_recalled = queue == RECALLED;
     let is_same = match is_recalled {
@@ -183,8 +191,17 @@ pub(super) fn recall(
     Ok(true)
 }
 
+/// Whether a record can be delivered.
+pub(super) fn is_sound(mut record: Bytes) -> bool {
+    if record.len() < HEADER {
+        return false;
+    }
+    let (_topic, queue) = (record.get_u32(), record.get_u32());
+    queue == RECALLED || codec::decode(&record).is_ok()
+}
+
 fn record(topic: u32, queue: u32, rest: &[&[u8]]) -> Vec<u8> {
-    let mut value = Vec::with_capacity(8 + rest.iter().map(|part| part.len()).sum::<usize>());
+    let mut value = Vec::with_capacity(HEADER + rest.iter().map(|part| part.len()).sum::<usize>());
     value.extend_from_slice(&topic.to_be_bytes());
     value.extend_from_slice(&queue.to_be_bytes());
     rest.iter().for_each(|part| value.extend_from_slice(part));
@@ -214,6 +231,6 @@ mod tests {
             broker.store_messages("topic", vec![message], deadline).await.expect("a send");
         }
         let timers = Timers::open(&broker.store).expect("timers");
-        assert_eq!(timers.due(&broker.store, u64::MAX).expect("due").len(), 2);
+        assert_eq!(timers.due(&broker.store, u64::MAX).expect("due").timers.len(), 2);
     }
 }

@@ -25,7 +25,7 @@ use super::new_message::{NewMessage, StoredAt};
 use super::orphan_check_schedule::CheckSchedule;
 use super::queue::Queue;
 use super::store::{Store, unavailable};
-use super::timer::Timers;
+use super::timer::{DueTimers, Timers};
 use super::topic::Topic;
 use super::writer_state::WriterState;
 use crate::service::ServiceError;
@@ -258,8 +258,7 @@ impl Worker {
     fn try_deliver_due(&mut self) -> Result<(), ServiceError> {
         self.reload_after_reopening()?;
         let WriterState { store, catalog, timers, .. } = &self.state;
-        let due = timers.due(store, clock::now())?;
-        let last = due.last().map(|timer| timer.key);
+        let DueTimers { timers: due, rest, next_due } = timers.due(store, clock::now())?;
         let mut commit = Commit::new(store)?;
         for timer in due {
             commit.remove(&timer.key.encode());
@@ -272,12 +271,8 @@ impl Worker {
             }
         }
         self.commit(commit)?;
-        let WriterState { store, timers, .. } = &mut self.state;
-        match last {
-            Some(last) => timers.delivered(store, last),
-            // The commit with the timer failed.
-            None => timers.find_next_due(store),
-        }
+        self.state.timers.continue_with(rest, next_due);
+        Ok(())
     }
 
     /// If the log was opened again, reads the ends of the queues, the timers and the decisions from it. It may contain

@@ -254,6 +254,14 @@ impl World {
         let description = format!("{} of {}: {lease_status:?}", handle.number, handle.group);
         self.note(format!("change {description}, {invisible} ms, {next_attempt:?}"));
         let outcome = self.subject.change(source, settle(&handle), (invisible, next_attempt)).await;
+        let is_removed = self.groups[handle.group].open.get(&handle.number).is_some_and(|open| open.removed);
+        // If a receive repeats an attempt, the broker ends the leases of its removed messages.
+        let lease_status = match (lease_status, &outcome) {
+            (LeaseStatus::Running, InvisibleOutcome::Gone { .. }) if is_removed => {
+                LeaseStatus::Gone { is_past: false }
+            }
+            (lease_status, _) => lease_status,
+        };
         let (coordinates, received_at) = match (lease_status, outcome) {
             (LeaseStatus::Running, InvisibleOutcome::Changed { coordinates, received_at })
             | (LeaseStatus::Gone { is_past: false }, InvisibleOutcome::Gone { coordinates, received_at }) => {

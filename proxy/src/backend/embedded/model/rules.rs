@@ -203,8 +203,7 @@ impl Group {
         match lease.filter(|lease| lease.coordinates == handle.coordinates) {
             Some(lease) if lease.until > now => LeaseStatus::Running,
             Some(_) => LeaseStatus::Expired,
-            // The clocks may differ by a millisecond.
-            None => LeaseStatus::Gone { is_past: handle.received_at + handle.invisible <= now + 1 },
+            None => LeaseStatus::Gone { is_past: handle.received_at + handle.invisible <= now },
         }
     }
 }

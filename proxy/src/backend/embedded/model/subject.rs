@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -32,7 +31,7 @@ pub(super) struct BrokerUnderTest {
     directory: TempDir,
     // `None` only during a restart.
     broker: Option<Arc<Broker>>,
-    clock: Arc<AtomicU64>,
+    clock: Arc<clock::controlled::Clock>,
 }
 
 /// A topic, and a group that consumes it.
@@ -108,7 +107,7 @@ impl BrokerUnderTest {
     }
 
     pub(super) fn now(&self) -> u64 {
-        self.clock.load(Ordering::SeqCst)
+        self.clock.now()
     }
 
     fn services(&self) -> Services {
@@ -138,7 +137,7 @@ impl BrokerUnderTest {
 
     /// Advances the clock, and lets the broker do everything that is due.
     pub(super) async fn pass(&self, time: u64) {
-        self.clock.fetch_add(time, Ordering::SeqCst);
+        self.clock.advance(time);
         self.broker().expiry.wake_due();
         // The writer thread delivers due messages after each change, as many as fit in a commit.
         for _ in 0..2 {

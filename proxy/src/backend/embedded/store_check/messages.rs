@@ -5,12 +5,13 @@ use bytes::Bytes;
 use super::super::chunk::Chunk;
 use super::super::codec;
 use super::super::half_message::{CheckRecord, HalfMessage};
-use super::super::keys;
+use super::super::record_kind::RecordKind;
+use super::super::scan::{Item, Scan};
 use super::super::store::OpenDatabase;
+use super::super::timer;
 use super::finding::{BACKUP_ADVICE, COPY_ADVICE, Finding};
 use super::names::StoredNames;
 use super::progress::CheckProgress;
-use super::scan::{Item, Scan};
 
 /// The numbers of messages in the database.
 #[derive(Default)]
@@ -39,7 +40,7 @@ pub(super) fn read(
 ) -> Result<Counts, fjall::Error> {
     let mut check =
         MessagesCheck { names, findings, counts: Counts::default(), position: ScanPosition::default() };
-    for item in Scan::new(log) {
+    for item in Scan::all(log) {
         match item? {
             Item::Entry(key, value) => {
                 progress.add(key.len() + value.len());
@@ -66,20 +67,20 @@ struct MessagesCheck<'a> {
 impl MessagesCheck<'_> {
     /// Checks a record. Returns whether it is sound.
     fn entry(&mut self, key: &[u8], value: Bytes) -> bool {
-        let is_sound = match kind(key) {
-            Kind::Chunk { topic, queue, first } => return self.chunk((topic, queue), first, value),
-            Kind::Timer => {
+        let is_sound = match RecordKind::of(key) {
+            RecordKind::Chunk { topic, queue, first } => return self.chunk((topic, queue), first, value),
+            RecordKind::Timer => {
                 self.counts.waiting += 1;
-                value.len() >= 8
+                timer::is_sound(value)
             }
-            Kind::Half => {
+            RecordKind::Half { .. } => {
                 self.counts.waiting += 1;
                 let record = HalfMessage::decode(value);
                 record.is_ok_and(|record| codec::decode(&record.message.body).is_ok())
             }
-            Kind::Check => CheckRecord::decode(&value).is_ok(),
-            Kind::Decision => value.len() == 1,
-            Kind::Unknown => false,
+            RecordKind::Check { .. } => CheckRecord::decode(&value).is_ok(),
+            RecordKind::Decision => value.len() == 1,
+            RecordKind::Unknown => false,
         };
         if !is_sound {
             self.damaged(key);
@@ -131,25 +132,21 @@ impl MessagesCheck<'_> {
     }
 
     fn damaged(&mut self, key: &[u8]) {
-        match kind(key) {
-            Kind::Chunk { topic, queue, first } => {
+        match RecordKind::of(key) {
+            RecordKind::Chunk { topic, queue, first } => {
                 self.enter((topic, queue));
                 self.damaged_chunk(first);
             }
             kind => {
-                let (what, cost) = kind.texts();
-                let topic = match kind {
-                    Kind::Half | Kind::Check => format!(" of {}", self.names.topic(id(key))),
-                    _ => String::new(),
-                };
-                let place = format!("database log, {what}{topic}");
-                self.findings.push(Finding::damage(place, cost, BACKUP_ADVICE));
+                let topic = kind.topic().map(|topic| format!(" of {}", self.names.topic(topic)));
+                let place = format!("database log, {}{}", kind.description(), topic.unwrap_or_default());
+                self.findings.push(Finding::damage(place, kind.cost(), BACKUP_ADVICE));
             }
         }
     }
 
     fn gap(&mut self, before: &[u8], after: Option<&[u8]>) {
-        if let Kind::Chunk { topic, queue, .. } = kind(before) {
+        if let RecordKind::Chunk { topic, queue, .. } = RecordKind::of(before) {
             self.enter((topic, queue));
             let from = self.position.next.unwrap_or_default();
             self.position.damaged_from.get_or_insert(from);
@@ -159,10 +156,15 @@ impl MessagesCheck<'_> {
             self.describe(before),
             after.map_or_else(|| "the end".to_owned(), |after| self.describe(after)),
         );
-        let cost = "the storage engine can't merge this table with others: writes will fail eventually";
-        self.findings.push(Finding::damage(place, cost, COPY_ADVICE));
+        // Lost messages of queues are reported with their offsets.
+        let kinds = [Some(before), after].into_iter().flatten().map(RecordKind::of);
+        let mut costs: Vec<_> = kinds.filter_map(RecordKind::cost_of_gap).collect();
+        costs.push("the storage engine can't merge this table with others: writes will fail eventually");
+        costs.dedup();
+        let cost = costs.join("; ");
+        self.findings.push(Finding::damage(place, &cost, COPY_ADVICE));
         // A damaged block may extend into the next queue.
-        if let Some(Kind::Chunk { topic, queue, first }) = after.map(kind)
+        if let Some(RecordKind::Chunk { topic, queue, first }) = after.map(RecordKind::of)
             && self.position.queue != Some((topic, queue))
         {
             self.enter((topic, queue));
@@ -196,12 +198,12 @@ impl MessagesCheck<'_> {
     }
 
     fn describe(&self, key: &[u8]) -> String {
-        match kind(key) {
-            Kind::Chunk { topic, queue, first } => {
+        match RecordKind::of(key) {
+            RecordKind::Chunk { topic, queue, first } => {
                 format!("offset {first} of {}, queue {queue}", self.names.topic(topic))
             }
-            Kind::Unknown => "the beginning".to_owned(),
-            kind => kind.texts().0.to_owned(),
+            RecordKind::Unknown => "the beginning".to_owned(),
+            kind => kind.description().to_owned(),
         }
     }
 }
@@ -209,51 +211,3 @@ impl MessagesCheck<'_> {
 /// The advice for lost messages.
 const LOST_MESSAGES_ADVICE: &str = "no action needed: consumers continue after the lost messages. To get them back, restore the data \
                      directory from a backup";
-
-/// The kind of a record.
-pub(super) enum Kind {
-    Chunk { topic: u32, queue: u32, first: u64 },
-    Half,
-    Check,
-    Timer,
-    Decision,
-    Unknown,
-}
-
-impl Kind {
-    /// A description of the record, and the consequences of its loss.
-    fn texts(&self) -> (&'static str, &'static str) {
-        match self {
-            Self::Timer => ("a delayed message", "the message is lost, and later ones may not be delivered"),
-            Self::Half => ("a half message", "its transaction can't be committed"),
-            Self::Check => {
-                ("a check of a half message", "half messages of the topic are not checked any more")
-            }
-            Self::Decision => ("a decision about a half message", "the proxy does not start"),
-            Self::Chunk { .. } => ("messages", "they are lost"),
-            Self::Unknown => ("a record of an unknown kind", "this version does not use it"),
-        }
-    }
-}
-
-/// Returns the kind of the record with this key.
-pub(super) fn kind(key: &[u8]) -> Kind {
-    if keys::timer_parts(key).is_some() {
-        return Kind::Timer;
-    }
-    if keys::decision_parts(key).is_some() {
-        return Kind::Decision;
-    }
-    let (topic, queue) = (id(key), key.get(4..).map_or(0, id));
-    match keys::chunk_first(key) {
-        Some(_) if key.starts_with(&keys::half_messages(topic)) => Kind::Half,
-        Some(first) => Kind::Chunk { topic, queue, first },
-        None if key.len() == keys::check(0, 0, 0).len() => Kind::Check,
-        None => Kind::Unknown,
-    }
-}
-
-/// The id in the first four bytes of a key.
-pub(super) fn id(key: &[u8]) -> u32 {
-    key.first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes))
-}

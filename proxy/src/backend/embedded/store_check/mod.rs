@@ -5,7 +5,6 @@ mod finding;
 mod messages;
 mod names;
 mod progress;
-mod scan;
 mod sink;
 mod state;
 mod store_copy;

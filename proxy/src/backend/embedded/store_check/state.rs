@@ -1,11 +1,11 @@
 //! Checks the database `state`: whether the catalog and the progress of groups can be read.
 
 use super::super::keys;
+use super::super::scan::{Item, Scan};
 use super::super::store::OpenDatabase;
 use super::finding::{BACKUP_ADVICE, Finding};
 use super::names::StoredNames;
 use super::progress::CheckProgress;
-use super::scan::{Item, Scan};
 
 /// Reads the whole database. Returns the names of topics and groups.
 pub(super) fn read(
@@ -15,17 +15,19 @@ pub(super) fn read(
 ) -> Result<StoredNames, fjall::Error> {
     let mut names = StoredNames::default();
     let mut damaged = Vec::new();
-    for item in Scan::new(state) {
+    for item in Scan::all(state) {
         match item? {
             Item::Entry(key, value) => {
                 progress.add(key.len() + value.len());
                 match names.add(&key, &value) {
                     Some(()) => progress.sink.state(&key, &value)?,
-                    None => damaged.push((key, None)),
+                    None => damaged.push((key.to_vec(), None)),
                 }
             }
-            Item::Damaged(key) => damaged.push((key, None)),
-            Item::Gap(before, after) => damaged.push((before, Some(after))),
+            Item::Damaged(key) => damaged.push((key.to_vec(), None)),
+            Item::Gap(before, after) => {
+                damaged.push((before.to_vec(), Some(after.map(|after| after.to_vec()))))
+            }
         }
     }
     names.name_lite_topics();

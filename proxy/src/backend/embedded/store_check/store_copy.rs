@@ -15,10 +15,10 @@ use super::super::catalog_keys::{read_id, record_key};
 use super::super::chunk::Chunk;
 use super::super::directory::{DataDirectory, OpenError};
 use super::super::keys;
+use super::super::record_kind::{self, RecordKind};
 use super::super::store::{LOG, OpenDatabase, STATE, open_log_in, open_state_in};
 use super::CheckReport;
 use super::finding::{BACKUP_ADVICE, Finding};
-use super::messages::{self, Kind};
 use super::names::StoredNames;
 use super::sink::Sink;
 
@@ -123,15 +123,12 @@ impl Sink for Target {
     }
 
     fn log(&mut self, key: &[u8], value: &[u8]) -> fjall::Result<()> {
-        let kind = messages::kind(key);
-        if matches!(kind, Kind::Chunk { .. } | Kind::Half | Kind::Check) {
-            let topic = messages::id(key);
-            if !self.topics.contains(&topic) {
-                *self.orphaned.entry(topic).or_default() += 1;
-                return Ok(());
-            }
+        let kind = RecordKind::of(key);
+        if let Some(topic) = kind.topic().filter(|topic| !self.topics.contains(topic)) {
+            *self.orphaned.entry(topic).or_default() += 1;
+            return Ok(());
         }
-        if let Kind::Chunk { topic, queue, first } = kind
+        if let RecordKind::Chunk { topic, queue, first } = kind
             && let Ok(chunk) = Chunk::parse(first, value.to_vec().into())
         {
             let end = self.ends.entry((topic, queue)).or_default();
@@ -153,7 +150,7 @@ impl Target {
                 continue;
             }
             let Some((queue, offset)) = keys::progress_parts(&key) else { continue };
-            let (group, topic) = (messages::id(&key), key.get(4..).map_or(0, messages::id));
+            let (group, topic) = (record_kind::id(&key), key.get(4..).map_or(0, record_kind::id));
             let end = self.ends.get(&(topic, queue)).copied().unwrap_or_default();
             let cursor = value.as_ref().try_into().map_or(0, u64::from_be_bytes);
             let is_orphaned = !self.groups.contains(&group) || !self.topics.contains(&topic);
