@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -11,17 +11,47 @@ use super::heartbeat::Consumer;
 use super::session::{Registration, Session};
 use crate::remoting::{Command, request};
 
-/// The shortest time between two notifications of a group. A small heartbeat can change many groups with many members.
+/// A group is notified this often at most, after [`NOTIFY_BURST`]. A small heartbeat can change many groups with many
+/// members.
 const NOTIFY_INTERVAL: Duration = Duration::from_secs(1);
+/// The number of notifications that a group can get at once after it has not changed for a while. Until the members know
+/// all others, they divide the queues wrongly, and several of them usually start or stop together.
+const NOTIFY_BURST: u32 = 16;
 
 /// The connected clients, and the members of all consumer groups.
 #[derive(Default)]
 pub(super) struct Members {
-    groups: Mutex<HashMap<String, Vec<Member>>>,
+    groups: Mutex<HashMap<String, Group>>,
     /// The sessions by client id. If a client has several connections, this has the newest one.
     clients: Mutex<HashMap<Arc<str>, Arc<Session>>>,
-    /// The groups that were notified within [`NOTIFY_INTERVAL`], and whether they have changed since.
-    notified: Mutex<HashMap<String, bool>>,
+}
+
+/// A consumer group with at least one member.
+#[derive(Default)]
+struct Group {
+    members: Vec<Member>,
+    pace: NotifyPace,
+}
+
+/// When the members of a group are notified of its changes.
+#[derive(Default)]
+struct NotifyPace {
+    /// Each notification moves this time on by [`NOTIFY_INTERVAL`], beginning from now if it is past.
+    used_until: Option<Instant>,
+    /// Whether a notification is about to be sent. It covers all changes until then.
+    is_pending: bool,
+}
+
+impl NotifyPace {
+    /// Returns how long to wait before the group is notified of a change, or `None` if it is about to be.
+    fn wait(&mut self, now: Instant) -> Option<Duration> {
+        if std::mem::replace(&mut self.is_pending, true) {
+            return None;
+        }
+        let used_until = self.used_until.map_or(now, |used_until| used_until.max(now)) + NOTIFY_INTERVAL;
+        self.used_until = Some(used_until);
+        Some((used_until - now).saturating_sub(NOTIFY_INTERVAL * NOTIFY_BURST))
+    }
 }
 
 /// A client in a consumer group.
@@ -64,7 +94,7 @@ impl Members {
                 consumer: consumer.clone(),
                 client_id: registration.client.id.clone(),
             };
-            let members = groups.entry(group.clone()).or_default();
+            let members = &mut groups.entry(group.clone()).or_default().members;
             match members.iter_mut().find(|member| Arc::ptr_eq(&member.session, session)) {
                 Some(known) => {
                     if known.client_id != member.client_id || !same_topics(&known.consumer, consumer) {
@@ -78,8 +108,7 @@ impl Members {
                 }
             }
         }
-        drop(groups);
-        self.notify_soon(changed);
+        self.notify(&mut groups, changed);
         left
     }
 
@@ -90,39 +119,31 @@ impl Members {
         remove_session(&mut self.clients.lock(), &client.id, session);
         let left: Vec<String> = consumers.into_keys().collect();
         let changed = left.iter().filter_map(|group| remove_member(&mut groups, group, session)).collect();
-        drop(groups);
-        self.notify_soon(changed);
+        self.notify(&mut groups, changed);
         left
     }
 
     /// Notifies the members of these groups in the background.
-    fn notify_soon(self: &Arc<Self>, groups: BTreeSet<String>) {
-        let mut notified = self.notified.lock();
-        for group in groups {
-            match notified.get_mut(&group) {
-                Some(has_changed) => *has_changed = true,
-                None => {
-                    notified.insert(group.clone(), false);
-                    tokio::spawn(self.clone().notify(group));
-                }
-            }
+    fn notify(self: &Arc<Self>, groups: &mut HashMap<String, Group>, changed: BTreeSet<String>) {
+        for name in changed {
+            let Some(group) = groups.get_mut(&name) else { continue };
+            let Some(wait) = group.pace.wait(Instant::now()) else { continue };
+            let members = self.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(wait).await;
+                members.notify_now(&name);
+            });
         }
     }
 
-    /// Notifies the members of a group, and again as long as it changes.
-    async fn notify(self: Arc<Self>, group: String) {
-        loop {
-            self.of(&group).iter().for_each(|member| notify_members_changed(&member.session, &group));
-            tokio::time::sleep(NOTIFY_INTERVAL).await;
-            let mut notified = self.notified.lock();
-            match notified.get_mut(&group) {
-                Some(has_changed) if *has_changed => *has_changed = false,
-                _ => {
-                    notified.remove(&group);
-                    return;
-                }
-            }
-        }
+    fn notify_now(&self, name: &str) {
+        let mut groups = self.groups.lock();
+        let Some(group) = groups.get_mut(name) else { return };
+        // Whatever changes from here on is notified by the next one.
+        group.pace.is_pending = false;
+        let members = group.members.clone();
+        drop(groups);
+        members.iter().for_each(|member| notify_members_changed(&member.session, name));
     }
 
     /// The newest session of a client.
@@ -147,20 +168,21 @@ impl Members {
         let groups = self.groups.lock();
         groups
             .iter()
-            .filter(|(_, members)| members.iter().any(subscribes))
-            .map(|(group, _)| group.clone())
+            .filter(|(_, group)| group.members.iter().any(subscribes))
+            .map(|(name, _)| name.clone())
             .collect()
     }
 
     /// The members of a group.
     pub(super) fn of(&self, group: &str) -> Vec<Member> {
-        self.groups.lock().get(group).cloned().unwrap_or_default()
+        self.groups.lock().get(group).map(|group| group.members.clone()).unwrap_or_default()
     }
 
     /// The client ids of a group's members.
     pub(super) fn client_ids(&self, group: &str) -> BTreeSet<Arc<str>> {
         let groups = self.groups.lock();
-        groups.get(group).into_iter().flatten().map(|member| member.client_id.clone()).collect()
+        let members = groups.get(group).into_iter().flat_map(|group| &group.members);
+        members.map(|member| member.client_id.clone()).collect()
     }
 }
 
@@ -179,12 +201,8 @@ fn remove_session(clients: &mut HashMap<Arc<str>, Arc<Session>>, id: &str, sessi
 }
 
 /// Removes a session from a group. Returns the group if the session was in it.
-fn remove_member(
-    groups: &mut HashMap<String, Vec<Member>>,
-    group: &str,
-    session: &Arc<Session>,
-) -> Option<String> {
-    let members = groups.get_mut(group)?;
+fn remove_member(groups: &mut HashMap<String, Group>, group: &str, session: &Arc<Session>) -> Option<String> {
+    let members = &mut groups.get_mut(group)?.members;
     let before = members.len();
     members.retain(|member| !Arc::ptr_eq(&member.session, session));
     let changed = members.len() < before;
@@ -205,4 +223,34 @@ pub(super) fn notify_members_changed(session: &Session, group: &str) {
         return;
     }
     session.notify(Command::request(request::NOTIFY_CONSUMER_IDS_CHANGED).field("consumerGroup", group));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_notified_at_once_until_it_changes_often() {
+        let mut pace = NotifyPace::default();
+        let start = Instant::now();
+        let mut notify = |now| {
+            let wait = pace.wait(now);
+            pace.is_pending = false;
+            wait
+        };
+        for _ in 0..NOTIFY_BURST {
+            assert_eq!(notify(start), Some(Duration::ZERO));
+        }
+        assert_eq!(notify(start), Some(NOTIFY_INTERVAL));
+        let after = start + NOTIFY_INTERVAL;
+        assert_eq!(notify(after), Some(NOTIFY_INTERVAL));
+        assert_eq!(notify(after + NOTIFY_INTERVAL * 2), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_pending_notification_covers_later_changes() {
+        let mut pace = NotifyPace::default();
+        let now = Instant::now();
+        assert_eq!((pace.wait(now), pace.wait(now)), (Some(Duration::ZERO), None));
+    }
 }
