@@ -1,6 +1,7 @@
 //! What administrators can ask of a backend, apart from the configuration of topics and groups.
 
 use std::fmt;
+use std::ops::Add;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -138,8 +139,29 @@ pub struct TopicStats {
     pub bytes: Option<StoredBytes>,
     /// Messages stored per second over the last minute, if the backend reports them.
     pub rate_in: Option<f64>,
+    /// The number of messages stored lately, if the backend reports it.
+    pub stored: Option<EventCounts>,
     /// The number of lite topics of a LITE topic, if the backend reports it.
     pub lite_topics: Option<u64>,
+}
+
+/// How many events there were lately. A restart of the broker resets the counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventCounts {
+    /// In the last minute.
+    pub minute: u64,
+    /// In the last hour.
+    pub hour: u64,
+    /// In the last 24 hours.
+    pub day: u64,
+}
+
+impl Add for EventCounts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { minute: self.minute + other.minute, hour: self.hour + other.hour, day: self.day + other.day }
+    }
 }
 
 /// A part of the list of a LITE topic's lite topics.
@@ -215,6 +237,10 @@ pub struct GroupTopicStats {
     pub rate_delivered: Option<f64>,
     /// Messages settled per second over the last minute, if the backend reports them.
     pub rate_settled: Option<f64>,
+    /// The number of messages delivered lately, if the backend reports it.
+    pub delivered: Option<EventCounts>,
+    /// The number of messages settled lately, if the backend reports it.
+    pub settled: Option<EventCounts>,
 }
 
 /// The progress of a group in a queue.

@@ -27,9 +27,9 @@ mod updates;
 use std::sync::Arc;
 
 pub use administration::{
-    Administration, DiskStats, GroupQueueStats, GroupStats, GroupTopicStats, LiteTopicPage, LiteTopicStats,
-    QueueReset, QueueStats, ReadMessage, ReadPage, ReadQueue, ResetGroup, ResetTarget, StoreStats,
-    StoredBytes, StoredUser, TopicStats, TopicUsage, WantedMessage,
+    Administration, DiskStats, EventCounts, GroupQueueStats, GroupStats, GroupTopicStats, LiteTopicPage,
+    LiteTopicStats, QueueReset, QueueStats, ReadMessage, ReadPage, ReadQueue, ResetGroup, ResetTarget,
+    StoreStats, StoredBytes, StoredUser, TopicStats, TopicUsage, WantedMessage,
 };
 pub use broker_requests::{BrokerRequest, BrokerRequests, CheckOutcome, Reply};
 pub use broker_rights::{BrokerPolicy, BrokerRights, BrokerUser};

@@ -4,6 +4,7 @@
 
 mod balancer;
 mod fault;
+mod mixed_group;
 mod normal;
 
 use std::path::{Path, PathBuf};
@@ -14,9 +15,11 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use cluster::{ACCESS_KEY, Cluster, Options, SECRET_KEY, VERSION};
 use conformance::proxy::Proxy;
+use futures::future::join_all;
 use tokio::process::Command;
 
 use fault::Fault;
+use mixed_group::Hung;
 
 /// How long outstanding messages may take after the load has ended: a lease and a few transaction checks.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -37,6 +40,9 @@ struct Arguments {
     /// Interval between kills of a proxy
     #[arg(long, default_value_t = 5)]
     every: u64,
+    /// Number of brokers. With one, a classic client shares groups with ours, and one of the two hangs
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=9))]
+    brokers: u8,
     /// Brokers require TLS and signatures from the proxies
     #[arg(long)]
     guarded: bool,
@@ -55,6 +61,9 @@ struct Arguments {
     /// The class path of Apache's Java client
     #[arg(long)]
     java_client: String,
+    /// The class path of Apache's classic Java client
+    #[arg(long)]
+    classic_client: String,
 }
 
 #[expect(clippy::print_stdout, reason = "a command line program")]
@@ -74,9 +83,15 @@ async fn main() -> ExitCode {
 
 #[expect(clippy::print_stdout, reason = "a command line program")]
 async fn run(arguments: &Arguments) -> Result<(u32, u32)> {
+    ensure!(
+        arguments.brokers > 1 || !arguments.fault.takes_queues_away(),
+        "without its only broker, nothing can be sent: this fault needs --brokers 2"
+    );
+    // The classic client is one that does not name the broker of a queue, so its topics must be on a single broker.
+    let hung: &[Hung] = if arguments.brokers == 1 { &[Hung::Classic, Hung::Grpc] } else { &[] };
     let options = Options {
         name_servers: 2,
-        brokers: 2,
+        brokers: arguments.brokers.into(),
         guarded: arguments.guarded,
         version: arguments.version.clone(),
         ..Options::new(&arguments.cache)
@@ -95,39 +110,53 @@ async fn run(arguments: &Arguments) -> Result<(u32, u32)> {
     let types: Vec<_> =
         TYPES.into_iter().filter(|kind| !arguments.without.iter().any(|out| out == kind)).collect();
     make_topics(&arguments.proxy, proxies[0].address(), (&name, &types)).await?;
+    for hung in hung {
+        let topic = format!("{name}-{}-hangs", hung.name());
+        admin(&arguments.proxy, proxies[0].address(), &["topic", "create", &topic]).await?;
+    }
     let addresses = proxies.iter().map(|proxy| proxy.address().to_owned()).collect();
     let endpoint = balancer::start(addresses).await?;
 
     let load = Duration::from_secs(arguments.seconds);
     println!(
-        "{} s of load on {PROXIES} proxies over 2 brokers; fault: {:?}",
+        "{} s of load on {PROXIES} proxies over {} brokers; fault: {:?}",
         load.as_secs(),
+        arguments.brokers,
         arguments.fault
     );
     let topic = format!("{name}-normal");
     let ours = normal::run(&endpoint, &topic, (load, PATIENCE));
     let theirs = java(arguments, &endpoint, (&name, &types));
+    let mixed = join_all(hung.iter().map(async |hung| {
+        let topic = format!("{name}-{}-hangs", hung.name());
+        mixed_group::run(&endpoint, &topic, (*hung, &arguments.classic_client), (load, PATIENCE)).await
+    }));
     let every = Duration::from_secs(arguments.every);
     let faults = arguments.fault.strike((load, every), &mut proxies, &mut cluster);
-    let (ours, theirs, killed) = tokio::join!(ours, theirs, faults);
+    let (ours, mixed, theirs, killed) = tokio::join!(ours, mixed, theirs, faults);
     println!("{}", killed?);
     let (mut passed, mut failed) = (0, 0);
-    match ours {
-        Ok(line) => {
-            println!("passed {line}");
-            passed += 1;
-        }
-        Err(error) => {
-            println!("FAILED {error:#}");
-            failed += 1;
+    for outcome in [ours].into_iter().chain(mixed) {
+        match outcome {
+            Ok(line) => {
+                println!("passed {line}");
+                passed += 1;
+            }
+            Err(error) => {
+                println!("FAILED {error:#}");
+                failed += 1;
+            }
         }
     }
     let said = theirs?;
     print!("{said}");
     passed += u32::try_from(said.lines().filter(|line| line.starts_with("passed ")).count())?;
     failed += u32::try_from(said.lines().filter(|line| line.starts_with("FAILED ")).count())?;
-    // One line for our own client, and one for each type of Apache's client.
-    ensure!(usize::try_from(passed + failed)? == types.len() + 1, "a message type is missing in the report");
+    // One line of our own client, one for each group in which a consumer hangs, and one for each type of Apache's client.
+    ensure!(
+        usize::try_from(passed + failed)? == 1 + hung.len() + types.len(),
+        "a message type is missing in the report"
+    );
     Ok((passed, failed))
 }
 

@@ -66,8 +66,10 @@ impl Administration for Broker {
                 });
             }
             let bytes = disk_usage::stored_bytes(&loaded, &store)?;
-            let rate_in = topic.lite_membership().is_none().then(|| topic.arrivals().rate());
-            Ok(TopicStats { queues, bytes: Some(bytes), rate_in, lite_topics })
+            let arrivals = topic.lite_membership().is_none().then(|| topic.arrivals());
+            let rate_in = arrivals.map(Meter::rate);
+            let stored = arrivals.map(Meter::counts);
+            Ok(TopicStats { queues, bytes: Some(bytes), rate_in, stored, lite_topics })
         })
         .await
     }
@@ -223,11 +225,15 @@ impl Broker {
 
 fn with_rates(topic: &Topic, queues: Vec<GroupQueueStats>, progress: Option<&Progress>) -> GroupTopicStats {
     let rate = |meter: fn(&Progress) -> &Meter| Some(progress.map_or(0.0, |of| meter(of).rate()));
+    let counts =
+        |meter: fn(&Progress) -> &Meter| Some(progress.map(|of| meter(of).counts()).unwrap_or_default());
     GroupTopicStats {
         topic: topic.config().name,
         queues,
         rate_delivered: rate(|progress| &progress.delivered),
         rate_settled: rate(|progress| &progress.settled),
+        delivered: counts(|progress| &progress.delivered),
+        settled: counts(|progress| &progress.settled),
     }
 }
 

@@ -11,12 +11,13 @@ use super::answer::success;
 use super::convert;
 use super::metadata::parse;
 use super::services::Remote;
-use crate::remoting::broker_stats::{self, BrokerStats, DELIVERED, SETTLED, STORED};
+use crate::remoting::broker_stats::{self, BrokerStats, DELIVERED, PeriodStats, SETTLED, STORED};
 use crate::remoting::{Command, request};
 use crate::service::{
-    Administration, BrokerRights, Delivery, Filter, GroupQueueStats, GroupStats, GroupTopicStats, Metadata,
-    Offsets, Pull, PullOutcome, Pulled, QueueRef, QueueReset, QueueStats, ReadMessage, ReadPage, ReadQueue,
-    ResetGroup, ResetTarget, ServiceError, ServiceErrorKind, TopicStats, Whence, millis,
+    Administration, BrokerRights, Delivery, EventCounts, Filter, GroupQueueStats, GroupStats,
+    GroupTopicStats, Metadata, Offsets, Pull, PullOutcome, Pulled, QueueRef, QueueReset, QueueStats,
+    ReadMessage, ReadPage, ReadQueue, ResetGroup, ResetTarget, ServiceError, ServiceErrorKind, TopicStats,
+    Whence, millis,
 };
 
 /// A group that every broker has, for tools.
@@ -43,8 +44,8 @@ impl Administration for Remote {
             .buffered(MAX_CONCURRENT_CALLS)
             .try_collect()
             .await?;
-        let rate_in = self.rate(STORED, topic).await;
-        Ok(TopicStats { queues, bytes: None, rate_in, lite_topics: None })
+        let (rate_in, stored) = self.events(STORED, topic).await.unzip();
+        Ok(TopicStats { queues, bytes: None, rate_in, stored, lite_topics: None })
     }
 
     async fn group_stats(&self, group: &str, topic: Option<&str>) -> Result<GroupStats, ServiceError> {
@@ -72,11 +73,15 @@ impl Administration for Remote {
                 continue;
             }
             let key = broker_stats::group_key(&name, group);
+            let (rate_delivered, delivered) = self.events(DELIVERED, &key).await.unzip();
+            let (rate_settled, settled) = self.events(SETTLED, &key).await.unzip();
             topics.push(GroupTopicStats {
-                rate_delivered: self.rate(DELIVERED, &key).await,
-                rate_settled: self.rate(SETTLED, &key).await,
                 topic: name,
                 queues,
+                rate_delivered,
+                rate_settled,
+                delivered,
+                settled,
             });
         }
         Ok(GroupStats { topics, truncated: false })
@@ -274,16 +279,26 @@ impl Remote {
         Ok(topics)
     }
 
-    /// Events per second over the last minute, summed over all brokers; `None` if a broker can't be called.
-    async fn rate(&self, name: &str, key: &str) -> Option<f64> {
+    /// Events per second over the last minute, and the number of events, summed over all brokers; `None` if a broker can't be
+    /// called.
+    async fn events(&self, name: &str, key: &str) -> Option<(f64, EventCounts)> {
         let command =
             Command::request(request::VIEW_BROKER_STATS_DATA).field("statsName", name).field("statsKey", key);
         // A broker on which nothing has happened has no such statistics.
-        let tps = |answer| {
-            Ok(success(answer).and_then(|a| parse::<BrokerStats>(&a)).map_or(0.0, |s| s.stats_minute.tps))
-        };
-        Some(self.cluster.every_master(&command, tps).await.ok()?.into_iter().sum())
+        let stats = |answer| Ok(success(answer).and_then(|a| parse::<BrokerStats>(&a)).unwrap_or_default());
+        let of_brokers = self.cluster.every_master(&command, stats).await.ok()?;
+        Some(of_brokers.into_iter().fold(<(f64, EventCounts)>::default(), |(rate, counts), stats| {
+            (rate + stats.stats_minute.tps, counts + event_counts(&stats))
+        }))
     }
+}
+
+/// The sums of a broker's statistic. A broker has that of a period only after a while; until then, it is that of the shorter one.
+fn event_counts(stats: &BrokerStats) -> EventCounts {
+    let sum = |period: PeriodStats| u64::try_from(period.sum).unwrap_or_default();
+    let minute = sum(stats.stats_minute);
+    let hour = sum(stats.stats_hour).max(minute);
+    EventCounts { minute, hour, day: sum(stats.stats_day).max(hour) }
 }
 
 fn queue_of<'a>(topic: &'a str, broker: &'a str, id: i32) -> QueueRef<'a> {

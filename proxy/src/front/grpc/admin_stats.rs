@@ -44,6 +44,7 @@ pub(super) fn topic_stats(stats: pb::TopicStatsResponse) -> TopicStats {
         queues: stats.queues.into_iter().map(queue).collect(),
         bytes: stats.stored_bytes.map(|count| StoredBytes { count, estimated }),
         rate_in: stats.rate_in,
+        stored: None,
         lite_topics: stats.lite_topics,
     }
 }
@@ -91,6 +92,8 @@ pub(super) fn group_stats(stats: pb::GroupStatsResponse) -> GroupStats {
         queues: topic.queues.into_iter().map(queue).collect(),
         rate_delivered: topic.rate_delivered,
         rate_settled: topic.rate_settled,
+        delivered: None,
+        settled: None,
     };
     GroupStats { topics: stats.topics.into_iter().map(topic).collect(), truncated: stats.truncated }
 }

@@ -301,7 +301,7 @@ pub(super) async fn stats(
     QueryParams(TopicStatsParams { lite_topic }): QueryParams<TopicStatsParams>,
 ) -> Result<JsonAnswer<TopicDetails>, Problem> {
     caller.authorize(&shared, "TopicStats")?;
-    let TopicStats { queues, bytes, rate_in, lite_topics } =
+    let TopicStats { queues, bytes, rate_in, lite_topics, .. } =
         shared.processor.topic_stats(&name, lite_topic.as_deref()).await?;
     let queue = |queue: QueueStats| Queue {
         broker: queue.broker,

@@ -12,10 +12,10 @@ use super::answer_bodies::{AnswerBodies, Fit};
 use super::log_position::{self, LogPosition};
 use super::message::{self, StoreLocation};
 use super::request::Request;
-use crate::processor::BrokersCommand;
+use crate::processor::{BrokersCommand, ListBrokersCommand};
 use crate::remoting::broker_stats::{self, BrokerStats, DELIVERED, PeriodStats, SETTLED, STORED};
 use crate::remoting::response;
-use crate::service::{ReadMessage, ReadQueue, WantedMessage, millis, time};
+use crate::service::{EventCounts, ReadMessage, ReadQueue, WantedMessage, millis, time};
 
 /// The most messages that a search returns.
 const MAX_FOUND: usize = 64;
@@ -72,11 +72,10 @@ pub(super) async fn consume_stats(request: Request) -> Answered {
     Ok(success().body(format!("{{\"consumeTps\":{rate:?},\"offsetTable\":{{{table}}}}}")))
 }
 
-/// GET_BROKER_RUNTIME_INFO: the version of the proxy. Tools fail without the rates and counters, which the proxy does
-/// not have: they are zero.
-pub(super) fn runtime_info() -> Answered {
-    const RATES: [&str; 6] =
-        ["getFoundTps", "getMissTps", "getTotalTps", "getTransferredTps", "getTransferedTps", "putTps"];
+/// GET_BROKER_RUNTIME_INFO: the version of the proxy, and the rates of all topics and groups together, or of as many as a
+/// page of their lists contains. Tools fail without the other rates and counters, which are zero.
+pub(super) async fn runtime_info(request: Request) -> Answered {
+    const RATES: [&str; 2] = ["getMissTps", "getTransferedTps"];
     const COUNTERS: [&str; 11] = [
         "msgGetTotalTodayMorning",
         "msgGetTotalTodayNow",
@@ -90,47 +89,79 @@ pub(super) fn runtime_info() -> Answered {
         "sendThreadPoolQueueHeadWaitTimeMills",
         "sendThreadPoolQueueSize",
     ];
+    let processor = &request.shared.processor;
+    let brokers = request.run(ListBrokersCommand).await?.len().max(1) as f64;
+    let (topics, groups) = tokio::join!(processor.topic_summaries(None), processor.group_summaries(None));
+    let stored: f64 = topics?.lines.iter().filter_map(|topic| topic.rate_in).sum();
+    let delivered: f64 = groups?.lines.iter().filter_map(|group| group.rate_delivered).sum();
+    // A broker has the rates of ten seconds, a minute and ten minutes. Tools add those of all brokers.
+    let rates = |rate: f64| {
+        let rate = rate / brokers;
+        format!("{rate:?} {rate:?} {rate:?}")
+    };
+    let delivered = rates(delivered);
     let version = concat!("rocketmq-thin-proxy ", env!("CARGO_PKG_VERSION"));
-    let rates = RATES.map(|name| (name, "0.0 0.0 0.0"));
-    let facts = [("brokerActive", "true"), ("brokerVersionDesc", version)];
-    let table: BTreeMap<_, _> =
-        facts.into_iter().chain(rates).chain(COUNTERS.map(|name| (name, "0"))).collect();
+    let mut table = BTreeMap::from([
+        ("brokerActive", "true".to_owned()),
+        ("brokerVersionDesc", version.to_owned()),
+        ("putTps", rates(stored)),
+        ("getFoundTps", delivered.clone()),
+        ("getTotalTps", delivered.clone()),
+        ("getTransferredTps", delivered),
+    ]);
+    table.extend(RATES.map(|name| (name, rates(0.0))));
+    table.extend(COUNTERS.map(|name| (name, "0".to_owned())));
     Ok(success().body(json!({ "table": table }).to_string()))
 }
 
-/// VIEW_BROKER_STATS_DATA: the messages of the last minute that were stored in a topic, or that a group got or settled.
-/// The sums of an hour and of a day are zero; tools take that of the minute instead.
+/// VIEW_BROKER_STATS_DATA: the messages that were stored in a topic lately, or that a group got or settled.
 pub(super) async fn broker_stats(request: Request) -> Answered {
     let (name, key) = (request.text("statsName")?, request.text("statsKey")?);
-    let Some(rate) = rate(&request, name, key).await? else {
+    let Some(Events { rate, counts, brokers }) = events(&request, name, key).await? else {
         let text = format!("The stats <{name}> <{key}> not exist");
         return Err(Refusal::new(response::SYSTEM_ERROR, text));
     };
-    let minute = PeriodStats { sum: (rate * 60.0).round() as i64, tps: rate, avgpt: 0.0 };
-    answer::json(&BrokerStats { stats_minute: minute, ..BrokerStats::default() })
+    // Tools ask each broker, and add the answers.
+    let part = |of_all: f64| of_all / brokers.max(1) as f64;
+    let period = |count: u64, tps: f64| PeriodStats {
+        sum: part(count as f64).round() as i64,
+        tps: part(tps),
+        avgpt: 0.0,
+    };
+    answer::json(&BrokerStats {
+        stats_minute: period(counts.minute, rate),
+        stats_hour: period(counts.hour, counts.hour as f64 / 3600.0),
+        stats_day: period(counts.day, counts.day as f64 / 86400.0),
+    })
 }
 
-/// Messages per second over the last minute, as the part of one broker: tools ask each broker, and add the answers. `None` if
-/// the proxy has no such statistic.
-async fn rate(request: &Request, name: &str, key: &str) -> Result<Option<f64>, Refusal> {
+/// A statistic of all brokers together.
+struct Events {
+    /// Per second over the last minute.
+    rate: f64,
+    counts: EventCounts,
+    brokers: usize,
+}
+
+/// A statistic by its name and key; `None` if the proxy does not have it.
+async fn events(request: &Request, name: &str, key: &str) -> Result<Option<Events>, Refusal> {
     let processor = &request.shared.processor;
-    let part = |rate: f64, brokers: BTreeSet<&str>| rate / brokers.len().max(1) as f64;
-    if name == STORED {
+    let (rate, counts, brokers): (_, _, BTreeSet<_>) = if name == STORED {
         let stats = processor.topic_stats(key, None).await?;
-        let brokers = stats.queues.iter().map(|queue| queue.broker.as_str()).collect();
-        return Ok(stats.rate_in.map(|rate| part(rate, brokers)));
-    }
-    let Some((topic, group)) = broker_stats::topic_and_group(key) else { return Ok(None) };
-    let stats = processor.group_stats(group, Some(topic)).await?;
-    Ok(stats.topics.first().and_then(|of_topic| {
-        let brokers = of_topic.queues.iter().map(|queue| queue.broker.as_str()).collect();
-        let rate = match name {
-            DELIVERED => of_topic.rate_delivered,
-            SETTLED => of_topic.rate_settled,
-            _ => None,
+        (stats.rate_in, stats.stored, stats.queues.into_iter().map(|queue| queue.broker).collect())
+    } else {
+        let Some((topic, group)) = broker_stats::topic_and_group(key) else { return Ok(None) };
+        let stats = processor.group_stats(group, Some(topic)).await?;
+        let Some(of_topic) = stats.topics.into_iter().next() else { return Ok(None) };
+        let (rate, counts) = match name {
+            DELIVERED => (of_topic.rate_delivered, of_topic.delivered),
+            SETTLED => (of_topic.rate_settled, of_topic.settled),
+            _ => (None, None),
         };
-        rate.map(|rate| part(rate, brokers))
-    }))
+        (rate, counts, of_topic.queues.into_iter().map(|queue| queue.broker).collect())
+    };
+    let events = rate.zip(counts);
+    Ok(events.map(|(rate, counts)| Events { rate, counts, brokers: brokers.len() }))
 }
 
 /// VIEW_MESSAGE_BY_ID: the message at a log position.

@@ -131,7 +131,7 @@ async fn administer(request: Request) -> Answered {
         request::QUERY_TOPICS_BY_CONSUMER => Box::pin(admin_broker::topics_of_group(request)).await,
         request::GET_EARLIEST_MSG_STORE_TIME => Box::pin(admin_broker::earliest(request)).await,
         request::SET_MESSAGE_REQUEST_MODE => consume::set_request_mode(&request),
-        request::GET_BROKER_RUNTIME_INFO => admin_stats::runtime_info(),
+        request::GET_BROKER_RUNTIME_INFO => Box::pin(admin_stats::runtime_info(request)).await,
         request::VIEW_BROKER_STATS_DATA => Box::pin(admin_stats::broker_stats(request)).await,
         request::VIEW_MESSAGE_BY_ID => Box::pin(admin_stats::view(request)).await,
         request::QUERY_MESSAGE => Box::pin(admin_stats::query(request)).await,
