@@ -63,8 +63,8 @@ function newLogs(level) {
 }
 
 /**
- * Starts an operation with `submit`, which returns its id, and returns its result. A `background` operation does not keep
- * the process running.
+ * Starts an operation by calling `submit`, which returns the operation's id. Resolves to the operation's result, or
+ * throws its error. A `background` operation does not keep the process running.
  */
 async function run(submit, signal, background = false) {
   const value = await (signal ? untilAborted(submit, signal, background) : untilDone(submit, background));

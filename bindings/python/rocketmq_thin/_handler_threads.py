@@ -37,9 +37,9 @@ MAX_THREADS = 1000
 
 
 def require_threads() -> None:
-    """Raises `RuntimeError` if threads are no threads of the system, or queues do not work between such threads.
+    """Raises `RuntimeError` if gevent or eventlet has replaced threads by greenlets, or the queues between threads.
 
-    Otherwise a thread that waits here would stop all others.
+    A greenlet that waits in native code would stop all others.
     """
     gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
     for name, patched in (
@@ -54,7 +54,7 @@ def require_threads() -> None:
 
 
 def require_plain_function(function: Any, name: str) -> Any:
-    """Returns the function. Raises `TypeError` if it is async or not callable, `RuntimeError` if there are no threads."""
+    """Returns the function. Raises `TypeError` if it is async or not callable, `RuntimeError` without real threads."""
     from inspect import iscoroutinefunction
 
     if iscoroutinefunction(function) or iscoroutinefunction(getattr(function, "__call__", None)):
@@ -87,9 +87,9 @@ def is_shutdown(error: BaseException) -> bool:
 
 
 def submit(threads: Executor, call: Callable[[], None], begun: threading.Event) -> None:
-    """Lets a thread of the executor call the function.
+    """Lets a thread of the executor call the function. `begun` is set if the executor has a thread.
 
-    Raises one of `NO_THREAD` if the executor has no thread. Then it may nevertheless have queued the call.
+    Raises one of `NO_THREAD` if it has none and can't start one. The call may be in the executor's queue nevertheless.
     """
     try:
         threads.submit(call)
@@ -124,7 +124,7 @@ def handle_tasks(consumer: _native.PushConsumer, group: str, handler: Handler, o
             with suppress(Error), settling:
                 run(settled)
 
-    # Set by the first thread for handlers. The threads end only when the executor does.
+    # `begun` is set when the executor's first thread starts. Its threads end only when it is shut down.
     begun, pauses = threading.Event(), Pauses()
 
     with ThreadPoolExecutor(MAX_THREADS, "rocketmq-thin-handler", initializer=begun.set) as threads:

@@ -49,7 +49,7 @@ use crate::{error::Error, options::Address};
 /// connection sooner.
 const PING_INTERVAL: Duration = Duration::from_secs(300);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// Large enough to receive 32 large bodies without waiting for window updates.
+/// Large enough for 32 messages of 32 KiB to arrive without waiting for window updates.
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 /// The maximum size of the frames that servers send.

@@ -104,7 +104,8 @@ impl Backoff {
         Self::new(Duration::from_millis(50), Duration::from_secs(1))
     }
 
-    /// For a telemetry stream: less than one attempt per second on average, and never more than 2.5 s apart.
+    /// For a telemetry stream: after the first attempts less than one per second on average, and never more than 2.5 s
+    /// apart.
     pub(crate) fn for_telemetry() -> Self {
         Self { floor: 0.5, ..Self::new(Duration::from_millis(250), Duration::from_millis(2500)) }
     }

@@ -118,7 +118,7 @@ pub struct GroupSpec {
     /// The topic of type `lite` to which the group is bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lite_bind_topic: Option<String>,
-    /// The most lite topics that a client may subscribe to.
+    /// The maximum number of lite topics that a client may subscribe to.
     #[serde(default = "default_lite_quota")]
     pub lite_quota: i32,
     /// Whether a lite topic has one subscriber at a time. A later subscriber takes it over.

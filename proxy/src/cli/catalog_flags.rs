@@ -113,7 +113,7 @@ pub(super) struct GroupSettings {
     /// The topic of type lite whose lite topics the group consumes
     #[arg(long, value_name = "TOPIC")]
     lite_bind_topic: Option<String>,
-    /// The most lite topics that a client may subscribe to [default of a new group: 2000]
+    /// The maximum number of lite topics that a client may subscribe to [default of a new group: 2000]
     #[arg(long, value_name = "N")]
     lite_quota: Option<i32>,
     /// Allow one subscriber per lite topic: a later subscriber replaces the earlier one [default of a new group: false]

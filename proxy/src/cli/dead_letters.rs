@@ -14,7 +14,7 @@ use crate::front::grpc::RemoteAdmin;
 use crate::processor::{RESEND_GROUP, ResendSelection, ResentLetter};
 use crate::service::names::{DEAD_LETTER_PREFIX, dead_letter_topic};
 
-/// The most dead letters that one request resends.
+/// The maximum number of dead letters that one request resends.
 const PAGE: usize = 100;
 
 #[derive(Subcommand)]
@@ -85,7 +85,7 @@ Examples:
         /// Resend all dead letters that were not resent yet
         #[arg(long, conflicts_with = "id")]
         all: bool,
-        /// The most dead letters to resend
+        /// The maximum number of dead letters to resend
         #[arg(long, value_name = "N", requires = "all")]
         count: Option<usize>,
         #[command(flatten)]

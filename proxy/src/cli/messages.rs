@@ -15,7 +15,7 @@ use crate::service::{QueueStats, ReadMessage, ReadQueue, WantedMessage};
 
 /// The bytes of a body that are fetched for a table row.
 const PREVIEW_BYTES: usize = 120;
-/// The most messages that one request returns.
+/// The maximum number of messages that one request returns.
 const PAGE: usize = 100;
 
 #[derive(Subcommand)]
@@ -124,10 +124,10 @@ pub(super) struct SearchArgs {
     /// Stored at this time or earlier
     #[arg(long, value_name = "TIME", value_parser = units::parse_time)]
     pub(super) to: Option<SystemTime>,
-    /// The most messages to find
+    /// The maximum number of messages to find
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(super) count: usize,
-    /// The most messages to read
+    /// The maximum number of messages to read
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     pub(super) limit: u64,
 }

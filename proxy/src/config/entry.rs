@@ -41,7 +41,7 @@ pub struct EntryConfig {
     /// The networks whose PROXY headers are trusted [default: the proxy's `trusted_proxies`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trusted_proxies: Option<Vec<IpNet>>,
-    /// The most open connections [default: `transport.connections`].
+    /// The maximum number of open connections [default: `transport.connections`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<usize>,
     /// TLS settings, which replace all of `[tls]` [default: `[tls]`].

@@ -1,6 +1,6 @@
 //! Truncates names and texts of clients for logs and trace records.
 
-/// The most bytes of a name or a text.
+/// The maximum number of bytes of a name or a text.
 const MAX_TEXT: usize = 255;
 
 /// Truncates a text to [`MAX_TEXT`] bytes, at a character boundary.

@@ -13,9 +13,9 @@ use crate::service::{
     ServiceErrorKind, Services, StoreStats, TopicStats, Whence,
 };
 
-/// The most messages of one read.
+/// The maximum number of messages of one read.
 const MAX_READ: usize = 100;
-/// The most clients in one answer.
+/// The maximum number of clients in one answer.
 const MAX_CLIENTS: usize = 10_000;
 
 /// The state that this proxy keeps in memory for clients.

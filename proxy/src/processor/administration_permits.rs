@@ -2,7 +2,7 @@
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// The most requests that are carried out concurrently, because each may read much. Further ones wait.
+/// The maximum number of requests that are carried out concurrently, because each may read much. Further ones wait.
 const MAX_CONCURRENT_REQUESTS: usize = 4;
 
 /// Bounds the concurrent requests of administrators.

@@ -34,17 +34,17 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(120);
 /// The same for a session whose stream has ended. Clients send heartbeats every ten seconds, and reopen their stream soon.
 const STREAMLESS_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// The most bytes of the sessions of all clients.
+/// The maximum number of bytes of the sessions of all clients.
 const MAX_BYTES: usize = 128 << 20;
 /// The approximate size of a session without its names.
 const SESSION_BYTES: usize = 512;
 /// The approximate size of a topic of a session without its name.
 const TOPIC_BYTES: usize = 64;
-/// The most topics that one producer may name.
+/// The maximum number of topics that one producer may name.
 const MAX_TOPICS: usize = 2000;
-/// The most subscriptions that are kept of one consumer.
+/// The maximum number of subscriptions that are kept of one consumer.
 const MAX_SUBSCRIBED: usize = 64;
-/// The most characters that are kept of the language, and of the version, that a client reports.
+/// The maximum number of characters that are kept of the language, and of the version, that a client reports.
 const MAX_LABEL_CHARS: usize = 32;
 
 /// Identifies a client.

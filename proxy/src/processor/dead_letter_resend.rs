@@ -19,11 +19,11 @@ use crate::service::{
 
 /// The consumer group that receives dead letters to resend.
 pub const RESEND_GROUP: &str = "dlq-resend";
-/// The most letters that one call resends.
+/// The maximum number of letters that one call resends.
 const MAX_LETTERS: usize = 100;
-/// The most letters of one receive.
+/// The maximum number of letters of one receive.
 const RECEIVE_BATCH: usize = 32;
-/// The most letters that a search for one of them leases.
+/// The maximum number of letters that a search for one of them leases.
 const MAX_LEASED: usize = 256;
 /// The time after which a call ends. A request to a broker that is under way is completed. The next call continues.
 const MAX_TIME: Duration = Duration::from_secs(5);
@@ -33,7 +33,7 @@ const LEASE: Duration = Duration::from_secs(60);
 const RECEIVE_WAIT: Duration = Duration::from_millis(300);
 /// The timeout of all other calls.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// The most concurrent calls.
+/// The maximum number of concurrent calls.
 const MAX_CONCURRENT_CALLS: usize = 8;
 
 /// Selects the dead letters to resend.
@@ -85,8 +85,8 @@ impl Processor {
     /// time of a call is limited. If the result is not `finished`, call again.
     ///
     /// # Errors
-    /// `TopicNotFound` if the group has no dead letters or not the selected one, or the backend's failure before the first
-    /// letter was sent.
+    /// `TopicNotFound` if the group has no dead letters, or if the selected one does not exist. The error of the backend
+    /// if it fails before the first letter was sent.
     pub async fn resend_dead_letters(
         &self,
         group: &str,

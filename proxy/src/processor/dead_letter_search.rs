@@ -8,7 +8,7 @@ use crate::service::{
     Services, WantedMessage,
 };
 
-/// The most letters of one read that searches for origins.
+/// The maximum number of letters of one read that searches for origins.
 const PAGE_SIZE: usize = 1000;
 
 /// A position in a dead-letter topic.

@@ -58,7 +58,7 @@ pub struct Draft {
     pub recovery_secs: Option<i64>,
     /// The message group.
     pub message_group: Option<String>,
-    /// The delivery time, in milliseconds since 1970.
+    /// The delivery time, in milliseconds since the Unix epoch.
     pub deliver_at_ms: Option<i64>,
     /// The priority.
     pub priority: Option<i32>,

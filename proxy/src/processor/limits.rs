@@ -8,20 +8,20 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// The most bytes of a message's body, as encoded by the sender.
+    /// The maximum number of bytes of a message's body, as encoded by the sender.
     pub body_bytes: usize,
-    /// The most user properties of a message.
+    /// The maximum number of user properties of a message.
     pub properties: usize,
-    /// The most UTF-8 bytes of a message's user properties, tag and keys together.
+    /// The maximum number of UTF-8 bytes of a message's user properties, tag and keys together.
     pub property_bytes: usize,
-    /// The UTF-8 bytes that a message group must not reach: the longest one has one byte less.
+    /// A message group must have fewer UTF-8 bytes than this.
     pub message_group_bytes: usize,
-    /// The most UTF-8 bytes of a lite topic's name.
+    /// The maximum number of UTF-8 bytes of a lite topic's name.
     pub lite_topic_bytes: usize,
     /// The longest time between a send and the delivery time of the message.
     #[serde(with = "crate::duration")]
     pub delay: Duration,
-    /// The longest time that a half message may request before its producer is first asked for its decision.
+    /// The longest time that a half message may set before the first check of its transaction.
     #[serde(with = "crate::duration")]
     pub transaction_recovery: Duration,
     /// The shortest lease that a receive may request.
@@ -36,15 +36,15 @@ pub struct Limits {
     /// The longest wait of a receive.
     #[serde(with = "crate::duration")]
     pub max_polling: Duration,
-    /// The most messages of one receive.
+    /// The maximum number of messages of one receive.
     pub receive_batch: usize,
-    /// The first lease of a delivery that the proxy renews on request.
+    /// The first lease of a delivery whose receive asked the proxy to renew leases (`auto_renew`).
     #[serde(with = "crate::duration")]
     pub renewed_lease: Duration,
     /// A lease under renewal is renewed when less than this time is left.
     #[serde(with = "crate::duration")]
     pub renew_ahead: Duration,
-    /// The interval in which leases under renewal are checked.
+    /// How often the proxy looks for leases to renew.
     #[serde(with = "crate::duration")]
     pub renew_every: Duration,
     /// How long a lease is renewed. After that, an unsettled message is delivered again according to its group's retry

@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::layer::{Names, OperationKind};
 use crate::service::{QueueLock, TopicQueue};
 
-/// The most queues in one request.
+/// The maximum number of queues in one request.
 const MAX_QUEUES: usize = 1024;
 
 /// Locks queues for the client, for [`crate::service::LOCK_TIME`]. Returns the queues that are now locked for it.

@@ -10,9 +10,9 @@ use crate::layer::{CLIENT_PROPERTY, TraceClient, TraceEvent, TraceStep, sanitize
 use crate::service::names::TRACE_TOPIC;
 use crate::service::{ReadMessage, ReadQueue, WantedMessage, millis};
 
-/// The most steps in one answer.
+/// The maximum number of steps in one answer.
 const MAX_EVENTS: usize = 1000;
-/// The most trace messages of one read.
+/// The maximum number of trace messages of one read.
 const PAGE_SIZE: usize = 100;
 /// How long a search waits until this proxy's records are written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);

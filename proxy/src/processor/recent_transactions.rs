@@ -30,7 +30,7 @@ pub(super) struct RecentTransactions {
 
 /// How long entries are kept: somewhat longer than a broker waits before it checks a transaction.
 const ENTRY_LIFETIME: Duration = Duration::from_secs(60);
-/// The most entries of each map. When it is reached, the oldest entries are removed.
+/// The maximum number of entries of each map. When it is reached, the oldest entries are removed.
 const MAX_ENTRIES: usize = 100_000;
 
 impl RecentTransactions {

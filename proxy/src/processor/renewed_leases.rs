@@ -14,9 +14,9 @@ use super::handle::SealedLease;
 use crate::counts;
 use crate::service::Settle;
 
-/// The most leases that are renewed for one client. Further leases expire without renewal.
+/// The maximum number of leases that are renewed for one client. Further leases expire without renewal.
 const MAX_LEASES_OF_CLIENT: usize = 20_000;
-/// The most bytes of the leases of all clients, which is enough for about 200,000.
+/// The maximum number of bytes of the leases of all clients, which is enough for about 200,000.
 const MAX_BYTES: usize = 192 << 20;
 /// The approximate size of a lease without its texts.
 const LEASE_BYTES: usize = 640;

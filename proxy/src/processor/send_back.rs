@@ -28,7 +28,7 @@ pub struct SendBackCommand {
     /// The delay level of the next delivery. With 0, the delay grows with each retry. With a negative number, the message
     /// becomes a dead letter at once.
     pub level: i32,
-    /// The most deliveries after the first one; `None` if the group's limit applies.
+    /// The maximum number of deliveries after the first one; `None` if the group's limit applies.
     pub max_retries: Option<i32>,
 }
 

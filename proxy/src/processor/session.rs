@@ -106,7 +106,7 @@ pub enum ClientPolicy {
 /// The policy that a producer must follow.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProducerPolicy {
-    /// The most attempts to send a message, including the first one.
+    /// The maximum number of attempts to send a message, including the first one.
     pub max_attempts: i32,
     /// The pauses between the attempts.
     pub retry: RetryPolicy,
@@ -115,19 +115,19 @@ pub struct ProducerPolicy {
 /// The policy that a consumer must follow.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConsumerPolicy {
-    /// The most deliveries of a message, including the first one.
+    /// The maximum number of deliveries of a message, including the first one.
     pub max_attempts: i32,
     /// The pauses between the deliveries.
     pub retry: RetryPolicy,
     /// Whether the group consumes in order.
     pub fifo: bool,
-    /// The most messages of one receive.
+    /// The maximum number of messages of one receive.
     pub receive_batch: usize,
     /// The longest wait of a receive.
     pub polling: Duration,
-    /// The most lite topics to which a client may subscribe.
+    /// The maximum number of lite topics to which a client may subscribe.
     pub lite_quota: i32,
-    /// The most bytes of a lite topic's name.
+    /// The maximum number of bytes of a lite topic's name.
     pub lite_topic_bytes: usize,
 }
 

@@ -7,9 +7,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::service::{Delivery, Reply};
 
-/// The most commands in the queue of a client that does not read.
+/// The maximum number of commands in the queue of a client that does not read.
 const MAX_COMMANDS: usize = 64;
-/// The most bytes of the queued commands. A single larger command still fits an empty queue.
+/// The maximum number of bytes of the queued commands. A single larger command still fits an empty queue.
 const MAX_BYTES: usize = 8 << 20;
 /// The approximate size of a command without the body of its message.
 const COMMAND_BYTES: usize = 1 << 10;

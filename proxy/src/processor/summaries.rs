@@ -6,7 +6,7 @@ use super::Processor;
 use crate::error::{Error, ErrorKind};
 use crate::service::{GroupStats, StoredBytes, TopicStats};
 
-/// The most topics or groups in one answer.
+/// The maximum number of topics or groups in one answer.
 const MAX_LINES: usize = 500;
 /// The time after which a call ends. The last topic or group may exceed the limit.
 const MAX_TIME: Duration = Duration::from_secs(1);

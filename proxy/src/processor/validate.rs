@@ -8,12 +8,12 @@ use crate::service::names::TRACE_TOPIC;
 pub use crate::service::names::is_blank;
 use crate::service::names::properties::is_reserved;
 
-/// The most UTF-16 units of a topic's name, and of a group's name.
+/// The maximum number of UTF-16 units of a topic's name, and of a group's name.
 const TOPIC_CHARS: usize = 127;
 const GROUP_CHARS: usize = 120;
-/// The most UTF-8 bytes of a client's id, and of its namespace.
+/// The maximum number of UTF-8 bytes of a client's id, and of its namespace.
 pub(super) const CLIENT_BYTES: usize = 1024;
-/// The most UTF-8 bytes of a receive's attempt id.
+/// The maximum number of UTF-8 bytes of a receive's attempt id.
 const ATTEMPT_ID_BYTES: usize = 256;
 /// The most UTF-8 bytes of a message's id, trace context and birth host together. Brokers store at most 32767 bytes of
 /// properties; user properties have a limit of their own.
@@ -179,7 +179,7 @@ fn body(bytes: usize, limits: &Limits) -> Result<(), Error> {
     Ok(())
 }
 
-/// The most bytes of properties that brokers can store, minus the properties that brokers add.
+/// The maximum number of bytes of properties that brokers can store, minus the properties that brokers add.
 const STORED_PROPERTY_BYTES: usize = i16::MAX as usize - 512;
 
 fn properties(draft: &Draft, limits: &Limits) -> Result<(), Error> {

@@ -92,7 +92,7 @@ fn decode(mut record: Bytes) -> Result<StoredMessage, RecordError> {
     if magic != MAGIC_V1 && magic != MAGIC_V2 {
         return Err(RecordError(format!("unknown magic number {magic:#x}")));
     }
-    record.try_get_u32()?; // The body's checksum. It is not checked: TCP has checksums, and clients get an MD5.
+    record.try_get_u32()?; // The body's checksum. It is not checked: TCP has checksums, and clients get a digest.
     let queue_id = record.try_get_i32()?;
     let flag = record.try_get_i32()?;
     let queue_offset = record.try_get_i64()?;

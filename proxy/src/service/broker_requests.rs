@@ -74,7 +74,7 @@ pub struct Reply {
     pub system_flags: i32,
     /// A number whose meaning the sender defines.
     pub flag: i32,
-    /// When the sender created the reply, in milliseconds since 1970.
+    /// When the sender created the reply, in milliseconds since the Unix epoch.
     pub born_at: i64,
     /// The sender's address.
     pub born_host: String,

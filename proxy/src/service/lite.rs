@@ -33,7 +33,7 @@ pub struct LiteChange {
     pub action: LiteAction,
     /// The lite topics.
     pub lite_topics: Vec<String>,
-    /// The most lite topics to which the client may subscribe.
+    /// The maximum number of lite topics to which the client may subscribe.
     pub quota: usize,
     /// Where the group starts in added lite topics; `None` if the client does not say.
     pub start: Option<LiteStart>,
@@ -67,6 +67,6 @@ pub enum LiteStart {
     Offset(i64),
     /// This many messages before the first that the group has not consumed.
     Tail(i64),
-    /// At the first message stored at this time or later, in milliseconds since 1970.
+    /// At the first message stored at this time or later, in milliseconds since the Unix epoch.
     Timestamp(i64),
 }

@@ -53,7 +53,7 @@ pub struct DeadLetterOrigin {
 pub struct SentBack {
     /// The number of previous deliveries.
     pub deliveries: i32,
-    /// The most deliveries after the first one; `None` if the group's limit applies.
+    /// The maximum number of deliveries after the first one; `None` if the group's limit applies.
     pub max_retries: Option<i32>,
 }
 

@@ -135,7 +135,7 @@ pub mod properties {
     pub const KEYS: &str = "KEYS";
     /// The message group of a FIFO message.
     pub const SHARDING_KEY: &str = "__SHARDINGKEY";
-    /// The delivery time, in milliseconds since 1970.
+    /// The delivery time, in milliseconds since the Unix epoch.
     pub const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
     /// The delay of the delivery, in seconds.
     pub const TIMER_DELAY_SEC: &str = "TIMER_DELAY_SEC";
@@ -155,7 +155,7 @@ pub mod properties {
     pub const TRACE_CONTEXT: &str = "TRACE_CONTEXT";
     /// The host on which the sender created the message.
     pub const BORN_HOST: &str = "__BORNHOST";
-    /// When the sender created the message, in milliseconds since 1970.
+    /// When the sender created the message, in milliseconds since the Unix epoch.
     pub const BORN_TIMESTAMP: &str = "BORN_TIMESTAMP";
     /// The priority.
     pub const PRIORITY: &str = "_SYS_MSG_PRIORITY_";

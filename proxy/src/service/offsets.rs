@@ -111,7 +111,7 @@ pub struct SendBack {
     /// The delay level of the next delivery. With 0, the delay grows with each retry. With a negative number, the message
     /// becomes a dead letter at once.
     pub level: i32,
-    /// The most deliveries after the first one; `None` if the group's limit applies.
+    /// The maximum number of deliveries after the first one; `None` if the group's limit applies.
     pub max_retries: Option<i32>,
     /// When the caller stops waiting for the answer.
     pub deadline: Instant,

@@ -1,8 +1,8 @@
-//! Conversion of times to and from milliseconds since 1970, which RocketMQ uses.
+//! Conversion of times to and from milliseconds since the Unix epoch, which RocketMQ uses.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The milliseconds since 1970; negative for earlier times.
+/// The milliseconds since the Unix epoch; negative for earlier times.
 #[must_use]
 pub fn millis(time: SystemTime) -> i64 {
     match time.duration_since(UNIX_EPOCH) {

@@ -1,8 +1,8 @@
-//! What users of rocketmq-thin rely on, written once as data and run in every language.
+//! The conformance suite: what users of rocketmq-thin rely on, written once as YAML and run in every language.
 //!
-//! [`case`] and [`script`] are what a YAML file holds, [`server`] the scripted server, [`proxy`] the merged
-//! proxy as a process, [`driver`] the program of one language, [`play`] one case of one language on one server,
-//! [`suite`] all of them. `README.md` explains the format.
+//! [`case`] and [`script`] describe the contents of a YAML file. [`server`] is the scripted server, [`proxy`] starts a
+//! merged proxy, and [`driver`] starts the program of a language. [`play`] runs one case in one language on one server,
+//! and [`suite`] runs all cases. `README.md` explains the format.
 
 pub mod case;
 pub mod driver;

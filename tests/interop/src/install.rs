@@ -1,4 +1,4 @@
-//! Installs packages once, and again when the files that name them have changed.
+//! Remembers which packages are installed, so that they are installed again only when the files that name them change.
 
 use std::{
     fs,
@@ -9,7 +9,8 @@ use anyhow::{Context, Result};
 
 use crate::SOURCE;
 
-/// A folder of the cache, and whether its installed packages match `inputs`, files of this crate.
+/// A folder of the cache for installed packages. It records the contents of the files of this crate (`inputs`) from
+/// which they were installed.
 pub(crate) struct Installation {
     /// The folder, which exists.
     pub(crate) folder: PathBuf,

@@ -47,7 +47,7 @@ pub(crate) enum Guest {
 /// What to run, and on which servers.
 #[derive(Debug, Args)]
 pub(crate) struct Visit {
-    /// Only these (all of them when none is named)
+    /// Only these parts [default: all]
     #[arg(value_enum)]
     only: Vec<Guest>,
     /// Only transcripts and conformance cases whose name matches this regular expression
@@ -115,9 +115,9 @@ pub(crate) fn require(guests: &[Guest], leave_out: &str) -> Result<()> {
 /// Builds and runs the chosen parts.
 pub(crate) fn run(workspace: &Workspace, visit: &Visit) -> Result<()> {
     let guests = if visit.only.is_empty() { Guest::value_variants() } else { &visit.only };
-    require(guests, "Or name the ones that are to run: cargo x interop java python")?;
+    require(guests, "Or name the parts to run, such as: cargo x interop java python")?;
     let missing = tool::missing(&[Tool::Jdk, Tool::Maven]);
-    tool::refuse(&missing, "Without them there is no Apache RocketMQ to be in front of")?;
+    tool::refuse(&missing, "Apache RocketMQ can't be installed or started without them")?;
     step::heading("Getting ready");
     let languages = if guests.contains(&Guest::Conformance) { Language::value_variants() } else { &[] };
     let installed = Installed::prepare(workspace, languages, Profile::Tested)?;

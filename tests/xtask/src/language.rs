@@ -21,7 +21,7 @@ pub(crate) enum Language {
 }
 
 impl Language {
-    /// The tools that its build, installation and programs need beside cargo.
+    /// The tools that its build, installation and programs need in addition to cargo.
     pub(crate) fn tools(self) -> &'static [Tool] {
         match self {
             Self::Rust => &[],
@@ -53,10 +53,10 @@ impl fmt::Display for Language {
     }
 }
 
-/// The languages that a verb works on.
+/// The languages that a subcommand works on.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Selection {
-    /// Only these languages (all of them when none is named)
+    /// Only these languages [default: all]
     #[arg(value_enum)]
     only: Vec<Language>,
     /// Leave a language out, for a machine without its tools; may be repeated

@@ -59,17 +59,17 @@ struct Arguments {
 /// What can be measured alone.
 #[derive(Debug, Subcommand)]
 enum Measured {
-    /// The embedded broker with every send on the disk, beside Apache's local mode and a NATS server. What can't be had is
-    /// left out
+    /// The embedded broker with every send on the disk, compared with Apache's local mode and a NATS server.
+    /// Competitors that can't be installed are skipped
     Broker,
-    /// What a message of Apache's classic Java client costs the proxy, merged and separated, beside Apache's broker and
-    /// Apache's proxy
+    /// What a message of Apache's classic Java client costs the proxy, merged and separated, compared with Apache's
+    /// broker and proxy
     Classic,
     /// How well quotas hold, and what a client at ten times its quota costs another one, in one proxy and in a fleet of three
     Limits,
-    /// The proxy beside the proxy of an earlier revision, in turn. The first time builds that revision
+    /// The proxy, compared with that of an earlier revision: they run in turn. The first run builds that revision
     Since {
-        /// Anything that git takes for a commit
+        /// A git revision
         revision: String,
     },
 }
@@ -98,7 +98,7 @@ enum Verb {
         /// Also on real brokers: our separated proxy, and Apache's own
         #[arg(long)]
         real: bool,
-        /// Only this language (all of them without)
+        /// Only this language [default: all]
         #[arg(value_enum)]
         language: Option<Language>,
         /// Only cases whose name matches this regular expression
@@ -123,14 +123,14 @@ enum Verb {
     /// Kill proxies, a broker or name servers under load of every message type, and count lost messages
     #[command(disable_help_flag = true)]
     Fleet {
-        /// --fault proxies|broker|shutdown|hang|name-servers, --guarded, --seconds N; --help tells the rest
+        /// --fault proxies|broker|shutdown|hang|name-servers, --guarded, --seconds N; see `cargo x fleet --help`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Kill a proxy under load of every message type, or take its disk's power away, and check what it had promised
+    /// Kill a proxy under load of every message type, or simulate power loss, and check its guarantees
     #[command(disable_help_flag = true)]
     Crash {
-        /// --minutes N, --seed S; --help tells the rest
+        /// --minutes N, --seed S; see `cargo x crash --help`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
@@ -140,7 +140,7 @@ enum Verb {
         #[arg(long, value_name = "FOLDER")]
         screenshots: Option<PathBuf>,
     },
-    /// Fuzz the code that reads bytes from strangers, with libFuzzer
+    /// Fuzz the code that parses untrusted bytes, with libFuzzer
     Fuzz {
         /// The target
         #[arg(value_parser = fuzz::TARGETS)]
@@ -149,14 +149,14 @@ enum Verb {
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
-    /// Run hostile peers beside one honest client, which must see no error and no slow call; the proxy's memory and
-    /// descriptors must come back
+    /// Run hostile peers alongside one honest client, which must see no error and no slow call. The proxy's memory and
+    /// descriptors must return to their initial values
     Soak {
-        /// Minutes to run, besides the time to warm up and to recover
+        /// Minutes to run, not counting the time to warm up and to recover
         #[arg(long, default_value_t = 1.0)]
         minutes: f64,
     },
-    /// Measure CPU per message, beside a raw gRPC echo and beside Apache's proxy
+    /// Measure CPU per message, compared with a raw gRPC echo and with Apache's proxy
     Bench {
         #[command(subcommand)]
         only: Option<Measured>,
@@ -167,8 +167,8 @@ enum Verb {
     Package {
         #[command(flatten)]
         languages: Selection,
-        /// Make what the registries take, in target/x/publish: crates, wheels and sdist, npm packages and a Maven repository,
-        /// with optimised libraries for several platforms. Then install and try them. Takes many minutes
+        /// Make the packages for the registries, in target/x/publish: crates, wheels and sdist, npm packages and a Maven
+        /// repository, with optimised libraries for several platforms. Then install and try them. Takes many minutes
         #[arg(long)]
         release: bool,
         #[command(flatten)]
@@ -192,7 +192,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether all is well; a verb that says so itself, in its closing line, is not an error beside that.
+/// Returns whether the command succeeded. If not, its last line has already said what failed.
 fn run(arguments: Arguments) -> Result<bool> {
     let workspace = &Workspace::find()?;
     match arguments.verb {

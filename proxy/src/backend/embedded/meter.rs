@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::clock;
 use crate::service::EventCounts;
 
-/// The slots of a minute, and the current one.
+/// Six complete slots for the last minute, and the current one.
 type Minute = Slots<7, 10_000>;
-/// The slots of an hour, and the current one.
+/// Six complete slots for the last hour, and the current one.
 type Hour = Slots<7, 600_000>;
-/// The slots of a day, and the current one.
+/// 24 complete slots for the last day, and the current one.
 type Day = Slots<25, 3_600_000>;
 
 /// Counts events of the last minute, hour and day.

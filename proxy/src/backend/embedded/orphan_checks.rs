@@ -35,6 +35,7 @@ struct CheckPolicy {
 
 /// The most checks that are reviewed in one commit after a start.
 const MAX_REVIEWED: usize = 4096;
+
 impl Broker {
     /// See [`crate::service::BrokerRequests::announce_producers`].
     pub(super) fn watch_half_messages(&self, topics: &[String]) {

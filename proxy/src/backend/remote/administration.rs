@@ -22,11 +22,11 @@ use crate::service::{
 
 /// A group that every broker has, for tools.
 const TOOLS_GROUP: &str = "TOOLS_CONSUMER";
-/// The most concurrent calls about queues.
+/// The maximum number of concurrent calls about queues.
 const MAX_CONCURRENT_CALLS: usize = 8;
 /// The timeout of the calls about one queue.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// The most messages that one read looks at.
+/// The maximum number of messages that one read looks at.
 const MAX_LOOKED_AT: u64 = 20_000;
 /// A read ends once it has found this many bytes of bodies. Its last message may exceed the limit.
 const MAX_BYTES: usize = 2 << 20;

@@ -20,7 +20,7 @@ use crate::service::{BrokerRequest, BrokerRequests, Delivery, Reply, ServiceErro
 
 /// Producer groups of one heartbeat.
 const GROUPS_PER_HEARTBEAT: usize = 100;
-/// The most concurrent calls that register or unregister clients at brokers.
+/// The maximum number of concurrent calls that register or unregister clients at brokers.
 const MAX_CONCURRENT_CALLS: usize = 64;
 
 #[async_trait]

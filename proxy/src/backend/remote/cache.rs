@@ -48,7 +48,7 @@ struct Entries<V, E> {
 type Lookup<V, E> = Result<Option<V>, E>;
 type RunningLookup<V, E> = Shared<BoxFuture<'static, Lookup<V, E>>>;
 
-/// The most entries. When it is reached, the least recently used ones are removed.
+/// The maximum number of entries. When it is reached, the least recently used ones are removed.
 const MAX_ENTRIES: usize = 20_000;
 
 struct CacheEntry<V, E> {

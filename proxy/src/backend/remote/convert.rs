@@ -14,7 +14,7 @@ use crate::service::{
     ServiceErrorKind, millis, time,
 };
 
-/// The most bytes of inflated bodies of one answer.
+/// The maximum number of bytes of inflated bodies of one answer.
 const MAX_INFLATED: u64 = 64 << 20;
 
 /// The remaining bytes of [`MAX_INFLATED`] for one answer.
@@ -26,7 +26,7 @@ impl Default for InflateBudget {
     }
 }
 
-/// The most bytes of properties that brokers can store, minus the properties that brokers add.
+/// The maximum number of bytes of properties that brokers can store, minus the properties that brokers add.
 const PROPERTIES_LIMIT: usize = i16::MAX as usize - 512;
 
 /// Checks that brokers can store the messages' properties. A broker refuses a single message with longer properties,

@@ -19,7 +19,7 @@ pub(super) struct TopicGroup<'a> {
 pub(super) struct Handle {
     /// The first offset of the popped batch, by which the broker finds its check-point.
     pub(super) start_offset: i64,
-    /// When the lease began, in milliseconds since 1970 by the broker's clock.
+    /// When the lease began, in milliseconds since the Unix epoch by the broker's clock.
     pub(super) pop_time: i64,
     /// The length of the lease, in milliseconds.
     pub(super) invisible: i64,
@@ -105,7 +105,7 @@ impl Handle {
         parsed().ok_or_else(malformed)
     }
 
-    /// Whether the lease has ended at this time, in milliseconds since 1970.
+    /// Whether the lease has ended at this time, in milliseconds since the Unix epoch.
     pub(super) fn is_expired(&self, now: i64) -> bool {
         self.pop_time.saturating_add(self.invisible) <= now
     }

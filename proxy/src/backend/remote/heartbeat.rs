@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::remoting::{Command, request};
 
-/// A heartbeat that registers a client in the producer groups of these topics.
+/// A heartbeat that registers a client as a producer of these topics. Producer groups have the names of their topics.
 pub(super) fn of_producers(client_id: &str, topics: &[&str]) -> Command {
     let groups: Vec<_> = topics.iter().map(|topic| json!({"groupName": topic})).collect();
     let body = json!({

@@ -227,7 +227,7 @@ fn triples<'a>(answer: &'a Command, field: &str) -> impl Iterator<Item = ((&'a s
     })
 }
 
-/// The current time in milliseconds since 1970, as in handles of brokers.
+/// The current time in milliseconds since the Unix epoch, as in handles of brokers.
 pub(super) fn now() -> i64 {
     millis(SystemTime::now())
 }

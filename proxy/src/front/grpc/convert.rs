@@ -31,7 +31,7 @@ pub(super) fn millis(duration: Option<&prost_types::Duration>) -> i64 {
     seconds * 1000 + i64::from(*nanos) / 1_000_000
 }
 
-/// The milliseconds since 1970. `None` if the timestamp is invalid.
+/// The milliseconds since the Unix epoch. `None` if the timestamp is invalid.
 pub(super) fn timestamp_millis(timestamp: prost_types::Timestamp) -> Option<i64> {
     let valid = SECONDS.contains(&timestamp.seconds) && NANOS.contains(&timestamp.nanos);
     valid.then(|| timestamp.seconds * 1000 + i64::from(timestamp.nanos) / 1_000_000)

@@ -16,7 +16,7 @@ use super::wire::{PREFIX, Refusal};
 use crate::decompression::{InflateError, Inflating};
 use crate::front::port::{Charge, Exhausted};
 
-/// The most bytes that are allocated for a message before any of them have arrived.
+/// The maximum number of bytes that are allocated for a message before any of them have arrived.
 const MAX_AHEAD: usize = 256 << 10;
 
 /// How the messages of a request may be compressed.

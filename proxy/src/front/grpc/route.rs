@@ -57,7 +57,7 @@ pub(super) async fn query_assignment(
     Ok(pb::QueryAssignmentResponse { status: Some(status::ok()), assignments: assignments.collect() })
 }
 
-/// The most bytes of a request that the answer repeats for each queue.
+/// The maximum number of bytes of a request that the answer repeats for each queue.
 const MAX_ECHO_BYTES: usize = 8 << 10;
 
 /// Checks the size of the fields that the answer repeats for each queue, so that a small request can't cause a huge

@@ -12,14 +12,14 @@ use super::problem::Problem;
 use super::shared::Shared;
 use crate::processor::{LetterPosition, ResendSelection};
 
-/// The most dead letters of one call.
+/// The maximum number of dead letters of one call.
 const MAX_LETTERS: usize = 100;
 
 /// The dead letters to resend: the next ones, or one by its id.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Resend {
-    /// The most dead letters to resend.
+    /// The maximum number of dead letters to resend.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 100)]
     next: Option<usize>,

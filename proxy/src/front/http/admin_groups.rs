@@ -98,7 +98,7 @@ pub(super) struct GroupChange {
     retry: Option<RetrySpec>,
     /// The topic of type `lite` that the group is bound to.
     lite_bind_topic: Option<String>,
-    /// The most lite topics that a client may subscribe to.
+    /// The maximum number of lite topics that a client may subscribe to.
     lite_quota: Option<i32>,
     /// Whether a lite topic has at most one subscriber at a time.
     lite_exclusive: Option<bool>,

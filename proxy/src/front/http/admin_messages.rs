@@ -17,7 +17,7 @@ use crate::service::{ReadMessage, ReadQueue, WantedMessage};
 
 /// The default of the most messages of one page.
 const DEFAULT_MAX: u32 = 20;
-/// The most bytes of bodies in one page.
+/// The maximum number of bytes of bodies in one page.
 const PAGE_BYTES: usize = 16 << 20;
 
 /// The messages of a queue to read.
@@ -34,7 +34,7 @@ pub(super) struct ReadParams {
     lite_topic: Option<String>,
     /// The offset at which to start. 0 by default.
     offset: i64,
-    /// The most messages that are returned. 20 by default.
+    /// The maximum number of messages that are returned. 20 by default.
     #[param(minimum = 1, maximum = 100)]
     max: Option<u32>,
     /// Only the message with this id.

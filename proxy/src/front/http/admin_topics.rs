@@ -22,7 +22,7 @@ use crate::service::{
     LiteTopicStats, Permission, QueueStats, TopicConfig, TopicField, TopicStats, TopicUpdate,
 };
 
-/// The most lite topics of one page.
+/// The maximum number of lite topics of one page.
 const MAX_LITE_TOPICS: usize = 500;
 
 /// All topics that clients can use, sorted by name.

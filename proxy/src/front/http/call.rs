@@ -29,7 +29,7 @@ use crate::processor::is_blank;
 
 const CLIENT_ID: HeaderName = HeaderName::from_static("x-rocketmq-client-id");
 const NAMESPACE: HeaderName = HeaderName::from_static("x-rocketmq-namespace");
-/// The most bytes of a body with JSON that is not a message.
+/// The maximum number of bytes of a body with JSON that is not a message.
 const MAX_JSON_BYTES: usize = 4 << 20;
 
 /// The transport's information about a request. It is an extension of the request, which the extractors read.

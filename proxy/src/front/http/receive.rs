@@ -29,7 +29,7 @@ use crate::processor::{Expression, ReceiveCommand, Received, Undelivered};
 const DEFAULT_INVISIBLE: &str = "30s";
 /// The default of the most messages of one receive.
 const DEFAULT_MAX: i32 = 16;
-/// The most messages that may be unsettled in a stream of events.
+/// The maximum number of messages that may be unsettled in a stream of events.
 const MAX: i32 = 1024;
 
 /// The parameters of a receive.
@@ -37,7 +37,7 @@ const MAX: i32 = 1024;
 #[serde(deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ReceiveParams {
-    /// The most messages that are returned, or that are unsettled in a stream of events. 16 by default.
+    /// The maximum number of messages that are returned, or that are unsettled in a stream of events. 16 by default.
     #[param(minimum = 1, maximum = 1024)]
     pub(super) max: i32,
     /// How long to wait for the first message, such as `20s`. The proxy's `limits` bound it, by default from 5 s to 20 s.

@@ -18,9 +18,9 @@ use crate::error::{Error, ErrorKind};
 use crate::json_schema;
 use crate::processor::{AckCommand, AckEntry, ChangeCommand, ForwardCommand};
 
-/// The most handles of one request.
+/// The maximum number of handles of one request.
 const MAX_HANDLES: usize = 1000;
-/// The most handles of one request that are settled concurrently, where a command settles one.
+/// The maximum number of handles of one request that are settled concurrently, where a command settles one.
 const MAX_CONCURRENT: usize = 16;
 
 /// Deliveries to settle.

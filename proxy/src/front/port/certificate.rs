@@ -4,7 +4,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
 
-/// The most names that are read from a certificate.
+/// The maximum number of names that are read from a certificate.
 const MAX_NAMES: usize = 32;
 
 /// The names in a certificate: its DNS names, mail addresses and URIs, then the common name of its subject. Empty if

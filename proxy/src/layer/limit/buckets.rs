@@ -10,7 +10,7 @@ use super::bucket::{Allowance, Bucket};
 /// The most buckets of one quota. Names come from clients, so that their number must be bounded: further names use a common
 /// bucket.
 const MAX_BUCKETS: usize = 10_000;
-/// The most shares of clients in all buckets of one quota.
+/// The maximum number of shares of clients in all buckets of one quota.
 const MAX_SHARES: usize = 10_000;
 /// How often idle buckets are removed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);

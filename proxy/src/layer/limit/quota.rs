@@ -58,7 +58,7 @@ pub struct Quota {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "http", schema(value_type = Option<u32>, minimum = 1))]
     pub requests_in_flight: Option<NonZeroU32>,
-    /// The most bytes of the body of a sent message. Larger ones are refused, regardless of `on_excess`.
+    /// The maximum number of bytes of the body of a sent message. Larger ones are refused, regardless of `on_excess`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "http", schema(value_type = Option<u64>, minimum = 1))]
     pub message_bytes: Option<NonZeroU64>,

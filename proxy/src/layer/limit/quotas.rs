@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind};
 use crate::layer::{Names, Operation, OperationKind, Size};
 use crate::pattern;
 
-/// The most quotas of a proxy. Each request is compared with all of them.
+/// The maximum number of quotas of a proxy. Each request is compared with all of them.
 const MAX_QUOTAS: usize = 1000;
 
 /// The quotas in force.

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use xxhash_rust::xxh3::xxh3_128;
 
-/// The most deliveries in the map. The oldest are removed first.
+/// The maximum number of deliveries in the map. The oldest are removed first.
 const MAX_DELIVERIES: usize = 100_000;
-/// The most bytes of their ids and keys.
+/// The maximum number of bytes of their ids and keys.
 const MAX_BYTES: usize = 16 << 20;
 
 /// The traced deliveries that are not settled, by their receipt handles.

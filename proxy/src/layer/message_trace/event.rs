@@ -7,7 +7,7 @@ use crate::layer::truncate::truncate;
 
 /// Replaces characters that would end a field or a record, or break a line.
 const REPLACEMENT: char = '\u{FFFD}';
-/// The most bytes of a message's keys in a record. Further keys are left out.
+/// The maximum number of bytes of a message's keys in a record. Further keys are left out.
 const MAX_KEYS: usize = 1024;
 /// The result of a successful step.
 pub const TRACE_OK: &str = "ok";
@@ -43,7 +43,7 @@ pub enum TraceStep {
 /// A step in the life of a message. Fields that the step does not have, or that its record lacks, are empty or 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceEvent {
-    /// When the step began, or when a delivery was settled, in milliseconds since 1970.
+    /// When the step began, or when a delivery was settled, in milliseconds since the Unix epoch.
     pub at_ms: i64,
     /// The kind of the step.
     pub step: TraceStep,

@@ -17,7 +17,7 @@ use crate::service::names::properties::DEFAULT_REGION;
 
 const FIELD_END: char = '\u{1}';
 const RECORD_END: char = '\u{2}';
-/// The most records of one trace message that are read. Clients write about a hundred at most.
+/// The maximum number of records of one trace message that are read. Clients write about a hundred at most.
 const MAX_RECORDS: usize = 10_000;
 /// The text that Java writes for a missing value.
 const NULL: &str = "null";

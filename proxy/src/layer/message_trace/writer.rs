@@ -25,7 +25,7 @@ const LINGER: Duration = Duration::from_millis(200);
 const MAX_RECORDS: usize = 100;
 const MAX_BODY: usize = 64 << 10;
 const MAX_KEYS: usize = 12 << 10;
-/// The most messages of one send.
+/// The maximum number of messages of one send.
 const MAX_MESSAGES: usize = 32;
 /// How long a send may take.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);

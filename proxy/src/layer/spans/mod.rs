@@ -15,7 +15,7 @@ pub use trace_parent::TraceParent;
 
 /// The number of ended spans that wait for their export. More are dropped.
 const MAX_WAITING: usize = 2048;
-/// The most links of a span. More are counted.
+/// The maximum number of links of a span. More are counted.
 const MAX_LINKS: usize = 128;
 
 /// Records spans. Ended spans wait in a bounded queue until they are exported.

@@ -201,7 +201,7 @@ impl Handles {
         Ok(json!({"messages": shown}))
     }
 
-    /// Keeps a delivery; returns what a reply says of it.
+    /// Stores a delivery under a new name. Returns its description for the reply.
     pub(crate) fn received(&self, delivery: Delivery) -> Value {
         let mut made = self.lock();
         let name = made.name('d');
@@ -210,7 +210,7 @@ impl Handles {
         shown
     }
 
-    /// Drops what a handle names.
+    /// Removes the object that a handle names.
     fn forget(&self, request: &Value) -> Result<Value, Value> {
         let name = request["handle"].as_str().unwrap_or_default();
         let mut made = self.lock();
@@ -267,7 +267,7 @@ impl Handles {
         names.iter().map(find).collect()
     }
 
-    /// Gives a thing a name; returns the reply that tells it.
+    /// Stores an object under a new name. Returns the reply that contains the name.
     pub(crate) fn keep<T>(
         &self,
         prefix: char,
@@ -284,7 +284,7 @@ impl Handles {
         self.find(request, "transaction", |made| &made.transactions)
     }
 
-    /// The answers of the thing that was just kept.
+    /// Creates the answers of an object that was just stored. `kept` is the reply that contains its name.
     pub(crate) fn answers(&self, kept: &Value, by_tag: HashMap<String, Vec<Value>>) -> Arc<Answers> {
         let answers = Arc::new(Answers::new(by_tag, self.events.clone()));
         let name = kept["handle"].as_str().unwrap_or_default().to_owned();
@@ -292,7 +292,7 @@ impl Handles {
         answers
     }
 
-    /// The thing that the request's `field` names.
+    /// Finds the object that the request's `field` names.
     pub(crate) fn find<T: Clone>(
         &self,
         request: &Value,
