@@ -96,7 +96,8 @@ pub(super) async fn runtime_info(request: Request) -> Answered {
     let delivered: f64 = groups?.lines.iter().filter_map(|group| group.rate_delivered).sum();
     // A broker has the rates of ten seconds, a minute and ten minutes. Tools add those of all brokers.
     let rates = |rate: f64| {
-        let rate = rate / brokers;
+        // The sum of no rates is -0.0.
+        let rate = rate.abs() / brokers;
         format!("{rate:?} {rate:?} {rate:?}")
     };
     let delivered = rates(delivered);
