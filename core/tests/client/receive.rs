@@ -83,8 +83,9 @@ async fn a_receive_that_waits_because_of_earlier_failures_returns_the_latest() {
     let consumer = client(&server).await.simple_consumer(options).await.unwrap();
     let first = ReceiveOptions::default().await_duration(Duration::ZERO);
     assert!(consumer.receive(first).await.unwrap().is_empty());
-    server.seen.wait("receive", 3).await;
-    // With another maximum, the receive does not take over the poll of the first one. Its own waits for half a second.
+    server.seen.wait("receive", 5).await;
+    // With another maximum, the receive does not take over the poll of the first one. Its own waits for longer than a
+    // loaded machine takes until here.
     let second = first.max_messages(1).await_duration(Duration::from_millis(100));
     let error = consumer.receive(second).await.unwrap_err();
     assert_eq!((error.kind(), error.message()), (ErrorKind::Unavailable, "trouble"));
