@@ -2,10 +2,10 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::command::{Command, Fields, HeaderType, Language};
+use super::command::{Fields, HeaderType, Language, RemotingCommand};
 use super::frame_error::FrameError;
 
-pub(super) fn decode(mut header: Bytes) -> Result<Command, FrameError> {
+pub(super) fn decode(mut header: Bytes) -> Result<RemotingCommand, FrameError> {
     let short = |_| FrameError::malformed("the binary header ends too early");
     let code = header.try_get_i16().map_err(short)?;
     let language = header.try_get_u8().map_err(short)?;
@@ -26,7 +26,7 @@ pub(super) fn decode(mut header: Bytes) -> Result<Command, FrameError> {
             fields.insert(key.into(), value); // Apache's "fast" headers contain fields twice; the later one counts.
         }
     }
-    Ok(Command {
+    Ok(RemotingCommand {
         code: code.into(),
         language: Language(language),
         version: version.into(),
@@ -56,7 +56,7 @@ fn text(bytes: &mut Bytes, length: i32) -> Result<Option<String>, FrameError> {
     String::from_utf8(raw.into()).map(Some).map_err(malformed)
 }
 
-pub(super) fn encode(command: &Command, header: &mut BytesMut) -> Result<(), FrameError> {
+pub(super) fn encode(command: &RemotingCommand, header: &mut BytesMut) -> Result<(), FrameError> {
     let code = i16::try_from(command.code)
         .map_err(|_| FrameError::malformed(format!("code {} does not fit a binary header", command.code)))?;
     let remark = command.remark.as_deref().unwrap_or_default();

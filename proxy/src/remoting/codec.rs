@@ -3,7 +3,7 @@
 use bytes::{Buf, BufMut, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
 
-use super::command::{Command, HeaderType};
+use super::command::{HeaderType, RemotingCommand};
 use super::frame_error::FrameError;
 use super::{binary, json};
 
@@ -76,10 +76,10 @@ impl FramePrefix {
 pub struct CommandCodec;
 
 impl Decoder for CommandCodec {
-    type Item = Command;
+    type Item = RemotingCommand;
     type Error = FrameError;
 
-    fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Command>, FrameError> {
+    fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<RemotingCommand>, FrameError> {
         let Some(prefix) = FramePrefix::read(buffer, READ_LIMITS)? else { return Ok(None) };
         let FramePrefix { length, header_length, header_type } = prefix;
         if buffer.len() < length {
@@ -98,10 +98,10 @@ impl Decoder for CommandCodec {
     }
 }
 
-impl Encoder<&Command> for CommandCodec {
+impl Encoder<&RemotingCommand> for CommandCodec {
     type Error = FrameError;
 
-    fn encode(&mut self, command: &Command, buffer: &mut BytesMut) -> Result<(), FrameError> {
+    fn encode(&mut self, command: &RemotingCommand, buffer: &mut BytesMut) -> Result<(), FrameError> {
         let begin = buffer.len();
         let encoded = encode_frame(command, buffer);
         if encoded.is_err() {
@@ -112,7 +112,7 @@ impl Encoder<&Command> for CommandCodec {
     }
 }
 
-fn encode_frame(command: &Command, buffer: &mut BytesMut) -> Result<(), FrameError> {
+fn encode_frame(command: &RemotingCommand, buffer: &mut BytesMut) -> Result<(), FrameError> {
     let begin = buffer.len();
     buffer.reserve(2 * LENGTH + command.header_size_hint() + command.body.len());
     buffer.put_bytes(0, 2 * LENGTH);
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
     use crate::remoting::command::Language;
 
-    fn decode_all(bytes: &[u8]) -> Result<Vec<Command>, FrameError> {
+    fn decode_all(bytes: &[u8]) -> Result<Vec<RemotingCommand>, FrameError> {
         let mut buffer = BytesMut::from(bytes);
         let mut commands = Vec::new();
         while let Some(command) = CommandCodec.decode(&mut buffer)? {
@@ -198,7 +198,8 @@ mod tests {
 
     #[test]
     fn a_binary_header_can_not_have_a_code_above_32767() {
-        let command = Command { header_type: HeaderType::Binary, ..Command::request(200_050) };
+        let command =
+            RemotingCommand { header_type: HeaderType::Binary, ..RemotingCommand::request(200_050) };
         let mut buffer = BytesMut::from("before");
         assert!(CommandCodec.encode(&command, &mut buffer).is_err());
         assert_eq!(buffer, "before");
@@ -210,8 +211,8 @@ mod tests {
             language in 0..14u8, remark in proptest::option::of("\\PC{1,20}"),
             fields in btree_map("[a-zA-Z]{1,9}".prop_map(Cow::from), "\\PC{1,20}", 0..6),
             body in vec(any::<u8>(), 0..200), binary: bool,
-        ) -> Command {
-            Command {
+        ) -> RemotingCommand {
+            RemotingCommand {
                 code, version, opaque, flag, remark, fields,
                 language: Language(language),
                 body: body.into(),

@@ -16,7 +16,7 @@ pub type Fields = BTreeMap<Cow<'static, str>, String>;
 
 /// A request or a response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Command {
+pub struct RemotingCommand {
     /// A request code ([`super::request`]) or a response code ([`super::response`]).
     pub code: i32,
     /// The sender's language.
@@ -81,7 +81,7 @@ impl Default for Language {
     }
 }
 
-impl Command {
+impl RemotingCommand {
     /// A request with a JSON header.
     #[must_use]
     pub fn request(code: i32) -> Self {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytes::{BufMut, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use super::command::{Command, Fields, HeaderType, Language};
+use super::command::{Fields, HeaderType, Language, RemotingCommand};
 use super::frame_error::FrameError;
 
 /// A header for decoding. Missing and unknown keys are accepted.
@@ -48,7 +48,7 @@ impl Scalar {
     }
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Result<Command, FrameError> {
+pub(super) fn decode(bytes: &[u8]) -> Result<RemotingCommand, FrameError> {
     let header: Header<'_> = serde_json::from_slice(bytes)
         .map_err(|error| FrameError::malformed(format!("the JSON header is unreadable: {error}")))?;
     let fields = header
@@ -57,7 +57,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Command, FrameError> {
         .into_iter()
         .filter_map(|(key, value)| Some((key.into(), value?.into_text())))
         .collect();
-    Ok(Command {
+    Ok(RemotingCommand {
         code: header.code,
         language: Language::of(header.language.as_deref().unwrap_or("OTHER")),
         version: header.version,
@@ -66,11 +66,11 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Command, FrameError> {
         remark: header.remark,
         fields,
         header_type: HeaderType::Json,
-        ..Command::default()
+        ..RemotingCommand::default()
     })
 }
 
-pub(super) fn encode(command: &Command, buffer: &mut BytesMut) -> Result<(), FrameError> {
+pub(super) fn encode(command: &RemotingCommand, buffer: &mut BytesMut) -> Result<(), FrameError> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct EncodedHeader<'a> {

@@ -20,5 +20,5 @@ pub mod response;
 pub mod sign;
 
 pub use codec::{CommandCodec, FrameLimits, FramePrefix, MAX_FRAME};
-pub use command::{Command, Fields, HeaderType, Language};
+pub use command::{Fields, HeaderType, Language, RemotingCommand};
 pub use frame_error::FrameError;

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 
-use super::Command;
+use super::RemotingCommand;
 
 const ACCESS_KEY: &str = "AccessKey";
 const SIGNATURE: &str = "Signature";
@@ -27,7 +27,7 @@ impl Signer {
     }
 
     /// Signs a request, whose fields must all be set already.
-    pub fn sign(&self, command: &mut Command) {
+    pub fn sign(&self, command: &mut RemotingCommand) {
         command.fields.insert(ACCESS_KEY.into(), self.access_key.clone());
         command.fields.remove(SIGNATURE);
         let mut mac = self.mac.clone();
@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn signs_fields_in_the_order_of_their_names_and_then_the_body() {
         // HMAC-SHA1("secret", "ak" "v1" "v2" "body"), computed with another implementation.
-        let mut command = Command::request(105).field("b", "v2").field("a", "v1").body("body");
+        let mut command = RemotingCommand::request(105).field("b", "v2").field("a", "v1").body("body");
         Signer::new("ak", "secret").sign(&mut command);
         assert_eq!(command.text("Signature"), Some("lpqfPfZBZGc6Ur/He83FfnL1tKE="));
         let signed = command.clone();

@@ -10,7 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use http::Method;
 use rocketmq_thin_proto::v2 as pb;
 use rocketmq_thin_proxy::config::Config;
-use rocketmq_thin_proxy::remoting::Command;
+use rocketmq_thin_proxy::remoting::RemotingCommand;
 use serde_json::Value;
 use sha1::Sha1;
 use tempfile::TempDir;
@@ -90,7 +90,7 @@ pub(crate) fn signed<T>(mut request: Request<T>, user: &str, secret: &str) -> Re
 }
 
 /// A command of the remoting protocol, signed as Apache's clients do.
-pub(crate) fn signed_command(command: Command, user: &str, secret: &str) -> Command {
+pub(crate) fn signed_command(command: RemotingCommand, user: &str, secret: &str) -> RemotingCommand {
     let command = command.field("AccessKey", user);
     let values = command.fields.values().map(|value| value.as_bytes());
     let content: Vec<_> = values.chain([command.body.as_ref()]).collect();
@@ -146,14 +146,14 @@ async fn classic_clients_sign_their_requests() {
     // What no command of the processor carries out is guarded, too.
     for administration in [202, 206, 17, 203, 28] {
         let refused = client.call(signed_command(
-            Command::request(administration).field("topic", "orders").field("consumerGroup", "g"),
+            RemotingCommand::request(administration).field("topic", "orders").field("consumerGroup", "g"),
             "shop",
             &secrets[0],
         ));
         assert_eq!(refused.await.code, classic_code::NO_PERMISSION, "{administration}");
     }
     // Clients try what the server supports.
-    let unknown = client.call(signed_command(Command::request(9999), "shop", &secrets[0])).await;
+    let unknown = client.call(signed_command(RemotingCommand::request(9999), "shop", &secrets[0])).await;
     assert_eq!(unknown.code, classic_code::NOT_SUPPORTED);
 }
 
@@ -168,7 +168,7 @@ async fn a_classic_consumer_has_its_filter_checked_by_the_rights_of_a_consumer()
             "group": group,
             "subscriptionData": {"topic": "orders", "subString": "a > 1", "expressionType": "SQL92"},
         });
-        let check = Command::request(46).body(body.to_string());
+        let check = RemotingCommand::request(46).body(body.to_string());
         let answer = client.call(signed_command(check, "billing", &secrets[0])).await;
         assert_eq!(answer.code, expected, "{group}: {:?}", answer.remark);
     }

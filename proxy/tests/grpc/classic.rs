@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use bytes::BytesMut;
-use rocketmq_thin_proxy::remoting::{Command, CommandCodec, HeaderType, properties};
+use rocketmq_thin_proxy::remoting::{CommandCodec, HeaderType, RemotingCommand, properties};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -40,7 +40,7 @@ pub(crate) mod code {
 pub(crate) struct Classic {
     stream: TcpStream,
     buffer: BytesMut,
-    pushed: VecDeque<Command>,
+    pushed: VecDeque<RemotingCommand>,
     next: i32,
 }
 
@@ -51,21 +51,21 @@ impl Classic {
     }
 
     /// Sends a request, and returns its `opaque`.
-    pub(crate) async fn start(&mut self, mut request: Command) -> i32 {
+    pub(crate) async fn start(&mut self, mut request: RemotingCommand) -> i32 {
         self.next += 1;
         request.opaque = self.next;
         self.write(&request).await;
         self.next
     }
 
-    pub(crate) async fn write(&mut self, command: &Command) {
+    pub(crate) async fn write(&mut self, command: &RemotingCommand) {
         let mut frame = BytesMut::new();
         CommandCodec.encode(command, &mut frame).expect("a frame");
         self.stream.write_all(&frame).await.expect("a connection");
     }
 
     /// Sends a request, and waits for its answer.
-    pub(crate) async fn call(&mut self, request: Command) -> Command {
+    pub(crate) async fn call(&mut self, request: RemotingCommand) -> RemotingCommand {
         let opaque = self.start(request).await;
         let answer = self.answer().await;
         assert_eq!(answer.opaque, opaque);
@@ -73,7 +73,7 @@ impl Classic {
     }
 
     /// The next answer. Requests of the proxy that arrive before it wait for [`Classic::pushed`].
-    pub(crate) async fn answer(&mut self) -> Command {
+    pub(crate) async fn answer(&mut self) -> RemotingCommand {
         loop {
             let command = self.read().await.expect("an answer");
             if command.is_response() {
@@ -84,7 +84,7 @@ impl Classic {
     }
 
     /// The next request of the proxy.
-    pub(crate) async fn pushed(&mut self) -> Command {
+    pub(crate) async fn pushed(&mut self) -> RemotingCommand {
         match self.pushed.pop_front() {
             Some(command) => command,
             None => self.read().await.expect("a request of the proxy"),
@@ -92,7 +92,7 @@ impl Classic {
     }
 
     /// The next frame. `None` if the proxy has closed the connection.
-    pub(crate) async fn read(&mut self) -> Option<Command> {
+    pub(crate) async fn read(&mut self) -> Option<RemotingCommand> {
         loop {
             if let Some(command) = CommandCodec.decode(&mut self.buffer).expect("a frame") {
                 return Some(command);
@@ -122,13 +122,14 @@ impl Classic {
         let consumers: Vec<_> = consumers.iter().map(|group| consumer(group)).collect();
         let producers: Vec<_> = producers.iter().map(|group| json!({"groupName": group})).collect();
         let body = json!({"clientID": client, "producerDataSet": producers, "consumerDataSet": consumers});
-        let answer = self.call(Command::request(code::HEART_BEAT).body(body.to_string())).await;
+        let answer = self.call(RemotingCommand::request(code::HEART_BEAT).body(body.to_string())).await;
         assert_eq!(answer.code, code::SUCCESS, "{:?}", answer.remark);
     }
 
     /// The client ids of a group's members, or the remark of the refusal.
     pub(crate) async fn members(&mut self, group: &str) -> Result<Vec<String>, String> {
-        let answer = self.call(Command::request(code::CONSUMER_LIST).field("consumerGroup", group)).await;
+        let answer =
+            self.call(RemotingCommand::request(code::CONSUMER_LIST).field("consumerGroup", group)).await;
         if answer.code != code::SUCCESS {
             return Err(answer.remark.unwrap_or_default());
         }
@@ -149,8 +150,8 @@ fn consumer(group: &str) -> Value {
 }
 
 /// A send of one message to a queue.
-pub(crate) fn send(topic: &str, queue: i32, pairs: &[(&str, &str)], body: &str) -> Command {
-    Command::request(code::SEND_MESSAGE_V2)
+pub(crate) fn send(topic: &str, queue: i32, pairs: &[(&str, &str)], body: &str) -> RemotingCommand {
+    RemotingCommand::request(code::SEND_MESSAGE_V2)
         .header(HeaderType::Binary)
         .field("a", "pg")
         .field("b", topic)

@@ -1,6 +1,6 @@
 //! Requests of tools and clients to a broker, except for sending and consuming.
 
-use rocketmq_thin_proxy::remoting::{Command, message, request, response};
+use rocketmq_thin_proxy::remoting::{RemotingCommand, message, request, response};
 use serde_json::{Value, json};
 
 use crate::classic::{Classic, send};
@@ -23,8 +23,8 @@ async fn with_queues(queues: i32) -> Proxy {
     .await
 }
 
-async fn put(client: &mut Classic, texts: &[&str]) -> Command {
-    let mut last = Command::default();
+async fn put(client: &mut Classic, texts: &[&str]) -> RemotingCommand {
+    let mut last = RemotingCommand::default();
     for text in texts {
         last = client.call(send("t", 0, &[], text)).await;
         assert_eq!(last.code, response::SUCCESS, "{:?}", last.remark);
@@ -32,7 +32,7 @@ async fn put(client: &mut Classic, texts: &[&str]) -> Command {
     last
 }
 
-fn body(answer: &Command) -> Value {
+fn body(answer: &RemotingCommand) -> Value {
     assert_eq!(answer.code, response::SUCCESS, "{:?}", answer.remark);
     serde_json::from_slice(&answer.body).expect("JSON")
 }
@@ -42,7 +42,8 @@ async fn a_peek_shows_messages_and_leaves_them() {
     let proxy = with_queues(2).await;
     let mut client = Classic::consumer(&proxy, "client", PULL).await;
     let peek = |queue: i32| {
-        let peek = Command::request(request::PEEK_MESSAGE).field("consumerGroup", "g").field("topic", "t");
+        let peek =
+            RemotingCommand::request(request::PEEK_MESSAGE).field("consumerGroup", "g").field("topic", "t");
         peek.field("queueId", queue).field("maxMsgNums", 2)
     };
     put(&mut client, &["a", "b", "c"]).await;
@@ -80,10 +81,10 @@ async fn the_clients_of_a_group_can_be_switched_to_pop() {
     put(&mut client, &["a"]).await;
     let ask = json!({"clientId": "client", "consumerGroup": "g", "topic": "t", "messageModel": "CLUSTERING",
         "strategyName": "AVG"});
-    let ask = Command::request(request::QUERY_ASSIGNMENT).body(ask.to_string());
+    let ask = RemotingCommand::request(request::QUERY_ASSIGNMENT).body(ask.to_string());
     let set = |mode: &str, topic: &str| {
         let mode = json!({"consumerGroup": "g", "topic": topic, "mode": mode, "popShareQueueNum": 0});
-        Command::request(request::SET_MESSAGE_REQUEST_MODE).body(mode.to_string())
+        RemotingCommand::request(request::SET_MESSAGE_REQUEST_MODE).body(mode.to_string())
     };
     for (mode, queue) in [("PULL", 0), ("POP", -1), ("PULL", 0)] {
         assert_eq!(client.call(set(mode, "t")).await.code, response::SUCCESS);
@@ -99,17 +100,17 @@ async fn tools_read_the_settings_of_a_broker_and_the_groups_of_a_topic() {
     let proxy = proxy().await;
     let mut client = Classic::consumer(&proxy, "client", PUSH).await;
     put(&mut client, &["a"]).await;
-    let asked = Command::request(request::GET_BROKER_CONFIG);
+    let asked = RemotingCommand::request(request::GET_BROKER_CONFIG);
     let config = client.call(asked).await;
     assert!(config.body.starts_with(b"brokerName=broker-a\n"), "{config:?}");
-    let who = Command::request(request::QUERY_TOPIC_CONSUME_BY_WHO).field("topic", "t");
+    let who = RemotingCommand::request(request::QUERY_TOPIC_CONSUME_BY_WHO).field("topic", "t");
     assert_eq!(body(&client.call(who).await), json!({"groupList": ["g"]}));
     let earliest = PUSH.about(request::GET_EARLIEST_MSG_STORE_TIME);
     assert!(client.call(earliest.clone()).await.number("timestamp").is_some_and(|at: i64| at > 0));
     assert_eq!(client.call(earliest.field("queueId", 9)).await.number("timestamp"), Some(-1));
     let start = client.offset(PUSH).await;
     client.messages(PUSH, start).await;
-    let topics = Command::request(request::QUERY_TOPICS_BY_CONSUMER).field("group", "g");
+    let topics = RemotingCommand::request(request::QUERY_TOPICS_BY_CONSUMER).field("group", "g");
     assert_eq!(body(&client.call(topics).await), json!({"topicList": ["t"]}));
 }
 
@@ -119,7 +120,7 @@ async fn a_consumer_can_be_made_to_consume_a_stored_message() {
     let mut client = Classic::consumer(&proxy, "client", PUSH).await;
     let mut tool = Classic::connect(proxy.address).await;
     let id = put(&mut tool, &["a"]).await.text("msgId").expect("an id").to_owned();
-    let consume = Command::request(request::CONSUME_MESSAGE_DIRECTLY)
+    let consume = RemotingCommand::request(request::CONSUME_MESSAGE_DIRECTLY)
         .field("consumerGroup", "g")
         .field("clientId", "client")
         .field("topic", "t")
@@ -132,7 +133,14 @@ async fn a_consumer_can_be_made_to_consume_a_stored_message() {
         }
     };
     assert_eq!(bodies(&message::decode_all(asked.body.clone())), ["a"]);
-    client.write(&Command { opaque: asked.opaque, flag: 1, body: "done".into(), ..Command::default() }).await;
+    client
+        .write(&RemotingCommand {
+            opaque: asked.opaque,
+            flag: 1,
+            body: "done".into(),
+            ..RemotingCommand::default()
+        })
+        .await;
     let answer = tool.answer().await;
     assert_eq!((answer.opaque, answer.body.as_ref()), (opaque, &b"done"[..]));
     let nonsense = tool.call(consume.field("msgId", "\u{e9}0123456789abcdef")).await;
@@ -151,7 +159,7 @@ async fn a_reset_moves_consumers_that_read_by_offset() {
     let mut tool = Classic::connect(proxy.address).await;
     put(&mut tool, &["a", "b"]).await;
     client.commit(PUSH, 2).await;
-    let reset = Command::request(request::INVOKE_BROKER_TO_RESET_OFFSET).field("topic", "t");
+    let reset = RemotingCommand::request(request::INVOKE_BROKER_TO_RESET_OFFSET).field("topic", "t");
     let reset = reset.field("group", "g").field("timestamp", 0).field("isForce", true);
     let answer = tool.call(reset).await;
     assert_eq!(answer.code, response::SUCCESS, "{answer:?}");
@@ -180,7 +188,7 @@ async fn a_reset_of_one_queue_leaves_the_others() {
         assert_eq!(client.call(commit.field("commitOffset", 1)).await.code, response::SUCCESS);
     }
     let reset = |queue: &str, offset: &str| {
-        Command::request(request::INVOKE_BROKER_TO_RESET_OFFSET)
+        RemotingCommand::request(request::INVOKE_BROKER_TO_RESET_OFFSET)
             .field("topic", "t")
             .field("group", "g")
             .field("timestamp", 0)
@@ -214,7 +222,7 @@ async fn a_group_that_consumes_in_order_needs_no_locks() {
     for (client, id) in [(&mut first, "first"), (&mut second, "second")] {
         let queue = json!({"brokerName": "broker-a", "queueId": 0, "topic": "t"});
         let lock = json!({"clientId": id, "consumerGroup": "g", "mqSet": [queue]});
-        let lock = Command::request(request::LOCK_BATCH_MQ).body(lock.to_string());
+        let lock = RemotingCommand::request(request::LOCK_BATCH_MQ).body(lock.to_string());
         assert_eq!(body(&client.call(lock).await), json!({"lockOKMQSet": [queue]}));
     }
     let start = first.offset(PUSH).await;

@@ -1,7 +1,7 @@
 //! Classic consumers: pulls that are pops, and pulls by offset.
 
 use rocketmq_thin_proxy::remoting::message::decode_all;
-use rocketmq_thin_proxy::remoting::{Command, properties, request, response};
+use rocketmq_thin_proxy::remoting::{RemotingCommand, properties, request, response};
 use serde_json::{Value, json};
 
 use crate::classic::Classic;
@@ -82,7 +82,7 @@ async fn a_message_that_is_sent_back_is_delivered_later_as_another_attempt() {
     let start = client.offset(PUSH).await;
     let got = client.messages(PUSH, start).await;
     let back = |level: i32, log_position: i64| {
-        Command::request(request::CONSUMER_SEND_MSG_BACK)
+        RemotingCommand::request(request::CONSUMER_SEND_MSG_BACK)
             .field("group", PUSH.group)
             .field("offset", log_position)
             .field("delayLevel", level)
@@ -121,7 +121,7 @@ async fn a_consumer_that_locks_its_queues_reads_them_itself() {
     let lock = |client: &str| {
         let queue = json!({"queueId": 0, "topic": PUSH.topic});
         let body = json!({"clientId": client, "consumerGroup": PUSH.group, "mqSet": [queue]});
-        Command::request(request::LOCK_BATCH_MQ).body(body.to_string())
+        RemotingCommand::request(request::LOCK_BATCH_MQ).body(body.to_string())
     };
     let mut first = Classic::consumer(&proxy, "first", PUSH).await;
     let mut second = Classic::consumer(&proxy, "second", PUSH).await;
@@ -158,7 +158,7 @@ async fn members_that_lock_their_queues_are_listed_together() {
     let mut first = Classic::consumer(&proxy, "first", PUSH).await;
     let queue = json!({"queueId": 0, "topic": PUSH.topic});
     let body = json!({"clientId": "first", "consumerGroup": PUSH.group, "mqSet": [queue]});
-    first.call(Command::request(request::LOCK_BATCH_MQ).body(body.to_string())).await;
+    first.call(RemotingCommand::request(request::LOCK_BATCH_MQ).body(body.to_string())).await;
     let mut second = Classic::consumer(&proxy, "second", PUSH).await;
     for client in [&mut first, &mut second] {
         for _ in 0..2 {
@@ -182,7 +182,7 @@ async fn a_member_that_gets_no_queue_is_listed_alone_when_it_divides_the_queues_
         "subscriptionDataSet": subscriptions,
     });
     let beat = json!({"clientID": "2", "producerDataSet": [], "consumerDataSet": [group]});
-    let beat = Command::request(request::HEART_BEAT).body(beat.to_string());
+    let beat = RemotingCommand::request(request::HEART_BEAT).body(beat.to_string());
     assert_eq!(client.call(beat).await.code, response::SUCCESS);
     // The first time, it queries once for each topic, before it can lock a queue.
     for _ in &subscriptions {
@@ -250,7 +250,7 @@ async fn a_popped_message_is_settled_by_its_extra_info() {
     assert_eq!(client.call(settle(request::ACK_MESSAGE, &made)).await.code, response::SUCCESS);
 
     for empty in ["", "null", "{}", r#"{"acks":null}"#, r#"{"acks":[]}"#] {
-        let answer = client.call(Command::request(request::BATCH_ACK_MESSAGE).body(empty)).await;
+        let answer = client.call(RemotingCommand::request(request::BATCH_ACK_MESSAGE).body(empty)).await;
         assert_eq!(answer.code, response::NO_MESSAGE, "{empty:?}: {answer:?}");
     }
 }

@@ -5,7 +5,7 @@
 use std::process::Command as Process;
 
 use rocketmq_thin_proxy::remoting::message::decode_all;
-use rocketmq_thin_proxy::remoting::{Command, properties, request, response};
+use rocketmq_thin_proxy::remoting::{RemotingCommand, properties, request, response};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,13 +27,13 @@ fn failed_acknowledgements_are_reported_or_retried() {
 }
 
 /// Acknowledges the message of a pop by BATCH_ACK_MESSAGE.
-fn batch_ack(popped: &Command) -> Command {
+fn batch_ack(popped: &RemotingCommand) -> RemotingCommand {
     let message = decode_all(popped.body.clone()).remove(0);
     let info = properties::decode(&message.properties).find(|(key, _)| *key == "POP_CK").expect("a handle").1;
     let popped_at: i64 = info.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a time");
     let ack = json!({"c": POP.group, "t": POP.topic, "q": message.queue_id, "so": message.queue_offset,
         "pt": popped_at, "b": "AQ=="});
-    Command::request(request::BATCH_ACK_MESSAGE).body(json!({"acks": [ack]}).to_string())
+    RemotingCommand::request(request::BATCH_ACK_MESSAGE).body(json!({"acks": [ack]}).to_string())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use rocketmq_thin_proto::v2 as pb;
 use rocketmq_thin_proxy::config::Config;
 use rocketmq_thin_proxy::remoting::message::{BatchEntry, StoredMessage, flags, put_batch_entry};
-use rocketmq_thin_proxy::remoting::{Command, properties, request, response};
+use rocketmq_thin_proxy::remoting::{RemotingCommand, properties, request, response};
 use serde_json::json;
 
 use crate::classic::{Classic, send};
@@ -115,7 +115,7 @@ async fn the_messages_of_a_batch_and_the_values_of_a_body_are_bounded() {
     .await;
     let mut client = Classic::connect(proxy.address).await;
     let send_batch = |topic: &str, body: bytes::Bytes| {
-        Command { code: request::SEND_BATCH_MESSAGE, ..send(topic, 0, &[], "") }.body(body)
+        RemotingCommand { code: request::SEND_BATCH_MESSAGE, ..send(topic, 0, &[], "") }.body(body)
     };
     let sent = client.call(send_batch("t", batch(100, ""))).await;
     assert_eq!(sent.code, response::SUCCESS, "{:?}", sent.remark);
@@ -133,7 +133,7 @@ async fn the_messages_of_a_batch_and_the_values_of_a_body_are_bounded() {
     for (count, expected) in [(20, response::SUCCESS), (101, response::SYSTEM_ERROR)] {
         for code in [request::LOCK_BATCH_MQ, request::UNLOCK_BATCH_MQ] {
             let body = json!({"clientId": "c", "consumerGroup": "g", "mqSet": queues(count)});
-            let answer = client.call(Command::request(code).body(body.to_string())).await;
+            let answer = client.call(RemotingCommand::request(code).body(body.to_string())).await;
             assert_eq!(answer.code, expected, "{:?}", answer.remark);
         }
     }

@@ -1,7 +1,7 @@
 //! A consumer of a topic's first queue, by the remoting protocol.
 
 use rocketmq_thin_proxy::remoting::message::{StoredMessage, decode_all};
-use rocketmq_thin_proxy::remoting::{Command, request, response};
+use rocketmq_thin_proxy::remoting::{RemotingCommand, request, response};
 use serde_json::json;
 
 use crate::classic::Classic;
@@ -25,7 +25,7 @@ impl Classic {
                 "subscriptionDataSet": [{"topic": consumer.topic, "subString": "*", "expressionType": "TAG"}],
             }],
         });
-        let beat = Command::request(request::HEART_BEAT).body(body.to_string());
+        let beat = RemotingCommand::request(request::HEART_BEAT).body(body.to_string());
         assert_eq!(classic.call(beat).await.code, response::SUCCESS);
         classic
     }
@@ -37,7 +37,7 @@ impl Classic {
     }
 
     /// Pulls from an offset on.
-    pub(crate) async fn pull(&mut self, consumer: Consumer<'_>, offset: i64) -> Command {
+    pub(crate) async fn pull(&mut self, consumer: Consumer<'_>, offset: i64) -> RemotingCommand {
         let command = consumer
             .about(request::PULL_MESSAGE)
             .field("queueOffset", offset)
@@ -79,8 +79,8 @@ pub(crate) struct Consumer<'a> {
 
 impl Consumer<'_> {
     /// A request about the consumer's queue.
-    pub(crate) fn about(self, code: i32) -> Command {
-        Command::request(code)
+    pub(crate) fn about(self, code: i32) -> RemotingCommand {
+        RemotingCommand::request(code)
             .field("consumerGroup", self.group)
             .field("topic", self.topic)
             .field("queueId", 0)

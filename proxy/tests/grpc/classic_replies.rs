@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::BytesMut;
 use futures::StreamExt;
-use rocketmq_thin_proxy::remoting::{Command, CommandCodec, properties, request, response};
+use rocketmq_thin_proxy::remoting::{CommandCodec, RemotingCommand, properties, request, response};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -26,7 +26,7 @@ struct Broker {
 }
 
 /// A request to a proxy, and where its answer goes.
-type Call = (Command, oneshot::Sender<Command>);
+type Call = (RemotingCommand, oneshot::Sender<RemotingCommand>);
 
 impl Broker {
     async fn start() -> Self {
@@ -60,7 +60,7 @@ impl Broker {
                         let (broker, calls, answers) = (self.clone(), calls.clone(), answers.clone());
                         tokio::spawn(async move {
                             let (opaque, flag) = (request.opaque, 1);
-                            let answer = Command { opaque, flag, ..broker.answer(&request, calls).await };
+                            let answer = RemotingCommand { opaque, flag, ..broker.answer(&request, calls).await };
                             // The proxy may have disconnected.
                             let _ = answers.send(answer);
                         });
@@ -82,43 +82,46 @@ impl Broker {
         }
     }
 
-    async fn answer(&self, command: &Command, calls: mpsc::UnboundedSender<Call>) -> Command {
+    async fn answer(&self, command: &RemotingCommand, calls: mpsc::UnboundedSender<Call>) -> RemotingCommand {
         match command.code {
             request::GET_ROUTEINFO_BY_TOPIC if command.text("topic") == Some("DefaultCluster") => {
                 let broker = json!({"brokerName": "b", "brokerAddrs": {"0": self.address}, "cluster": "DefaultCluster"});
                 let queues = json!({"brokerName": "b", "readQueueNums": 1, "writeQueueNums": 1, "perm": 6});
                 let route = json!({"brokerDatas": [broker], "queueDatas": [queues]});
-                Command::response(response::SUCCESS).body(route.to_string())
+                RemotingCommand::response(response::SUCCESS).body(route.to_string())
             }
-            request::GET_ROUTEINFO_BY_TOPIC => Command::response(response::TOPIC_NOT_EXIST),
+            request::GET_ROUTEINFO_BY_TOPIC => RemotingCommand::response(response::TOPIC_NOT_EXIST),
             request::HEART_BEAT => {
                 let body: Value = serde_json::from_slice(&command.body).expect("JSON");
                 if body["producerDataSet"].as_array().is_some_and(|groups| !groups.is_empty()) {
                     let client = body["clientID"].as_str().expect("a client").to_owned();
                     self.clients.lock().expect("a lock").insert(client, calls);
                 }
-                Command::response(response::SUCCESS)
+                RemotingCommand::response(response::SUCCESS)
             }
             request::UNREGISTER_CLIENT => {
                 let client = command.text("clientID").expect("a client");
                 self.clients.lock().expect("a lock").remove(client);
-                Command::response(response::SUCCESS)
+                RemotingCommand::response(response::SUCCESS)
             }
             request::SEND_REPLY_MESSAGE => self.pass_on(command).await,
-            _ => Command::response(response::SYSTEM_ERROR),
+            _ => RemotingCommand::response(response::SYSTEM_ERROR),
         }
     }
 
-    async fn pass_on(&self, reply: &Command) -> Command {
+    async fn pass_on(&self, reply: &RemotingCommand) -> RemotingCommand {
         let text = reply.text("properties").expect("properties");
         let client = properties::decode(text).find(|(key, _)| *key == "REPLY_TO_CLIENT").expect("a client").1;
         let calls = self.clients.lock().expect("a lock").get(client).cloned();
-        let Some(calls) = calls else { return Command::response(response::SYSTEM_ERROR) };
+        let Some(calls) = calls else { return RemotingCommand::response(response::SYSTEM_ERROR) };
         let (answer, answered) = oneshot::channel();
-        let push =
-            Command { opaque: 4711, fields: reply.fields.clone(), ..Command::request(code::PUSH_REPLY) };
+        let push = RemotingCommand {
+            opaque: 4711,
+            fields: reply.fields.clone(),
+            ..RemotingCommand::request(code::PUSH_REPLY)
+        };
         calls.send((push.body(reply.body.clone()), answer)).expect("a connection");
-        Command::response(answered.await.expect("an answer").code)
+        RemotingCommand::response(answered.await.expect("an answer").code)
     }
 }
 
@@ -131,9 +134,12 @@ async fn proxy(broker: &Broker) -> Proxy {
     .await
 }
 
-fn reply(client: &str) -> Command {
+fn reply(client: &str) -> RemotingCommand {
     let pairs = [("REPLY_TO_CLIENT", client), ("CORRELATION_ID", "7")];
-    Command { code: code::SEND_REPLY_MESSAGE_V2, ..send("DefaultCluster_REPLY_TOPIC", 0, &pairs, "answer") }
+    RemotingCommand {
+        code: code::SEND_REPLY_MESSAGE_V2,
+        ..send("DefaultCluster_REPLY_TOPIC", 0, &pairs, "answer")
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! How classic consumers send back messages that they have read by offset and could not consume.
 
 use rocketmq_thin_proxy::remoting::message::{BatchEntry, StoredMessage, put_batch_entry};
-use rocketmq_thin_proxy::remoting::{Command, properties, request, response};
+use rocketmq_thin_proxy::remoting::{RemotingCommand, properties, request, response};
 use serde_json::{Value, json};
 
 use crate::classic::{Classic, send};
@@ -31,8 +31,8 @@ async fn reader(proxy: &Proxy) -> Classic {
 }
 
 /// The request that sends back a message. As from clients, it names the original topic.
-fn back(message: &StoredMessage, level: i32) -> Command {
-    Command::request(request::CONSUMER_SEND_MSG_BACK)
+fn back(message: &StoredMessage, level: i32) -> RemotingCommand {
+    RemotingCommand::request(request::CONSUMER_SEND_MSG_BACK)
         .field("group", GROUP)
         .field("offset", message.commit_log_offset)
         .field("delayLevel", level)
@@ -73,7 +73,7 @@ async fn a_message_read_by_offset_is_sent_back_until_it_is_a_dead_letter() {
 async fn a_client_may_send_to_the_retry_topic_itself() {
     let proxy = proxy().await;
     let mut client = reader(&proxy).await;
-    let route = Command::request(request::GET_ROUTEINFO_BY_TOPIC).field("topic", RETRY.topic);
+    let route = RemotingCommand::request(request::GET_ROUTEINFO_BY_TOPIC).field("topic", RETRY.topic);
     let route: Value = serde_json::from_slice(&client.call(route).await.body).expect("JSON");
     assert_eq!(route["queueDatas"][0]["perm"], 6);
     let own = |reconsumed: i32| {
@@ -92,7 +92,7 @@ async fn a_message_that_a_consumer_in_order_gives_up_is_a_dead_letter() {
     let mut client = reader(&proxy).await;
     let queue = json!({"queueId": 0, "topic": "t"});
     let lock = json!({"clientId": "client", "consumerGroup": GROUP, "mqSet": [queue]});
-    let lock = Command::request(request::LOCK_BATCH_MQ).body(lock.to_string());
+    let lock = RemotingCommand::request(request::LOCK_BATCH_MQ).body(lock.to_string());
     assert_eq!(client.call(lock).await.code, response::SUCCESS);
     let given_up = send(RETRY.topic, 0, &[("RETRY_TOPIC", "t"), ("DELAY", "5")], "a").field("j", 1);
     assert_eq!(client.call(given_up).await.code, response::SUCCESS);
@@ -107,7 +107,7 @@ async fn each_message_of_a_batch_keeps_its_own_flag() {
     for flag in [-1, 0, i32::MAX] {
         put_batch_entry(&mut batch, &BatchEntry { flag, properties: String::new(), body: "b".into() });
     }
-    let sent = Command { body: batch.freeze(), ..send("t", 0, &[], "").field("m", true) };
+    let sent = RemotingCommand { body: batch.freeze(), ..send("t", 0, &[], "").field("m", true) };
     assert_eq!(client.call(sent).await.code, response::SUCCESS);
     let flags: Vec<_> = client.messages(READER, 0).await.iter().map(|message| message.flag).collect();
     assert_eq!(flags, [7, -1, 0, i32::MAX]);

@@ -2,7 +2,7 @@
 
 use rocketmq_thin_proto::v2 as pb;
 use rocketmq_thin_proxy::config::{EntryAccess, EntryConfig, EntryProtocol};
-use rocketmq_thin_proxy::remoting::Command;
+use rocketmq_thin_proxy::remoting::RemotingCommand;
 use serde_json::Value;
 
 use crate::access::offline;
@@ -31,7 +31,7 @@ async fn grpc_route(address: std::net::SocketAddr) -> Vec<String> {
 }
 
 /// All strings in a JSON answer that contain a port.
-fn addresses(answer: &Command) -> Vec<String> {
+fn addresses(answer: &RemotingCommand) -> Vec<String> {
     fn collect(value: &Value, into: &mut Vec<String>) {
         match value {
             Value::String(text) if text.contains(':') => into.push(text.clone()),
@@ -66,7 +66,9 @@ async fn a_route_contains_the_addresses_of_its_entry() {
     ] {
         assert_eq!(grpc_route(address).await, grpc);
         let mut client = Classic::connect(address).await;
-        for asked in [Command::request(ROUTE).field("topic", "t"), Command::request(CLUSTER_INFO)] {
+        for asked in
+            [RemotingCommand::request(ROUTE).field("topic", "t"), RemotingCommand::request(CLUSTER_INFO)]
+        {
             assert_eq!(addresses(&client.call(asked).await), classic);
         }
     }
@@ -107,7 +109,7 @@ async fn an_entry_serves_its_protocols_and_administration_if_configured() {
     })
     .await;
     let mut classic = Classic::connect(proxy.entry("classic")).await;
-    let create = || Command::request(17).field("topic", "made").field("readQueueNums", 1);
+    let create = || RemotingCommand::request(17).field("topic", "made").field("readQueueNums", 1);
     let create =
         || create().field("writeQueueNums", 1).field("perm", 6).field("topicFilterType", "SINGLE_TAG");
     assert_ne!(classic.call(create()).await.code, classic_code::SUCCESS);

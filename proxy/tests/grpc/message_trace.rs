@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Method;
 use rocketmq_thin_proto::v2 as pb;
 use rocketmq_thin_proxy::config::{Config, GroupSpec};
-use rocketmq_thin_proxy::remoting::{Command, message as stored};
+use rocketmq_thin_proxy::remoting::{RemotingCommand, message as stored};
 use serde_json::Value;
 
 use crate::access::{offline, signed, signed_command};
@@ -164,7 +164,7 @@ async fn consoles_find_records_by_key_and_classic_clients_write_their_own() {
     assert_eq!(steps(&proxy, "one").await.len(), 1);
     let mut console = Classic::connect(proxy.address).await;
     for key in ["one", "customer-7"] {
-        let query = Command::request(QUERY_MESSAGE).field("topic", TRACE_TOPIC).field("key", key);
+        let query = RemotingCommand::request(QUERY_MESSAGE).field("topic", TRACE_TOPIC).field("key", key);
         let query =
             query.field("maxNum", 10).field("beginTimestamp", 0).field("endTimestamp", i64::MAX / 1000);
         let found = console.call(query).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rocketmq_thin_proto::v2 as pb;
 use rocketmq_thin_proxy::front::grpc::RemoteAdmin;
 use rocketmq_thin_proxy::layer::{OnExcess, Per, Quota};
-use rocketmq_thin_proxy::remoting::{Command, request};
+use rocketmq_thin_proxy::remoting::{RemotingCommand, request};
 
 use crate::admin;
 use crate::admin::text;
@@ -139,7 +139,7 @@ async fn what_a_classic_client_asks_for_counts_and_not_what_the_proxy_needs_for_
     }
 }
 
-fn pop(consumer: Consumer<'_>) -> Command {
+fn pop(consumer: Consumer<'_>) -> RemotingCommand {
     let pop = consumer.about(request::POP_MESSAGE).field("maxMsgNums", 32).field("invisibleTime", 60_000);
     pop.field("pollTime", 20_000)
         .field("bornTime", 0)

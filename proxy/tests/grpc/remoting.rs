@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rocketmq_thin_proxy::config::{TopicSpec, TopicType};
-use rocketmq_thin_proxy::remoting::{Command, HeaderType, message, properties};
+use rocketmq_thin_proxy::remoting::{HeaderType, RemotingCommand, message, properties};
 use serde_json::Value;
 
 use crate::classic::{Classic, code, send};
@@ -26,8 +26,8 @@ async fn proxy() -> Proxy {
     .await
 }
 
-fn route(topic: &str) -> Command {
-    Command::request(code::ROUTE).field("topic", topic)
+fn route(topic: &str) -> RemotingCommand {
+    RemotingCommand::request(code::ROUTE).field("topic", topic)
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn members_of_a_group_are_notified_of_changes() {
     assert_eq!((notified.code, notified.text("consumerGroup")), (code::CONSUMERS_CHANGED, Some("g")));
     assert_eq!(one.members("g").await.expect("members"), ["one", "other"]);
 
-    let unregister = Command::request(code::UNREGISTER_CLIENT);
+    let unregister = RemotingCommand::request(code::UNREGISTER_CLIENT);
     let unregister = unregister.field("clientID", "other").field("consumerGroup", "g");
     assert_eq!(other.call(unregister).await.code, code::SUCCESS);
     assert_eq!(one.pushed().await.code, code::CONSUMERS_CHANGED);
@@ -122,7 +122,7 @@ async fn an_undecided_transaction_is_checked_and_committed_without_its_topic() {
         assert!(properties::decode(&record.properties).any(|found| found == property), "{property:?}");
     }
     // The answer of clients before 5.0.
-    let end = Command::request(code::END_TRANSACTION)
+    let end = RemotingCommand::request(code::END_TRANSACTION)
         .field("producerGroup", "txg")
         .field("commitOrRollback", 8)
         .field("fromTransactionCheck", true)
@@ -141,12 +141,13 @@ async fn a_reply_goes_to_the_client_that_waits_for_it() {
     let mut replier = Classic::connect(proxy.address).await;
     requester.heartbeat("asks", &["pg"], &[]).await;
     let pairs = [("REPLY_TO_CLIENT", "asks"), ("CORRELATION_ID", "7")];
-    let reply = Command { code: code::SEND_REPLY_MESSAGE_V2, ..send("c_REPLY_TOPIC", 0, &pairs, "answer") };
+    let reply =
+        RemotingCommand { code: code::SEND_REPLY_MESSAGE_V2, ..send("c_REPLY_TOPIC", 0, &pairs, "answer") };
     let replying = replier.start(reply.clone()).await;
     let push = requester.pushed().await;
     assert_eq!((push.code, push.body.as_ref()), (code::PUSH_REPLY, &b"answer"[..]));
     assert!(push.text("properties").expect("properties").contains("CORRELATION_ID\u{1}7"));
-    let accepted = Command { opaque: push.opaque, flag: 1, ..Command::default() };
+    let accepted = RemotingCommand { opaque: push.opaque, flag: 1, ..RemotingCommand::default() };
     requester.write(&accepted).await;
     let answer = replier.answer().await;
     assert_eq!((answer.opaque, answer.code), (replying, code::SUCCESS));
@@ -159,11 +160,11 @@ async fn a_reply_goes_to_the_client_that_waits_for_it() {
 async fn an_unknown_code_is_refused_as_by_apaches_brokers() {
     let proxy = proxy().await;
     let mut client = Classic::connect(proxy.address).await;
-    let answer = client.call(Command::request(9999)).await;
+    let answer = client.call(RemotingCommand::request(9999)).await;
     assert_eq!(answer.code, code::NOT_SUPPORTED);
     assert_eq!(answer.remark.as_deref(), Some(" request type 9999 not supported"));
     // A one-way request gets no answer, so the next frame answers the next request.
-    client.write(&Command::request(9999).one_way()).await;
+    client.write(&RemotingCommand::request(9999).one_way()).await;
     assert_eq!(client.call(route("t")).await.code, code::SUCCESS);
 }
 
@@ -219,7 +220,7 @@ async fn a_shutdown_closes_idle_connections() {
 #[tokio::test]
 async fn a_shutdown_sends_go_away_to_new_clients_and_serves_old_ones() {
     // Apache's clients 5.3.2 and 4.9.3.
-    let of_version = |version, command| Command { version, ..command };
+    let of_version = |version, command| RemotingCommand { version, ..command };
     let (newer, older) = (|command| of_version(477, command), |command| of_version(399, command));
     let mut proxy = proxy().await;
     let (mut new, mut old) = (Classic::connect(proxy.address).await, Classic::connect(proxy.address).await);
@@ -237,7 +238,7 @@ async fn a_shutdown_sends_go_away_to_new_clients_and_serves_old_ones() {
     }
     assert_eq!(old.call(older(send("t", 0, &[], "body"))).await.code, code::SUCCESS);
     // A pull, which would wait for messages, is not answered.
-    old.start(older(Command::request(code::PULL_MESSAGE))).await;
+    old.start(older(RemotingCommand::request(code::PULL_MESSAGE))).await;
     assert!(old.read().await.is_none() && new.read().await.is_none());
     drop((old, new));
     proxy.stop().await;

@@ -6,7 +6,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use rocketmq_thin_proto::v2 as pb;
-use rocketmq_thin_proxy::remoting::Command;
+use rocketmq_thin_proxy::remoting::RemotingCommand;
 use serde_json::json;
 
 use crate::access::{Guarded, offline, signed, signed_command};
@@ -57,7 +57,7 @@ async fn the_connection_of_a_registered_classic_client_is_closed() {
             "subscriptionDataSet": [{"topic": "orders", "subString": "*"}],
         }],
     });
-    let heartbeat = Command::request(classic_code::HEART_BEAT).body(body.to_string());
+    let heartbeat = RemotingCommand::request(classic_code::HEART_BEAT).body(body.to_string());
     let mut client = Classic::connect(guarded.proxy.address).await;
     let answer = client.call(signed_command(heartbeat.clone(), "billing", &secrets[0])).await;
     assert_eq!(answer.code, classic_code::SUCCESS, "{:?}", answer.remark);

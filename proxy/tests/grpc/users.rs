@@ -14,7 +14,7 @@ use prost::Message;
 use rocketmq_thin_proto::{thin, v2 as pb};
 use rocketmq_thin_proxy::app::App;
 use rocketmq_thin_proxy::config::Config;
-use rocketmq_thin_proxy::remoting::Command;
+use rocketmq_thin_proxy::remoting::RemotingCommand;
 use rocketmq_thin_proxy::remoting::response::POLICY_NOT_EXIST;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -271,9 +271,9 @@ async fn a_proxy_whose_users_are_elsewhere_says_where() {
 async fn classic_tools_change_users_and_policies() {
     let (proxy, secret) = proxy().await;
     let mut tool = Classic::connect(proxy.address).await;
-    let mut ask = async |command: Command| tool.call(signed_command(command, "admin", &secret)).await;
-    let user = |code| Command::request(code).field("username", "shop");
-    let of_shop = |code| Command::request(code).field("subject", "User:shop");
+    let mut ask = async |command: RemotingCommand| tool.call(signed_command(command, "admin", &secret)).await;
+    let user = |code| RemotingCommand::request(code).field("username", "shop");
+    let of_shop = |code| RemotingCommand::request(code).field("subject", "User:shop");
     let acl = |decision| {
         json!({"subject": "User:shop", "policies": [{"entries": [
             {"resource": "topic:orders", "actions": ["Pub", "SUB"], "sourceIps": ["127.0.0.1"], "decision": decision},
@@ -299,7 +299,7 @@ async fn classic_tools_change_users_and_policies() {
     // The policies for the same resources are replaced.
     assert_eq!(ask(of_shop(3007).body(acl("Deny"))).await.code, code::SUCCESS);
     assert_eq!(sends(&proxy, &shop).await, StatusCode::FORBIDDEN);
-    let told: Value = serde_json::from_slice(&ask(Command::request(3010)).await.body).expect("JSON");
+    let told: Value = serde_json::from_slice(&ask(RemotingCommand::request(3010)).await.body).expect("JSON");
     assert_eq!((&told[0]["subject"], told.as_array().map(Vec::len)), (&json!("User:shop"), Some(1)));
     assert_eq!(told[0]["policies"][0]["entries"].as_array().map(Vec::len), Some(2));
     assert_eq!(ask(of_shop(3008).field("resource", "Topic:orders")).await.code, code::SUCCESS);
@@ -314,11 +314,11 @@ async fn classic_tools_change_users_and_policies() {
         serde_json::from_slice::<Value>(&told.body).expect("JSON"),
         json!({"username": "shop", "userType": "Normal", "userStatus": "disable"})
     );
-    let all: Value = serde_json::from_slice(&ask(Command::request(3005)).await.body).expect("JSON");
+    let all: Value = serde_json::from_slice(&ask(RemotingCommand::request(3005)).await.body).expect("JSON");
     assert_eq!(all.as_array().map(Vec::len), Some(2));
     assert_eq!(ask(user(3003)).await.code, code::SUCCESS);
     assert!(ask(user(3004)).await.body.is_empty());
-    let last = ask(Command::request(3003).field("username", "admin")).await;
+    let last = ask(RemotingCommand::request(3003).field("username", "admin")).await;
     assert!(last.remark.expect("a text").contains("the last enabled super user"));
     let stranger = tool.call(user(3003)).await;
     assert_eq!(stranger.code, code::NO_PERMISSION);

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use bytes::{Bytes, BytesMut};
-use rocketmq_thin_proxy::remoting::{Command, CommandCodec, HeaderType, request, response};
+use rocketmq_thin_proxy::remoting::{CommandCodec, HeaderType, RemotingCommand, request, response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_util::codec::{Decoder, Encoder};
@@ -89,7 +89,7 @@ impl Classic {
 
     /// Whether the proxy answers a request with these fields that lists the topics.
     pub(crate) async fn lists_topics(&mut self, fields: &[(&'static str, String)]) -> bool {
-        let mut command = Command::request(request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER);
+        let mut command = RemotingCommand::request(request::GET_ALL_TOPIC_LIST_FROM_NAMESERVER);
         command.opaque = OPAQUE;
         for (name, value) in fields.iter().filter(|(_, value)| !value.is_empty()) {
             command = command.field(name, value);
@@ -98,7 +98,7 @@ impl Classic {
     }
 
     /// Sends a request, and returns the code of its answer. `None` if there is none.
-    async fn call(&mut self, command: &Command) -> Option<i32> {
+    async fn call(&mut self, command: &RemotingCommand) -> Option<i32> {
         let mut frame = BytesMut::new();
         // Not every code fits every kind of header.
         CommandCodec.encode(command, &mut frame).ok()?;
@@ -135,10 +135,10 @@ impl Classic {
 }
 
 /// A request that is made of fields `key=value` in lines, and of a body behind an empty line.
-fn request(choice: u8, text: &[u8]) -> Option<Command> {
+fn request(choice: u8, text: &[u8]) -> Option<RemotingCommand> {
     let (code, text) = text.split_first()?;
     let (fields, body) = split(text);
-    let mut command = Command::request(CODES[usize::from(*code) % CODES.len()]);
+    let mut command = RemotingCommand::request(CODES[usize::from(*code) % CODES.len()]);
     command.opaque = OPAQUE;
     if choice & 0x10 != 0 {
         command.header_type = HeaderType::Binary;

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use rocketmq_thin_proxy::front::remoting::fuzz_frames;
-use rocketmq_thin_proxy::remoting::{Command, CommandCodec, lenient, message, properties};
+use rocketmq_thin_proxy::remoting::{CommandCodec, RemotingCommand, lenient, message, properties};
 use tokio_util::codec::{Decoder, Encoder};
 
 /// Reads the input; its first byte says as what.
@@ -47,7 +47,7 @@ fn frame(header_type: u8, bytes: &[u8]) {
     }
 }
 
-fn again(command: &Command) {
+fn again(command: &RemotingCommand) {
     let mut frame = BytesMut::new();
     // Not every code fits every kind of header.
     if CommandCodec.encode(command, &mut frame).is_err() {

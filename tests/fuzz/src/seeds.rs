@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use prost::Message;
 use rocketmq_thin_proto::v2 as pb;
 use rocketmq_thin_proxy::remoting::message::{BatchEntry, put_batch_entry};
-use rocketmq_thin_proxy::remoting::{Command, CommandCodec, HeaderType, properties, request};
+use rocketmq_thin_proxy::remoting::{CommandCodec, HeaderType, RemotingCommand, properties, request};
 use tokio_util::codec::Encoder;
 
 use crate::Target;
@@ -95,8 +95,8 @@ fn classic_requests() -> Vec<Vec<u8>> {
     let heartbeat = r#"{"clientID":"c","producerDataSet":[{"groupName":"p"}],"consumerDataSet":[{"groupName":"g",
         "consumeType":"CONSUME_PASSIVELY","messageModel":"CLUSTERING","consumeFromWhere":"CONSUME_FROM_LAST_OFFSET",
         "subscriptionDataSet":[{"topic":"t","subString":"a||b","subVersion":1,"tagsSet":["a"],"codeSet":[97]}]}]}"#;
-    let heartbeat = Command::request(34).body(heartbeat);
-    let send = Command::request(310).header(HeaderType::Binary);
+    let heartbeat = RemotingCommand::request(34).body(heartbeat);
+    let send = RemotingCommand::request(310).header(HeaderType::Binary);
     let send = send.field("a", "p").field("b", "t").field("e", 0).field("g", 1);
     let properties = properties::encode([("UNIQ_KEY", "id"), ("DELAY", "3"), ("KEYS", "a b"), ("own", "x")]);
     let mut batch = BytesMut::new();
@@ -108,7 +108,7 @@ fn classic_requests() -> Vec<Vec<u8>> {
     let compressed = send.clone().field("f", 0x201).body(zstd.to_vec());
     let batch = send.clone().field("m", true).body(batch.freeze());
     let single = send.field("i", properties).body("body");
-    let frame = |command: &Command| {
+    let frame = |command: &RemotingCommand| {
         let mut frame = BytesMut::from(&[0][..]);
         CommandCodec.encode(command, &mut frame).expect("a frame");
         frame.to_vec()

@@ -12,7 +12,7 @@ use super::convert;
 use super::metadata::parse;
 use super::services::Remote;
 use crate::remoting::broker_stats::{self, BrokerStats, DELIVERED, PeriodStats, SETTLED, STORED};
-use crate::remoting::{Command, request};
+use crate::remoting::{RemotingCommand, request};
 use crate::service::{
     Administration, BrokerRights, Delivery, EventCounts, Filter, GroupQueueStats, GroupStats,
     GroupTopicStats, Metadata, Offsets, Pull, PullOutcome, Pulled, QueueRef, QueueReset, QueueStats,
@@ -188,7 +188,7 @@ impl Remote {
             }
         };
         let before = self.committed(queue, &reset.group).await?;
-        let command = Command::request(request::INVOKE_BROKER_TO_RESET_OFFSET)
+        let command = RemotingCommand::request(request::INVOKE_BROKER_TO_RESET_OFFSET)
             .field("topic", &reset.topic)
             .field("group", &reset.group)
             .field("queueId", queue.id)
@@ -271,7 +271,7 @@ impl Remote {
         struct Topics {
             topic_list: Vec<String>,
         }
-        let command = Command::request(request::QUERY_TOPICS_BY_CONSUMER).field("group", group);
+        let command = RemotingCommand::request(request::QUERY_TOPICS_BY_CONSUMER).field("group", group);
         let lists = self.cluster.every_master(&command, |answer| parse::<Topics>(&success(answer)?)).await?;
         let mut topics: Vec<_> = lists.into_iter().flat_map(|list| list.topic_list).collect();
         topics.sort();
@@ -282,8 +282,9 @@ impl Remote {
     /// Events per second over the last minute, and the number of events, summed over all brokers; `None` if a broker can't be
     /// called.
     async fn events(&self, name: &str, key: &str) -> Option<(f64, EventCounts)> {
-        let command =
-            Command::request(request::VIEW_BROKER_STATS_DATA).field("statsName", name).field("statsKey", key);
+        let command = RemotingCommand::request(request::VIEW_BROKER_STATS_DATA)
+            .field("statsName", name)
+            .field("statsKey", key);
         // A broker on which nothing has happened has no such statistics.
         let stats = |answer| Ok(success(answer).and_then(|a| parse::<BrokerStats>(&a)).unwrap_or_default());
         let of_brokers = self.cluster.every_master(&command, stats).await.ok()?;

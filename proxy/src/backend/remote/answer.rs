@@ -2,11 +2,11 @@
 
 use super::error::CallError;
 use super::name_servers::LookupError;
-use crate::remoting::{Command, response};
+use crate::remoting::{RemotingCommand, response};
 use crate::service::{ServiceError, ServiceErrorKind};
 
 /// Converts a broker's refusal to an error, as the processors of Apache's brokers 5.5.0 use the codes.
-pub(super) fn refusal(answer: &Command) -> ServiceError {
+pub(super) fn refusal(answer: &RemotingCommand) -> ServiceError {
     use ServiceErrorKind::*;
     let kind = match answer.code {
         response::SYSTEM_BUSY | response::POLLING_FULL | response::FLOW_CONTROL => Busy,
@@ -27,12 +27,15 @@ pub(super) fn refusal(answer: &Command) -> ServiceError {
 }
 
 /// Returns the answer if its code is `SUCCESS`, else its [`refusal`].
-pub(super) fn success(answer: Command) -> Result<Command, ServiceError> {
+pub(super) fn success(answer: RemotingCommand) -> Result<RemotingCommand, ServiceError> {
     if answer.code == response::SUCCESS { Ok(answer) } else { Err(refusal(&answer)) }
 }
 
 /// Reads a header field that must be present, and fails if it is missing or malformed.
-pub(super) fn required<T: std::str::FromStr>(answer: &Command, field: &str) -> Result<T, ServiceError> {
+pub(super) fn required<T: std::str::FromStr>(
+    answer: &RemotingCommand,
+    field: &str,
+) -> Result<T, ServiceError> {
     answer.number(field).ok_or_else(|| {
         ServiceError::new(ServiceErrorKind::Internal, format!("the broker's answer has no usable {field}"))
     })

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use super::handle::{Handle, TopicGroup};
-use crate::remoting::{Command, request};
+use crate::remoting::{RemotingCommand, request};
 
 /// The revive queue in handles of orderly groups, which have no check-points.
 const ORDERLY_REVIVE_QUEUE: i32 = 999;
@@ -26,9 +26,9 @@ pub(super) fn command(
     source: TopicGroup<'_>,
     broker: &str,
     handles: &[&Handle],
-) -> serde_json::Result<Command> {
+) -> serde_json::Result<RemotingCommand> {
     let body = Body { acks: acks(source, handles), broker_name: broker };
-    Ok(Command::request(request::BATCH_ACK_MESSAGE).body(serde_json::to_vec(&body)?))
+    Ok(RemotingCommand::request(request::BATCH_ACK_MESSAGE).body(serde_json::to_vec(&body)?))
 }
 
 #[derive(Serialize)]

@@ -15,7 +15,7 @@ use super::incoming::{Announced, Announcement, Incoming};
 use super::services::Remote;
 use super::{heartbeat, replies};
 use crate::remoting::message::decode_all;
-use crate::remoting::{Command, request};
+use crate::remoting::{RemotingCommand, request};
 use crate::service::{BrokerRequest, BrokerRequests, Delivery, Reply, ServiceError};
 
 /// Producer groups of one heartbeat.
@@ -107,7 +107,7 @@ impl Cluster {
             commands.map(|command| (address.clone(), command)).collect::<Vec<_>>()
         });
         let calls = stream::iter(unregistrations.chain(registrations).collect::<Vec<_>>());
-        let call = async |(address, command): (String, Command)| {
+        let call = async |(address, command): (String, RemotingCommand)| {
             if let Err(error) = self.peers.call(&address, command, self.options.lookup_timeout).await {
                 tracing::debug!(address, %error, "could not announce clients to a broker");
             }
@@ -134,7 +134,7 @@ fn client_request(Incoming { request: command, responder, .. }: Incoming) -> Opt
     }
 }
 
-fn read_check(command: &Command) -> Option<Delivery> {
+fn read_check(command: &RemotingCommand) -> Option<Delivery> {
     let half = HalfMessage {
         broker: command.text("bname")?.to_owned(),
         table_offset: command.number("tranStateTableOffset")?,
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_check_names_the_message_and_its_transaction() {
-        let command = Command::request(request::CHECK_TRANSACTION_STATE)
+        let command = RemotingCommand::request(request::CHECK_TRANSACTION_STATE)
             .field("tranStateTableOffset", 5)
             .field("commitLogOffset", 77)
             .field("bname", "broker-a")
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn unreadable_requests_are_ignored() {
         for code in [request::CHECK_TRANSACTION_STATE, request::PUSH_REPLY_MESSAGE_TO_CLIENT, 40] {
-            assert!(client_request(Incoming::of(Command::request(code))).is_none(), "{code}");
+            assert!(client_request(Incoming::of(RemotingCommand::request(code))).is_none(), "{code}");
         }
     }
 }

@@ -8,7 +8,7 @@ use super::answer::success;
 use super::cluster::{Cluster, no_route};
 use super::config::{self, BrokerGroup, BrokerTopic, BrokerTopicRest};
 use super::metadata::{MASTER_TIMEOUT, check_group, check_success, get_topic_config, parse, topic_command};
-use crate::remoting::{Command, request, response};
+use crate::remoting::{RemotingCommand, request, response};
 use crate::service::{Change, GroupConfig, ServiceError, ServiceErrorKind, TopicConfig};
 
 impl Cluster {
@@ -57,7 +57,7 @@ impl Cluster {
         let mut changes = Vec::new();
         for address in self.masters().await? {
             // Brokers with auto-creation of groups would create a group that is fetched alone, so all groups are listed.
-            let list = Command::request(request::GET_ALL_SUBSCRIPTION_GROUP_CONFIG);
+            let list = RemotingCommand::request(request::GET_ALL_SUBSCRIPTION_GROUP_CONFIG);
             let answer = success(self.peers.call(&address, list, MASTER_TIMEOUT).await?)?;
             let Some(present) = parse::<Table>(&answer)?.subscription_group_table.remove(name) else {
                 continue;
@@ -69,8 +69,10 @@ impl Cluster {
             let changed = change(&known.into())?;
             check_group(&changed)?;
             let body = config::changed_group_body(present, &changed).to_string();
-            changes
-                .push((address, Command::request(request::UPDATE_AND_CREATE_SUBSCRIPTION_GROUP).body(body)));
+            changes.push((
+                address,
+                RemotingCommand::request(request::UPDATE_AND_CREATE_SUBSCRIPTION_GROUP).body(body),
+            ));
         }
         if changes.is_empty() {
             let text = format!("group not found: {name}");
@@ -79,7 +81,7 @@ impl Cluster {
         self.write(changes).await
     }
 
-    async fn write(&self, changes: Vec<(String, Command)>) -> Result<(), ServiceError> {
+    async fn write(&self, changes: Vec<(String, RemotingCommand)>) -> Result<(), ServiceError> {
         for (address, command) in changes {
             check_success(self.peers.call(&address, command, MASTER_TIMEOUT).await?)?;
         }
@@ -98,16 +100,16 @@ mod tests {
     use crate::backend::remote::scripted;
 
     /// A cluster of one broker with the topic `t` and the group `g`, and the commands that change them.
-    async fn cluster() -> (Cluster, Arc<Mutex<Vec<Command>>>) {
+    async fn cluster() -> (Cluster, Arc<Mutex<Vec<RemotingCommand>>>) {
         let written = Arc::new(Mutex::new(Vec::new()));
         let log = written.clone();
         let broker = scripted::peer(move |command| {
-            let answer = Command::request(response::SUCCESS);
+            let answer = RemotingCommand::request(response::SUCCESS);
             match command.code {
                 request::GET_TOPIC_CONFIG if command.text("topic") == Some("t") => answer.body(
                     r#"{"topicName":"t","readQueueNums":3,"writeQueueNums":5,"perm":6,"order":true,"topicSysFlag":2}"#,
                 ),
-                request::GET_TOPIC_CONFIG => Command::request(response::TOPIC_NOT_EXIST),
+                request::GET_TOPIC_CONFIG => RemotingCommand::request(response::TOPIC_NOT_EXIST),
                 request::GET_ALL_SUBSCRIPTION_GROUP_CONFIG => answer.body(
                     r#"{"subscriptionGroupTable":{"g":{"groupName":"g","retryMaxTimes":3,"consumeTimeoutMinute":99,
                         "attributes":{"other":"kept"}}}}"#,
@@ -122,7 +124,8 @@ mod tests {
             r#"{{"brokerDatas":[{{"brokerName":"a","brokerAddrs":{{0:"{}"}}}}],"queueDatas":[{{"brokerName":"a"}}]}}"#,
             broker.await
         );
-        let name_server = scripted::peer(move |_| Command::request(response::SUCCESS).body(route.clone()));
+        let name_server =
+            scripted::peer(move |_| RemotingCommand::request(response::SUCCESS).body(route.clone()));
         (scripted::cluster(&[name_server.await]), written)
     }
 

@@ -16,7 +16,7 @@ use super::name_servers::{LookupError, NameServers};
 use super::peers::Peers;
 use super::round_robin::RoundRobin;
 use super::topology::{Broker, BrokerAddress, TopicRoute};
-use crate::remoting::Command;
+use crate::remoting::RemotingCommand;
 use crate::remoting::sign::Signer;
 use crate::service::{BrokerInfo, ServiceError, ServiceErrorKind};
 
@@ -150,9 +150,9 @@ impl Cluster {
     pub(super) async fn call(
         &self,
         broker: &BrokerAddress,
-        command: Command,
+        command: RemotingCommand,
         within: Duration,
-    ) -> Result<Command, CallError> {
+    ) -> Result<RemotingCommand, CallError> {
         let answer = self.peers.call(&broker.address, command, within).await;
         answer.inspect_err(|error| {
             if error.is_peer_fault() {
@@ -165,9 +165,9 @@ impl Cluster {
     pub(super) async fn call_master(
         &self,
         broker: &str,
-        command: Command,
+        command: RemotingCommand,
         deadline: Instant,
-    ) -> Result<Command, ServiceError> {
+    ) -> Result<RemotingCommand, ServiceError> {
         Ok(self.call(&self.master(broker).await?, command, self.time_left(deadline)).await?)
     }
 

@@ -18,7 +18,7 @@ use super::connection_state::{ConnectionState, Frame};
 use super::error::CallError;
 use super::incoming::IncomingSender;
 use super::responder::Responder;
-use crate::remoting::{Command, CommandCodec};
+use crate::remoting::{CommandCodec, RemotingCommand};
 
 /// Plain TCP or TLS.
 pub(super) trait AsyncStream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -70,7 +70,11 @@ impl Connection {
     /// Sends a request and waits for its answer. Cancelling the call drops the request if it was not written yet.
     ///
     /// The request is encoded here, so that an encoding error fails only this call and not the connection.
-    pub(super) async fn call(&self, command: &mut Command, within: Duration) -> Result<Command, CallError> {
+    pub(super) async fn call(
+        &self,
+        command: &mut RemotingCommand,
+        within: Duration,
+    ) -> Result<RemotingCommand, CallError> {
         let (answer, answered) = oneshot::channel();
         let opaque = self.state.next.fetch_add(1, Ordering::Relaxed);
         command.opaque = opaque;

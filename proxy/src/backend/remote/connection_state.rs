@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::error::CallError;
-use crate::remoting::Command;
+use crate::remoting::RemotingCommand;
 
 /// An encoded request or response.
 pub(super) struct Frame {
@@ -24,7 +24,7 @@ pub(super) struct ConnectionState {
     /// The number of the next request.
     pub(super) next: AtomicI32,
     /// The calls that wait for a response; `None` once the connection is closed.
-    pub(super) waiting: Mutex<Option<HashMap<i32, oneshot::Sender<Command>>>>,
+    pub(super) waiting: Mutex<Option<HashMap<i32, oneshot::Sender<RemotingCommand>>>>,
     /// Bytes that are queued to be written.
     pub(super) queued_bytes: AtomicUsize,
     pub(super) liveness: Mutex<Liveness>,

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::answer::success;
 use super::cluster::Cluster;
-use crate::remoting::{Command, request};
+use crate::remoting::{RemotingCommand, request};
 use crate::service::{Delivery, Filter, ServiceError};
 
 impl Cluster {
@@ -19,7 +19,7 @@ impl Cluster {
             "clientId": "rocketmq-thin-proxy",
             "subscriptionData": { "expressionType": kind, "subString": text },
         });
-        let command = Command::request(request::CHECK_CLIENT_CONFIG).body(body.to_string());
+        let command = RemotingCommand::request(request::CHECK_CLIENT_CONFIG).body(body.to_string());
         let Some(master) = masters.first() else { return Ok(()) };
         let answer = self.peers.call(master, command, self.time_left(deadline)).await?;
         success(answer).map(drop)

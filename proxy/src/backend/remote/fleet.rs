@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::answer::success;
 use super::cluster::Cluster;
 use super::heartbeat;
-use crate::remoting::{Command, lenient, request};
+use crate::remoting::{RemotingCommand, lenient, request};
 use crate::service::{ServiceError, ServiceErrorKind};
 
 /// The members of a producer group in the brokers' JSON (Apache's `ProducerConnection`).
@@ -50,7 +50,8 @@ impl Cluster {
         let timeout = self.options.lookup_timeout;
         let join = heartbeat::of_producers(&self.incoming.client_id, &[fleet]);
         success(self.peers.call(address, join, timeout).await?)?;
-        let list = Command::request(request::GET_PRODUCER_CONNECTION_LIST).field("producerGroup", fleet);
+        let list =
+            RemotingCommand::request(request::GET_PRODUCER_CONNECTION_LIST).field("producerGroup", fleet);
         let listed = success(self.peers.call(address, list, timeout).await?)?;
         let unreadable = |error| ServiceError::new(ServiceErrorKind::Internal, format!("{address}: {error}"));
         let members: Members = lenient::from_slice(&listed.body).map_err(unreadable)?;
@@ -74,7 +75,7 @@ mod tests {
         let joined: Arc<Mutex<BTreeSet<(String, String)>>> = Arc::default();
         scripted::peer(move |command| {
             let mut joined = joined.lock();
-            let answer = Command::request(response::SUCCESS);
+            let answer = RemotingCommand::request(response::SUCCESS);
             if command.code == request::HEART_BEAT {
                 let body: Value = serde_json::from_slice(&command.body).expect("JSON");
                 let text = |value: &Value| value.as_str().expect("text").to_owned();
@@ -96,7 +97,7 @@ mod tests {
         let route = json!({"brokerDatas": [broker("a", &one), broker("b", &other)], "queueDatas": [
             {"brokerName": "a"}, {"brokerName": "b"}]});
         let name_server =
-            scripted::peer(move |_| Command::request(response::SUCCESS).body(route.to_string()));
+            scripted::peer(move |_| RemotingCommand::request(response::SUCCESS).body(route.to_string()));
         let name_server = name_server.await;
         let proxies = [(); 3].map(|()| scripted::cluster(std::slice::from_ref(&name_server)));
         let stranger = scripted::cluster(&[name_server]);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::remoting::Command;
+use crate::remoting::RemotingCommand;
 
 /// Where a half message is stored. The text form has the three fields, separated by spaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl HalfMessage {
 
     /// Reads the coordinates from a broker's answer to the send. The answer has a field for the table offset; the commit
     /// log offset is the end of the message id.
-    pub(super) fn stored(broker: &str, answer: &Command) -> Option<Self> {
+    pub(super) fn stored(broker: &str, answer: &RemotingCommand) -> Option<Self> {
         const OFFSET_DIGITS: usize = 16;
         let id = answer.text("msgId")?;
         let digits = id.get(id.len().checked_sub(OFFSET_DIGITS)?..)?;
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn both_offsets_are_read_from_the_answer_to_a_send() {
-        let mut answer = Command::default().field("msgId", "7F00000100002A9F00000000000004D2");
+        let mut answer = RemotingCommand::default().field("msgId", "7F00000100002A9F00000000000004D2");
         answer = answer.field("queueOffset", 3);
         let half = HalfMessage { broker: "b".to_owned(), table_offset: 3, commit_log_offset: 1234 };
         assert_eq!(HalfMessage::stored("b", &answer), Some(half));

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::responder::Responder;
-use crate::remoting::Command;
+use crate::remoting::RemotingCommand;
 
 /// The most requests in the queue, and the most bytes of their bodies and fields.
 const MAX_REQUESTS: usize = 1024;
@@ -43,7 +43,7 @@ pub(super) struct Announcement {
 
 /// A request of a broker.
 pub(super) struct Incoming {
-    pub(super) request: Command,
+    pub(super) request: RemotingCommand,
     /// Answers the request, if the broker expects an answer.
     pub(super) responder: Responder,
     _bytes: OwnedSemaphorePermit,
@@ -52,7 +52,7 @@ pub(super) struct Incoming {
 #[cfg(test)]
 impl Incoming {
     /// A request whose sender is not connected any more.
-    pub(super) fn of(request: Command) -> Self {
+    pub(super) fn of(request: RemotingCommand) -> Self {
         let _bytes = Arc::new(Semaphore::new(0)).try_acquire_many_owned(0).unwrap();
         Self { request, responder: Responder::disconnected(), _bytes }
     }
@@ -71,7 +71,7 @@ pub(super) fn queue() -> (IncomingSender, IncomingRequests) {
 impl IncomingSender {
     /// Queues a request, or drops it if the queue is full. Brokers repeat dropped checks. A dropped reply is lost: its
     /// broker gets no answer.
-    pub(super) fn offer(&self, request: Command, responder: Responder) {
+    pub(super) fn offer(&self, request: RemotingCommand, responder: Responder) {
         let fields: usize = request.fields.values().map(|value| value.len()).sum();
         let bytes = (request.body.len() + fields).min(MAX_BYTES);
         let bytes = u32::try_from(bytes).expect("MAX_BYTES fits");
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn requests_are_bounded_by_bytes() {
         let (sender, requests) = queue();
-        let large = || Command::request(1).body(vec![0; 10 << 20]);
+        let large = || RemotingCommand::request(1).body(vec![0; 10 << 20]);
         (0..20).for_each(|_| sender.offer(large(), Responder::disconnected()));
         let next = || requests.next().now_or_never().flatten();
         assert_eq!(std::iter::from_fn(next).count(), 6);

@@ -14,7 +14,7 @@ use super::handle::{Handle, TopicVariant};
 use super::services::Remote;
 use crate::remoting::message::StoredMessage;
 use crate::remoting::properties;
-use crate::remoting::{Command, request};
+use crate::remoting::{RemotingCommand, request};
 use crate::service::names::properties as names;
 use crate::service::{
     Delivery, LiteAction, LiteChange, LiteStart, LiteSubscriptions, Receive, ServiceError, time,
@@ -32,7 +32,8 @@ impl Cluster {
     // failed call does not stop the calls to the other brokers.
     async fn sync(&self, change: &LiteChange) -> Result<(), ServiceError> {
         let route = self.route(&change.topic).await?;
-        let command = Command::request(request::LITE_SUBSCRIPTION_CTL).body(subscription(change).to_string());
+        let command =
+            RemotingCommand::request(request::LITE_SUBSCRIPTION_CTL).body(subscription(change).to_string());
         let calls =
             route.readable().iter().map(|broker| {
                 let command = command.clone();
@@ -74,8 +75,8 @@ fn subscription(change: &LiteChange) -> Value {
 }
 
 /// The command that pops messages of a client's lite topics.
-pub(super) fn pop_command(receive: &Receive, client_id: &str, left: Duration) -> Command {
-    let command = Command::request(request::POP_LITE_MESSAGE)
+pub(super) fn pop_command(receive: &Receive, client_id: &str, left: Duration) -> RemotingCommand {
+    let command = RemotingCommand::request(request::POP_LITE_MESSAGE)
         .field("clientId", client_id)
         .field("consumerGroup", &receive.group)
         .field("topic", &receive.topic)
@@ -93,7 +94,7 @@ pub(super) fn pop_command(receive: &Receive, client_id: &str, left: Duration) ->
 /// Converts the answer to a pop of lite topics. Leaves out messages without an offset in their lite topic, which can't
 /// be settled.
 pub(super) fn deliveries(
-    answer: &Command,
+    answer: &RemotingCommand,
     stored: &[StoredMessage],
     receive: &Receive,
     broker: &str,
@@ -130,7 +131,7 @@ pub(super) fn deliveries(
 
 /// The number of previous deliveries of each message. The field has one part per message, `number` or
 /// `kind queue number` (Apache's `ExtraInfoUtil`). Returns nothing if the number of parts does not match.
-fn attempts(answer: &Command, messages: usize) -> Vec<i32> {
+fn attempts(answer: &RemotingCommand, messages: usize) -> Vec<i32> {
     let parts: Vec<_> = answer.text("orderCountInfo").unwrap_or_default().split(';').collect();
     if parts.len() != messages {
         return Vec::new();
@@ -146,9 +147,9 @@ mod tests {
 
     #[test]
     fn previous_deliveries_are_read_per_message() {
-        let answer = Command::default().field("orderCountInfo", "0;0 qo0%5 2;1");
+        let answer = RemotingCommand::default().field("orderCountInfo", "0;0 qo0%5 2;1");
         assert_eq!(attempts(&answer, 3), [0, 2, 1]);
         assert!(attempts(&answer, 2).is_empty());
-        assert!(attempts(&Command::default(), 2).is_empty());
+        assert!(attempts(&RemotingCommand::default(), 2).is_empty());
     }
 }

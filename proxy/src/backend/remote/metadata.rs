@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::answer::success;
 use super::cluster::Cluster;
 use super::config::{self, BrokerGroup, BrokerTopic, BrokerTopicRest};
-use crate::remoting::{Command, lenient, request, response};
+use crate::remoting::{RemotingCommand, lenient, request, response};
 use crate::service::names::{self, RETRY_PREFIX};
 use crate::service::{
     GroupConfig, GroupStart, RetryPolicy, ServiceError, ServiceErrorKind, TopicConfig, TopicKind,
@@ -33,7 +33,7 @@ impl Cluster {
     /// Fetches a group's configuration. `None` only if a broker says that it does not exist. Brokers with
     /// auto-creation of groups create a missing group on this request.
     pub(super) async fn fetch_group(&self, name: &str) -> Result<Option<GroupConfig>, ServiceError> {
-        let command = Command::request(request::GET_SUBSCRIPTION_GROUP_CONFIG).field("group", name);
+        let command = RemotingCommand::request(request::GET_SUBSCRIPTION_GROUP_CONFIG).field("group", name);
         let masters = self.masters().await?;
         let answer = self.first_answer(masters.iter().map(String::as_str), &command).await?;
         match answer.code {
@@ -50,7 +50,7 @@ impl Cluster {
         struct Table {
             topic_config_table: BTreeMap<String, BrokerTopic>,
         }
-        let command = Command::request(request::GET_ALL_TOPIC_CONFIG);
+        let command = RemotingCommand::request(request::GET_ALL_TOPIC_CONFIG);
         let tables = self.every_master(&command, |answer| parse::<Table>(&success(answer)?)).await?;
         let mut topics: BTreeMap<_, _> =
             tables.into_iter().flat_map(|table| table.topic_config_table).collect();
@@ -71,7 +71,7 @@ impl Cluster {
         struct Table {
             subscription_group_table: BTreeMap<String, BrokerGroup>,
         }
-        let command = Command::request(request::GET_ALL_SUBSCRIPTION_GROUP_CONFIG);
+        let command = RemotingCommand::request(request::GET_ALL_SUBSCRIPTION_GROUP_CONFIG);
         let tables = self.every_master(&command, |answer| parse::<Table>(&success(answer)?)).await?;
         let groups: BTreeMap<_, _> =
             tables.into_iter().flat_map(|table| table.subscription_group_table).collect();
@@ -111,13 +111,13 @@ impl Cluster {
     pub(super) async fn write_group(&self, group: &GroupConfig) -> Result<(), ServiceError> {
         check_group(group)?;
         let body = config::group_body(group).to_string();
-        let command = Command::request(request::UPDATE_AND_CREATE_SUBSCRIPTION_GROUP).body(body);
+        let command = RemotingCommand::request(request::UPDATE_AND_CREATE_SUBSCRIPTION_GROUP).body(body);
         self.every_master(&command, check_success).await.map(drop)
     }
 
     /// Deletes a topic on every master and in every name server.
     pub(super) async fn remove_topic(&self, name: &str) -> Result<(), ServiceError> {
-        let command = Command::request(request::DELETE_TOPIC_IN_BROKER).field("topic", name);
+        let command = RemotingCommand::request(request::DELETE_TOPIC_IN_BROKER).field("topic", name);
         self.every_master(&command, check_success).await?;
         self.forget_topic(name).await?;
         self.forget_route(name);
@@ -126,7 +126,7 @@ impl Cluster {
 
     /// Deletes a group and its progress on every master.
     pub(super) async fn remove_group(&self, name: &str) -> Result<(), ServiceError> {
-        let command = Command::request(request::DELETE_SUBSCRIPTION_GROUP)
+        let command = RemotingCommand::request(request::DELETE_SUBSCRIPTION_GROUP)
             .field("groupName", name)
             .field("cleanOffset", true);
         self.every_master(&command, check_success).await.map(drop)
@@ -136,8 +136,8 @@ impl Cluster {
     pub(super) async fn first_answer<'a>(
         &self,
         addresses: impl Iterator<Item = &'a str>,
-        command: &Command,
-    ) -> Result<Command, ServiceError> {
+        command: &RemotingCommand,
+    ) -> Result<RemotingCommand, ServiceError> {
         self.first_of(addresses, command, Ok).await
     }
 
@@ -145,8 +145,8 @@ impl Cluster {
     pub(super) async fn first_of<'a, T>(
         &self,
         addresses: impl Iterator<Item = &'a str>,
-        command: &Command,
-        read: impl Fn(Command) -> Result<T, ServiceError>,
+        command: &RemotingCommand,
+        read: impl Fn(RemotingCommand) -> Result<T, ServiceError>,
     ) -> Result<T, ServiceError> {
         let mut failed = ServiceError::new(ServiceErrorKind::Unavailable, "there is no broker to call");
         for address in addresses {
@@ -162,8 +162,8 @@ impl Cluster {
     /// Calls all masters one after the other. Fails at the first call that fails, or whose answer `read` refuses.
     pub(super) async fn every_master<T>(
         &self,
-        command: &Command,
-        read: impl Fn(Command) -> Result<T, ServiceError>,
+        command: &RemotingCommand,
+        read: impl Fn(RemotingCommand) -> Result<T, ServiceError>,
     ) -> Result<Vec<T>, ServiceError> {
         let mut answers = Vec::new();
         for address in self.masters().await? {
@@ -178,7 +178,10 @@ impl Cluster {
 ///
 /// # Errors
 /// `Rejected` for settings that brokers don't support.
-pub(super) fn topic_command(topic: &TopicConfig, rest: &BrokerTopicRest) -> Result<Command, ServiceError> {
+pub(super) fn topic_command(
+    topic: &TopicConfig,
+    rest: &BrokerTopicRest,
+) -> Result<RemotingCommand, ServiceError> {
     if topic.read_queues < 0 || topic.write_queues < 0 {
         // Brokers would accept a negative number.
         return Err(rejected(format!("topic {} can't have a negative number of queues", topic.name)));
@@ -190,7 +193,7 @@ pub(super) fn topic_command(topic: &TopicConfig, rest: &BrokerTopicRest) -> Resu
         ));
     }
     let attributes = config::topic_attributes(topic).map_err(rejected)?;
-    Ok(Command::request(request::UPDATE_AND_CREATE_TOPIC)
+    Ok(RemotingCommand::request(request::UPDATE_AND_CREATE_TOPIC)
         .field("topic", &topic.name)
         .field("defaultTopic", TEMPLATE_TOPIC)
         .field("readQueueNums", topic.read_queues)
@@ -221,11 +224,11 @@ pub(super) fn check_group(group: &GroupConfig) -> Result<(), ServiceError> {
     Ok(())
 }
 
-pub(super) fn get_topic_config(name: &str) -> Command {
-    Command::request(request::GET_TOPIC_CONFIG).field("topic", name).field("lo", true)
+pub(super) fn get_topic_config(name: &str) -> RemotingCommand {
+    RemotingCommand::request(request::GET_TOPIC_CONFIG).field("topic", name).field("lo", true)
 }
 
-fn read_topic(answer: Command) -> Result<Option<TopicConfig>, ServiceError> {
+fn read_topic(answer: RemotingCommand) -> Result<Option<TopicConfig>, ServiceError> {
     match answer.code {
         response::TOPIC_NOT_EXIST => Ok(None),
         _ => Ok(Some(parse::<BrokerTopic>(&success(answer)?)?.into())),
@@ -233,7 +236,7 @@ fn read_topic(answer: Command) -> Result<Option<TopicConfig>, ServiceError> {
 }
 
 /// Fails unless the answer's code is SUCCESS.
-pub(super) fn check_success(answer: Command) -> Result<(), ServiceError> {
+pub(super) fn check_success(answer: RemotingCommand) -> Result<(), ServiceError> {
     success(answer).map(drop)
 }
 
@@ -242,7 +245,7 @@ fn rejected(message: String) -> ServiceError {
 }
 
 /// Parses the JSON body of an answer.
-pub(super) fn parse<T: DeserializeOwned>(answer: &Command) -> Result<T, ServiceError> {
+pub(super) fn parse<T: DeserializeOwned>(answer: &RemotingCommand) -> Result<T, ServiceError> {
     lenient::from_slice(&answer.body).map_err(|error| {
         ServiceError::new(ServiceErrorKind::Internal, format!("the broker's answer can't be read: {error}"))
     })
@@ -267,10 +270,10 @@ mod tests {
                 match command.code {
                     request::GET_TOPIC_CONFIG if has_it => {
                         let config = r#"{"topicName":"t","attributes":{"message.type":"FIFO"},"perm":6}"#;
-                        Command::request(response::SUCCESS).body(config)
+                        RemotingCommand::request(response::SUCCESS).body(config)
                     }
-                    request::GET_TOPIC_CONFIG => Command::request(response::TOPIC_NOT_EXIST),
-                    _ => Command::request(response::SUCCESS),
+                    request::GET_TOPIC_CONFIG => RemotingCommand::request(response::TOPIC_NOT_EXIST),
+                    _ => RemotingCommand::request(response::SUCCESS),
                 }
             })
         };
@@ -279,7 +282,8 @@ mod tests {
             r#"{{"brokerDatas":[{{"brokerName":"a","brokerAddrs":{{0:"{a}"}}}},{{"brokerName":"b","brokerAddrs":{{0:"{b}"}}}}],
                 "queueDatas":[{{"brokerName":"a","perm":6,"readQueueNums":1,"writeQueueNums":1}}]}}"#
         );
-        let name_server = scripted::peer(move |_| Command::request(response::SUCCESS).body(route.clone()));
+        let name_server =
+            scripted::peer(move |_| RemotingCommand::request(response::SUCCESS).body(route.clone()));
         scripted::cluster(&[name_server.await]).create_missing_topic("t", 8).await.unwrap();
         requests.lock().clone()
     }
@@ -296,9 +300,9 @@ mod tests {
     async fn an_unknown_cluster_does_not_mean_that_a_group_is_absent() {
         let name_server = scripted::peer(|command| match command.code {
             request::GET_BROKER_CLUSTER_INFO => {
-                Command::request(response::SUCCESS).body(r#"{"brokerAddrTable":{"b":{}}}"#)
+                RemotingCommand::request(response::SUCCESS).body(r#"{"brokerAddrTable":{"b":{}}}"#)
             }
-            _ => Command::request(response::TOPIC_NOT_EXIST),
+            _ => RemotingCommand::request(response::TOPIC_NOT_EXIST),
         });
         let answer = scripted::cluster(&[name_server.await]).fetch_group("g").await;
         assert_eq!(answer.unwrap_err().kind, ServiceErrorKind::Unavailable);
@@ -311,13 +315,14 @@ mod tests {
             let table: BTreeMap<_, _> =
                 names.into_iter().map(|name| (name, serde_json::json!({"topicName": name}))).collect();
             let body = serde_json::json!({"topicConfigTable": table}).to_string();
-            Command::request(response::SUCCESS).body(body)
+            RemotingCommand::request(response::SUCCESS).body(body)
         });
         let route = format!(
             r#"{{"brokerDatas":[{{"brokerName":"b","brokerAddrs":{{0:"{}"}}}}],"queueDatas":[{{"brokerName":"b"}}]}}"#,
             broker.await
         );
-        let name_server = scripted::peer(move |_| Command::request(response::SUCCESS).body(route.clone()));
+        let name_server =
+            scripted::peer(move |_| RemotingCommand::request(response::SUCCESS).body(route.clone()));
         let listed = scripted::cluster(&[name_server.await]).list_topics().await.unwrap();
         let names: Vec<_> = listed.iter().map(|topic| topic.name.as_str()).collect();
         assert_eq!(names, ["%DLQ%g", "orders"]);

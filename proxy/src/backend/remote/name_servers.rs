@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::error::CallError;
 use super::peers::Peers;
 use super::topology::TopicRoute;
-use crate::remoting::{Command, lenient, request, response};
+use crate::remoting::{RemotingCommand, lenient, request, response};
 use crate::service::BrokerInfo;
 
 /// The name servers of a cluster. All brokers register with each of them. The preferred one is called first.
@@ -99,7 +99,7 @@ impl NameServers {
 
     async fn route_at(&self, server: &NameServer, topic: &str) -> Result<Option<TopicRoute>, LookupError> {
         let address = &server.address;
-        let command = Command::request(request::GET_ROUTEINFO_BY_TOPIC)
+        let command = RemotingCommand::request(request::GET_ROUTEINFO_BY_TOPIC)
             .field("topic", topic)
             .field("acceptStandardJsonOnly", true);
         let answer = self.call(address, command).await?;
@@ -120,7 +120,8 @@ impl NameServers {
         if server.knew_brokers_at.lock().is_some_and(|at| at.elapsed() < BROKER_CHECK_LIFETIME) {
             return Ok(false);
         }
-        let answer = self.call(&server.address, Command::request(request::GET_BROKER_CLUSTER_INFO)).await?;
+        let answer =
+            self.call(&server.address, RemotingCommand::request(request::GET_BROKER_CLUSTER_INFO)).await?;
         let is_empty =
             lenient::from_slice::<BrokerTable>(&answer.body).is_ok_and(|brokers| brokers.by_name.is_empty());
         *server.knew_brokers_at.lock() = (!is_empty).then(Instant::now);
@@ -131,7 +132,8 @@ impl NameServers {
     pub(super) async fn brokers(&self) -> Result<Vec<BrokerInfo>, LookupError> {
         let mut failed = LookupError::NoneConfigured;
         for server in &self.servers {
-            match self.call(&server.address, Command::request(request::GET_BROKER_CLUSTER_INFO)).await {
+            match self.call(&server.address, RemotingCommand::request(request::GET_BROKER_CLUSTER_INFO)).await
+            {
                 Ok(answer) => {
                     let table: BrokerTable =
                         lenient::from_slice(&answer.body).map_err(|error| LookupError::Refused {
@@ -151,7 +153,7 @@ impl NameServers {
 
     /// Removes a cluster's topic from all name servers. A topic of the same name in another cluster is not affected.
     pub(super) async fn forget_topic(&self, topic: &str, cluster: &str) -> Result<(), LookupError> {
-        let command = Command::request(request::DELETE_TOPIC_IN_NAMESRV)
+        let command = RemotingCommand::request(request::DELETE_TOPIC_IN_NAMESRV)
             .field("topic", topic)
             .field("clusterName", cluster);
         for server in &self.servers {
@@ -160,7 +162,7 @@ impl NameServers {
         Ok(())
     }
 
-    async fn call(&self, address: &str, command: Command) -> Result<Command, LookupError> {
+    async fn call(&self, address: &str, command: RemotingCommand) -> Result<RemotingCommand, LookupError> {
         self.peers.call(address, command, self.timeout).await.map_err(LookupError::Unreachable)
     }
 }
@@ -190,12 +192,12 @@ mod tests {
             scripted::peer(move |command| {
                 match command.code {
                 request::GET_BROKER_CLUSTER_INFO => {
-                    Command::request(response::SUCCESS).body(r#"{"brokerAddrTable":{"b":{}}}"#)
+                    RemotingCommand::request(response::SUCCESS).body(r#"{"brokerAddrTable":{"b":{}}}"#)
                 }
-                _ if command.text("topic") == Some(knows) => Command::request(response::SUCCESS).body(
+                _ if command.text("topic") == Some(knows) => RemotingCommand::request(response::SUCCESS).body(
                     r#"{"brokerDatas":[{"brokerName":"b","brokerAddrs":{0:"h:1"}}],"queueDatas":[{"brokerName":"b"}]}"#,
                 ),
-                _ => Command::request(response::TOPIC_NOT_EXIST),
+                _ => RemotingCommand::request(response::TOPIC_NOT_EXIST),
             }
             })
         };

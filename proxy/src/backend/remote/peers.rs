@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::connection::{Connection, Dialer};
 use super::error::CallError;
 use crate::remoting::sign::Signer;
-use crate::remoting::{Command, response};
+use crate::remoting::{RemotingCommand, response};
 
 /// The name servers and brokers that this proxy calls. Each has one connection, which is opened on first use and reopened
 /// when lost.
@@ -54,9 +54,9 @@ impl Peers {
     pub(super) async fn call(
         &self,
         address: &str,
-        command: Command,
+        command: RemotingCommand,
         within: Duration,
-    ) -> Result<Command, CallError> {
+    ) -> Result<RemotingCommand, CallError> {
         let mut command = self.signed(command);
         let until = Instant::now() + within;
         let left = || until.saturating_duration_since(Instant::now());
@@ -77,7 +77,7 @@ impl Peers {
         }
     }
 
-    fn signed(&self, mut command: Command) -> Command {
+    fn signed(&self, mut command: RemotingCommand) -> RemotingCommand {
         if let Some(signer) = &self.signer {
             signer.sign(&mut command);
         }
@@ -169,8 +169,8 @@ mod tests {
         Arc::new(Peers::new(Dialer { tls: None, connect_timeout: LONG_TIMEOUT, incoming }, None))
     }
 
-    fn any_request() -> Command {
-        Command::request(request::GET_ROUTEINFO_BY_TOPIC).field("topic", "t")
+    fn any_request() -> RemotingCommand {
+        RemotingCommand::request(request::GET_ROUTEINFO_BY_TOPIC).field("topic", "t")
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use super::lite;
 use super::topology::{BrokerAddress, TopicRoute};
 use crate::remoting::message::{StoredMessage, decode_all};
 use crate::remoting::properties;
-use crate::remoting::{Command, request, response};
+use crate::remoting::{RemotingCommand, request, response};
 use crate::service::names::properties as names;
 use crate::service::{
     Acknowledge, Delivered, Delivery, Receive, ServiceError, ServiceErrorKind, Settle, millis, time,
@@ -64,7 +64,7 @@ impl Cluster {
         let broker = self.broker_for(receive, &route)?;
         let left = receive.deadline.saturating_duration_since(Instant::now());
         let (kind, expression) = expression(&receive.filter);
-        let command = Command::request(request::NOTIFICATION)
+        let command = RemotingCommand::request(request::NOTIFICATION)
             .field("consumerGroup", &receive.group)
             .field("topic", &receive.topic)
             .field("queueId", ANY_QUEUE)
@@ -103,9 +103,9 @@ impl Cluster {
     }
 }
 
-fn command(receive: &Receive, left: Duration) -> Command {
+fn command(receive: &Receive, left: Duration) -> RemotingCommand {
     let (kind, expression) = expression(&receive.filter);
-    let command = Command::request(request::POP_MESSAGE)
+    let command = RemotingCommand::request(request::POP_MESSAGE)
         .field("consumerGroup", &receive.group)
         .field("topic", &receive.topic)
         .field("queueId", ANY_QUEUE)
@@ -124,7 +124,11 @@ fn command(receive: &Receive, left: Duration) -> Command {
     }
 }
 
-fn deliveries(answer: &Command, receive: &Receive, broker: &str) -> Result<Vec<Delivery>, ServiceError> {
+fn deliveries(
+    answer: &RemotingCommand,
+    receive: &Receive,
+    broker: &str,
+) -> Result<Vec<Delivery>, ServiceError> {
     let stored = decode_all(answer.body.clone());
     if receive.lite_client.is_some() {
         return lite::deliveries(answer, &stored, receive, broker);
@@ -165,7 +169,7 @@ struct PopInfo<'a> {
 }
 
 impl<'a> PopInfo<'a> {
-    fn read(answer: &'a Command, broker: &'a str) -> Result<Self, ServiceError> {
+    fn read(answer: &'a RemotingCommand, broker: &'a str) -> Result<Self, ServiceError> {
         Ok(Self {
             broker,
             pop_time: required(answer, "popTime")?,
@@ -220,7 +224,10 @@ impl<'a> PopInfo<'a> {
 }
 
 /// Splits `variant key value;variant key value` into ((variant, key), value).
-fn triples<'a>(answer: &'a Command, field: &str) -> impl Iterator<Item = ((&'a str, &'a str), &'a str)> {
+fn triples<'a>(
+    answer: &'a RemotingCommand,
+    field: &str,
+) -> impl Iterator<Item = ((&'a str, &'a str), &'a str)> {
     answer.text(field).unwrap_or_default().split(';').filter_map(|part| {
         let mut words = part.split(' ');
         Some(((words.next()?, words.next()?), words.next()?))
@@ -296,7 +303,7 @@ mod tests {
         ) {
             let body: Vec<u8> = stored.iter().flat_map(StoredMessage::encode).collect();
             let [start_offsets, offsets, counts] = fields;
-            let answer = Command::default()
+            let answer = RemotingCommand::default()
                 .field("popTime", times.0)
                 .field("invisibleTime", times.1)
                 .field("reviveQid", times.2)

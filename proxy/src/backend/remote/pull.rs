@@ -11,7 +11,7 @@ use super::filter;
 use super::services::Remote;
 use super::topology::BrokerAddress;
 use crate::remoting::message::{StoredMessage, decode_all};
-use crate::remoting::{Command, request, response};
+use crate::remoting::{RemotingCommand, request, response};
 use crate::service::{
     Delivery, Filter, Offsets, Pull, PullOutcome, Pulled, QueueLock, QueueRef, SendBack, ServiceError,
     ServiceErrorKind, TopicQueue, Whence, millis,
@@ -72,8 +72,11 @@ impl Offsets for Remote {
     }
 }
 
-fn queue_command(code: i32, queue: QueueRef<'_>) -> Command {
-    Command::request(code).field("topic", queue.topic).field("queueId", queue.id).field("bname", queue.broker)
+fn queue_command(code: i32, queue: QueueRef<'_>) -> RemotingCommand {
+    RemotingCommand::request(code)
+        .field("topic", queue.topic)
+        .field("queueId", queue.id)
+        .field("bname", queue.broker)
 }
 
 /// A function that converts a stored message of this topic.
@@ -83,8 +86,8 @@ impl Cluster {
     async fn call_queue_broker(
         &self,
         queue: QueueRef<'_>,
-        command: Command,
-    ) -> Result<Command, ServiceError> {
+        command: RemotingCommand,
+    ) -> Result<RemotingCommand, ServiceError> {
         let broker = self.broker_of(queue.topic, queue.broker).await?;
         Ok(self.call(&broker, command, self.time_left(queue.deadline)).await?)
     }
@@ -108,7 +111,7 @@ impl Cluster {
             let text = format!("there is no message at offset {} of queue {}", back.offset, back.queue_id);
             return Err(ServiceError::new(ServiceErrorKind::Rejected, text));
         };
-        let command = Command::request(request::CONSUMER_SEND_MSG_BACK)
+        let command = RemotingCommand::request(request::CONSUMER_SEND_MSG_BACK)
             .field("offset", message.commit_log_offset)
             .field("group", &back.group)
             .field("delayLevel", back.level)
@@ -145,14 +148,14 @@ impl Cluster {
     }
 
     /// Sends a pull. Returns the broker's answer.
-    async fn read(&self, pull: &Pull) -> Result<Command, ServiceError> {
+    async fn read(&self, pull: &Pull) -> Result<RemotingCommand, ServiceError> {
         let broker = self.broker_of(&pull.topic, &pull.broker).await?;
         let left = pull.deadline.saturating_duration_since(Instant::now());
         // The broker is asked to wait for a shorter time, so that its answer is in time even if it overruns.
         let (suspend, max_wait) =
             if left.is_zero() { (0, left) } else { (SUSPEND, left.max(MAX_SUSPEND_OVERRUN)) };
         let (kind, expression) = filter::expression(&pull.filter);
-        let command = Command::request(request::PULL_MESSAGE)
+        let command = RemotingCommand::request(request::PULL_MESSAGE)
             .field("consumerGroup", &pull.group)
             .field("topic", &pull.topic)
             .field("queueId", pull.queue_id)

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::answer::success;
 use super::cluster::Cluster;
-use crate::remoting::{Command, lenient, request};
+use crate::remoting::{RemotingCommand, lenient, request};
 use crate::service::{QueueLock, ServiceError, ServiceErrorKind, TopicQueue};
 
 #[derive(Deserialize)]
@@ -39,12 +39,13 @@ impl Cluster {
         self.call_for_lock(request::UNLOCK_BATCH_MQ, lock).await.map(drop)
     }
 
-    async fn call_for_lock(&self, code: i32, lock: &QueueLock) -> Result<Command, ServiceError> {
+    async fn call_for_lock(&self, code: i32, lock: &QueueLock) -> Result<RemotingCommand, ServiceError> {
         let Some(first) = lock.queues.first() else {
             return Err(ServiceError::new(ServiceErrorKind::Rejected, "the request names no queue"));
         };
         let broker = self.broker_of(&first.topic, &lock.broker).await?;
-        let command = Command::request(code).field("bname", &lock.broker).body(body(lock).to_string());
+        let command =
+            RemotingCommand::request(code).field("bname", &lock.broker).body(body(lock).to_string());
         success(self.call(&broker, command, self.time_left(lock.deadline)).await?)
     }
 }

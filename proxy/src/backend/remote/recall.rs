@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE;
 
 use super::answer::success;
 use super::cluster::Cluster;
-use crate::remoting::{Command, request};
+use crate::remoting::{RemotingCommand, request};
 use crate::service::{ServiceError, ServiceErrorKind};
 
 impl Cluster {
@@ -23,7 +23,7 @@ impl Cluster {
         if self.find_route(&broker).await?.is_none() {
             return Err(rejected(format!("cannot find broker {broker}")));
         }
-        let command = Command::request(request::RECALL_MESSAGE)
+        let command = RemotingCommand::request(request::RECALL_MESSAGE)
             .field("producerGroup", topic)
             .field("topic", topic)
             .field("recallHandle", handle)

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::cluster::Cluster;
 use super::responder::Responder;
-use crate::remoting::{Command, properties, request, response};
+use crate::remoting::{RemotingCommand, properties, request, response};
 use crate::service::names::properties as names;
 use crate::service::{BrokerRequest, Reply, ServiceError, ServiceErrorKind};
 
@@ -40,8 +40,8 @@ pub(super) async fn send(cluster: &Cluster, reply: &Reply, deadline: Instant) ->
     }
 }
 
-fn command(reply: &Reply) -> Command {
-    Command::request(request::SEND_REPLY_MESSAGE)
+fn command(reply: &Reply) -> RemotingCommand {
+    RemotingCommand::request(request::SEND_REPLY_MESSAGE)
         .field("producerGroup", &reply.producer_group)
         .field("topic", &reply.topic)
         .field("defaultTopic", "TBW102")
@@ -60,7 +60,7 @@ fn command(reply: &Reply) -> Command {
 
 /// Decodes a reply that a broker forwards, and answers the broker once the reply was passed on or refused. Returns `None`
 /// if the reply is unreadable.
-pub(super) fn receive(command: &Command, responder: Responder) -> Option<BrokerRequest> {
+pub(super) fn receive(command: &RemotingCommand, responder: Responder) -> Option<BrokerRequest> {
     let reply = read(command);
     let (accepted, is_accepted) = oneshot::channel();
     if reply.is_some() {
@@ -69,15 +69,15 @@ pub(super) fn receive(command: &Command, responder: Responder) -> Option<BrokerR
                 Ok(true) => response::SUCCESS,
                 _ => response::SYSTEM_ERROR,
             };
-            responder.answer(Command::response(code));
+            responder.answer(RemotingCommand::response(code));
         });
     } else {
-        responder.answer(Command::response(response::SYSTEM_ERROR));
+        responder.answer(RemotingCommand::response(response::SYSTEM_ERROR));
     }
     reply.map(|reply| BrokerRequest::Reply { reply: Box::new(reply), accepted })
 }
 
-fn read(command: &Command) -> Option<Reply> {
+fn read(command: &RemotingCommand) -> Option<Reply> {
     let properties = command.text("properties")?;
     let to = properties::decode(properties).find(|(key, _)| *key == names::REPLY_TO_CLIENT)?.1;
     Some(Reply {

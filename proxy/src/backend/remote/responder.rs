@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio_util::codec::Encoder;
 
 use super::connection_state::{ConnectionState, Frame};
-use crate::remoting::{Command, CommandCodec, HeaderType};
+use crate::remoting::{CommandCodec, HeaderType, RemotingCommand};
 
 /// Answers one request of a peer.
 pub(super) struct Responder {
@@ -19,9 +19,9 @@ pub(super) struct Responder {
 
 impl Responder {
     /// Sends the answer, unless the connection is closed or its peer does not read.
-    pub(super) fn answer(self, answer: Command) {
+    pub(super) fn answer(self, answer: RemotingCommand) {
         let (Some(outgoing), Some(state)) = (self.outgoing.upgrade(), self.state.upgrade()) else { return };
-        let answer = Command { opaque: self.opaque, header_type: self.header_type, ..answer };
+        let answer = RemotingCommand { opaque: self.opaque, header_type: self.header_type, ..answer };
         let mut frame = BytesMut::new();
         if CommandCodec.encode(&answer, &mut frame).is_ok() && state.reserve(frame.len()).is_ok() {
             // Fails only if the connection is closed.

@@ -7,7 +7,7 @@ use super::answer::success;
 use super::cluster::Cluster;
 use super::metadata::parse;
 use crate::remoting::auth::{AclInfo, EntryInfo, PolicyInfo, USER, UserInfo};
-use crate::remoting::{Command, request};
+use crate::remoting::{RemotingCommand, request};
 use crate::service::{BrokerPolicy, BrokerRights, BrokerUser, ServiceError};
 
 impl Cluster {
@@ -15,7 +15,7 @@ impl Cluster {
     pub(super) async fn rights(&self) -> Result<BrokerRights, ServiceError> {
         let masters = self.masters().await?;
         let call = async |code| {
-            self.first_of(masters.iter().map(String::as_str), &Command::request(code), success).await
+            self.first_of(masters.iter().map(String::as_str), &RemotingCommand::request(code), success).await
         };
         // Users come first: the policies of a user who is added in between belong to no known user, and are ignored.
         let users = parse_list::<UserInfo>(call(request::AUTH_LIST_USER).await?)?;
@@ -28,7 +28,7 @@ impl Cluster {
 }
 
 /// Parses the list in an answer. Brokers send no body for an empty list.
-fn parse_list<T: DeserializeOwned>(answer: Command) -> Result<Vec<T>, ServiceError> {
+fn parse_list<T: DeserializeOwned>(answer: RemotingCommand) -> Result<Vec<T>, ServiceError> {
     if answer.body.is_empty() { Ok(Vec::new()) } else { parse(&answer) }
 }
 
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn the_answers_of_a_real_broker_are_read() {
-        let answer = |body: &'static str| Command::response(0).body(body.as_bytes());
+        let answer = |body: &'static str| RemotingCommand::response(0).body(body.as_bytes());
         let users = answer(
             r#"[{"password":"fleet-secret","userStatus":"enable","userType":"Super","username":"fleet"},
             {"password":"shop-secret","userStatus":"disable","userType":"Normal","username":"shop"}]"#,

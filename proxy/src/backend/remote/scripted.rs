@@ -8,12 +8,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::codec::Framed;
 
 use super::cluster::{Cluster, ClusterOptions};
-use crate::remoting::{Command, CommandCodec};
+use crate::remoting::{CommandCodec, RemotingCommand};
 
 const RESPONSE: i32 = 1;
 
 /// Starts a peer that answers each request with the result of this function. Returns the peer's address.
-pub(super) async fn peer(answer: impl Fn(&Command) -> Command + Send + Sync + 'static) -> String {
+pub(super) async fn peer(
+    answer: impl Fn(&RemotingCommand) -> RemotingCommand + Send + Sync + 'static,
+) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let answer = Arc::new(answer);
@@ -25,10 +27,10 @@ pub(super) async fn peer(answer: impl Fn(&Command) -> Command + Send + Sync + 's
     address
 }
 
-async fn serve(stream: TcpStream, answer: Arc<impl Fn(&Command) -> Command>) {
+async fn serve(stream: TcpStream, answer: Arc<impl Fn(&RemotingCommand) -> RemotingCommand>) {
     let mut stream = Framed::new(stream, CommandCodec);
     while let Some(Ok(request)) = stream.next().await {
-        let answer = Command { flag: RESPONSE, opaque: request.opaque, ..answer(&request) };
+        let answer = RemotingCommand { flag: RESPONSE, opaque: request.opaque, ..answer(&request) };
         stream.send(&answer).await.unwrap();
     }
 }

@@ -13,7 +13,7 @@ use super::half_message::HalfMessage;
 use super::topology::{TopicRoute, WritableQueue};
 use crate::backend::queue_choice;
 use crate::remoting::message::{self, BatchEntry, put_batch_entry};
-use crate::remoting::{Command, HeaderType, request, response};
+use crate::remoting::{HeaderType, RemotingCommand, request, response};
 use crate::service::{
     ChosenQueue, Message, Persistence, Sent, SentBack, ServiceError, ServiceErrorKind, TopicKind, millis,
 };
@@ -96,7 +96,7 @@ impl Cluster {
     /// creates the command for each attempt.
     async fn store(
         &self,
-        command: impl Fn() -> Command,
+        command: impl Fn() -> RemotingCommand,
         choices: &[&WritableQueue],
         deadline: Instant,
     ) -> Result<Sent, ServiceError> {
@@ -120,7 +120,7 @@ impl Cluster {
     async fn store_once(
         &self,
         queue: &WritableQueue,
-        command: Command,
+        command: RemotingCommand,
         within: Duration,
     ) -> Result<Sent, NotSent> {
         let begin = Instant::now();
@@ -178,7 +178,7 @@ fn no_writable_queue(route: &TopicRoute) -> ServiceError {
 }
 
 /// Whether a broker refused because it does not have the topic or the queue any more.
-fn is_route_outdated(answer: &Command) -> bool {
+fn is_route_outdated(answer: &RemotingCommand) -> bool {
     let illegal_queue = || answer.remark.as_ref().is_some_and(|remark| remark.contains("queueId"));
     answer.code == response::TOPIC_NOT_EXIST || answer.code == response::INVALID_PARAMETER && illegal_queue()
 }
@@ -241,14 +241,14 @@ fn need_single_sends(messages: &[Message]) -> bool {
     messages.len() == 1 || messages.iter().any(|message| message.kind() != TopicKind::Normal)
 }
 
-fn single(topic: &str, message: &Message) -> Command {
+fn single(topic: &str, message: &Message) -> RemotingCommand {
     header(request::SEND_MESSAGE_V2, topic, message)
         .field("i", convert::properties(topic, message))
         .field("m", false)
         .body(message.body.clone())
 }
 
-fn batch(topic: &str, messages: &[Message]) -> Command {
+fn batch(topic: &str, messages: &[Message]) -> RemotingCommand {
     let mut batch = BytesMut::with_capacity(messages.iter().map(|message| message.body.len() + 512).sum());
     for message in messages {
         let (flag, body) = (message.flag, message.body.clone());
@@ -262,9 +262,9 @@ fn batch(topic: &str, messages: &[Message]) -> Command {
 }
 
 /// The header of a send, with the short field names (Apache's `SendMessageRequestHeaderV2`).
-fn header(code: i32, topic: &str, message: &Message) -> Command {
+fn header(code: i32, topic: &str, message: &Message) -> RemotingCommand {
     let SentBack { deliveries, max_retries } = message.sent_back.unwrap_or_default();
-    let command = Command::request(code)
+    let command = RemotingCommand::request(code)
         .header(HeaderType::Binary)
         .field("a", topic) // The producer group: one for all gRPC producers of a topic.
         .field("b", topic)
@@ -282,7 +282,7 @@ fn header(code: i32, topic: &str, message: &Message) -> Command {
 }
 
 /// Reads the answer to a send. For a half message, `half_on` is the broker that stored it.
-fn sent(answer: &Command, half_on: Option<&String>) -> Result<Sent, ServiceError> {
+fn sent(answer: &RemotingCommand, half_on: Option<&String>) -> Result<Sent, ServiceError> {
     Ok(Sent {
         queue_id: required(answer, "queueId")?,
         queue_offset: required(answer, "queueOffset")?,

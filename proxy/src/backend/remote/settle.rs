@@ -8,7 +8,7 @@ use super::batch_ack;
 use super::cluster::Cluster;
 use super::handle::{Handle, TopicGroup};
 use super::pop::now;
-use crate::remoting::{Command, request, response};
+use crate::remoting::{RemotingCommand, request, response};
 use crate::service::{
     AckOutcome, Acknowledge, ChangeInvisible, Forward, InvisibleOutcome, NextAttempt, ServiceError,
     ServiceErrorKind, Settle, time,
@@ -123,7 +123,7 @@ impl Cluster {
             return Err(ServiceError::new(ServiceErrorKind::InvalidHandle, "commit log offset is empty"));
         }
         let broker = self.master(&handle.broker).await?;
-        let command = Command::request(request::CONSUMER_SEND_MSG_BACK)
+        let command = RemotingCommand::request(request::CONSUMER_SEND_MSG_BACK)
             .field("offset", handle.commit_log_offset)
             .field("group", &forward.group)
             .field("delayLevel", TO_DEAD_LETTER)
@@ -151,7 +151,7 @@ struct IndexedAck<'a> {
     handle: Handle,
 }
 
-fn outcome(answer: Result<Command, ServiceError>) -> AckOutcome {
+fn outcome(answer: Result<RemotingCommand, ServiceError>) -> AckOutcome {
     match answer {
         Ok(answer) if answer.code == response::SUCCESS => AckOutcome::Done,
         Ok(answer) => AckOutcome::Failed(refusal(&answer)),
@@ -166,8 +166,8 @@ fn parse(entry: &Settle) -> Result<Handle, ServiceError> {
 }
 
 /// A command with the fields that every settlement of a lease has.
-fn settlement(code: i32, TopicGroup { topic, group }: TopicGroup<'_>, handle: &Handle) -> Command {
-    Command::request(code)
+fn settlement(code: i32, TopicGroup { topic, group }: TopicGroup<'_>, handle: &Handle) -> RemotingCommand {
+    RemotingCommand::request(code)
         .field("consumerGroup", group)
         .field("topic", handle.variant.topic(topic, group))
         .field("queueId", handle.queue_id)
@@ -176,7 +176,7 @@ fn settlement(code: i32, TopicGroup { topic, group }: TopicGroup<'_>, handle: &H
         .field("bname", &handle.broker)
 }
 
-fn with_lite_topic(command: Command, entry: &Settle) -> Command {
+fn with_lite_topic(command: RemotingCommand, entry: &Settle) -> RemotingCommand {
     match &entry.lite_topic {
         Some(lite_topic) => command.field("liteTopic", lite_topic),
         None => command,

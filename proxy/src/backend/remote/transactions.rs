@@ -6,7 +6,7 @@ use super::answer::success;
 use super::cluster::Cluster;
 use super::half_message::HalfMessage;
 use super::services::Remote;
-use crate::remoting::{Command, request, response};
+use crate::remoting::{RemotingCommand, request, response};
 use crate::service::{EndTransaction, Resolution, ServiceError, ServiceErrorKind, Transactions};
 
 /// Values of `commitOrRollback` (Apache's `MessageSysFlag`).
@@ -27,7 +27,7 @@ impl Cluster {
         let half = HalfMessage::parse(&end.coordinates).ok_or_else(|| {
             ServiceError::new(ServiceErrorKind::InvalidHandle, "not the coordinates of a half message")
         })?;
-        let command = Command::request(request::END_TRANSACTION)
+        let command = RemotingCommand::request(request::END_TRANSACTION)
             .field("topic", &end.topic)
             // All gRPC producers of a topic are one group, as in `convert::properties`.
             .field("producerGroup", &end.topic)

@@ -30,7 +30,7 @@ pub(super) async fn configuration(request: Request) -> Answered {
     let _ = writeln!(
         text,
         "brokerId=0\nlistenPort={}\nmaxMessageSize={max_body}",
-        request.session.local().port()
+        request.connection.local().port()
     );
     Ok(success().body(text))
 }

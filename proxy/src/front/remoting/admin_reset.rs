@@ -7,7 +7,7 @@ use super::answer::{Answered, Refusal, success};
 use super::consume::{self, GroupTopic};
 use super::request::Request;
 use crate::processor::QueueName;
-use crate::remoting::{Command, request};
+use crate::remoting::{RemotingCommand, request};
 use crate::service::{ResetGroup, ResetTarget, Whence, time};
 
 /// Values of `timestamp` that mean the beginning and the end of a queue.
@@ -68,13 +68,13 @@ async fn queue_by_time(request: &Request, topic: &str, id: i32) -> Result<ResetT
 fn notify_readers(request: &Request, GroupTopic { group, topic }: &GroupTopic, offsets: &str) {
     for member in request.shared.members.of(group) {
         let subscribes = member.consumer.subscriptions.contains_key(topic);
-        if subscribes && !consume::pull_is_pop(&request.shared, &member.session, group) {
-            let reset = Command::request(request::RESET_CONSUMER_CLIENT_OFFSET)
+        if subscribes && !consume::pull_is_pop(&request.shared, &member.connection, group) {
+            let reset = RemotingCommand::request(request::RESET_CONSUMER_CLIENT_OFFSET)
                 .field("topic", topic)
                 .field("group", group)
                 .field("timestamp", request.command.text("timestamp").unwrap_or_default())
                 .field("isForce", true);
-            member.session.notify(reset.body(offsets.to_owned()));
+            member.connection.notify(reset.body(offsets.to_owned()));
         }
     }
 }

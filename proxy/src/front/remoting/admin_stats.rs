@@ -186,7 +186,7 @@ pub(super) async fn message_at(request: &Request, at: i64) -> Result<Bytes, Refu
             let text = format!("message {} is too long for the remoting protocol", delivery.message.id);
             return Err(Refusal::new(response::SYSTEM_ERROR, text));
         }
-        let location = StoreLocation::of(&delivery, request.session.local(), &range.cluster);
+        let location = StoreLocation::of(&delivery, request.connection.local(), &range.cluster);
         return Ok(message::record(&delivery, location).encode());
     }
     Err(not_found())
@@ -224,7 +224,7 @@ pub(super) async fn query(request: Request) -> Answered {
                         Fit::Later => break 'search,
                         Fit::Never => continue,
                     }
-                    let location = StoreLocation::of(&delivery, request.session.local(), &range.cluster);
+                    let location = StoreLocation::of(&delivery, request.connection.local(), &range.cluster);
                     found.extend_from_slice(&message::record(&delivery, location).encode());
                     number += 1;
                 }

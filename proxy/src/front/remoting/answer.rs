@@ -5,10 +5,10 @@ use serde::Serialize;
 use super::status;
 use crate::error::Error;
 use crate::front::port::Exhausted;
-use crate::remoting::{Command, Fields, response};
+use crate::remoting::{Fields, RemotingCommand, response};
 
 /// What a handler returns. The answer may have any code.
-pub(super) type Answered = Result<Command, Refusal>;
+pub(super) type Answered = Result<RemotingCommand, Refusal>;
 
 /// Why a request is refused.
 #[derive(Debug)]
@@ -25,14 +25,18 @@ impl Refusal {
     }
 
     /// Converts the refusal to an answer.
-    pub(super) fn into_command(self) -> Command {
-        Command { remark: Some(self.remark), fields: self.fields, ..Command::response(self.code) }
+    pub(super) fn into_command(self) -> RemotingCommand {
+        RemotingCommand {
+            remark: Some(self.remark),
+            fields: self.fields,
+            ..RemotingCommand::response(self.code)
+        }
     }
 }
 
 /// The answer to a successful request.
-pub(super) fn success() -> Command {
-    Command::response(response::SUCCESS)
+pub(super) fn success() -> RemotingCommand {
+    RemotingCommand::response(response::SUCCESS)
 }
 
 /// The answer to a successful request, with a JSON body.

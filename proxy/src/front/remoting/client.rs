@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use super::answer::{Answered, Refusal, success};
+use super::client_connection::{ClientInfo, Registration};
 use super::consume;
 use super::heartbeat::{Consumer, Heartbeat, SubscriptionData};
 use super::request::Request;
-use super::session::{ClientInfo, Registration};
 use super::shared::Shared;
 use crate::context::{Context, WireProtocol};
 use crate::layer::OperationKind;
 use crate::processor::{CheckFilterCommand, ClassicClientCommand, ClassicGroup, is_blank};
-use crate::remoting::{Command, response};
+use crate::remoting::{RemotingCommand, response};
 use serde::Deserialize;
 
 /// The producer group that every consumer of Apache's client uses internally.
@@ -46,11 +46,11 @@ pub(super) async fn heartbeat(request: Request) -> Answered {
     register(&request, &registration)
         .await
         .map_err(|error| Refusal { code: response::SYSTEM_ERROR, ..error })?;
-    let left = request.shared.members.register(&request.session, registration);
+    let left = request.shared.members.register(&request.connection, registration);
     for group in left {
-        consume::on_group_left(&request.shared, &request.session, &group);
+        consume::on_group_left(&request.shared, &request.connection, &group);
     }
-    Ok(Command { remark: Some(String::new()), ..success() })
+    Ok(RemotingCommand { remark: Some(String::new()), ..success() })
 }
 
 /// Registers a client with the processor, and closes its connection when the access that this needs is revoked.
@@ -63,11 +63,11 @@ async fn register(request: &Request, registration: &Registration) -> Result<(), 
         producers: registration.producers.clone(),
         consumers: consumers.collect(),
         bytes: request.command.body.len(),
-        stream: request.session.pushes().clone(),
+        stream: request.connection.pushes().clone(),
     };
     let context = request.context_of(&registration.client.id);
     let ((), granted) = request.shared.processor.begin(&context, command).await?;
-    request.session.depend_on(granted).await;
+    request.connection.depend_on(granted).await;
     Ok(())
 }
 
@@ -76,7 +76,7 @@ pub(super) async fn unregister(request: Request) -> Answered {
     let group = request.command.text("consumerGroup").unwrap_or_default().to_owned();
     request.check(OperationKind::Terminate, &(), &group)?;
     let client_id = request.text("clientID")?;
-    let mut registration = request.session.registration();
+    let mut registration = request.connection.registration();
     if *registration.client.id == *client_id {
         let given = |key| request.command.text(key).filter(|group| !group.is_empty());
         if let Some(group) = given("producerGroup") {
@@ -86,12 +86,12 @@ pub(super) async fn unregister(request: Request) -> Answered {
             registration.consumers.remove(group);
         }
         if registration.producers.is_empty() && registration.consumers.is_empty() {
-            request.shared.processor.client_gone(&request.context(), request.session.pushes());
+            request.shared.processor.client_gone(&request.context(), request.connection.pushes());
         } else {
             register(&request, &registration).await?;
         }
-        for group in request.shared.members.register(&request.session, registration) {
-            consume::on_group_left(&request.shared, &request.session, &group);
+        for group in request.shared.members.register(&request.connection, registration) {
+            consume::on_group_left(&request.shared, &request.connection, &group);
         }
     }
     Ok(success())
@@ -123,14 +123,14 @@ pub(super) async fn check(request: Request) -> Answered {
 
 impl Shared {
     /// Removes the client of a connection from its groups, and from the processor.
-    pub(super) fn leave(self: &Arc<Self>, session: &Arc<super::session::Session>) {
-        let client = session.client();
-        for group in self.members.leave(session) {
-            consume::on_group_left(self, session, &group);
+    pub(super) fn leave(self: &Arc<Self>, connection: &Arc<super::client_connection::ClientConnection>) {
+        let client = connection.client();
+        for group in self.members.leave(connection) {
+            consume::on_group_left(self, connection, &group);
         }
         if !client.id.is_empty() {
-            let context = Context::of_connection(WireProtocol::Remoting, &client.id, session.peer());
-            self.processor.client_gone(&context, session.pushes());
+            let context = Context::of_connection(WireProtocol::Remoting, &client.id, connection.peer());
+            self.processor.client_gone(&context, connection.pushes());
         }
     }
 }

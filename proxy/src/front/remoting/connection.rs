@@ -11,17 +11,17 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::codec::Decoder;
 use tokio_util::sync::CancellationToken;
 
+use super::client_connection::{ClientConnection, HeartbeatGrants};
 use super::connection_writer::WriteQueue;
 use super::drain::{self, DrainAction};
 use super::request::{Request, RequestLimits};
 use super::request_charge::RequestCharge;
-use super::session::{HeartbeatGrants, Session};
 use super::shared::Shared;
 use super::{dispatch, frames, pushes};
 use crate::front::port::{Charge, Connection, ConnectionBudget, Exhausted, Stream, TransportConfig};
 use crate::front::served_entry::ServedEntry;
 use crate::processor::PushReceiver;
-use crate::remoting::{Command, CommandCodec, FrameError};
+use crate::remoting::{CommandCodec, FrameError, RemotingCommand};
 
 /// How long a peer may take to close a connection after the last answer. Until then, the proxy reads and discards what
 /// the peer sends: closing earlier could destroy answers that the peer has not read yet.
@@ -34,7 +34,7 @@ const FIELD_BYTES: usize = 128;
 /// A connection that is being served.
 pub(super) struct ServedConnection {
     shared: Arc<Shared>,
-    session: Arc<Session>,
+    client: Arc<ClientConnection>,
     connection: Connection,
     budget: Arc<ConnectionBudget>,
     queue: WriteQueue,
@@ -60,7 +60,7 @@ enum ReadEnd {
 /// Reads the requests of a connection, and starts a task for each.
 struct RequestReader<'a> {
     shared: &'a Arc<Shared>,
-    session: &'a Arc<Session>,
+    client: &'a Arc<ClientConnection>,
     connection: &'a Connection,
     budget: &'a Arc<ConnectionBudget>,
     transport: &'a TransportConfig,
@@ -73,16 +73,16 @@ impl ServedConnection {
         budget: Arc<ConnectionBudget>,
         connection: Connection,
     ) -> Self {
-        let (session, queue, pushed, grants) = Session::open(&connection, served, &budget);
-        Self { shared, session: Arc::new(session), connection, budget, queue, pushed, grants }
+        let (client, queue, pushed, grants) = ClientConnection::open(&connection, served, &budget);
+        Self { shared, client: Arc::new(client), connection, budget, queue, pushed, grants }
     }
 
     pub(super) async fn run(self, stream: Stream, transport: &TransportConfig) -> io::Result<()> {
         // Runs however this ends, even if the future is dropped.
-        let _leave = LeaveOnDrop { shared: self.shared.clone(), session: self.session.clone() };
-        let (session, calls) = (self.session.clone(), self.connection.calls().clone());
+        let _leave = LeaveOnDrop { shared: self.shared.clone(), client: self.client.clone() };
+        let (client, calls) = (self.client.clone(), self.connection.calls().clone());
         let ended = self.exchange(stream, transport).await;
-        session.close();
+        client.close();
         // Requests in flight end before the connection does, so that none uses the broker after a shutdown.
         calls.close();
         calls.wait().await;
@@ -90,13 +90,13 @@ impl ServedConnection {
     }
 
     async fn exchange(self, stream: Stream, transport: &TransportConfig) -> io::Result<()> {
-        let Self { shared, session, connection, budget, queue, pushed, grants } = self;
+        let Self { shared, client, connection, budget, queue, pushed, grants } = self;
         let (mut read, write) = tokio::io::split(stream);
         let mut writing = std::pin::pin!(queue.write_to(write, transport.answer_timeout));
-        let mut pushing = std::pin::pin!(pushes::forward(&session, &budget, pushed));
+        let mut pushing = std::pin::pin!(pushes::forward(&client, &budget, pushed));
         let requests = RequestReader {
             shared: &shared,
-            session: &session,
+            client: &client,
             connection: &connection,
             budget: &budget,
             transport,
@@ -106,7 +106,7 @@ impl ServedConnection {
             ended = writing.as_mut() => return ended,
             () = pushing.as_mut() => return Ok(()),
             revoked = grants.revoked() => {
-                tracing::debug!(peer = %session.peer(), %revoked, "closing the connection of a client whose access was revoked");
+                tracing::debug!(peer = %client.peer(), %revoked, "closing the connection of a client whose access was revoked");
                 return Ok(());
             }
         };
@@ -117,7 +117,7 @@ impl ServedConnection {
         calls.close();
         let answering = async {
             calls.wait().await;
-            session.writer().finish();
+            client.writer().finish();
             std::future::pending::<()>().await;
         };
         tokio::select! {
@@ -139,13 +139,13 @@ impl ServedConnection {
 /// Removes a connection's client when dropped.
 struct LeaveOnDrop {
     shared: Arc<Shared>,
-    session: Arc<Session>,
+    client: Arc<ClientConnection>,
 }
 
 impl Drop for LeaveOnDrop {
     fn drop(&mut self) {
-        self.session.close();
-        self.shared.leave(&self.session);
+        self.client.close();
+        self.shared.leave(&self.client);
     }
 }
 
@@ -239,16 +239,16 @@ impl RequestReader<'_> {
     }
 
     /// Starts a task for a request. Passes an answer of the client on to the call that waits for it.
-    fn start(&self, command: Command, length: usize, incomplete: Option<IncompleteFrame>) {
+    fn start(&self, command: RemotingCommand, length: usize, incomplete: Option<IncompleteFrame>) {
         if command.is_response() {
-            self.session.writer().complete_call(command);
+            self.client.writer().complete_call(command);
             return;
         }
         let command = match self.connection.closing().is_cancelled() {
             false => command,
             true => match DrainAction::for_request(command) {
                 DrainAction::Serve(command) => command,
-                DrainAction::Refuse(answer) => return self.session.writer().refuse(&answer),
+                DrainAction::Refuse(answer) => return self.client.writer().refuse(&answer),
                 DrainAction::Ignore => return,
             },
         };
@@ -270,16 +270,16 @@ impl RequestReader<'_> {
             Ok(charge) => charge,
             Err(reason) => {
                 if let Some(answer) = dispatch::refuse_busy(&command, reason) {
-                    self.session.writer().refuse(&answer);
+                    self.client.writer().refuse(&answer);
                 }
                 return;
             }
         };
-        let (shared, session) = (self.shared.clone(), self.session.clone());
+        let (shared, client) = (self.shared.clone(), self.client.clone());
         let charge = RequestCharge::new(charge);
         let limits = RequestLimits { charge, max_fields: self.transport.request_fields };
-        let request = Request::new(shared, session, command, limits);
-        let closed = self.session.closed().clone();
+        let request = Request::new(shared, client, command, limits);
+        let closed = self.client.closed().clone();
         calls.spawn(async move {
             closed.run_until_cancelled(dispatch::serve(request)).await;
         });

@@ -16,7 +16,7 @@ use tokio_util::codec::Encoder;
 use tokio_util::sync::CancellationToken;
 
 use crate::front::port::Charge;
-use crate::remoting::{Command, CommandCodec, FrameError};
+use crate::remoting::{CommandCodec, FrameError, RemotingCommand};
 
 /// Bytes of requests and refusals that may be queued for a client that does not read.
 const MAX_QUEUED_BYTES: usize = 8 << 20;
@@ -37,7 +37,7 @@ pub(super) struct ConnectionWriter {
     queued_bytes: Arc<AtomicUsize>,
     next_opaque: AtomicI32,
     /// The requests that wait for an answer, by `opaque`.
-    pending: Mutex<HashMap<i32, oneshot::Sender<Command>>>,
+    pending: Mutex<HashMap<i32, oneshot::Sender<RemotingCommand>>>,
 }
 
 /// The receiving end of a [`ConnectionWriter`], which writes the queued frames.
@@ -102,7 +102,7 @@ impl ConnectionWriter {
     ///
     /// # Errors
     /// The reason, if it can't be encoded, or the budget has no memory for it.
-    pub(super) fn answer(&self, answer: &Command, mut charge: Charge) -> Result<(), String> {
+    pub(super) fn answer(&self, answer: &RemotingCommand, mut charge: Charge) -> Result<(), String> {
         let bytes = encode(answer).map_err(|error| error.to_string())?;
         charge.set(bytes.len()).map_err(|exhausted| exhausted.reason().to_owned())?;
         // Fails if the connection is closed. Then nobody waits for the answer.
@@ -111,7 +111,7 @@ impl ConnectionWriter {
     }
 
     /// Queues a refusal, which needs no charge. A client that does not read its answers gets none.
-    pub(super) fn refuse(&self, answer: &Command) {
+    pub(super) fn refuse(&self, answer: &RemotingCommand) {
         if let Err(error) = self.push(answer) {
             tracing::debug!(%error, "failed to send a refusal");
         }
@@ -126,7 +126,7 @@ impl ConnectionWriter {
     ///
     /// # Errors
     /// `Backlog`, `Unsendable`, `Disconnected`.
-    pub(super) fn notify(&self, mut request: Command) -> Result<(), PushError> {
+    pub(super) fn notify(&self, mut request: RemotingCommand) -> Result<(), PushError> {
         request.opaque = self.next_opaque.fetch_add(1, Ordering::Relaxed);
         self.push(&request.one_way())
     }
@@ -140,7 +140,11 @@ impl ConnectionWriter {
     ///
     /// # Errors
     /// [`PushError`].
-    pub(super) async fn call(&self, mut request: Command, within: Duration) -> Result<Command, PushError> {
+    pub(super) async fn call(
+        &self,
+        mut request: RemotingCommand,
+        within: Duration,
+    ) -> Result<RemotingCommand, PushError> {
         let (answer, answered) = oneshot::channel();
         request.opaque = self.next_opaque.fetch_add(1, Ordering::Relaxed);
         {
@@ -158,7 +162,7 @@ impl ConnectionWriter {
     }
 
     /// Passes the client's answer to the call that waits for it.
-    pub(super) fn complete_call(&self, answer: Command) {
+    pub(super) fn complete_call(&self, answer: RemotingCommand) {
         let waiting = self.pending.lock().remove(&answer.opaque);
         if let Some(waiting) = waiting {
             // Fails if the caller has just stopped waiting.
@@ -171,7 +175,7 @@ impl ConnectionWriter {
         self.pending.lock().clear();
     }
 
-    fn push(&self, request: &Command) -> Result<(), PushError> {
+    fn push(&self, request: &RemotingCommand) -> Result<(), PushError> {
         let bytes = encode(request).map_err(|_| PushError::Unsendable)?;
         let length = bytes.len();
         let before = self.queued_bytes.fetch_add(length, Ordering::Relaxed);
@@ -183,7 +187,7 @@ impl ConnectionWriter {
     }
 }
 
-fn encode(command: &Command) -> Result<Bytes, FrameError> {
+fn encode(command: &RemotingCommand) -> Result<Bytes, FrameError> {
     let mut frame = BytesMut::new();
     CommandCodec.encode(command, &mut frame)?;
     Ok(frame.freeze())
@@ -278,7 +282,7 @@ mod tests {
         let (writer, mut frames) = ConnectionWriter::open();
         let within = Duration::from_secs(60);
         let calling = async {
-            let called = writer.call(Command::request(307), within).await;
+            let called = writer.call(RemotingCommand::request(307), within).await;
             called.expect("an answer").remark
         };
         let answering = async {
@@ -289,26 +293,29 @@ mod tests {
                 "{:?}",
                 frame.bytes
             );
-            writer.complete_call(Command {
+            writer.complete_call(RemotingCommand {
                 remark: Some("later".to_owned()),
                 opaque: 7,
-                ..Command::default()
+                ..RemotingCommand::default()
             });
-            writer.complete_call(Command { remark: Some("x".to_owned()), ..Command::default() });
+            writer.complete_call(RemotingCommand {
+                remark: Some("x".to_owned()),
+                ..RemotingCommand::default()
+            });
         };
         assert_eq!(tokio::join!(calling, answering).0.as_deref(), Some("x"));
         let (lost, ()) =
-            tokio::join!(writer.call(Command::request(307), within), async { writer.fail_pending() });
+            tokio::join!(writer.call(RemotingCommand::request(307), within), async { writer.fail_pending() });
         assert_eq!(lost.expect_err("disconnected"), PushError::Disconnected);
         drop(frames);
-        assert_eq!(writer.notify(Command::request(40)), Err(PushError::Disconnected));
+        assert_eq!(writer.notify(RemotingCommand::request(40)), Err(PushError::Disconnected));
         assert_eq!(writer.queued_bytes.load(Ordering::Relaxed), 0);
     }
 
     #[test]
     fn a_client_that_does_not_read_is_sent_no_more() {
         let (writer, _frames) = ConnectionWriter::open();
-        let push = || writer.notify(Command::request(39).body(vec![0; 3 << 20]));
+        let push = || writer.notify(RemotingCommand::request(39).body(vec![0; 3 << 20]));
         assert_eq!([push(), push(), push()], [Ok(()), Ok(()), Err(PushError::Backlog)]);
     }
 }

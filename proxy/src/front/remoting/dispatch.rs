@@ -8,7 +8,7 @@ use super::{
     admin_broker, admin_catalog, admin_reset, admin_rights, admin_stats, admin_users, client, consume,
     members_list, name_server, relay, reply, send, topic_route, transaction,
 };
-use crate::remoting::{Command, HeaderType, request, response};
+use crate::remoting::{HeaderType, RemotingCommand, request, response};
 
 /// The header fields that an answer repeats from its request.
 #[derive(Clone, Copy)]
@@ -19,13 +19,13 @@ struct Envelope {
 
 impl Envelope {
     /// `None` for a one-way request, which gets no answer.
-    fn of(request: &Command) -> Option<Self> {
-        let Command { opaque, header_type, .. } = *request;
+    fn of(request: &RemotingCommand) -> Option<Self> {
+        let RemotingCommand { opaque, header_type, .. } = *request;
         (!request.is_one_way()).then_some(Self { opaque, header_type })
     }
 
-    fn apply_to(self, answer: Command) -> Command {
-        Command { opaque: self.opaque, header_type: self.header_type, ..answer }
+    fn apply_to(self, answer: RemotingCommand) -> RemotingCommand {
+        RemotingCommand { opaque: self.opaque, header_type: self.header_type, ..answer }
     }
 }
 
@@ -33,34 +33,37 @@ impl Envelope {
 pub(super) async fn serve(request: Request) {
     let envelope = Envelope::of(&request.command);
     let charge = request.charge.clone();
-    let session = request.session.clone();
+    let connection = request.connection.clone();
     let code = request.command.code;
     let answered = dispatch(request).await;
     let Some(envelope) = envelope else {
         if let Err(Refusal { code: refused, remark, .. }) = answered {
-            tracing::debug!(peer = %session.peer(), code, refused, remark, "refused a one-way request");
+            tracing::debug!(peer = %connection.peer(), code, refused, remark, "refused a one-way request");
         }
         return;
     };
     let answer = envelope.apply_to(answered.unwrap_or_else(Refusal::into_command));
     let Some(charge) = charge.into_inner() else {
-        session.writer().refuse(&answer);
+        connection.writer().refuse(&answer);
         return;
     };
-    if let Err(reason) = session.writer().answer(&answer, charge) {
+    if let Err(reason) = connection.writer().answer(&answer, charge) {
         let busy = Refusal::new(response::SYSTEM_BUSY, format!("[OVERLOAD]{reason}"));
-        session.writer().refuse(&envelope.apply_to(busy.into_command()));
+        connection.writer().refuse(&envelope.apply_to(busy.into_command()));
     }
 }
 
 /// The answer to a request that is refused because of too much load. `None` for a one-way request.
-pub(super) fn refuse_busy(request: &Command, reason: &str) -> Option<Command> {
+pub(super) fn refuse_busy(request: &RemotingCommand, reason: &str) -> Option<RemotingCommand> {
     // Clients try again after this code.
     refuse(request, || Refusal::new(response::SYSTEM_BUSY, format!("[OVERLOAD]{reason}")))
 }
 
 /// The answer to a request that is refused. `None` for a one-way request.
-pub(super) fn refuse(request: &Command, refusal: impl FnOnce() -> Refusal) -> Option<Command> {
+pub(super) fn refuse(
+    request: &RemotingCommand,
+    refusal: impl FnOnce() -> Refusal,
+) -> Option<RemotingCommand> {
     let envelope = Envelope::of(request)?;
     Some(envelope.apply_to(refusal().into_command()))
 }
@@ -88,7 +91,7 @@ async fn dispatch(request: Request) -> Answered {
         request::GET_CONSUMER_LIST_BY_GROUP => members_list::consumer_ids(&request),
         _ => match consume::dispatch(request) {
             ControlFlow::Break(answer) => answer.await,
-            ControlFlow::Continue(request) if request.session.served_entry().administration => {
+            ControlFlow::Continue(request) if request.connection.served_entry().administration => {
                 administer(request).await
             }
             ControlFlow::Continue(request) => unsupported(&request),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::answer::Refusal;
 use super::dispatch;
-use crate::remoting::{Command, request, response};
+use crate::remoting::{RemotingCommand, request, response};
 
 /// The last version of Apache's client that does not know GO_AWAY (`MQVersion.V5_3_1`). Later versions open another
 /// connection, and repeat the request there.
@@ -19,16 +19,16 @@ pub(super) const IDLE_BEFORE_CLOSE: Duration = Duration::from_secs(1);
 /// What to do with a request that arrives when its connection is about to be closed.
 pub(super) enum DrainAction {
     /// Serve it.
-    Serve(Command),
+    Serve(RemotingCommand),
     /// Do not carry it out, but send this answer.
-    Refuse(Command),
+    Refuse(RemotingCommand),
     /// Send no answer. The request waits for messages, and will not get any. Its client sends it to another proxy as
     /// soon as the connection is closed.
     Ignore,
 }
 
 impl DrainAction {
-    pub(super) fn for_request(request: Command) -> Self {
+    pub(super) fn for_request(request: RemotingCommand) -> Self {
         let knows_go_away = request.version > LAST_WITHOUT_GO_AWAY;
         match dispatch::refuse(&request, || Refusal::new(response::GO_AWAY, "please go away")) {
             // Clients do not repeat a one-way request.
@@ -53,7 +53,9 @@ mod tests {
 
     #[test]
     fn clients_that_know_go_away_get_it() {
-        let action = |code, version| DrainAction::for_request(Command { version, ..Command::request(code) });
+        let action = |code, version| {
+            DrainAction::for_request(RemotingCommand { version, ..RemotingCommand::request(code) })
+        };
         let sends = (request::SEND_MESSAGE_V2, request::HEART_BEAT);
         for code in [sends.0, sends.1, request::PULL_MESSAGE] {
             let DrainAction::Refuse(answer) = action(code, 477) else { panic!("{code} is not refused") };
@@ -63,7 +65,8 @@ mod tests {
             assert!(matches!(action(code, LAST_WITHOUT_GO_AWAY), DrainAction::Serve(_)), "{code}");
         }
         assert!(matches!(action(request::PULL_MESSAGE, LAST_WITHOUT_GO_AWAY), DrainAction::Ignore));
-        let one_way = Command { version: 513, ..Command::request(request::END_TRANSACTION) }.one_way();
+        let one_way =
+            RemotingCommand { version: 513, ..RemotingCommand::request(request::END_TRANSACTION) }.one_way();
         assert!(matches!(DrainAction::for_request(one_way), DrainAction::Serve(_)));
     }
 }

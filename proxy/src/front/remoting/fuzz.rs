@@ -7,7 +7,7 @@ use super::frames;
 use super::heartbeat::{Consumer, Heartbeat};
 use super::message::{self, SendHeader};
 use crate::remoting::message::{BatchEntry, read_batch};
-use crate::remoting::{Command, CommandCodec, compression, lenient};
+use crate::remoting::{CommandCodec, RemotingCommand, compression, lenient};
 
 /// Decodes bytes as the frames of a connection, and each body both as a heartbeat and as a send.
 pub fn decode_frames(bytes: &[u8]) {
@@ -29,7 +29,7 @@ fn heartbeat(body: &[u8]) {
     }
 }
 
-fn send(command: &Command) {
+fn send(command: &RemotingCommand) {
     const MAX_BODY: u64 = 1 << 20;
     let header = SendHeader {
         topic: command.text("b").unwrap_or_default().to_owned(),

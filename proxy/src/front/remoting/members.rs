@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::client_connection::{ClientConnection, Registration};
 use super::heartbeat::Consumer;
-use super::session::{Registration, Session};
-use crate::remoting::{Command, request};
+use crate::remoting::{RemotingCommand, request};
 
 /// A group is notified this often at most, after [`NOTIFY_BURST`]. A small heartbeat can change many groups with many
 /// members.
@@ -22,8 +22,8 @@ const NOTIFY_BURST: u32 = 16;
 #[derive(Default)]
 pub(super) struct Members {
     groups: Mutex<HashMap<String, Group>>,
-    /// The sessions by client id. If a client has several connections, this has the newest one.
-    clients: Mutex<HashMap<Arc<str>, Arc<Session>>>,
+    /// The connections by client id. If a client has several connections, this has the newest one.
+    clients: Mutex<HashMap<Arc<str>, Arc<ClientConnection>>>,
 }
 
 /// A consumer group with at least one member.
@@ -57,26 +57,26 @@ impl NotifyPace {
 /// A client in a consumer group.
 #[derive(Clone)]
 pub(super) struct Member {
-    pub(super) session: Arc<Session>,
+    pub(super) connection: Arc<ClientConnection>,
     pub(super) consumer: Arc<Consumer>,
     client_id: Arc<str>,
 }
 
 impl Members {
-    /// Replaces what the client of a session has registered. Returns the consumer groups that it is no longer in.
+    /// Replaces what the client of a connection has registered. Returns the consumer groups that it is no longer in.
     pub(super) fn register(
         self: &Arc<Self>,
-        session: &Arc<Session>,
+        connection: &Arc<ClientConnection>,
         registration: Registration,
     ) -> Vec<String> {
         let mut groups = self.groups.lock();
-        if session.closed().is_cancelled() {
+        if connection.closed().is_cancelled() {
             return Vec::new();
         }
-        let before = session.change(|registered| std::mem::replace(registered, registration.clone()));
+        let before = connection.change(|registered| std::mem::replace(registered, registration.clone()));
         let mut clients = self.clients.lock();
-        remove_session(&mut clients, &before.client.id, session);
-        clients.insert(registration.client.id.clone(), session.clone());
+        remove_connection(&mut clients, &before.client.id, connection);
+        clients.insert(registration.client.id.clone(), connection.clone());
         drop(clients);
         let left: Vec<_> = before
             .consumers
@@ -86,16 +86,16 @@ impl Members {
             .collect();
         let mut changed = BTreeSet::new();
         for group in &left {
-            changed.extend(remove_member(&mut groups, group, session));
+            changed.extend(remove_member(&mut groups, group, connection));
         }
         for (group, consumer) in &registration.consumers {
             let member = Member {
-                session: session.clone(),
+                connection: connection.clone(),
                 consumer: consumer.clone(),
                 client_id: registration.client.id.clone(),
             };
             let members = &mut groups.entry(group.clone()).or_default().members;
-            match members.iter_mut().find(|member| Arc::ptr_eq(&member.session, session)) {
+            match members.iter_mut().find(|member| Arc::ptr_eq(&member.connection, connection)) {
                 Some(known) => {
                     if known.client_id != member.client_id || !same_topics(&known.consumer, consumer) {
                         changed.insert(group.clone());
@@ -113,12 +113,12 @@ impl Members {
     }
 
     /// Removes the client of a closed connection. Returns the consumer groups that it was in.
-    pub(super) fn leave(self: &Arc<Self>, session: &Arc<Session>) -> Vec<String> {
+    pub(super) fn leave(self: &Arc<Self>, connection: &Arc<ClientConnection>) -> Vec<String> {
         let mut groups = self.groups.lock();
-        let Registration { client, consumers, .. } = session.change(std::mem::take);
-        remove_session(&mut self.clients.lock(), &client.id, session);
+        let Registration { client, consumers, .. } = connection.change(std::mem::take);
+        remove_connection(&mut self.clients.lock(), &client.id, connection);
         let left: Vec<String> = consumers.into_keys().collect();
-        let changed = left.iter().filter_map(|group| remove_member(&mut groups, group, session)).collect();
+        let changed = left.iter().filter_map(|group| remove_member(&mut groups, group, connection)).collect();
         self.notify(&mut groups, changed);
         left
     }
@@ -143,22 +143,22 @@ impl Members {
         group.pace.is_pending = false;
         let members = group.members.clone();
         drop(groups);
-        members.iter().for_each(|member| notify_members_changed(&member.session, name));
+        members.iter().for_each(|member| notify_members_changed(&member.connection, name));
     }
 
-    /// The newest session of a client.
-    pub(super) fn client(&self, id: &str) -> Option<Arc<Session>> {
+    /// The newest connection of a client.
+    pub(super) fn client(&self, id: &str) -> Option<Arc<ClientConnection>> {
         self.clients.lock().get(id).cloned()
     }
 
-    /// The sessions of all clients in this producer group.
-    pub(super) fn producers(&self, group: &str) -> Vec<Arc<Session>> {
+    /// The connections of all clients in this producer group.
+    pub(super) fn producers(&self, group: &str) -> Vec<Arc<ClientConnection>> {
         let clients = self.clients.lock();
-        clients.values().filter(|session| session.produces(group)).cloned().collect()
+        clients.values().filter(|connection| connection.produces(group)).cloned().collect()
     }
 
-    /// One session of every client.
-    pub(super) fn clients(&self) -> Vec<Arc<Session>> {
+    /// One connection of every client.
+    pub(super) fn clients(&self) -> Vec<Arc<ClientConnection>> {
         self.clients.lock().values().cloned().collect()
     }
 
@@ -193,18 +193,26 @@ impl Member {
     }
 }
 
-/// Removes a session from the clients, unless its client has a newer one.
-fn remove_session(clients: &mut HashMap<Arc<str>, Arc<Session>>, id: &str, session: &Arc<Session>) {
-    if clients.get(id).is_some_and(|known| Arc::ptr_eq(known, session)) {
+/// Removes a connection from the clients, unless its client has a newer one.
+fn remove_connection(
+    clients: &mut HashMap<Arc<str>, Arc<ClientConnection>>,
+    id: &str,
+    connection: &Arc<ClientConnection>,
+) {
+    if clients.get(id).is_some_and(|known| Arc::ptr_eq(known, connection)) {
         clients.remove(id);
     }
 }
 
-/// Removes a session from a group. Returns the group if the session was in it.
-fn remove_member(groups: &mut HashMap<String, Group>, group: &str, session: &Arc<Session>) -> Option<String> {
+/// Removes a connection from a group. Returns the group if the connection was in it.
+fn remove_member(
+    groups: &mut HashMap<String, Group>,
+    group: &str,
+    connection: &Arc<ClientConnection>,
+) -> Option<String> {
     let members = &mut groups.get_mut(group)?.members;
     let before = members.len();
-    members.retain(|member| !Arc::ptr_eq(&member.session, session));
+    members.retain(|member| !Arc::ptr_eq(&member.connection, connection));
     let changed = members.len() < before;
     if members.is_empty() {
         groups.remove(group);
@@ -218,11 +226,12 @@ fn same_topics(a: &Consumer, b: &Consumer) -> bool {
 
 /// Notifies a client that the members of a group have changed, so that it queries them. A client that reads slowly is left
 /// out: clients also query the members every 20 s.
-pub(super) fn notify_members_changed(session: &Session, group: &str) {
-    if session.writer().has_backlog() {
+pub(super) fn notify_members_changed(connection: &ClientConnection, group: &str) {
+    if connection.writer().has_backlog() {
         return;
     }
-    session.notify(Command::request(request::NOTIFY_CONSUMER_IDS_CHANGED).field("consumerGroup", group));
+    connection
+        .notify(RemotingCommand::request(request::NOTIFY_CONSUMER_IDS_CHANGED).field("consumerGroup", group));
 }
 
 #[cfg(test)]

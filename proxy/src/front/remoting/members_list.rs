@@ -6,10 +6,10 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::answer::{Answered, Refusal, json};
+use super::client_connection::{ClientConnection, Registration};
 use super::consume;
 use super::heartbeat::{ConsumeFrom, ConsumeType, MessageModel, SubscriptionData};
 use super::request::Request;
-use super::session::{Registration, Session};
 use crate::layer::OperationKind;
 use crate::remoting::response;
 use crate::service::millis;
@@ -25,10 +25,10 @@ struct Connection {
 }
 
 impl Connection {
-    fn of(session: &Session) -> Self {
-        let client = session.client();
+    fn of(connection: &ClientConnection) -> Self {
+        let client = connection.client();
         Self {
-            client_addr: session.peer().to_string(),
+            client_addr: connection.peer().to_string(),
             client_id: client.id.to_string(),
             language: client.language.name(),
             version: client.version,
@@ -55,7 +55,7 @@ pub(super) fn consumers(request: &Request) -> Answered {
     };
     let subscriptions = members.iter().flat_map(|member| member.consumer.subscriptions.clone());
     json(&Body {
-        connection_set: members.iter().map(|member| Connection::of(&member.session)).collect(),
+        connection_set: members.iter().map(|member| Connection::of(&member.connection)).collect(),
         consume_from_where: first.consumer.from,
         consume_type: first.consumer.consume_type,
         message_model: first.consumer.model,
@@ -76,7 +76,7 @@ pub(super) fn producers(request: &Request) -> Answered {
         let text = format!("the producer group[{group}] not exist");
         return Err(Refusal::new(response::SYSTEM_ERROR, text));
     }
-    json(&Body { connection_set: producers.iter().map(|session| Connection::of(session)).collect() })
+    json(&Body { connection_set: producers.iter().map(|connection| Connection::of(connection)).collect() })
 }
 
 /// GET_ALL_PRODUCER_INFO.
@@ -98,12 +98,12 @@ pub(super) fn all_producers(request: &Request) -> Answered {
     // A client without recent heartbeats is disconnected, so all of these are up to date.
     let now = millis(SystemTime::now());
     let mut data = BTreeMap::<_, Vec<_>>::new();
-    for session in request.shared.members.clients() {
-        let Registration { client, producers, .. } = session.registration();
+    for connection in request.shared.members.clients() {
+        let Registration { client, producers, .. } = connection.registration();
         for group in producers {
             data.entry(group).or_default().push(Producer {
                 client_id: client.id.to_string(),
-                remote_ip: session.peer().to_string(),
+                remote_ip: connection.peer().to_string(),
                 language: client.language.name(),
                 version: client.version,
                 last_update_timestamp: now,
@@ -124,8 +124,8 @@ pub(super) fn consumer_ids(request: &Request) -> Answered {
     let group = request.text("consumerGroup")?;
     request.check(OperationKind::QueryAssignment, &(), &group.to_owned())?;
     let mut ids = request.shared.members.client_ids(group);
-    if consume::is_listed_alone(&request.shared, &request.session, group) {
-        ids.retain(|id| *id == request.session.client().id);
+    if consume::is_listed_alone(&request.shared, &request.connection, group) {
+        ids.retain(|id| *id == request.connection.client().id);
     }
     if ids.is_empty() {
         return Err(Refusal::new(response::SYSTEM_ERROR, format!("no consumer for this group, {group}")));

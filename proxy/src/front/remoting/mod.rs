@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! connection (frames, tasks, drain) -> dispatch (code) -> one file per family of requests -> Processor::run
-//!      connection_writer: answers, and requests to the client      session, members: what clients have registered
+//!      connection_writer: answers, and requests to the client      client_connection, members: what clients have registered
 //! ```
 //! All state of a connection is soft. Codes and texts are those of Apache's brokers, as far as these have an equivalent.
 
@@ -16,6 +16,7 @@ mod admin_users;
 mod answer;
 mod answer_bodies;
 mod client;
+mod client_connection;
 mod config;
 mod connection;
 mod connection_writer;
@@ -37,7 +38,6 @@ mod reply;
 mod request;
 mod request_charge;
 mod send;
-mod session;
 mod shared;
 mod status;
 mod topic_route;

@@ -32,7 +32,7 @@ pub(super) struct TopicList {
 pub(super) async fn cluster_info(request: Request) -> Answered {
     let mut info = ClusterInfo::default();
     for broker in request.run(ListBrokersCommand).await? {
-        let data = BrokerData::new(&broker.name, &broker.cluster, addresses(&request.session));
+        let data = BrokerData::new(&broker.name, &broker.cluster, addresses(&request.connection));
         info.cluster_addr_table.entry(broker.cluster).or_default().push(broker.name.clone());
         info.broker_addr_table.insert(broker.name, data);
     }

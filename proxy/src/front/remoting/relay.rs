@@ -12,7 +12,7 @@ use super::answer::{Answered, Refusal, success};
 use super::request::Request;
 use crate::front::json_values;
 use crate::processor::is_blank;
-use crate::remoting::{Command, lenient, request, response};
+use crate::remoting::{RemotingCommand, lenient, request, response};
 
 /// How long a client may take to collect its running info, which may include the stacks of its threads, or to consume a
 /// message.
@@ -24,7 +24,7 @@ const MAX_CONCURRENT_QUERIES: usize = 64;
 
 /// GET_CONSUMER_RUNNING_INFO: the statistics that a consumer has of itself.
 pub(super) async fn running_info(request: Request) -> Answered {
-    let query = Command::request(request::GET_CONSUMER_RUNNING_INFO);
+    let query = RemotingCommand::request(request::GET_CONSUMER_RUNNING_INFO);
     relay(&request, query.field("jstackEnable", request.flag("jstackEnable"))).await
 }
 
@@ -40,7 +40,7 @@ pub(super) async fn consume_directly(request: Request) -> Answered {
         )
     })?;
     let message = message_at(&request, at).await?;
-    let query = Command::request(request::CONSUME_MESSAGE_DIRECTLY)
+    let query = RemotingCommand::request(request::CONSUME_MESSAGE_DIRECTLY)
         .field("msgId", id)
         .field("brokerName", request.text("brokerName").unwrap_or_default())
         .field("topic", request.text("topic")?)
@@ -60,11 +60,11 @@ pub(super) async fn positions(request: Request) -> Answered {
         let text = format!("No Any Consumer online in the consumer group: [{group}]");
         return Err(Refusal::new(response::SYSTEM_ERROR, text));
     }
-    let query = Command::request(request::GET_CONSUMER_STATUS_FROM_CLIENT);
+    let query = RemotingCommand::request(request::GET_CONSUMER_STATUS_FROM_CLIENT);
     let query = query.field("topic", topic).field("group", group);
     let answers = stream::iter(members).map(|member| {
         let query = query.clone();
-        async move { (member.client_id().clone(), member.session.call(query, POSITIONS_TIMEOUT).await) }
+        async move { (member.client_id().clone(), member.connection.call(query, POSITIONS_TIMEOUT).await) }
     });
     let mut answers = answers.buffer_unordered(MAX_CONCURRENT_QUERIES);
     let mut clients = Vec::new();
@@ -80,7 +80,7 @@ pub(super) async fn positions(request: Request) -> Answered {
 
 /// The entries of a table of positions, in the format of tools. `None` if the client's answer can't be read, or has
 /// more than `max_values` values.
-fn positions_of(answer: &Command, max_values: usize) -> Option<Vec<String>> {
+fn positions_of(answer: &RemotingCommand, max_values: usize) -> Option<Vec<String>> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Body {
@@ -106,7 +106,7 @@ fn positions_of(answer: &Command, max_values: usize) -> Option<Vec<String>> {
 }
 
 /// Sends a query to the client that the request names, and returns the client's answer.
-async fn relay(request: &Request, query: Command) -> Answered {
+async fn relay(request: &Request, query: RemotingCommand) -> Answered {
     let (group, client_id) = (request.text("consumerGroup")?, request.text("clientId")?);
     let mut members = request.shared.members.of(group).into_iter();
     let Some(member) = members.find(|member| **member.client_id() == *client_id) else {
@@ -114,9 +114,9 @@ async fn relay(request: &Request, query: Command) -> Answered {
         return Err(Refusal::new(response::SYSTEM_ERROR, text));
     };
     let query = query.field("consumerGroup", group).field("clientId", client_id);
-    match member.session.call(query, CLIENT_TIMEOUT).await {
-        Ok(Command { code, remark, fields, body, .. }) => {
-            Ok(Command { code, remark, fields, body, ..success() })
+    match member.connection.call(query, CLIENT_TIMEOUT).await {
+        Ok(RemotingCommand { code, remark, fields, body, .. }) => {
+            Ok(RemotingCommand { code, remark, fields, body, ..success() })
         }
         Err(error) => {
             let text = format!("the consumer <{group}> <{client_id}>: {error}");

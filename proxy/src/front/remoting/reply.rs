@@ -4,13 +4,13 @@
 use std::time::{Duration, SystemTime};
 
 use super::answer::{Answered, Refusal, success};
+use super::client_connection::ClientConnection;
 use super::message::requester;
 use super::request::Request;
 use super::send;
-use super::session::Session;
 use crate::layer::OperationKind;
 use crate::processor::ReplyCommand;
-use crate::remoting::{Command, properties, request, response};
+use crate::remoting::{RemotingCommand, properties, request, response};
 use crate::service::names::properties as names;
 use crate::service::{Reply, millis};
 
@@ -25,9 +25,9 @@ pub(super) async fn send(request: Request) -> Answered {
         Refusal::new(response::SYSTEM_ERROR, text)
     };
     let accepted = match request.shared.members.client(&reply.to) {
-        Some(session) => {
+        Some(connection) => {
             request.check(OperationKind::Send, &reply.topic, &())?;
-            match session.call(push(&session, &reply), ACCEPT_TIMEOUT).await {
+            match connection.call(push(&connection, &reply), ACCEPT_TIMEOUT).await {
                 Ok(answer) if answer.code == response::SUCCESS => Ok(()),
                 Ok(answer) => Err(refused(answer.remark.unwrap_or_default())),
                 Err(error) => Err(refused(error.to_string())),
@@ -38,7 +38,7 @@ pub(super) async fn send(request: Request) -> Answered {
             passed_on.map_err(|refusal| refused(refusal.remark))
         }
     };
-    accepted.map(|()| send::reply_answer(success(), request.session.local()))
+    accepted.map(|()| send::reply_answer(success(), request.connection.local()))
 }
 
 fn reply(request: &Request) -> Result<Reply, Refusal> {
@@ -56,21 +56,21 @@ fn reply(request: &Request) -> Result<Reply, Refusal> {
         system_flags: header.system_flags,
         flag: header.flag,
         born_at: header.born_at,
-        born_host: request.session.peer().to_string(),
+        born_host: request.connection.peer().to_string(),
         properties: text.to_owned(),
         body: request.command.body.clone(),
     })
 }
 
 /// PUSH_REPLY_MESSAGE_TO_CLIENT: the request that passes a reply to the client that waits for it.
-pub(super) fn push(session: &Session, reply: &Reply) -> Command {
+pub(super) fn push(connection: &ClientConnection, reply: &Reply) -> RemotingCommand {
     let now = millis(SystemTime::now());
     let sent = properties::decode(&reply.properties).filter(|(key, _)| *key != names::PUSH_REPLY_TIME);
     let text = properties::encode(sent.chain([(names::PUSH_REPLY_TIME, now.to_string().as_str())]));
-    Command::request(request::PUSH_REPLY_MESSAGE_TO_CLIENT)
+    RemotingCommand::request(request::PUSH_REPLY_MESSAGE_TO_CLIENT)
         .field("bornHost", &reply.born_host)
         // The address of the entry to which the waiting client is connected.
-        .field("storeHost", session.local())
+        .field("storeHost", connection.local())
         .field("storeTimestamp", now)
         .field("producerGroup", &reply.producer_group)
         .field("topic", &reply.topic)

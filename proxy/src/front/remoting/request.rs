@@ -8,14 +8,14 @@ use std::time::Instant;
 use serde::de::DeserializeOwned;
 
 use super::answer::Refusal;
+use super::client_connection::ClientConnection;
 use super::request_charge::RequestCharge;
-use super::session::Session;
 use super::shared::Shared;
 use crate::context::{Context, Credentials, Signed, WireProtocol};
 use crate::front::json_values;
 use crate::layer::{Names, Operation, OperationKind, Right, Size};
 use crate::processor;
-use crate::remoting::{Command, lenient, response};
+use crate::remoting::{RemotingCommand, lenient, response};
 
 /// What a value of a JSON body takes in memory when it is decoded, about: an element of a list is a struct with some
 /// texts.
@@ -31,8 +31,8 @@ pub(super) const MAX_NAME_BYTES: usize = 255;
 pub(super) struct Request {
     pub(super) shared: Arc<Shared>,
     /// The connection on which it arrived.
-    pub(super) session: Arc<Session>,
-    pub(super) command: Command,
+    pub(super) connection: Arc<ClientConnection>,
+    pub(super) command: RemotingCommand,
     /// The memory that it holds.
     pub(super) charge: RequestCharge,
     /// The most fields that it may have, in its body, too (`transport.request_fields`).
@@ -67,12 +67,12 @@ impl Request {
     /// Creates a request that has just arrived.
     pub(super) fn new(
         shared: Arc<Shared>,
-        session: Arc<Session>,
-        command: Command,
+        connection: Arc<ClientConnection>,
+        command: RemotingCommand,
         RequestLimits { charge, max_fields }: RequestLimits,
     ) -> Self {
         let credentials = credentials(&command);
-        Self { shared, session, command, charge, max_fields, credentials, counted: AtomicBool::new(false) }
+        Self { shared, connection, command, charge, max_fields, credentials, counted: AtomicBool::new(false) }
     }
 
     /// A required field.
@@ -131,8 +131,8 @@ impl Request {
     }
 
     fn client_id(&self) -> String {
-        let client = self.session.client();
-        if client.id.is_empty() { self.session.peer().to_string() } else { client.id.to_string() }
+        let client = self.connection.client();
+        if client.id.is_empty() { self.connection.peer().to_string() } else { client.id.to_string() }
     }
 
     /// Like [`Request::context`], for a client whose id is in this request.
@@ -149,11 +149,11 @@ impl Request {
             client_language: self.command.language.name().to_owned(),
             namespace: self.command.text("ns").unwrap_or_default().to_owned(),
             credentials: self.credentials.clone(),
-            certificate: self.session.origin().certificate.clone(),
+            certificate: self.connection.origin().certificate.clone(),
             is_admitted: false,
-            entry: Some(self.session.origin().entry.clone()),
+            entry: Some(self.connection.origin().entry.clone()),
             is_continued,
-            peer: self.session.peer().clone(),
+            peer: self.connection.peer().clone(),
             received: Instant::now(),
             deadline: None,
         }
@@ -213,7 +213,7 @@ impl Request {
 
 /// The credentials of a request. The signature covers the values of all other fields in the order of their names, and
 /// then the body.
-fn credentials(command: &Command) -> Option<Box<Credentials>> {
+fn credentials(command: &RemotingCommand) -> Option<Box<Credentials>> {
     const SIGNATURE: &str = "Signature";
     let (access_key, token) = (command.text("AccessKey"), command.text("SecurityToken").unwrap_or_default());
     if access_key.is_none() && token.is_empty() {

@@ -14,7 +14,7 @@ use crate::decompression::{Inflating, WORKING_BYTES};
 use crate::processor::{Draft, RecallCommand, SendCommand, Stored};
 use crate::remoting::compression;
 use crate::remoting::message::{BatchEntry, message_id, read_batch};
-use crate::remoting::{Command, request, response};
+use crate::remoting::{RemotingCommand, request, response};
 use crate::service::names::RETRY_PREFIX;
 use crate::service::names::properties as names;
 use crate::service::{ChosenQueue, SentBack};
@@ -47,7 +47,8 @@ pub(super) async fn send(mut request: Request) -> Answered {
     let header = header(&request)?;
     let is_batch = request.command.code == request::SEND_BATCH_MESSAGE
         || request.flag(field_name(&request, field::BATCH));
-    if message::requester(properties(&request)).is_some_and(|client| client == &*request.session.client().id)
+    if message::requester(properties(&request))
+        .is_some_and(|client| client == &*request.connection.client().id)
     {
         request.shared.processor.awaits_replies(&request.uncounted_context());
     }
@@ -59,7 +60,7 @@ pub(super) async fn send(mut request: Request) -> Answered {
     };
     let stored = request.run(SendCommand { messages, types_unknown: true }).await?;
     let stored = stored.into_iter().collect::<Result<Vec<_>, _>>().map_err(Refusal::from)?;
-    answer(&header, &stored, request.session.local())
+    answer(&header, &stored, request.connection.local())
 }
 
 /// RECALL_MESSAGE: cancels a delayed message that is not due yet.
@@ -105,7 +106,7 @@ pub(super) fn properties(request: &Request) -> &str {
 }
 
 /// Adds the fields of a send's answer to that of a reply, which is not stored.
-pub(super) fn reply_answer(command: Command, local: SocketAddr) -> Command {
+pub(super) fn reply_answer(command: RemotingCommand, local: SocketAddr) -> RemotingCommand {
     let command = command.field("msgId", message_id(local, 0)).field("queueId", 0).field("queueOffset", 0);
     command.field(names::REGION, names::DEFAULT_REGION).field(names::TRACE_ON, true)
 }
@@ -161,7 +162,7 @@ fn answer(header: &SendHeader, stored: &[Stored], local: SocketAddr) -> Answered
     let empty = || Refusal::new(response::MESSAGE_ILLEGAL, "the batch is empty");
     let first = stored.first().ok_or_else(empty)?;
     let ids = stored.iter().map(|stored| message_id(local, log_position::of_stored(&header.topic, stored)));
-    let command = Command::response(status::of_persistence(first.persistence))
+    let command = RemotingCommand::response(status::of_persistence(first.persistence))
         .field("msgId", ids.collect::<Vec<_>>().join(","))
         .field("queueId", first.queue_id)
         .field("queueOffset", first.queue_offset)

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::answer::{Answered, Refusal, json};
+use super::client_connection::ClientConnection;
 use super::consume::reads_by_offset;
 use super::request::Request;
-use super::session::Session;
 use crate::front::served_entry::RouteAddresses;
 use crate::processor::{BrokersCommand, GroupCommand, ListBrokersCommand, MakeRetryTopicCommand};
 use crate::remoting::response;
@@ -59,7 +59,7 @@ pub(super) async fn route(request: Request) -> Answered {
     let brokers = route
         .queues
         .iter()
-        .map(|range| BrokerData::new(&range.broker, &range.cluster, addresses(&request.session)));
+        .map(|range| BrokerData::new(&range.broker, &range.cluster, addresses(&request.connection)));
     json(&TopicRoute {
         broker_datas: brokers.collect(),
         filter_server_table: BTreeMap::new(),
@@ -118,11 +118,11 @@ impl QueueData {
 /// The addresses of the proxies: those configured for the entry, or else the address that the client has connected to,
 /// followed by the others of the fleet. Clients treat the first address as the master's, and send the heartbeats of
 /// consumers to all.
-pub(super) fn addresses(session: &Session) -> Vec<String> {
-    match &*session.served_entry().route {
+pub(super) fn addresses(connection: &ClientConnection) -> Vec<String> {
+    match &*connection.served_entry().route {
         RouteAddresses::Named(addresses) => addresses.iter().map(ToString::to_string).collect(),
         RouteAddresses::Reached { others, .. } => {
-            let own = session.local().to_string();
+            let own = connection.local().to_string();
             let others = others.iter().filter(|address| **address != own).cloned();
             std::iter::once(own.clone()).chain(others).collect()
         }

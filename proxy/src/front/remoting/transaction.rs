@@ -1,13 +1,13 @@
 //! Commits and rolls back half messages, sends orphan checks to producers, and encodes transaction ids.
 
 use super::answer::{Answered, success};
+use super::client_connection::ClientConnection;
 use super::log_position;
 use super::message::{self, StoreLocation};
 use super::request::Request;
-use super::session::Session;
 use crate::processor::{EndTransactionCommand, Stored};
 use crate::remoting::message::flags;
-use crate::remoting::{Command, properties, request};
+use crate::remoting::{RemotingCommand, properties, request};
 use crate::service::names::properties as names;
 use crate::service::{Delivery, Resolution};
 
@@ -52,14 +52,18 @@ pub(super) async fn end(request: Request) -> Answered {
 
 /// CHECK_TRANSACTION_STATE: the request that asks a producer to decide about a half message. The producer answers with
 /// an END_TRANSACTION.
-pub(super) fn check(session: &Session, delivery: &Delivery, transaction_id: &str) -> Command {
-    let mut record = message::record(delivery, StoreLocation::of(delivery, session.local(), ""));
+pub(super) fn check(
+    connection: &ClientConnection,
+    delivery: &Delivery,
+    transaction_id: &str,
+) -> RemotingCommand {
+    let mut record = message::record(delivery, StoreLocation::of(delivery, connection.local(), ""));
     record.system_flags |= flags::TRANSACTION_PREPARED;
     let transaction_id = with_topic(transaction_id, &delivery.topic);
     // The Go client commits with the id from this property. Apache's brokers store another id there.
     let others = properties::decode(&record.properties).filter(|(key, _)| *key != names::TRANSACTION_ID);
     record.properties = properties::encode(others.chain([(names::TRANSACTION_ID, &*transaction_id)]));
-    Command::request(request::CHECK_TRANSACTION_STATE)
+    RemotingCommand::request(request::CHECK_TRANSACTION_STATE)
         .field("topic", &delivery.topic)
         .field("tranStateTableOffset", delivery.queue_offset)
         .field("commitLogOffset", log_position::of(delivery))

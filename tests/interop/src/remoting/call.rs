@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use bytes::BytesMut;
 use futures::{SinkExt, StreamExt};
-use rocketmq_thin_proxy::remoting::{Command, CommandCodec, FrameError};
+use rocketmq_thin_proxy::remoting::{CommandCodec, FrameError, RemotingCommand};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_util::codec::{Decoder, Encoder, Framed};
 
@@ -24,7 +24,7 @@ pub(super) async fn connect(address: &str) -> Result<Connection> {
 }
 
 /// Sends one request on a connection of its own, and returns its answer.
-pub(super) async fn call(address: &str, request: Command) -> Result<Command> {
+pub(super) async fn call(address: &str, request: RemotingCommand) -> Result<RemotingCommand> {
     let code = request.code;
     let mut connection = connect(address).await?;
     connection.send(request).await?;
@@ -33,18 +33,18 @@ pub(super) async fn call(address: &str, request: Command) -> Result<Command> {
 }
 
 impl Decoder for Codec {
-    type Item = Command;
+    type Item = RemotingCommand;
     type Error = FrameError;
 
-    fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Command>, FrameError> {
+    fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<RemotingCommand>, FrameError> {
         CommandCodec.decode(buffer)
     }
 }
 
-impl Encoder<Command> for Codec {
+impl Encoder<RemotingCommand> for Codec {
     type Error = FrameError;
 
-    fn encode(&mut self, command: Command, buffer: &mut BytesMut) -> Result<(), FrameError> {
+    fn encode(&mut self, command: RemotingCommand, buffer: &mut BytesMut) -> Result<(), FrameError> {
         CommandCodec.encode(&command, buffer)
     }
 }

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use futures::{SinkExt, StreamExt};
 use regex::{Captures, Regex};
 use rocketmq_thin_proxy::remoting::{
-    Command, HeaderType, Language,
+    HeaderType, Language, RemotingCommand,
     message::{BatchEntry, put_batch_entry},
 };
 use serde_json::Value;
@@ -76,7 +76,7 @@ async fn ask(
     connection: &mut Connection,
     step: &Step,
     values: &BTreeMap<String, String>,
-) -> Result<Result<Command, &'static str>> {
+) -> Result<Result<RemotingCommand, &'static str>> {
     let sent = match &step.raw {
         Some(digits) => connection.get_mut().write_all(&bytes(digits)?).await.is_ok(),
         None => connection.send(request(step, values)?).await.is_ok(),
@@ -101,10 +101,10 @@ async fn ask(
 /// The number of every request.
 pub(super) const OPAQUE: i32 = 7;
 
-fn request(step: &Step, values: &BTreeMap<String, String>) -> Result<Command> {
+fn request(step: &Step, values: &BTreeMap<String, String>) -> Result<RemotingCommand> {
     // The language in which the answers were recorded, some of which repeat it.
     let language = Language::of("RUST");
-    let mut command = Command { opaque: OPAQUE, language, ..Command::request(step.code) };
+    let mut command = RemotingCommand { opaque: OPAQUE, language, ..RemotingCommand::request(step.code) };
     for (key, value) in &step.fields {
         command.fields.insert(key.clone().into(), fill(value, values)?);
     }
@@ -153,7 +153,7 @@ pub(super) fn now() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn save(step: &Step, answer: &Command, values: &mut BTreeMap<String, String>) -> Result<()> {
+fn save(step: &Step, answer: &RemotingCommand, values: &mut BTreeMap<String, String>) -> Result<()> {
     for (name, from) in &step.save {
         let (field, part) = from.split_once(' ').unwrap_or((from, ""));
         let text = answer.text(field).unwrap_or_default();

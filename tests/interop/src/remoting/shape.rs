@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use bytes::Bytes;
 use regex::{Captures, Regex};
 use rocketmq_thin_proxy::remoting::{
-    Command, HeaderType, lenient,
+    HeaderType, RemotingCommand, lenient,
     message::{StoredMessage, decode_all},
     properties,
 };
@@ -45,7 +45,7 @@ impl<'a> Shapes<'a> {
     }
 
     /// An answer as it is recorded.
-    pub(super) fn answer(&self, answer: &Command, step: &Step) -> Value {
+    pub(super) fn answer(&self, answer: &RemotingCommand, step: &Step) -> Value {
         let mut recorded = Map::new();
         recorded.insert("code".to_owned(), answer.code.into());
         if let Some(remark) = &answer.remark {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
-use rocketmq_thin_proxy::remoting::{Command, lenient, request};
+use rocketmq_thin_proxy::remoting::{RemotingCommand, lenient, request};
 use serde_json::{Value, json};
 
 use super::{
@@ -53,7 +53,7 @@ impl Target {
     }
 
     async fn new(name_server: &str, broker: Option<&str>) -> Result<Self> {
-        let answer = call(name_server, Command::request(request::GET_BROKER_CLUSTER_INFO)).await?;
+        let answer = call(name_server, RemotingCommand::request(request::GET_BROKER_CLUSTER_INFO)).await?;
         let info: Value = lenient::from_slice(&answer.body).context("the brokers of the name server")?;
         let brokers = info["brokerAddrTable"].as_object();
         let (name, data) = brokers.and_then(|brokers| brokers.iter().next()).context("no broker")?;
@@ -103,7 +103,7 @@ impl Target {
     }
 
     async fn create_topic(&self, name: &str, topic: &Topic) -> Result<()> {
-        let create = Command::request(request::UPDATE_AND_CREATE_TOPIC)
+        let create = RemotingCommand::request(request::UPDATE_AND_CREATE_TOPIC)
             .field("topic", name)
             .field("defaultTopic", "TBW102")
             .field("readQueueNums", topic.queues)
@@ -116,7 +116,7 @@ impl Target {
         let answer = call(&self.administrator, create).await?;
         ensure!(answer.code == 0, "topic {name} can't be created: {:?}", answer.remark);
         loop {
-            let route = Command::request(request::GET_ROUTEINFO_BY_TOPIC).field("topic", name);
+            let route = RemotingCommand::request(request::GET_ROUTEINFO_BY_TOPIC).field("topic", name);
             let answer = call(&self.name_server, route).await?;
             if answer.code == 0 {
                 return Ok(());
@@ -127,7 +127,8 @@ impl Target {
 
     async fn create_group(&self, name: &str, group: &Group) -> Result<()> {
         let body = json!({"groupName": name, "consumeEnable": group.consume, "retryMaxTimes": 16});
-        let create = Command::request(request::UPDATE_AND_CREATE_SUBSCRIPTION_GROUP).body(body.to_string());
+        let create =
+            RemotingCommand::request(request::UPDATE_AND_CREATE_SUBSCRIPTION_GROUP).body(body.to_string());
         let answer = call(&self.administrator, create).await?;
         ensure!(answer.code == 0, "group {name} can't be created: {:?}", answer.remark);
         Ok(())

@@ -237,7 +237,7 @@ mod tests {
         assert!(
             wire_types(&Source::of("proxy/src/app/mod.rs", "use crate::front::remoting::Server;")).is_empty()
         );
-        let text = "use crate::remoting::Command;";
+        let text = "use crate::remoting::RemotingCommand;";
         assert_eq!(wire_types(&Source::of("proxy/src/processor/send.rs", text)).len(), 1);
         assert!(wire_types(&Source::of("proxy/src/backend/remote/send.rs", text)).is_empty());
     }

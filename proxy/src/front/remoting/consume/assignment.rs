@@ -90,7 +90,7 @@ pub(super) async fn query(request: Request) -> Answered {
         return json(&Body { message_queue_assignments: assignments.collect() });
     }
     let gets_all = query.message_model == "BROADCASTING"
-        || is_listed_alone(&request.shared, &request.session, &query.consumer_group);
+        || is_listed_alone(&request.shared, &request.connection, &query.consumer_group);
     if !gets_all {
         // After a refusal, the client divides the queues itself.
         if query.strategy_name != "AVG" {

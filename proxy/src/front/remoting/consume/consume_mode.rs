@@ -1,9 +1,9 @@
 //! Whether a client's pulls become pops, which depends on how its group consumes.
 
+use super::super::client_connection::ClientConnection;
 use super::super::heartbeat::{ConsumeType, MessageModel};
 use super::super::members::notify_members_changed;
 use super::super::request::Request;
-use super::super::session::Session;
 use super::super::shared::Shared;
 use super::consumer_state::ConsumeMode;
 
@@ -12,11 +12,11 @@ use super::consumer_state::ConsumeMode;
 /// As soon as its consume mode is known, such a client gets a list of members with its own id alone, and pulls all
 /// queues of a topic. Each pull returns messages of the whole topic. So a topic with one queue serves any number of
 /// clients, and no queue is reassigned when a client comes or goes.
-pub(in super::super) fn pull_is_pop(shared: &Shared, session: &Session, group: &str) -> bool {
-    let Some(consumer) = session.consumer(group) else { return false };
+pub(in super::super) fn pull_is_pop(shared: &Shared, connection: &ClientConnection, group: &str) -> bool {
+    let Some(consumer) = connection.consumer(group) else { return false };
     consumer.consume_type == ConsumeType::Passively
         && consumer.model == MessageModel::Clustering
-        && session.consumer_state.mode(group) != Some(ConsumeMode::InOrder)
+        && connection.consumer_state.mode(group) != Some(ConsumeMode::InOrder)
         && !reads_by_offset(shared, group)
 }
 
@@ -29,14 +29,17 @@ pub(in super::super) fn reads_by_offset(shared: &Shared, group: &str) -> bool {
 /// group consume in the same mode, so the known mode of one of them counts for all. If no mode is known, a client that
 /// divides the queues again gets the list, because the first time it did not get any queue. Each time, it queries the
 /// members once for every topic that it has subscribed to, one of which is the group's retry topic.
-pub(in super::super) fn is_listed_alone(shared: &Shared, session: &Session, group: &str) -> bool {
-    if !pull_is_pop(shared, session, group) {
+pub(in super::super) fn is_listed_alone(shared: &Shared, connection: &ClientConnection, group: &str) -> bool {
+    if !pull_is_pop(shared, connection, group) {
         return false;
     }
-    let queries = session.consumer_state.count_query(group);
-    let topics = session.consumer(group).map_or(0, |consumer| consumer.subscriptions.len());
-    let mut modes =
-        shared.members.of(group).into_iter().filter_map(|member| member.session.consumer_state.mode(group));
+    let queries = connection.consumer_state.count_query(group);
+    let topics = connection.consumer(group).map_or(0, |consumer| consumer.subscriptions.len());
+    let mut modes = shared
+        .members
+        .of(group)
+        .into_iter()
+        .filter_map(|member| member.connection.consumer_state.mode(group));
     match modes.find(|mode| !matches!(mode, ConsumeMode::Unknown { .. })) {
         Some(mode) => mode == ConsumeMode::Concurrently,
         None => queries > topics.max(1),
@@ -47,13 +50,13 @@ pub(in super::super) fn is_listed_alone(shared: &Shared, session: &Session, grou
 /// that they query the list of members again.
 pub(super) fn note_consume_mode(request: &Request, group: &str, mode: ConsumeMode) {
     let members = || request.shared.members.of(group).into_iter();
-    let known = || members().any(|member| member.session.consumer_state.mode(group) == Some(mode));
-    let is_first = request.session.consumer_state.mode(group) != Some(mode)
+    let known = || members().any(|member| member.connection.consumer_state.mode(group) == Some(mode));
+    let is_first = request.connection.consumer_state.mode(group) != Some(mode)
         && mode == ConsumeMode::Concurrently
         && !known();
-    request.session.consumer_state.set_mode(group, mode);
+    request.connection.consumer_state.set_mode(group, mode);
     if is_first {
-        members().for_each(|member| notify_members_changed(&member.session, group));
+        members().for_each(|member| notify_members_changed(&member.connection, group));
     }
 }
 

@@ -9,8 +9,8 @@ use futures::stream;
 
 use super::super::answer::Refusal;
 use super::super::answer_bodies::{AnswerBodies, Fit};
+use super::super::client_connection::ClientConnection;
 use super::super::request::Request;
-use super::super::session::Session;
 use super::super::shared::Shared;
 use super::ledger::{ClientQueue, GroupTopic};
 use super::queue_ledger::{FreedMessages, HeldMessage};
@@ -32,18 +32,18 @@ const MAX_ACKS: usize = 64;
 #[derive(Clone)]
 pub(super) struct Settler {
     shared: Arc<Shared>,
-    session: Arc<Session>,
+    connection: Arc<ClientConnection>,
     context: Context,
 }
 
 impl Settler {
-    pub(super) fn new(shared: &Arc<Shared>, session: &Arc<Session>) -> Self {
-        let client = session.client();
-        let client_id = if client.id.is_empty() { &**session.peer() } else { &*client.id };
+    pub(super) fn new(shared: &Arc<Shared>, connection: &Arc<ClientConnection>) -> Self {
+        let client = connection.client();
+        let client_id = if client.id.is_empty() { &**connection.peer() } else { &*client.id };
         Self {
             shared: shared.clone(),
-            session: session.clone(),
-            context: Context::of_connection(WireProtocol::Remoting, client_id, session.peer()),
+            connection: connection.clone(),
+            context: Context::of_connection(WireProtocol::Remoting, client_id, connection.peer()),
         }
     }
 
@@ -125,9 +125,9 @@ impl Settler {
         if messages.is_empty() {
             return;
         }
-        let ledgers = &self.session.consumer_state.ledgers;
+        let ledgers = &self.connection.consumer_state.ledgers;
         ledgers.lock().put_back(at, messages);
-        if self.session.closed().is_cancelled() {
+        if self.connection.closed().is_cancelled() {
             let unsettled = ledgers.lock().take_unsettled();
             for held in unsettled {
                 self.shared.processor.stop_renewing(&held.handle).await;
@@ -207,7 +207,7 @@ pub(super) async fn truncate_to_answer(
                     id = too_long.delivery.message.id,
                     "a message is too long for classic clients: it is moved to the dead letters"
                 );
-                let settler = Settler::new(&request.shared, &request.session);
+                let settler = Settler::new(&request.shared, &request.connection);
                 let at = at.clone();
                 tokio::spawn(async move { settler.forward_to_dead_letters(at, too_long).await });
             }
@@ -231,47 +231,48 @@ pub(super) fn give_back_undelivered(request: &Request, at: &GroupTopic, deliveri
 
 /// Spawns a task that sweeps the ledgers of a connection, unless there is one. It gives back all messages when the
 /// connection is closed.
-pub(super) fn spawn_sweeper(shared: &Arc<Shared>, session: &Arc<Session>) {
-    if session.consumer_state.is_swept.swap(true, Ordering::AcqRel) {
+pub(super) fn spawn_sweeper(shared: &Arc<Shared>, connection: &Arc<ClientConnection>) {
+    if connection.consumer_state.is_swept.swap(true, Ordering::AcqRel) {
         return;
     }
-    let (shared, session) = (shared.clone(), session.clone());
+    let (shared, connection) = (shared.clone(), connection.clone());
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
-        while session.closed().run_until_cancelled(ticks.tick()).await.is_some() {
-            let freed = session.consumer_state.ledgers.lock().sweep(Instant::now());
+        while connection.closed().run_until_cancelled(ticks.tick()).await.is_some() {
+            let freed = connection.consumer_state.ledgers.lock().sweep(Instant::now());
             if !freed.is_empty() {
-                session.consumer_state.settled.notify_waiters();
-                Settler::new(&shared, &session).give_back(freed).await;
+                connection.consumer_state.settled.notify_waiters();
+                Settler::new(&shared, &connection).give_back(freed).await;
             }
         }
-        let freed = session.consumer_state.ledgers.lock().free_group(None);
-        Settler::new(&shared, &session).give_back(freed).await;
+        let freed = connection.consumer_state.ledgers.lock().free_group(None);
+        Settler::new(&shared, &connection).give_back(freed).await;
     });
 }
 
 /// Acknowledges the messages before a position, which the client has consumed.
 pub(super) fn acknowledge_before(request: &Request, queue: &ClientQueue, before: i64) {
-    let state = &request.session.consumer_state;
+    let state = &request.connection.consumer_state;
     let consumed = state.ledgers.lock().commit(queue, before, Instant::now());
     if consumed.is_empty() {
         return;
     }
     state.settled.notify_waiters();
-    let (settler, at) = (Settler::new(&request.shared, &request.session), queue.at.clone());
+    let (settler, at) = (Settler::new(&request.shared, &request.connection), queue.at.clone());
     // The task continues if the connection is closed.
     tokio::spawn(async move { settler.acknowledge(at, consumed).await });
 }
 
 /// Gives back the messages that a client holds in a group, after it has left the group or closed its connection.
-pub(in super::super) fn on_group_left(shared: &Arc<Shared>, session: &Arc<Session>, group: &str) {
-    session.consumer_state.forget_mode(group);
-    let (settler, session, group) = (Settler::new(shared, session), session.clone(), group.to_owned());
+pub(in super::super) fn on_group_left(shared: &Arc<Shared>, connection: &Arc<ClientConnection>, group: &str) {
+    connection.consumer_state.forget_mode(group);
+    let (settler, connection, group) =
+        (Settler::new(shared, connection), connection.clone(), group.to_owned());
     tokio::spawn(async move {
         // Requests of a connection run concurrently. Commits that the client has sent before may still be in progress.
-        session.closed().run_until_cancelled(tokio::time::sleep(GIVE_BACK_DELAY)).await;
-        if session.consumer(&group).is_none() {
-            let freed = session.consumer_state.ledgers.lock().free_group(Some(&group));
+        connection.closed().run_until_cancelled(tokio::time::sleep(GIVE_BACK_DELAY)).await;
+        if connection.consumer(&group).is_none() {
+            let freed = connection.consumer_state.ledgers.lock().free_group(Some(&group));
             settler.give_back(freed).await;
         }
     });

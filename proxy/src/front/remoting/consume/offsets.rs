@@ -12,22 +12,22 @@ use super::queue_ledger::{FIRST_POSITION, is_position};
 use super::queue_names::{broker_of, queue_name};
 use crate::error::ErrorKind;
 use crate::processor::{GetOffsetCommand, QueryOffsetCommand, QueueName, UpdateOffsetCommand};
-use crate::remoting::{Command, response};
+use crate::remoting::{RemotingCommand, response};
 use crate::service::{Whence, time};
 
 /// QUERY_CONSUMER_OFFSET. A client whose pulls become pops gets the first position of a new session.
 pub(super) async fn query(request: Request) -> Answered {
     let (group, topic) = (request.text("consumerGroup")?, request.text("topic")?);
     let queue_id: i32 = request.number("queueId")?;
-    if pull_is_pop(&request.shared, &request.session, group) {
+    if pull_is_pop(&request.shared, &request.connection, group) {
         note_consume_mode(&request, group, ConsumeMode::Concurrently);
         let queue = client_queue(&request, group, topic, queue_id);
         let (next, freed) = {
-            let mut ledgers = request.session.consumer_state.ledgers.lock();
+            let mut ledgers = request.connection.consumer_state.ledgers.lock();
             ledgers.start_queue(&queue, fresh_position(SystemTime::now()), Instant::now())
         };
         if !freed.is_empty() {
-            let settler = Settler::new(&request.shared, &request.session);
+            let settler = Settler::new(&request.shared, &request.connection);
             tokio::spawn(async move { settler.give_back(vec![(queue.at, freed)]).await });
         }
         return Ok(with_offset(next));
@@ -119,7 +119,7 @@ fn fresh_position(now: SystemTime) -> i64 {
     FIRST_POSITION + millis * PER_MILLISECOND
 }
 
-fn with_offset(offset: i64) -> Command {
+fn with_offset(offset: i64) -> RemotingCommand {
     success().field("offset", offset)
 }
 

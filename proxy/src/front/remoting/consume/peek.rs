@@ -9,7 +9,7 @@ use super::offsets::committed_or_first;
 use super::queue_names::{broker_of, queue_name};
 use super::{pop, records};
 use crate::processor::{BrokersCommand, Expression, PullCommand, QueryOffsetCommand};
-use crate::remoting::{Command, response};
+use crate::remoting::{RemotingCommand, response};
 use crate::service::{Delivery, PullOutcome, Whence, millis};
 
 /// PEEK_MESSAGE. A negative queue id means all queues of a broker.
@@ -59,7 +59,7 @@ pub(super) async fn peek(request: Request) -> Answered {
     }
     let now = millis(SystemTime::now());
     let answer = |code, remark: &str| {
-        let answer = Command { remark: Some(remark.to_owned()), ..Command::response(code) };
+        let answer = RemotingCommand { remark: Some(remark.to_owned()), ..RemotingCommand::response(code) };
         answer
             .field("popTime", now)
             .field("invisibleTime", 0)

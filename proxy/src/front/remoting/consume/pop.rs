@@ -13,7 +13,7 @@ use super::ledger::GroupTopic;
 use super::queue_names::broker_of;
 use super::records;
 use crate::processor::{HasMessageCommand, LeasedDelivery, ReceiveCommand, Received};
-use crate::remoting::{Command, properties, response};
+use crate::remoting::{RemotingCommand, properties, response};
 use crate::service::millis;
 use crate::service::names::properties as names;
 
@@ -89,7 +89,7 @@ fn receive(request: &Request, batch_size: i32, invisible_ms: i64) -> Result<Rece
 /// connection is closing.
 async fn poll_timeout(request: &Request, polling_ms: i64) {
     if polling_ms > 0 {
-        return request.session.closing().cancelled().await;
+        return request.connection.closing().cancelled().await;
     }
     tokio::time::sleep(SHORT_POLL_TIMEOUT).await;
 }
@@ -118,7 +118,7 @@ fn info(leased: &LeasedDelivery, broker: &str, in_order: bool) -> ExtraInfo {
 
 /// Stores the sealed handles, because a BATCH_ACK_MESSAGE does not contain them.
 fn store_handles(request: &Request, at: &GroupTopic, infos: &[ExtraInfo]) {
-    let mut handles = request.session.consumer_state.handles.lock();
+    let mut handles = request.connection.consumer_state.handles.lock();
     let now = millis(SystemTime::now());
     for ExtraInfo { queue_id, offset, popped_at, invisible, handle, .. } in infos {
         let key = LeaseKey { at: at.clone(), queue_id: *queue_id, offset: *offset, popped_at: *popped_at };
@@ -129,8 +129,8 @@ fn store_handles(request: &Request, at: &GroupTopic, infos: &[ExtraInfo]) {
 
 /// An answer with the fields that clients expect. They don't read the fields with offsets, because each message has its
 /// own, but treat an answer without these fields as one of an older broker.
-fn answer(code: i32, remark: &str, first: Option<&ExtraInfo>, request: &Request) -> Command {
-    let command = Command { remark: Some(remark.to_owned()), ..Command::response(code) }
+fn answer(code: i32, remark: &str, first: Option<&ExtraInfo>, request: &Request) -> RemotingCommand {
+    let command = RemotingCommand { remark: Some(remark.to_owned()), ..RemotingCommand::response(code) }
         .field("popTime", first.map_or(0, |info| info.popped_at))
         .field("invisibleTime", first.map_or(0, |info| info.invisible))
         .field("reviveQid", revive_queue(request.flag("order")))

@@ -32,7 +32,7 @@ pub(super) async fn acknowledge(request: Request) -> Answered {
     if let Some(Err(error)) = results.into_iter().next() {
         return Err(invalid_handle_is_no_message(error));
     }
-    request.session.consumer_state.handles.lock().remove(&key);
+    request.connection.consumer_state.handles.lock().remove(&key);
     Ok(success())
 }
 
@@ -56,7 +56,7 @@ pub(super) async fn change(request: Request) -> Answered {
     let revive_queue = info.revive_queue;
     let key = LeaseKey { popped_at, ..old_key.clone() };
     {
-        let mut handles = request.session.consumer_state.handles.lock();
+        let mut handles = request.connection.consumer_state.handles.lock();
         handles.remove(&old_key);
         let expires_at = popped_at.saturating_add(invisible_ms);
         handles.insert(key, CachedHandle { handle, expires_at }, popped_at);
@@ -76,7 +76,7 @@ fn ack_entry(request: &Request, at: &GroupTopic) -> Result<(AckEntry, ExtraInfo)
     let handle = match &info.handle {
         Some(handle) => handle.clone(),
         None => {
-            let handles = request.session.consumer_state.handles.lock();
+            let handles = request.connection.consumer_state.handles.lock();
             handles.get(&lease_key(at.clone(), &info)).map(str::to_owned).ok_or_else(unknown_lease)?
         }
     };
@@ -163,7 +163,7 @@ pub(super) async fn acknowledge_batch(request: Request) -> Answered {
     let leases: HashSet<_> = leases_of(&acks)?.into_iter().collect();
     let mut by_topic: HashMap<GroupTopic, Vec<(LeaseKey, AckEntry)>> = HashMap::new();
     {
-        let handles = request.session.consumer_state.handles.lock();
+        let handles = request.connection.consumer_state.handles.lock();
         for key in leases {
             let Some(handle) = handles.get(&key).map(str::to_owned) else { continue };
             let entry = AckEntry { handle, message_id: String::new(), lite_topic: None };
@@ -175,7 +175,7 @@ pub(super) async fn acknowledge_batch(request: Request) -> Answered {
         let (keys, entries): (Vec<_>, _) = acks.into_iter().unzip();
         match request.run(AckCommand { topic, group, entries }).await {
             Ok(results) => {
-                let mut handles = request.session.consumer_state.handles.lock();
+                let mut handles = request.connection.consumer_state.handles.lock();
                 for (key, result) in keys.iter().zip(results) {
                     match result {
                         // The client will find a failed message by its handle when it repeats the batch.

@@ -55,7 +55,7 @@ async fn by_offset(request: Request, pull_request: PullRequest) -> Answered {
             }
             pulled => pulled?,
         },
-        () = request.session.closing().cancelled() => return Ok(nothing_new(pull_request.from, pull_request.from, pull_request.from)),
+        () = request.connection.closing().cancelled() => return Ok(nothing_new(pull_request.from, pull_request.from, pull_request.from)),
     };
     let Pulled { outcome, next_offset, range } = pulled;
     Ok(match outcome {

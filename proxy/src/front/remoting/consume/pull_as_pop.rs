@@ -31,7 +31,7 @@ const MAX_FULL_DELAY: Duration = Duration::from_secs(5);
 
 /// Serves a pull from a position.
 pub(super) async fn pull(request: Request, pull_request: PullRequest) -> Answered {
-    if !pull_is_pop(&request.shared, &request.session, &pull_request.group) {
+    if !pull_is_pop(&request.shared, &request.connection, &pull_request.group) {
         // The group's pulls are not pops any more. The client continues by offset.
         let broker = broker_of(&request, &pull_request.topic).await?;
         let queue = queue_name(&pull_request.topic, broker, pull_request.queue_id);
@@ -41,7 +41,7 @@ pub(super) async fn pull(request: Request, pull_request: PullRequest) -> Answere
     let at = GroupTopic { group: pull_request.group.clone(), topic: pull_request.topic.clone() };
     let queue = BrokerQueue { broker: pull_request.broker.clone(), id: pull_request.queue_id };
     let queue = ClientQueue { at, queue };
-    let state = &request.session.consumer_state;
+    let state = &request.connection.consumer_state;
     if let Some(before) = pull_request.committed {
         acknowledge_before(&request, &queue, before);
     }
@@ -53,10 +53,10 @@ pub(super) async fn pull(request: Request, pull_request: PullRequest) -> Answere
     let Some(mut pull) = begun else {
         return Ok(nothing_new(pull_request.from, FIRST_POSITION, pull_request.from));
     };
-    spawn_sweeper(&request.shared, &request.session);
+    spawn_sweeper(&request.shared, &request.connection);
     let freed = std::mem::take(&mut pull.freed);
     if !freed.is_empty() {
-        let settler = Settler::new(&request.shared, &request.session);
+        let settler = Settler::new(&request.shared, &request.connection);
         tokio::spawn(async move { settler.give_back(vec![(queue.at, freed)]).await });
     }
     let mut guard = PullGuard { request: &request, pull };
@@ -90,7 +90,7 @@ impl PullGuard<'_> {
         tokio::select! {
             biased;
             lock = self.pull.receive_lock.clone().lock_owned() => Some(lock),
-            () = self.request.session.closing().cancelled() => None,
+            () = self.request.connection.closing().cancelled() => None,
             () = tokio::time::sleep(wait) => None,
         }
     }
@@ -99,7 +99,7 @@ impl PullGuard<'_> {
     /// the group is configured as FIFO. The client commits them with its next pull.
     async fn is_blocked(&self) -> Result<bool, Refusal> {
         let queue = &self.pull.queue;
-        if !self.request.session.consumer_state.ledgers.lock().holds(queue) {
+        if !self.request.connection.consumer_state.ledgers.lock().holds(queue) {
             return Ok(false);
         }
         let group = GroupCommand { group: queue.at.group.clone() };
@@ -108,12 +108,12 @@ impl PullGuard<'_> {
 
     /// Waits until the client has settled messages, or for a delay that doubles with each pull in vain.
     async fn wait_for_settling(&self, first: Duration, pull_request: &PullRequest) {
-        let session = &self.request.session;
-        let full_pulls = session.consumer_state.ledgers.lock().count_full_pull(&self.pull.queue.at);
+        let connection = &self.request.connection;
+        let full_pulls = connection.consumer_state.ledgers.lock().count_full_pull(&self.pull.queue.at);
         let delay = first.saturating_mul(1 << full_pulls.min(8)).min(MAX_FULL_DELAY).min(pull_request.wait);
         tokio::select! {
-            () = session.consumer_state.settled.notified() => {}
-            () = session.closing().cancelled() => {}
+            () = connection.consumer_state.settled.notified() => {}
+            () = connection.closing().cancelled() => {}
             () = tokio::time::sleep(delay) => {}
         }
     }
@@ -138,7 +138,7 @@ impl PullGuard<'_> {
         let received = tokio::select! {
             biased;
             received = self.request.run(receive) => received?,
-            () = self.request.session.closing().cancelled() => return Ok(nothing()),
+            () = self.request.connection.closing().cancelled() => return Ok(nothing()),
         };
         drop(receive_lock);
         let leased = match received {
@@ -155,7 +155,7 @@ impl PullGuard<'_> {
         }
         let held = leased.iter().map(held).collect();
         let first = {
-            let mut ledgers = self.request.session.consumer_state.ledgers.lock();
+            let mut ledgers = self.request.connection.consumer_state.ledgers.lock();
             ledgers.hand_out(&self.pull, held, Instant::now())
         };
         let Some(first) = first else {
@@ -175,7 +175,7 @@ impl PullGuard<'_> {
 
 impl Drop for PullGuard<'_> {
     fn drop(&mut self) {
-        self.request.session.consumer_state.ledgers.lock().end_pull(&self.pull, Instant::now());
+        self.request.connection.consumer_state.ledgers.lock().end_pull(&self.pull, Instant::now());
     }
 }
 

@@ -6,7 +6,7 @@ use super::super::answer::Refusal;
 use super::super::heartbeat::expression;
 use super::super::request::{Request, check_names};
 use crate::processor::Expression;
-use crate::remoting::{Command, response};
+use crate::remoting::{RemotingCommand, response};
 
 /// Bits of a pull's `sysFlag` (Apache's `PullSysFlag`).
 const HAS_COMMIT_OFFSET: i32 = 0x1;
@@ -63,7 +63,7 @@ impl PullRequest {
 
 /// The filter of the client's subscription, by its last heartbeat.
 fn subscribed_filter(request: &Request, group: &str, topic: &str) -> Result<Expression, Refusal> {
-    let consumer = request.session.consumer(group);
+    let consumer = request.connection.consumer(group);
     let data = consumer.as_ref().and_then(|consumer| consumer.subscriptions.get(topic));
     data.map(|data| data.expression()).ok_or_else(|| {
         Refusal::new(response::SUBSCRIPTION_NOT_EXIST, "the consumer's subscription not exist")
@@ -71,19 +71,19 @@ fn subscribed_filter(request: &Request, group: &str, topic: &str) -> Result<Expr
 }
 
 /// The answer to a pull without messages.
-pub(super) fn nothing_new(next: i64, min: i64, max: i64) -> Command {
+pub(super) fn nothing_new(next: i64, min: i64, max: i64) -> RemotingCommand {
     answer(response::PULL_NOT_FOUND, next, min, max)
 }
 
 /// An answer with the fields that clients expect with every code.
-pub(super) fn answer(code: i32, next: i64, min: i64, max: i64) -> Command {
+pub(super) fn answer(code: i32, next: i64, min: i64, max: i64) -> RemotingCommand {
     let remark = match code {
         response::SUCCESS => "FOUND",
         response::PULL_OFFSET_MOVED => "OFFSET_OVERFLOW_BADLY",
         response::PULL_RETRY_IMMEDIATELY => "NO_MATCHED_MESSAGE",
         _ => "NO_MESSAGE_IN_QUEUE",
     };
-    Command { remark: Some(remark.to_owned()), ..Command::response(code) }
+    RemotingCommand { remark: Some(remark.to_owned()), ..RemotingCommand::response(code) }
         .field("suggestWhichBrokerId", 0)
         .field("nextBeginOffset", next)
         .field("minOffset", min)

@@ -26,7 +26,7 @@ pub(super) fn encode<'a>(
     let bytes = deliveries.clone().map(|delivery| delivery.message.body.len() + BESIDE_A_BODY).sum();
     let mut body = BytesMut::with_capacity(bytes);
     for delivery in deliveries {
-        let location = StoreLocation::of(delivery, request.session.local(), cluster);
+        let location = StoreLocation::of(delivery, request.connection.local(), cluster);
         let mut record = message::record(delivery, location);
         change(&mut record);
         body.extend_from_slice(&record.encode());

@@ -21,7 +21,7 @@ pub(super) async fn send_back(request: Request) -> Answered {
     let id = request.command.text("originMsgId").filter(|id| !id.is_empty());
     let matches =
         |held: &HeldMessage| held.log_position == log_position && id.is_none_or(|id| id == held.message_id);
-    let ledgers = &request.session.consumer_state.ledgers;
+    let ledgers = &request.connection.consumer_state.ledgers;
     let max = request.optional_number::<i32>("maxReconsumeTimes")?.filter(|max| *max >= 0);
     let found = ledgers.lock().find(group, matches);
     let Some((at, held)) = found else {
@@ -51,7 +51,7 @@ pub(super) async fn send_back(request: Request) -> Answered {
         Err(error) => return Err(error.into()),
     }
     ledgers.lock().take(&at, Instant::now(), matches);
-    request.session.consumer_state.settled.notify_waiters();
+    request.connection.consumer_state.settled.notify_waiters();
     Ok(success())
 }
 
@@ -92,7 +92,7 @@ async fn send_back_command(
 async fn send_back_unleased(request: &Request, command: SendBackCommand) -> Answered {
     let failed = |text: String| Refusal::new(response::SYSTEM_ERROR, text);
     let not_found = || failed(format!("look message by offset failed, {}", command.offset));
-    let sent = if pull_is_pop(&request.shared, &request.session, &command.group) {
+    let sent = if pull_is_pop(&request.shared, &request.connection, &command.group) {
         let end = QueryOffsetCommand { queue: command.queue.clone(), whence: Whence::End };
         let end = request.shared.processor.run(&request.context(), end).await;
         end.map(|end| command.offset < end)

@@ -19,13 +19,13 @@ use crate::front::port::{Connection, ConnectionBudget};
 use crate::front::served_entry::ServedEntry;
 use crate::layer::AccessGrant;
 use crate::processor::{PushReceiver, PushStream};
-use crate::remoting::{Command, Language};
+use crate::remoting::{Language, RemotingCommand};
 
 /// The longest wait for a heartbeat. Clients send one every 30 s.
 const NEXT_HEARTBEAT: Duration = Duration::from_secs(40);
 
 /// A connection and its client.
-pub(super) struct Session {
+pub(super) struct ClientConnection {
     origin: Origin,
     local: SocketAddr,
     served: ServedEntry,
@@ -79,8 +79,8 @@ impl HeartbeatGrants {
     }
 }
 
-impl Session {
-    /// Creates the session of a new connection, with the queue of frames to write, the receiver of the processor's requests
+impl ClientConnection {
+    /// Creates the state of a new connection, with the queue of frames to write, the receiver of the processor's requests
     /// to the client, and the grants of its heartbeats.
     pub(super) fn open(
         connection: &Connection,
@@ -91,7 +91,7 @@ impl Session {
         let (granted, grants) = mpsc::channel(1);
         let (pushes, pushed) = PushStream::open();
         let local = connection.local();
-        let session = Self {
+        let client = Self {
             origin: connection.origin(served.entry.clone()),
             local: SocketAddr::new(local.ip().to_canonical(), local.port()),
             served: served.clone(),
@@ -103,7 +103,7 @@ impl Session {
             granted,
             consumer_state: ConsumerState::new(budget.clone()),
         };
-        (session, queue, pushed, HeartbeatGrants(grants))
+        (client, queue, pushed, HeartbeatGrants(grants))
     }
 
     /// The client's address, `ip:port`.
@@ -178,7 +178,7 @@ impl Session {
     }
 
     /// Sends a one-way request. It is dropped if the client reads too slowly.
-    pub(super) fn notify(&self, request: Command) {
+    pub(super) fn notify(&self, request: RemotingCommand) {
         if let Err(error) = self.writer.notify(request) {
             tracing::debug!(peer = %self.peer(), %error, "failed to send a notification");
         }
@@ -188,11 +188,15 @@ impl Session {
     ///
     /// # Errors
     /// [`PushError`].
-    pub(super) async fn call(&self, request: Command, within: Duration) -> Result<Command, PushError> {
+    pub(super) async fn call(
+        &self,
+        request: RemotingCommand,
+        within: Duration,
+    ) -> Result<RemotingCommand, PushError> {
         self.writer.call(request, within).await
     }
 
-    /// Ends the session of a closed connection.
+    /// Ends the state of a closed connection.
     pub(super) fn close(&self) {
         self.closed.cancel();
         self.writer.fail_pending();
