@@ -8,7 +8,7 @@ use crate::config::{EntryAccess, EntryConfig};
 use crate::context::EntryPoint;
 use crate::front::grpc::RoutePort;
 use crate::front::port::{PortOptions, Tls, TransportConfig};
-use crate::front::served_entry::{RouteAddresses, ServedEntry};
+use crate::front::route_addresses::{RouteAddresses, ServedEntry};
 
 /// The options of an entry's port: the proxy's, overridden by the entry's own. `ports` is the number of ports that share the
 /// limit of open files.

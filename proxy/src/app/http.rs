@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{Config, EntryConfig};
 use crate::front::port::{PortLimits, Protocol, Web};
-use crate::front::served_entry::ServedEntry;
+use crate::front::route_addresses::ServedEntry;
 use crate::processor::Processor;
 
 /// The HTTP front end of one port: as a protocol for HTTP/1.1, and for requests on gRPC's HTTP/2 connections.

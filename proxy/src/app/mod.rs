@@ -24,9 +24,11 @@ use crate::context::EntryPoint;
 use crate::error::ErrorKind;
 use crate::front::grpc::{RoutePort, Server as GrpcServer};
 use crate::front::metrics::{Exposition, MetricsServer, Sources};
-use crate::front::port::{Budget, Port, PortLimits, PortOptions, Protocol, Tls, TlsMode, TransportConfig};
+use crate::front::port::{
+    MemoryBudget, Port, PortLimits, PortOptions, Protocol, Tls, TlsMode, TransportConfig,
+};
 use crate::front::remoting::Server as RemotingServer;
-use crate::front::served_entry::{RouteAddresses, ServedEntry};
+use crate::front::route_addresses::{RouteAddresses, ServedEntry};
 use crate::layer::{AccessLog, FirstUser, Layers, MessageTrace, Observers, Quotas, RequestMetrics, Spans};
 use crate::log_level::LogControl;
 use crate::otlp::Exporter;
@@ -180,9 +182,9 @@ impl App {
             Backend::Separated => drop(tokio::spawn(declare_until_done(processor.clone(), config.clone()))),
         }
 
-        let budget = Budget::new(&options.transport);
+        let budget = MemoryBudget::new(&options.transport);
         // Administration has a budget of its own, so that it works while the proxy is overloaded.
-        let admin_budget = Budget::new(&options.transport);
+        let admin_budget = MemoryBudget::new(&options.transport);
         let http = HttpFronts::new(&processor, &config);
         // gRPC, and HTTP if it is wanted, too.
         let grpc = |served: &ServedEntry, limits: PortLimits, with_http| {
@@ -192,7 +194,7 @@ impl App {
             let grpc: Arc<dyn Protocol> = Arc::new(grpc);
             std::iter::once(grpc).chain(http.map(|http| http.protocol))
         };
-        let limits = |transport: &TransportConfig, budget: &Arc<Budget>| PortLimits {
+        let limits = |transport: &TransportConfig, budget: &Arc<MemoryBudget>| PortLimits {
             transport: transport.clone(),
             budget: budget.clone(),
         };

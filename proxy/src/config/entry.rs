@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::findings::{Findings, SettingPath};
 use super::names::is_valid_name;
 use crate::front::port::TlsConfig;
-use crate::front::served_entry::Authority;
+use crate::front::route_addresses::Authority;
 
 /// The names of the proxy's own ports in metrics. Entries can't have these names.
 pub(crate) mod own_ports {

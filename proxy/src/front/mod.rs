@@ -7,5 +7,5 @@ mod json_values;
 pub mod metrics;
 pub mod port;
 pub mod remoting;
-pub mod served_entry;
+pub mod route_addresses;
 mod unsent_deliveries;

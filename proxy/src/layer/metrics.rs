@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use strum::VariantArray;
 
-use super::{Operation, OperationKind, Size};
+use super::{OperationKind, RequestFacts, Size};
 use crate::context::{Context, WireProtocol};
 use crate::error::{Error, ErrorKind};
 use crate::histogram::{Histogram, HistogramCounts};
@@ -81,10 +81,10 @@ impl RequestMetrics {
     }
 
     /// Counts the begin of a request.
-    pub(super) fn begin(&self, operation: &Operation<'_>) -> Counted<'_> {
-        let counters = &self.counters[operation.context.protocol as usize][operation.kind as usize];
+    pub(super) fn begin(&self, facts: &RequestFacts<'_>) -> Counted<'_> {
+        let counters = &self.counters[facts.context.protocol as usize][facts.kind as usize];
         counters.in_flight.fetch_add(1, Ordering::Relaxed);
-        Counted { counters, carries: operation.size, done: false }
+        Counted { counters, carries: facts.size, done: false }
     }
 
     /// Counts a request that a layer has refused.
@@ -193,14 +193,14 @@ mod tests {
         let metrics = RequestMetrics::new();
         let context = Context::of_client("c");
         let size = Size { messages: 2, bytes: 10, ..Size::default() };
-        let operation =
-            Operation { kind: OperationKind::Send, context: &context, topics: &(), groups: &(), size };
-        metrics.begin(&operation).finish(&context, Ok(Size::default()));
+        let facts =
+            RequestFacts { kind: OperationKind::Send, context: &context, topics: &(), groups: &(), size };
+        metrics.begin(&facts).finish(&context, Ok(Size::default()));
         let refused = Error::new(ErrorKind::Busy, "flow limit");
-        metrics.begin(&operation).finish(&context, Err(&refused));
+        metrics.begin(&facts).finish(&context, Err(&refused));
         metrics.refused(&refused);
-        drop(metrics.begin(&operation));
-        let _waiting = metrics.begin(&operation);
+        drop(metrics.begin(&facts));
+        let _waiting = metrics.begin(&facts);
         let counted = metrics.operations();
         let [send] = &counted[..] else { panic!("one kind of request, not {counted:?}") };
         assert_eq!((send.operation, send.protocol, send.in_flight), ("send", "grpc", 1));

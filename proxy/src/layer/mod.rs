@@ -10,7 +10,7 @@ mod log_failures;
 mod message_trace;
 mod metrics;
 mod observe;
-mod operation;
+mod request_facts;
 mod spans;
 mod truncate;
 mod write_counts;
@@ -39,7 +39,7 @@ pub use message_trace::{
 pub use metrics::{OperationCounts, RequestMetrics};
 use observe::Observed;
 pub use observe::Observers;
-pub use operation::{Names, Operation, OperationKind, Size};
+pub use request_facts::{Names, OperationKind, RequestFacts, Size};
 pub use spans::{RequestSpan, Span, SpanFailure, Spans, TraceParent};
 pub use write_counts::WriteCounts;
 
@@ -90,27 +90,27 @@ impl Layers {
     ///
     /// # Errors
     /// The refusal of the first layer that refuses.
-    pub fn admit(&self, operation: &Operation<'_>) -> Result<AdmittedRequest<'_>, Error> {
+    pub fn admit(&self, facts: &RequestFacts<'_>) -> Result<AdmittedRequest<'_>, Error> {
         // Layers are steps, not nested futures: each wrapper would enlarge the future of every request.
-        let Operation { kind, context, .. } = *operation;
+        let RequestFacts { kind, context, .. } = *facts;
         let admit = || {
             let (user, grant) = match self.access_for(context) {
                 Some(access) => {
-                    let (user, grant) = access.authorize(operation)?;
+                    let (user, grant) = access.authorize(facts)?;
                     (Some(user), AccessGrant(grant))
                 }
                 None => (None, AccessGrant::default()),
             };
             let mut slot = self.in_flight.acquire(kind)?;
-            let permit = self.quotas.acquire(operation, user.as_deref(), true)?;
+            let permit = self.quotas.acquire(facts, user.as_deref(), true)?;
             if permit.as_ref().is_some_and(|permit| permit.starts_at.is_some()) {
                 slot = RequestSlot::default();
             }
             let trace = self.observers.message_trace.as_ref();
-            let traced = trace.and_then(|trace| trace.begin(operation, user.as_deref()));
+            let traced = trace.and_then(|trace| trace.begin(facts, user.as_deref()));
             Ok((slot, permit, grant, traced))
         };
-        let observed = self.observers.begin(operation, || self.claimed_user(context));
+        let observed = self.observers.begin(facts, || self.claimed_user(context));
         match admit() {
             Ok((slot, permit, grant, traced)) => Ok(AdmittedRequest {
                 kind,
@@ -141,18 +141,17 @@ impl Layers {
     ///
     /// # Errors
     /// `Unauthorized`, `AccessDenied`, or `Busy`.
-    pub fn check(&self, operation: &Operation<'_>) -> Result<(), Error> {
+    pub fn check(&self, facts: &RequestFacts<'_>) -> Result<(), Error> {
         let check = || {
-            let user =
-                self.access_for(operation.context).map(|access| access.authorize(operation)).transpose()?;
+            let user = self.access_for(facts.context).map(|access| access.authorize(facts)).transpose()?;
             let user = user.as_ref().map(|(user, _)| &**user);
-            self.quotas.acquire(operation, user, false).map(drop)
+            self.quotas.acquire(facts, user, false).map(drop)
         };
-        let observed = self.observers.begin(operation, || self.claimed_user(operation.context));
+        let observed = self.observers.begin(facts, || self.claimed_user(facts.context));
         let checked = check();
         match &checked {
-            Ok(()) => observed.finish(operation.context, Ok(Size::default())),
-            Err(refused) => observed.refused(operation.context, refused),
+            Ok(()) => observed.finish(facts.context, Ok(Size::default())),
+            Err(refused) => observed.refused(facts.context, refused),
         }
         checked
     }
@@ -269,18 +268,18 @@ mod tests {
     fn a_cancelled_request_gives_its_slot_back() {
         let layers = Layers::new(1, Quotas::default(), None);
         let context = Context::of_client("c");
-        let operation = Operation {
+        let facts = RequestFacts {
             kind: OperationKind::Send,
             context: &context,
             topics: &"t".to_owned(),
             groups: &(),
             size: Size::default(),
         };
-        let first = layers.admit(&operation).expect("room");
-        assert_eq!(layers.admit(&operation).err().map(|error| error.kind), Some(ErrorKind::Busy));
+        let first = layers.admit(&facts).expect("room");
+        assert_eq!(layers.admit(&facts).err().map(|error| error.kind), Some(ErrorKind::Busy));
         drop(first);
-        drop(layers.admit(&operation).expect("room").finish(&context, Ok(Size::default())));
-        assert!(layers.admit(&operation).is_ok());
+        drop(layers.admit(&facts).expect("room").finish(&context, Ok(Size::default())));
+        assert!(layers.admit(&facts).is_ok());
     }
 
     #[tokio::test]
@@ -296,7 +295,7 @@ mod tests {
         let (noisy, quiet) = (Context::of_client("noisy"), Context::of_client("quiet"));
         let send = |context| {
             let size = Size { messages: 1, bytes: 1, largest: 1 };
-            layers.admit(&Operation { kind: OperationKind::Send, context, topics: &(), groups: &(), size })
+            layers.admit(&RequestFacts { kind: OperationKind::Send, context, topics: &(), groups: &(), size })
         };
         drop(send(&noisy).expect("room"));
         let mut delayed = [send(&noisy).expect("a delay"), send(&noisy).expect("a delay")];

@@ -6,7 +6,7 @@ use super::access_log::{AccessLog, LogEntry};
 use super::message_trace::MessageTrace;
 use super::metrics::{Counted, RequestMetrics};
 use super::spans::{RequestSpan, Spans};
-use super::{Operation, Size};
+use super::{RequestFacts, Size};
 use crate::context::Context;
 use crate::error::Error;
 
@@ -36,18 +36,18 @@ impl Observers {
     /// Begins to observe a request. `user` returns the user that the request claims to come from; the access log calls it.
     pub(super) fn begin(
         &self,
-        operation: &Operation<'_>,
+        facts: &RequestFacts<'_>,
         user: impl FnOnce() -> Option<String>,
     ) -> Observed<'_> {
-        let is_observed = is_client_request(operation);
+        let is_observed = is_client_request(facts);
         let metrics = self.metrics.as_deref().filter(|_| is_observed);
         let access_log = self.access_log.as_deref().filter(|_| is_observed);
         let spans = self.spans.as_deref().filter(|_| is_observed);
         Observed {
             observers: self,
-            counted: metrics.map(|metrics| metrics.begin(operation)),
-            entry: access_log.and_then(|log| log.begin(operation, user)),
-            span: spans.map(|spans| spans.begin(operation)),
+            counted: metrics.map(|metrics| metrics.begin(facts)),
+            entry: access_log.and_then(|log| log.begin(facts, user)),
+            span: spans.map(|spans| spans.begin(facts)),
         }
     }
 }
@@ -86,8 +86,8 @@ impl<'a> Observed<'a> {
 }
 
 /// Whether the operation is a client's request, and the first operation of that request.
-fn is_client_request(operation: &Operation<'_>) -> bool {
-    operation.is_of_client() && !operation.context.is_continued
+fn is_client_request(facts: &RequestFacts<'_>) -> bool {
+    facts.is_of_client() && !facts.context.is_continued
 }
 
 #[cfg(test)]
@@ -100,8 +100,8 @@ mod tests {
         let metrics = RequestMetrics::new();
         let observers = Observers { metrics: Some(metrics.clone()), ..Observers::default() };
         let seen = |kind, context: &Context| {
-            let operation = Operation { kind, context, topics: &(), groups: &(), size: Size::default() };
-            observers.begin(&operation, || None).finish(context, Ok(Size::default()));
+            let facts = RequestFacts { kind, context, topics: &(), groups: &(), size: Size::default() };
+            observers.begin(&facts, || None).finish(context, Ok(Size::default()));
             metrics.operations().iter().map(|counts| counts.duration.count()).sum::<u64>()
         };
         let own = Context { is_admitted: true, ..Context::of_client("c") };

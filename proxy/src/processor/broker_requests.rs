@@ -116,7 +116,7 @@ fn ask_producer(environment: &Environment, cluster: &Cluster, delivery: Box<Deli
         cluster: cluster.name.as_ref().to_owned(),
         coordinates: delivery.coordinates.clone(),
     };
-    let transaction_id = environment.handles.seal_transaction(&topic, &transaction);
+    let transaction_id = environment.handle_sealer.seal_transaction(&topic, &transaction);
     environment.transactions.record_check(&topic, &delivery.message.id, transaction);
     let group = delivery.message.producer_group().map(str::to_owned);
     let mut push = Push::RecoverTransaction { delivery, transaction_id };

@@ -124,12 +124,12 @@ impl Command for CheckFilterCommand {
 /// # Errors
 /// `IllegalGroup`, `GroupNotFound`, or the backend's failure.
 #[derive(Clone, Debug)]
-pub struct GroupCommand {
+pub struct GetGroupConfigCommand {
     /// The group.
     pub group: String,
 }
 
-impl Command for GroupCommand {
+impl Command for GetGroupConfigCommand {
     type Answer = GroupConfig;
     const KIND: OperationKind = OperationKind::Register;
 

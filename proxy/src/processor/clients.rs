@@ -19,11 +19,11 @@ use parking_lot::Mutex;
 use rand::seq::SliceRandom;
 use tokio::sync::watch;
 
-use super::byte_budget::{ByteBudget, TakenBytes};
 use super::classic_groups::ClassicGroups;
 use super::client_kind::ClientKind;
 use super::cluster_router::ClientOrigin;
 use super::connected_client::{ClientFilter, ConnectedClient};
+use super::host_budget::{HostBudget, Reservation};
 use super::stream::PushStream;
 use super::validate;
 use crate::context::{Context, Host};
@@ -79,7 +79,7 @@ pub(super) struct ClientSession {
     /// The approximate size of the session.
     pub(super) bytes: usize,
     /// The session's part of the budget; `None` until the session is in the table.
-    taken: Option<TakenBytes>,
+    taken: Option<Reservation>,
 }
 
 /// The client of a heartbeat.
@@ -99,7 +99,7 @@ pub(super) struct GroupSubscription {
 /// The table of sessions.
 pub(super) struct Clients {
     pub(super) sessions: Mutex<Sessions>,
-    budget: Arc<ByteBudget>,
+    budget: Arc<HostBudget>,
     pub(super) producers_changed: watch::Sender<()>,
 }
 
@@ -113,7 +113,7 @@ impl Default for Clients {
     fn default() -> Self {
         Self {
             sessions: Mutex::default(),
-            budget: ByteBudget::new(MAX_BYTES),
+            budget: HostBudget::new(MAX_BYTES),
             producers_changed: watch::Sender::default(),
         }
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::administration_permits::AdministrationPermits;
-use super::byte_budget::ByteBudget;
 use super::clients::Clients;
 use super::cluster_router::ClusterRouter;
-use super::handle::Handles;
+use super::handle::HandleSealer;
 use super::health::ClusterHealth;
+use super::host_budget::HostBudget;
 use super::initialized_topics::InitializedTopics;
 use super::limits::Limits;
 use super::recent_transactions::RecentTransactions;
@@ -22,11 +22,11 @@ use crate::service::{Capabilities, Services};
 pub struct Environment {
     pub(super) clusters: ClusterRouter,
     pub(super) limits: Limits,
-    pub(super) handles: Handles,
+    pub(super) handle_sealer: HandleSealer,
     pub(super) clients: Clients,
     pub(super) leases: RenewedLeases,
     /// Memory of the filters of waiting requests.
-    pub(super) filters: Arc<ByteBudget>,
+    pub(super) filters: Arc<HostBudget>,
     pub(super) transactions: Arc<RecentTransactions>,
     pub(super) administration: AdministrationPermits,
     pub(super) resend_topics: InitializedTopics,

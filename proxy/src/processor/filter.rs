@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::byte_budget::{ByteBudget, TakenBytes};
+use super::host_budget::{HostBudget, Reservation};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::service::Filter;
@@ -28,8 +28,8 @@ const MAX_WAITING: usize = 48 << 20;
 const SHORT: usize = 4 << 10;
 
 /// The budget for the filters of waiting requests.
-pub(super) fn budget() -> Arc<ByteBudget> {
-    ByteBudget::new(MAX_WAITING)
+pub(super) fn budget() -> Arc<HostBudget> {
+    HostBudget::new(MAX_WAITING)
 }
 
 /// Takes the memory of a filter from the budget until the request ends.
@@ -37,10 +37,10 @@ pub(super) fn budget() -> Arc<ByteBudget> {
 /// # Errors
 /// `Busy` if the host of the client has used up its share, or all clients together the budget.
 pub(super) fn hold(
-    budget: &Arc<ByteBudget>,
+    budget: &Arc<HostBudget>,
     context: &Context,
     filter: &Filter,
-) -> Result<Option<TakenBytes>, Error> {
+) -> Result<Option<Reservation>, Error> {
     let bytes = filter.memory();
     if bytes <= SHORT {
         return Ok(None);

@@ -15,7 +15,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 pub(super) async fn learn(environment: &Environment, quotas: &Quotas, configured: NonZeroU32) {
     let brokers = &environment.clusters.default_services().broker_requests;
     // Proxies of other fleets may use the same brokers.
-    let fleet = environment.handles.fleet_name();
+    let fleet = environment.handle_sealer.fleet_name();
     let learning = async {
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

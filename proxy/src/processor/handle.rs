@@ -34,14 +34,14 @@ impl HandleKey {
 }
 
 /// Seals and opens handles.
-pub(super) struct Handles {
+pub(super) struct HandleSealer {
     // Cloning the keyed MAC saves two hash blocks per handle.
     mac: Hmac<Sha256>,
 }
 
 /// The topic and group of a request. Only handles of the same topic and group are valid in it.
 pub(super) struct Scope<'a> {
-    handles: &'a Handles,
+    sealer: &'a HandleSealer,
     pub(super) topic: &'a str,
     pub(super) group: &'a str,
     text: String,
@@ -78,7 +78,7 @@ pub(super) struct TransactionRef {
     pub(super) coordinates: String,
 }
 
-impl Handles {
+impl HandleSealer {
     pub(super) fn new(key: &HandleKey) -> Self {
         Self { mac: Hmac::new_from_slice(&key.0).expect("HMAC takes keys of any length") }
     }
@@ -95,7 +95,7 @@ impl Handles {
         mac.update(b"\0");
         mac.update(group.as_bytes());
         let text = URL_SAFE_NO_PAD.encode(&mac.finalize().into_bytes()[..SCOPE_BYTES]);
-        Scope { handles: self, topic, group, text }
+        Scope { sealer: self, topic, group, text }
     }
 
     /// Creates the id of a transaction of this topic, which contains everything that is needed to end the transaction. The
@@ -140,14 +140,14 @@ impl Scope<'_> {
         write!(handle, ".{received:x}.{:x}.{}.", lease.invisible.as_millis(), lease.cluster)
             .expect("writing to a String can't fail");
         handle.push_str(&lease.coordinates);
-        let mac = URL_SAFE_NO_PAD.encode(self.handles.sign(&handle[MAC_CHARS + 2..]));
+        let mac = URL_SAFE_NO_PAD.encode(self.sealer.sign(&handle[MAC_CHARS + 2..]));
         handle.replace_range(1..=MAC_CHARS, &mac);
         handle
     }
 
     /// Opens a handle that a client sent.
     pub(super) fn open(&self, handle: &str) -> Opened {
-        match self.handles.read(handle) {
+        match self.sealer.read(handle) {
             Some((scope, lease)) if scope == self.text => Opened::Lease(lease),
             Some(_) => Opened::Foreign,
             None => Opened::Forged,
@@ -155,7 +155,7 @@ impl Scope<'_> {
     }
 }
 
-impl Handles {
+impl HandleSealer {
     fn read<'h>(&self, handle: &'h str) -> Option<(&'h str, SealedLease)> {
         let sealed = handle.strip_prefix(VERSION)?;
         let (mac, text) = sealed.split_once('.')?;
@@ -210,61 +210,64 @@ mod tests {
 
     #[test]
     fn a_handle_opens_under_its_own_topic_and_group_only() {
-        let handles = Handles::new(&HandleKey::new(b"secret"));
-        let handle = handles.scope("t", "g").seal(&lease());
-        assert_eq!(handles.scope("t", "g").open(&handle), Opened::Lease(lease()));
+        let sealer = HandleSealer::new(&HandleKey::new(b"secret"));
+        let handle = sealer.scope("t", "g").seal(&lease());
+        assert_eq!(sealer.scope("t", "g").open(&handle), Opened::Lease(lease()));
         for (topic, group) in [("t", "h"), ("u", "g"), ("tg", "")] {
-            assert_eq!(handles.scope(topic, group).open(&handle), Opened::Foreign, "{topic} {group}");
+            assert_eq!(sealer.scope(topic, group).open(&handle), Opened::Foreign, "{topic} {group}");
         }
     }
 
     #[test]
     fn a_key_of_any_length_seals() {
         for key in [&b""[..], b"k", &[7; 1000]] {
-            let handles = Handles::new(&HandleKey::new(key));
-            let handle = handles.scope("t", "g").seal(&lease());
-            assert_eq!(handles.scope("t", "g").open(&handle), Opened::Lease(lease()));
+            let sealer = HandleSealer::new(&HandleKey::new(key));
+            let handle = sealer.scope("t", "g").seal(&lease());
+            assert_eq!(sealer.scope("t", "g").open(&handle), Opened::Lease(lease()));
         }
     }
 
     #[test]
     fn another_key_opens_nothing() {
-        let handle = Handles::new(&HandleKey::new(b"secret")).scope("t", "g").seal(&lease());
-        assert_eq!(Handles::new(&HandleKey::new(b"other")).scope("t", "g").open(&handle), Opened::Forged);
+        let handle = HandleSealer::new(&HandleKey::new(b"secret")).scope("t", "g").seal(&lease());
+        assert_eq!(
+            HandleSealer::new(&HandleKey::new(b"other")).scope("t", "g").open(&handle),
+            Opened::Forged
+        );
     }
 
     #[test]
     fn a_transaction_opens_under_its_own_topic_and_key_only() {
-        let handles = Handles::new(&HandleKey::new(b"secret"));
+        let sealer = HandleSealer::new(&HandleKey::new(b"secret"));
         let transaction =
             TransactionRef { cluster: "east".to_owned(), coordinates: "broker.a 1 2".to_owned() };
-        let id = handles.seal_transaction("t", &transaction);
-        assert_eq!(handles.open_transaction("t", &id), Some(transaction));
-        assert_eq!(handles.open_transaction("u", &id), None);
-        assert_eq!(Handles::new(&HandleKey::new(b"other")).open_transaction("t", &id), None);
+        let id = sealer.seal_transaction("t", &transaction);
+        assert_eq!(sealer.open_transaction("t", &id), Some(transaction));
+        assert_eq!(sealer.open_transaction("u", &id), None);
+        assert_eq!(HandleSealer::new(&HandleKey::new(b"other")).open_transaction("t", &id), None);
         for changed in [id.replace("a 1", "a 3"), id.replace('T', "1"), id[1..].to_owned(), String::new()] {
-            assert_eq!(handles.open_transaction("t", &changed), None, "{changed}");
+            assert_eq!(sealer.open_transaction("t", &changed), None, "{changed}");
         }
-        assert_eq!(handles.scope("t", "g").open(&id), Opened::Forged);
+        assert_eq!(sealer.scope("t", "g").open(&id), Opened::Forged);
     }
 
     proptest! {
         #[test]
         fn no_changed_handle_opens(at in 0usize..60, byte in 0x20u8..0x7f) {
-            let handles = Handles::new(&HandleKey::new(b"secret"));
-            let handle = handles.scope("t", "g").seal(&lease());
+            let sealer = HandleSealer::new(&HandleKey::new(b"secret"));
+            let handle = sealer.scope("t", "g").seal(&lease());
             let mut bytes = handle.clone().into_bytes();
             let at = at % bytes.len();
             prop_assume!(bytes[at] != byte);
             bytes[at] = byte;
             let changed = String::from_utf8(bytes).expect("ASCII");
-            prop_assert_eq!(handles.scope("t", "g").open(&changed), Opened::Forged);
+            prop_assert_eq!(sealer.scope("t", "g").open(&changed), Opened::Forged);
         }
 
         #[test]
         fn no_forged_handle_opens(text in ".{0,80}") {
-            let handles = Handles::new(&HandleKey::new(b"secret"));
-            prop_assert_eq!(handles.scope("t", "g").open(&text), Opened::Forged);
+            let sealer = HandleSealer::new(&HandleKey::new(b"secret"));
+            prop_assert_eq!(sealer.scope("t", "g").open(&text), Opened::Forged);
         }
     }
 }

@@ -9,7 +9,6 @@
 mod administration;
 mod administration_permits;
 mod broker_requests;
-mod byte_budget;
 mod catalog;
 mod classic;
 mod classic_clients;
@@ -30,6 +29,7 @@ mod handle;
 mod has_message;
 mod health;
 mod health_checks;
+mod host_budget;
 mod initialized_topics;
 mod lease_renewal;
 mod limits;
@@ -65,7 +65,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use administration::SoftState;
-pub use classic::{CheckFilterCommand, ClassicClientCommand, ClassicGroup, GroupCommand};
+pub use classic::{CheckFilterCommand, ClassicClientCommand, ClassicGroup, GetGroupConfigCommand};
 pub use client_kind::ClientKind;
 pub use cluster_router::{ClusterRouter, PlacementRule};
 pub use command::Command;
@@ -89,13 +89,13 @@ pub use route::{
     AssignmentCommand, BrokersCommand, ListBrokersCommand, QueueAssignment, QueueRoute, RouteCommand,
     TopicQueues,
 };
-pub use send::{SendCommand, Stored};
+pub use send::{SendCommand, SendReceipt};
 pub use send_back::{MakeRetryTopicCommand, SendBackCommand};
 pub use session::{
     ClientPolicy, ClientSettings, ConsumerPolicy, HeartbeatCommand, ProducerPolicy, RegisterCommand, Role,
     Subscription, TerminateCommand,
 };
-pub use settle::{AckCommand, AckEntry, AckResult, ChangeCommand, ForwardCommand};
+pub use settle::{AckCommand, AckEntry, AckResult, ChangeInvisibleCommand, ForwardCommand};
 pub use stream::{Push, PushReceiver, PushStream};
 pub use summaries::{GroupSummary, Page, TopicSummary};
 pub use transaction::EndTransactionCommand;
@@ -103,12 +103,12 @@ pub use validate::is_blank;
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::layer::{AccessGrant, Layers, Operation, Quotas, Right};
+use crate::layer::{AccessGrant, Layers, Quotas, RequestFacts, Right};
 use crate::service::{Capabilities, GroupConfig, GroupUpdate, TopicConfig, TopicUpdate};
 use administration_permits::AdministrationPermits;
 use clients::{ClientKey, Clients};
 use environment::Environment;
-use handle::Handles;
+use handle::HandleSealer;
 use health::ClusterHealth;
 use initialized_topics::InitializedTopics;
 use renewed_leases::RenewedLeases;
@@ -138,7 +138,7 @@ impl Processor {
     ) -> Self {
         let environment = Environment {
             clusters,
-            handles: Handles::new(&rules.handle_key),
+            handle_sealer: HandleSealer::new(&rules.handle_key),
             clients: Clients::default(),
             leases: RenewedLeases::default(),
             filters: filter::budget(),
@@ -170,7 +170,7 @@ impl Processor {
         context: &Context,
         command: C,
     ) -> Result<(C::Answer, AccessGrant), Error> {
-        let mut request = self.layers.admit(&Operation {
+        let mut request = self.layers.admit(&RequestFacts {
             kind: C::KIND,
             context,
             topics: command.topics(),
@@ -211,8 +211,8 @@ impl Processor {
     ///
     /// # Errors
     /// `Unauthorized`, `AccessDenied`, or `Busy`.
-    pub fn check(&self, operation: &Operation<'_>) -> Result<(), Error> {
-        self.layers.check(operation)
+    pub fn check(&self, facts: &RequestFacts<'_>) -> Result<(), Error> {
+        self.layers.check(facts)
     }
 
     /// Gives back deliveries that could not be handed over to a client: their messages become visible again, and the

@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::byte_budget::TakenBytes;
 use super::cluster_router::Cluster;
 use super::command::Command;
 use super::environment::Environment;
 use super::handle::{Opened, Scope, SealedLease};
+use super::host_budget::Reservation;
 use super::limits::Limits;
 use super::renewed_leases::{LeaseHolder, Renewal};
 use super::{Expression, filter, group, receive_from_clusters, trace_context, validate};
@@ -128,7 +128,7 @@ impl Command for ReceiveCommand {
             Delivered::Nothing => return Ok(Received::Nothing),
         };
         drop(filter_memory);
-        let source = DeliverySource { cluster, scope: environment.handles.scope(&topic, &name) };
+        let source = DeliverySource { cluster, scope: environment.handle_sealer.scope(&topic, &name) };
         let leased = source.seal(environment, deliveries, &group).await;
         if leased.is_empty() {
             return Ok(Received::NoMatch);
@@ -146,7 +146,7 @@ pub(super) struct CheckedReceive<'a> {
     group: GroupConfig,
     pub(super) request: Receive,
     /// The memory of its filter, which is taken while it waits.
-    pub(super) filter_memory: Option<TakenBytes>,
+    pub(super) filter_memory: Option<Reservation>,
 }
 
 impl ReceiveCommand {
@@ -198,7 +198,7 @@ impl ReceiveCommand {
 /// Gives back deliveries that could not be handed over to a client. They don't count as attempts.
 pub(super) async fn give_back(environment: &Environment, undelivered: Undelivered) {
     let Undelivered { topic, group, deliveries } = undelivered;
-    let scope = environment.handles.scope(&topic, &group);
+    let scope = environment.handle_sealer.scope(&topic, &group);
     for LeasedDelivery { delivery, handle } in deliveries {
         environment.leases.take(&handle).await.settled();
         let Opened::Lease(lease) = scope.open(&handle) else { continue };
@@ -412,7 +412,7 @@ mod tests {
         let processor = scripted::processor(ClusterRouter::single(services), Limits::default());
         let environment = &processor.environment;
         let cluster = environment.clusters.route((&context(None)).into(), "t");
-        let source = DeliverySource { cluster, scope: environment.handles.scope("t", "g") };
+        let source = DeliverySource { cluster, scope: environment.handle_sealer.scope("t", "g") };
         let config = GroupConfig {
             name: "g".to_owned(),
             fifo: false,

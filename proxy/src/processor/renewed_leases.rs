@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
-use super::byte_budget::{ByteBudget, TakenBytes};
 use super::clients::ClientKey;
 use super::handle::SealedLease;
+use super::host_budget::{HostBudget, Reservation};
 use crate::counts;
 use crate::service::Settle;
 
@@ -78,7 +78,7 @@ pub(super) type RenewalSlot = Arc<tokio::sync::Mutex<Option<Renewal>>>;
 
 /// The leases under renewal, by the client's handle.
 pub(super) struct RenewedLeases {
-    budget: Arc<ByteBudget>,
+    budget: Arc<HostBudget>,
     slots: Mutex<Slots>,
     // Saves taking the lock for each acknowledgement if no lease is renewed, as on most proxies.
     count: AtomicUsize,
@@ -98,13 +98,13 @@ struct Slots {
 struct OwnedSlot {
     client: ClientKey,
     slot: RenewalSlot,
-    _taken: TakenBytes,
+    _taken: Reservation,
 }
 
 impl Default for RenewedLeases {
     fn default() -> Self {
         Self {
-            budget: ByteBudget::new(MAX_BYTES),
+            budget: HostBudget::new(MAX_BYTES),
             slots: Mutex::default(),
             count: AtomicUsize::new(0),
             renewals: AtomicU64::new(0),

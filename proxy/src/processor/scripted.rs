@@ -17,8 +17,8 @@ use crate::layer::{Layers, Quotas};
 use crate::service::{
     AckOutcome, Acknowledge, Administration, BrokerRequests, Capabilities, Change, ChangeInvisible,
     Delivered, Delivery, EndTransaction, Forward, GroupConfig, InvisibleOutcome, LiteSubscriptions, Message,
-    Messages, Metadata, Offsets, Receive, Route, Routes, Sent, ServiceError, ServiceErrorKind, Services,
-    Settle, TopicConfig, TopicKind, Transactions,
+    Messages, Metadata, Offsets, Receive, Route, Routes, ServiceError, ServiceErrorKind, Services, Settle,
+    StoreReceipt, TopicConfig, TopicKind, Transactions,
 };
 
 /// The topic in which a receive finds a message.
@@ -143,7 +143,7 @@ impl Messages for Scripted {
         _: &str,
         _: Vec<Message>,
         _: Instant,
-    ) -> Result<Vec<Result<Sent, ServiceError>>, ServiceError> {
+    ) -> Result<Vec<Result<StoreReceipt, ServiceError>>, ServiceError> {
         Err(unscripted())
     }
 

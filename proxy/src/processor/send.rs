@@ -31,7 +31,7 @@ pub struct SendCommand {
 
 /// A message that was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
+pub struct SendReceipt {
     /// The producer's id of the message.
     pub message_id: String,
     /// The transaction id of a half message. For other messages the message's id, as with Apache's proxy.
@@ -53,7 +53,7 @@ impl Names for SendCommand {
 }
 
 impl Command for SendCommand {
-    type Answer = Vec<Result<Stored, Error>>;
+    type Answer = Vec<Result<SendReceipt, Error>>;
     const KIND: OperationKind = OperationKind::Send;
 
     fn topics(&self) -> &dyn Names {
@@ -96,7 +96,7 @@ impl Command for SendCommand {
         self,
         environment: &Environment,
         context: &Context,
-    ) -> Result<Vec<Result<Stored, Error>>, Error> {
+    ) -> Result<Vec<Result<SendReceipt, Error>>, Error> {
         check(&self.messages, context, &environment.limits, millis(SystemTime::now()))?;
         let topic = self.messages.first().ok_or_else(no_messages)?.topic.name.clone();
         // A retry topic accepts only messages that a consumer sends back.
@@ -126,7 +126,7 @@ struct Batch<'a> {
 
 impl Batch<'_> {
     /// Sends each message to its cluster. Messages of one request may belong to several, if a placement rule has a percentage.
-    async fn send(&self, messages: Vec<Message>) -> Result<Vec<Result<Stored, Error>>, Error> {
+    async fn send(&self, messages: Vec<Message>) -> Result<Vec<Result<SendReceipt, Error>>, Error> {
         let Self { environment, context, topic, .. } = *self;
         let mut parts: Vec<(&Cluster, Vec<usize>, Vec<Message>)> = Vec::new();
         let count = messages.len();
@@ -162,7 +162,7 @@ impl Batch<'_> {
         &self,
         cluster: &Cluster,
         mut messages: Vec<Message>,
-    ) -> Result<Vec<Result<Stored, Error>>, Error> {
+    ) -> Result<Vec<Result<SendReceipt, Error>>, Error> {
         let Self { environment, context, topic, .. } = *self;
         let services = &cluster.services;
         let expected = match names::is_retry_or_dead_letter(topic) {
@@ -197,13 +197,13 @@ impl Batch<'_> {
                 Some(coordinates) => {
                     let transaction =
                         TransactionRef { cluster: cluster.name.as_ref().to_owned(), coordinates };
-                    let transaction_id = environment.handles.seal_transaction(topic, &transaction);
+                    let transaction_id = environment.handle_sealer.seal_transaction(topic, &transaction);
                     environment.transactions.record_half_message(topic, &message_id, transaction);
                     transaction_id
                 }
                 None => message_id.clone(),
             };
-            Ok(Stored {
+            Ok(SendReceipt {
                 message_id,
                 transaction_id,
                 queue_id: sent.queue_id,

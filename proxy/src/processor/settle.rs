@@ -49,7 +49,7 @@ pub type AckResult = Result<(), Error>;
 /// In this order: `IllegalTopic`, `IllegalGroup`, `IllegalInvisibleTime`, `InvalidHandle` (forged, of another topic or
 /// group, or expired), then the backend's failures.
 #[derive(Clone, Debug)]
-pub struct ChangeCommand {
+pub struct ChangeInvisibleCommand {
     /// The topic.
     pub topic: String,
     /// The group.
@@ -116,7 +116,7 @@ impl Command for AckCommand {
         if self.entries.is_empty() {
             return Err(Error::new(ErrorKind::BadRequest, "ack message result is empty"));
         }
-        let scope = environment.handles.scope(&self.topic, &self.group);
+        let scope = environment.handle_sealer.scope(&self.topic, &self.group);
         let mut answers = Vec::with_capacity(self.entries.len());
         let mut batches: Vec<ClusterBatch> = Vec::new();
         for entry in self.entries {
@@ -156,7 +156,7 @@ impl Command for AckCommand {
     }
 }
 
-impl Command for ChangeCommand {
+impl Command for ChangeInvisibleCommand {
     type Answer = String;
     const KIND: OperationKind = OperationKind::ChangeInvisible;
 
@@ -188,7 +188,7 @@ impl Command for ChangeCommand {
         validate::topic(&topic)?;
         validate::group(&group)?;
         let invisible = invisible_time(invisible_ms, Duration::ZERO, &environment.limits)?;
-        let scope = environment.handles.scope(&topic, &group);
+        let scope = environment.handle_sealer.scope(&topic, &group);
         let OpenedLease { lease, taken } = open(environment, &scope, &entry.handle).await?;
         let cluster = environment.clusters.get(&lease.cluster)?;
         let request = ChangeInvisible {
@@ -243,7 +243,7 @@ impl Command for ForwardCommand {
         let Self { topic, group, entry } = self;
         validate::topic(&topic)?;
         validate::group(&group)?;
-        let scope = environment.handles.scope(&topic, &group);
+        let scope = environment.handle_sealer.scope(&topic, &group);
         let OpenedLease { lease, taken } = open(environment, &scope, &entry.handle).await?;
         let cluster = environment.clusters.get(&lease.cluster)?;
         let request = Forward {
@@ -361,9 +361,9 @@ mod tests {
             cluster: String::new(),
             coordinates: "first".to_owned(),
         };
-        let handle = environment.handles.scope("t", "g").seal(&first);
+        let handle = environment.handle_sealer.scope("t", "g").seal(&first);
         environment.leases.add(handle.clone(), scripted::renewal("c", renewed));
-        let change = || ChangeCommand {
+        let change = || ChangeInvisibleCommand {
             topic: "t".to_owned(),
             group: "g".to_owned(),
             entry: AckEntry { handle: handle.clone(), message_id: "m".to_owned(), lite_topic: None },
@@ -389,11 +389,11 @@ mod tests {
             cluster: String::new(),
             coordinates: "running".to_owned(),
         };
-        let change = ChangeCommand {
+        let change = ChangeInvisibleCommand {
             topic: "t".to_owned(),
             group: "g".to_owned(),
             entry: AckEntry {
-                handle: processor.environment.handles.scope("t", "g").seal(&lease),
+                handle: processor.environment.handle_sealer.scope("t", "g").seal(&lease),
                 message_id: "m".to_owned(),
                 lite_topic: None,
             },
@@ -428,14 +428,14 @@ mod tests {
             cluster: String::new(),
             coordinates: "q".to_owned(),
         };
-        let handle = processor.environment.handles.scope("t", "g").seal(&lease);
+        let handle = processor.environment.handle_sealer.scope("t", "g").seal(&lease);
         let context = Context::of_client("c");
         for (topic, group) in [("t", "other"), ("other", "g")] {
             let (topic, group) = (topic.to_owned(), group.to_owned());
             let entry = AckEntry { handle: handle.clone(), message_id: "m".to_owned(), lite_topic: None };
             let ack = AckCommand { topic: topic.clone(), group: group.clone(), entries: vec![entry.clone()] };
             let acked = processor.run(&context, ack).await.expect("results");
-            let change = ChangeCommand {
+            let change = ChangeInvisibleCommand {
                 topic: topic.clone(),
                 group: group.clone(),
                 entry: entry.clone(),

@@ -62,7 +62,7 @@ impl Command for EndTransactionCommand {
         if validate::is_blank(&transaction_id) {
             return refuse("transaction id cannot be empty");
         }
-        let sealed = environment.handles.open_transaction(&topic, &transaction_id);
+        let sealed = environment.handle_sealer.open_transaction(&topic, &transaction_id);
         // With Apache's proxy, the transaction id is the message's id, and some programs rely on this.
         let Some(transaction) = sealed.or_else(|| recent.half_message(&topic, &transaction_id)) else {
             return refuse("transaction id is not from this server, or of another topic");

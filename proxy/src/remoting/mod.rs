@@ -4,7 +4,7 @@
 //! RocketMQ's binary form, depending on the header type (Apache's `RemotingCommand`, `RocketMQSerializable`). The remote
 //! backend uses the protocol with name servers and brokers, and the remoting front end with classic clients.
 
-pub mod auth;
+pub mod acl_bodies;
 mod binary;
 pub mod broker_stats;
 mod codec;

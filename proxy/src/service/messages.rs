@@ -26,7 +26,7 @@ pub trait Messages: Send + Sync + 'static {
         topic: &str,
         messages: Vec<Message>,
         deadline: Instant,
-    ) -> Result<Vec<Result<Sent, ServiceError>>, ServiceError>;
+    ) -> Result<Vec<Result<StoreReceipt, ServiceError>>, ServiceError>;
 
     /// Takes up to `max` messages under a lease, waiting until `deadline` for the first.
     ///
@@ -99,7 +99,7 @@ pub trait Messages: Send + Sync + 'static {
     }
 
     /// Recalls a DELAY message that was not delivered yet. Returns the message's id. `handle` is a
-    /// [`Sent::recall_handle`] that a client sends, and may be forged.
+    /// [`StoreReceipt::recall_handle`] that a client sends, and may be forged.
     ///
     /// # Errors
     /// `Rejected` (an invalid handle, a handle of another topic, or the message was delivered already), `Forbidden`,
@@ -122,7 +122,7 @@ pub struct DeadLetter {
 
 /// A stored message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sent {
+pub struct StoreReceipt {
     /// The queue in which the message is stored.
     pub queue_id: i32,
     /// The message's offset in the queue.

@@ -40,7 +40,7 @@ pub use lite::{LiteAction, LiteChange, LiteStart, LiteSubscriptions};
 pub use message::{Body, BodyEncoding, ChosenQueue, DeadLetterOrigin, Delay, Delivery, Message, SentBack};
 pub use messages::{
     AckOutcome, Acknowledge, ChangeInvisible, DeadLetter, Delivered, Filter, Forward, InvisibleOutcome,
-    Messages, NextAttempt, Persistence, Receive, Sent, Settle,
+    Messages, NextAttempt, Persistence, Receive, Settle, StoreReceipt,
 };
 pub use metadata::{Capabilities, Metadata};
 pub use offsets::{

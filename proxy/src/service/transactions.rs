@@ -8,7 +8,7 @@ use super::ServiceError;
 
 /// Ends transactions.
 ///
-/// Any proxy of a fleet can end any transaction: its coordinates ([`super::Sent::transaction`], or those of a
+/// Any proxy of a fleet can end any transaction: its coordinates ([`super::StoreReceipt::transaction`], or those of a
 /// [`super::BrokerRequest::Check`]) contain everything that is needed.
 #[async_trait]
 pub trait Transactions: Send + Sync {
@@ -31,7 +31,7 @@ pub struct EndTransaction {
     pub topic: String,
     /// The half message's id.
     pub message_id: String,
-    /// [`super::Sent::transaction`], verbatim.
+    /// [`super::StoreReceipt::transaction`], verbatim.
     pub coordinates: String,
     /// What to do with the half message.
     pub resolution: Resolution,

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use rocketmq_thin_proxy::service::{
     AckOutcome, Acknowledge, ChangeInvisible, Delay, Delivered, Delivery, Filter, Forward, InvisibleOutcome,
-    Message, NextAttempt, QueueRef, Receive, Sent, ServiceError, ServiceErrorKind, Services, Settle,
+    Message, NextAttempt, QueueRef, Receive, ServiceError, ServiceErrorKind, Services, Settle, StoreReceipt,
     TopicConfig, TopicKind, Whence,
 };
 
@@ -59,11 +59,11 @@ impl Client {
         TopicConfig::new(self.topic.clone(), TopicKind::Mixed, queues)
     }
 
-    pub(crate) async fn send(&self, messages: Vec<Message>) -> Vec<Sent> {
+    pub(crate) async fn send(&self, messages: Vec<Message>) -> Vec<StoreReceipt> {
         self.try_send(messages).await.expect("a send")
     }
 
-    pub(crate) async fn try_send(&self, messages: Vec<Message>) -> Result<Vec<Sent>, ServiceError> {
+    pub(crate) async fn try_send(&self, messages: Vec<Message>) -> Result<Vec<StoreReceipt>, ServiceError> {
         let now = SystemTime::now();
         let waits =
             |delay| matches!(delay, Delay::Unknown) || matches!(delay, Delay::Until(time) if time > now);
@@ -84,7 +84,7 @@ impl Client {
                 }
             }
         }
-        let sent: Vec<Sent> = results.into_iter().flatten().collect();
+        let sent: Vec<StoreReceipt> = results.into_iter().flatten().collect();
         if self.services.metadata.capabilities().offsets {
             let sent = sent.iter().zip(at_once).filter(|(_, at_once)| *at_once);
             // Only the last message of each queue, as it comes after the others.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use rocketmq_thin_proxy::service::{
-    EndTransaction, Message, Resolution, Sent, ServiceError, ServiceErrorKind, TopicKind,
+    EndTransaction, Message, Resolution, ServiceError, ServiceErrorKind, StoreReceipt, TopicKind,
 };
 
 use crate::backend::Backend;
@@ -17,7 +17,7 @@ pub(crate) fn half(id: impl ToString) -> Message {
 impl Client {
     /// Sends a half message. Returns the coordinates of its transaction.
     pub(crate) async fn send_half(&self, message: Message) -> String {
-        let sent: Vec<Sent> = self.send(vec![message]).await;
+        let sent: Vec<StoreReceipt> = self.send(vec![message]).await;
         sent.into_iter().next().and_then(|sent| sent.transaction).expect("coordinates")
     }
 

@@ -9,7 +9,7 @@ use super::directory::{DataDirectory, OpenError};
 use super::lease_expiry::LeaseExpiry;
 use super::lite_subscriptions::Subscriptions;
 use super::lite_topics::LiteTopics;
-use super::orphan_check_schedule::CheckSchedule;
+use super::orphan_check_reads::CheckSchedule;
 use super::progress::Progress;
 use super::progress_writer::ProgressWriter;
 use super::queue_locks::QueueLocks;

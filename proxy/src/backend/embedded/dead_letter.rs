@@ -126,10 +126,10 @@ impl Broker {
         queue: usize,
         at: Coordinates,
     ) -> Result<MoveStart, ServiceError> {
-        let mut change = group.progress.change()?;
-        let lease = match lease_status(&mut change, queue, at, clock::monotonic()) {
+        let mut transaction = group.progress.begin()?;
+        let lease = match lease_status(&mut transaction, queue, at, clock::monotonic()) {
             LeaseStatus::Running(lease) | LeaseStatus::Expired(lease) => lease,
-            LeaseStatus::Gone => return Ok(MoveStart::Settled(change.commit(&self.progress_writer))),
+            LeaseStatus::Gone => return Ok(MoveStart::Settled(transaction.commit(&self.progress_writer))),
         };
         let mut forwards = group.progress.forwards.lock();
         let state = forwards.get(&(queue, at.offset)).copied();
@@ -202,19 +202,19 @@ impl Move {
     /// Ends the lease, unless it has been replaced. Returns whether the message has another lease.
     fn end_lease(&self) -> Result<(bool, Written), ServiceError> {
         let now = clock::monotonic();
-        let mut change = self.progress.change()?;
-        if matches!(lease_status(&mut change, self.queue, self.at, now), LeaseStatus::Gone) {
-            let has_lease = change.queue(self.queue).leases().get(self.at.offset).is_some();
-            return Ok((has_lease, change.commit(&self.progress_writer)));
+        let mut transaction = self.progress.begin()?;
+        if matches!(lease_status(&mut transaction, self.queue, self.at, now), LeaseStatus::Gone) {
+            let has_lease = transaction.queue(self.queue).leases().get(self.at.offset).is_some();
+            return Ok((has_lease, transaction.commit(&self.progress_writer)));
         }
         let mut ended = EndedLeases::new(self.max_leases);
-        ended.end_lease(&mut change, self.queue, self.at.offset);
-        let written = change.commit(&self.progress_writer);
-        let deliverable = ended.deliverable(&mut change, now);
-        if ended.unblock_exhausted(self.progress.max_attempts(), &mut change, now) {
-            self.expiry.schedule(&self.progress, &mut change, now);
+        ended.end_lease(&mut transaction, self.queue, self.at.offset);
+        let written = transaction.commit(&self.progress_writer);
+        let deliverable = ended.deliverable(&mut transaction, now);
+        if ended.unblock_exhausted(self.progress.max_attempts(), &mut transaction, now) {
+            self.expiry.schedule(&self.progress, &mut transaction, now);
         }
-        drop(change);
+        drop(transaction);
         self.topic.count_settled(&self.progress, ended.count);
         self.progress.wake(deliverable);
         Ok((false, written))

@@ -14,7 +14,7 @@ use super::config::EmbeddedConfig;
 use super::filter::Matcher;
 use super::lease::{Coordinates, Lease};
 use super::progress::Progress;
-use super::progress_change::ProgressChange;
+use super::progress_transaction::ProgressTransaction;
 use super::queue::Queue;
 use super::read_cache::ReadCache;
 use super::settle::{EndedLeases, LeaseStatus, lease_status};
@@ -163,7 +163,7 @@ impl<'a> Model<'a> {
         max: usize,
         visible_at: u64,
         attempt_id: Option<&str>,
-    ) -> (ProgressChange<'_>, TakenBatch) {
+    ) -> (ProgressTransaction<'_>, TakenBatch) {
         let request = TakeRequest {
             max,
             now: self.now,
@@ -178,11 +178,11 @@ impl<'a> Model<'a> {
             cache: &self.cache,
             read: None,
         };
-        let mut change = self.progress.change().expect("loaded");
-        change.in_order = true;
-        let batch = request.take(&mut change, &self.queues).expect("sound messages");
+        let mut transaction = self.progress.begin().expect("loaded");
+        transaction.in_order = true;
+        let batch = request.take(&mut transaction, &self.queues).expect("sound messages");
         assert!(batch.missing.is_none(), "all is in memory");
-        (change, batch)
+        (transaction, batch)
     }
 
     /// Whether a receive would get messages.
@@ -194,9 +194,9 @@ impl<'a> Model<'a> {
     fn receive(&mut self, max: usize, steps: u64, attempt_id: Option<u8>) -> usize {
         let visible_at = self.now + steps * STEP - STEP / 4;
         let name = attempt_id.map(|id| id.to_string());
-        let (mut change, batch) = self.take(max, visible_at, name.as_deref());
-        change.commit(&self.broker.progress_writer).wait().expect("written");
-        drop(change);
+        let (mut transaction, batch) = self.take(max, visible_at, name.as_deref());
+        transaction.commit(&self.broker.progress_writer).wait().expect("written");
+        drop(transaction);
         let token = self.next_token;
         self.next_token += 1;
         assert!(batch.taken.len() <= max);
@@ -284,8 +284,8 @@ impl<'a> Model<'a> {
         let at = *index.get(&self.deliveries);
         let (queue, offset) = (at.queue as usize, at.offset as usize);
         let until = steps.map(|steps| if steps == 0 { self.now } else { self.now + steps * STEP - STEP / 4 });
-        let mut change = self.progress.change().expect("loaded");
-        let found = lease_status(&mut change, queue, at, self.now);
+        let mut transaction = self.progress.begin().expect("loaded");
+        let found = lease_status(&mut transaction, queue, at, self.now);
         let message = &mut self.sent[queue][offset];
         let lease = message.lease.as_mut().filter(|lease| lease.token == at.token && lease.until > self.now);
         let LeaseStatus::Running(old) = found else {
@@ -298,19 +298,21 @@ impl<'a> Model<'a> {
             lease.until = until;
             lease.token = self.next_token;
             let group = old.group;
-            change.queue(queue).lease(at.offset, Lease { visible_at: until, token: self.next_token, ..old });
-            change.commit(&self.broker.progress_writer).wait().expect("written");
+            transaction
+                .queue(queue)
+                .lease(at.offset, Lease { visible_at: until, token: self.next_token, ..old });
+            transaction.commit(&self.broker.progress_writer).wait().expect("written");
             self.deliveries.push(Coordinates { token: self.next_token, ..at });
-            usize::from(change.queue(queue).is_unblocked(group, self.now))
+            usize::from(transaction.queue(queue).is_unblocked(group, self.now))
         } else {
             message.settled = true;
             message.lease = None;
             let mut ended = EndedLeases::new(self.max_leases);
-            ended.end_lease(&mut change, queue, at.offset);
-            change.commit(&self.broker.progress_writer).wait().expect("written");
-            ended.deliverable(&mut change, self.now)
+            ended.end_lease(&mut transaction, queue, at.offset);
+            transaction.commit(&self.broker.progress_writer).wait().expect("written");
+            ended.deliverable(&mut transaction, self.now)
         };
-        drop(change);
+        drop(transaction);
         self.assert_wakes(deliverable);
     }
 
@@ -324,9 +326,9 @@ impl<'a> Model<'a> {
 
     fn pass(&mut self) {
         self.now += STEP;
-        let change = self.progress.change().expect("loaded");
-        let deliverable = change.queues().iter().map(|queue| queue.count_unblocked(self.now, 9)).sum();
-        drop(change);
+        let transaction = self.progress.begin().expect("loaded");
+        let deliverable = transaction.queues().iter().map(|queue| queue.count_unblocked(self.now, 9)).sum();
+        drop(transaction);
         self.assert_wakes(deliverable);
     }
 
@@ -348,9 +350,9 @@ impl<'a> Model<'a> {
             }
             for delivery in before..self.deliveries.len() {
                 let at = self.deliveries[delivery];
-                let mut change = self.progress.change().expect("loaded");
-                change.queue(at.queue as usize).end_lease(at.offset);
-                change.commit(&self.broker.progress_writer).wait().expect("written");
+                let mut transaction = self.progress.begin().expect("loaded");
+                transaction.queue(at.queue as usize).end_lease(at.offset);
+                transaction.commit(&self.broker.progress_writer).wait().expect("written");
                 let message = &mut self.sent[at.queue as usize][at.offset as usize];
                 (message.settled, message.lease) = (true, None);
             }

@@ -47,10 +47,10 @@ impl Drop for LeasedBatch {
             return;
         }
         // If the state was dropped, the leases were not written.
-        let Ok(mut change) = self.progress.change() else { return };
+        let Ok(mut transaction) = self.progress.begin() else { return };
         let visible_at = clock::monotonic();
         for delivery in &self.deliveries {
-            let queue = change.queue(delivery.queue_id as usize);
+            let queue = transaction.queue(delivery.queue_id as usize);
             let offset = delivery.queue_offset as u64;
             let lease = queue.leases().get(offset).filter(|lease| lease.token == self.token).cloned();
             if let Some(lease) = lease {
@@ -58,8 +58,8 @@ impl Drop for LeasedBatch {
             }
         }
         // Nobody waits for the write. If it fails, the messages are delivered again anyway.
-        drop(change.commit(&self.writer));
-        drop(change);
+        drop(transaction.commit(&self.writer));
+        drop(transaction);
         self.progress.wake(self.deliveries.len());
     }
 }

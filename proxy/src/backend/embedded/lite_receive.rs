@@ -196,7 +196,7 @@ impl LiteReceive<'_> {
                 let progress = lite_topic.consumer(group);
                 progress.load(&store, &queues, catalog.start_of(group))?;
                 expiry.handle_expired(&progress);
-                let next = progress.change()?.queue(0).first_unsettled();
+                let next = progress.begin()?.queue(0).first_unsettled();
                 let queue = &queues[0];
                 if next < queue.end() && queue.recent(next).is_none() && bytes < MAX_READ {
                     let read = queue.read(&store, next, 1)?;

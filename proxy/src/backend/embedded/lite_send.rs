@@ -12,7 +12,7 @@ use super::codec;
 use super::new_message::NewMessage;
 use super::send::sent;
 use super::topic::Topic;
-use crate::service::{Message, Sent, ServiceError, ServiceErrorKind, TopicKind};
+use crate::service::{Message, ServiceError, ServiceErrorKind, StoreReceipt, TopicKind};
 
 impl Broker {
     /// Stores messages in the lite topics that they name. The messages of one lite topic are stored in order, and
@@ -25,7 +25,7 @@ impl Broker {
         topic: &Arc<Topic>,
         messages: Vec<Message>,
         deadline: Instant,
-    ) -> Result<Vec<Result<Sent, ServiceError>>, ServiceError> {
+    ) -> Result<Vec<Result<StoreReceipt, ServiceError>>, ServiceError> {
         if topic.write_queues() == 0 {
             return Err(ServiceError::new(ServiceErrorKind::Forbidden, "no writable queue"));
         }

@@ -74,15 +74,15 @@ impl Broker {
                 _ => None,
             };
             // Receives take no messages meanwhile, neither of this client nor of one that loses the lite topic.
-            let mut change = progress.change()?;
+            let mut transaction = progress.begin()?;
             if subscriptions.missing(&key, &addition.lite_topics).is_empty() {
                 return Ok(());
             }
             subscriptions.change(&key, &addition, exclusive)?;
-            let offset = at_time.unwrap_or_else(|| offset_of(start, queue, &mut change));
-            change.queue(0).reset_to(offset);
-            let written = change.commit(&progress_writer);
-            drop(change);
+            let offset = at_time.unwrap_or_else(|| offset_of(start, queue, &mut transaction));
+            transaction.queue(0).reset_to(offset);
+            let written = transaction.commit(&progress_writer);
+            drop(transaction);
             progress.wake(1);
             written.wait().inspect_err(|_| {
                 // Otherwise a repeated request would not move the group. A removal can't fail.

@@ -85,9 +85,9 @@ impl Offsets for Broker {
         let (_, progress) = self.group_in(&source.topic, group).await?;
         self.loaded(&source.topic, &progress).await?;
         let written = {
-            let mut change = progress.change()?;
-            change.queue(source.queue.id() as usize).reset_to(offset);
-            change.commit(&self.progress_writer)
+            let mut transaction = progress.begin()?;
+            transaction.queue(source.queue.id() as usize).reset_to(offset);
+            transaction.commit(&self.progress_writer)
         };
         progress.wake(1);
         written.done().await
@@ -108,7 +108,7 @@ impl Offsets for Broker {
             }
         }
         self.loaded(&source.topic, &progress).await?;
-        let state = progress.change()?;
+        let state = progress.begin()?;
         let own = state.queues().get(source.queue.id() as usize);
         Ok(own.map(|queue| queue.first_unsettled() as i64))
     }

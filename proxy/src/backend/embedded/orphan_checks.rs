@@ -17,7 +17,7 @@ use super::codec;
 use super::commit::{Commit, MAX_MOVED, StoredRecord};
 use super::half_message::{CheckRecord, HalfMessage, HalfMessageId};
 use super::keys;
-use super::orphan_check_schedule::{CheckState, DueChecks, NextRead, NextStep};
+use super::orphan_check_reads::{CheckState, DueChecks, NextRead, NextStep};
 use super::scan::{Record, Scan};
 use super::store::corrupt;
 use super::topic::Topic;

@@ -12,7 +12,7 @@ use super::keys;
 use super::lease::Lease;
 use super::lite_notifier::LiteNotifier;
 use super::meter::Meter;
-use super::progress_changes::{self, ProgressChanges};
+use super::progress_write_batch::{self, ProgressWriteBatch};
 use super::queue::Queue;
 use super::queue_progress::QueueProgress;
 use super::store::{Store, corrupt, unavailable};
@@ -211,7 +211,7 @@ impl Progress {
             return Ok(());
         }
         let mut state = self.read(store, queues, start)?;
-        progress_changes::commit(store, state.changes(self.group, self.topic).into_records())?;
+        progress_write_batch::commit(store, state.write_batch(self.group, self.topic).into_records())?;
         state.end_change(QueueProgress::keep);
         let has_lease = |queue: usize, offset| {
             state.queues.get(queue).is_some_and(|queue| queue.leases().get(offset).is_some())
@@ -328,12 +328,12 @@ impl ProgressState {
     }
 
     /// Collects the changed records.
-    pub(super) fn changes(&self, group: u32, topic: u32) -> ProgressChanges {
-        let mut changes = ProgressChanges::new(group, topic);
+    pub(super) fn write_batch(&self, group: u32, topic: u32) -> ProgressWriteBatch {
+        let mut batch = ProgressWriteBatch::new(group, topic);
         for id in &self.touched {
-            self.queues[*id].write(*id as u32, &mut changes);
+            self.queues[*id].write(*id as u32, &mut batch);
         }
-        changes
+        batch
     }
 
     /// Keeps or undoes the changes, as `end` does.

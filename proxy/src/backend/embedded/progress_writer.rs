@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 
 use super::inbox::{Inbox, InboxThread, WakeUp};
 use super::progress::{Progress, earlier_write_failed};
-use super::progress_changes::{self, RecordChange};
+use super::progress_write_batch::{self, RecordChange};
 use super::store::Store;
 use crate::service::{ServiceError, ServiceErrorKind};
 
@@ -179,7 +179,7 @@ impl Disk {
             records.append(&mut job.records);
         }
         // After a panic, too, memory and disk may differ.
-        let commit = || progress_changes::commit(&self.store, records);
+        let commit = || progress_write_batch::commit(&self.store, records);
         let written = catch_unwind(AssertUnwindSafe(commit)).unwrap_or_else(|_| {
             self.store.set_state_failed();
             Err(ServiceError::new(ServiceErrorKind::Internal, "the storage engine panicked"))

@@ -2,12 +2,12 @@
 
 use super::lease::{Lease, Leases};
 use super::message_groups::GroupHash;
-use super::progress_changes::ProgressChanges;
+use super::progress_write_batch::ProgressWriteBatch;
 use super::queue::Queue;
 use super::store::Store;
 use crate::service::{GroupStart, ServiceError, millis};
 
-/// A group's progress in one queue. Modified within a [`super::progress_change::ProgressChange`].
+/// A group's progress in one queue. Modified within a [`super::progress_transaction::ProgressTransaction`].
 #[derive(Default)]
 pub(super) struct QueueProgress {
     cursor: u64,
@@ -148,16 +148,16 @@ impl QueueProgress {
         self.leases.delivered() >= max_leases || self.leases.passed_over() >= max_leases
     }
 
-    /// Adds the changed records to `changes`.
-    pub(super) fn write(&self, id: u32, changes: &mut ProgressChanges) {
+    /// Adds the changed records to `batch`.
+    pub(super) fn write(&self, id: u32, batch: &mut ProgressWriteBatch) {
         for (offset, _) in &self.replaced.leases {
             match self.leases.get(*offset) {
-                Some(lease) => changes.set_lease(id, *offset, lease),
-                None => changes.remove_lease(id, *offset),
+                Some(lease) => batch.set_lease(id, *offset, lease),
+                None => batch.remove_lease(id, *offset),
             }
         }
         if self.must_record_cursor() {
-            changes.set_cursor(id, self.cursor);
+            batch.set_cursor(id, self.cursor);
         }
     }
 

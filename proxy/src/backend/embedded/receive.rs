@@ -236,18 +236,18 @@ impl PreparedReceive<'_> {
         queues: &[Arc<Queue>],
     ) -> Result<Option<(TakenBatch, Written)>, ServiceError> {
         let readable = self.topic.read_queues().min(queues.len());
-        let mut change = self.progress.change()?;
+        let mut transaction = self.progress.begin()?;
         // Checked under the lock, under which another client takes over the lite topic and moves the group.
         if self.lite.is_some_and(|(member, name)| !member.is_subscribed(name)) {
             return Ok(None);
         }
-        change.in_order = request.fifo;
+        transaction.in_order = request.fifo;
         // This change also records the progress in queues that were added since.
-        change.queue(queues.len().saturating_sub(1));
-        let batch = request.take(&mut change, &queues[..readable]).map_err(|_| corrupt("message"))?;
-        let written = change.commit(&self.broker.progress_writer);
+        transaction.queue(queues.len().saturating_sub(1));
+        let batch = request.take(&mut transaction, &queues[..readable]).map_err(|_| corrupt("message"))?;
+        let written = transaction.commit(&self.broker.progress_writer);
         if !batch.taken.is_empty() {
-            self.broker.expiry.schedule(&self.progress, &mut change, request.visible_at);
+            self.broker.expiry.schedule(&self.progress, &mut transaction, request.visible_at);
             self.topic.count_delivered(&self.progress, batch.taken.len());
         }
         Ok(Some((batch, written)))
@@ -267,7 +267,7 @@ impl PreparedReceive<'_> {
             return Ok(None);
         }
         let _permit = cache.permit().await;
-        let is_new = offset >= self.progress.change()?.queue(id as usize).cursor();
+        let is_new = offset >= self.progress.begin()?.queue(id as usize).cursor();
         let bytes = if is_new { READ_AHEAD } else { 1 };
         let (store, source) = (self.broker.store.clone(), queue.clone());
         let chunks = blocking(move || source.read(&store, offset, bytes)).await?;

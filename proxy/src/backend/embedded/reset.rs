@@ -31,9 +31,9 @@ impl Broker {
         let offsets = blocking(move || offsets(&target, &targets, &store)).await?;
         let mut resets = Vec::with_capacity(offsets.len());
         let written = {
-            let mut change = progress.change()?;
+            let mut transaction = progress.begin()?;
             for (index, offset) in offsets {
-                let queue = change.queue(index);
+                let queue = transaction.queue(index);
                 resets.push(QueueReset {
                     broker: self.config.broker_name.clone(),
                     queue: index as i32,
@@ -42,7 +42,7 @@ impl Broker {
                 });
                 queue.reset_to(offset);
             }
-            change.commit(&self.progress_writer)
+            transaction.commit(&self.progress_writer)
         };
         progress.wake(usize::MAX);
         written.done().await?;

@@ -11,8 +11,8 @@ use super::new_message::NewMessage;
 use super::send::{due, sent};
 use crate::service::names::properties::{ORIGIN_MESSAGE_ID, RETRY_TOPIC};
 use crate::service::{
-    Delay, Filter, Message, Offsets, Pull, PullOutcome, SendBack, Sent, SentBack, ServiceError,
-    ServiceErrorKind, delay_level, names,
+    Delay, Filter, Message, Offsets, Pull, PullOutcome, SendBack, SentBack, ServiceError, ServiceErrorKind,
+    StoreReceipt, delay_level, names,
 };
 
 impl Broker {
@@ -65,7 +65,7 @@ impl Broker {
         name: &str,
         messages: Vec<Message>,
         deadline: Instant,
-    ) -> Result<Vec<Sent>, ServiceError> {
+    ) -> Result<Vec<StoreReceipt>, ServiceError> {
         let group = self.existing_group(name)?;
         let in_order = self.queue_locks.has_any(name, Instant::now());
         let mut stored = Vec::with_capacity(messages.len());
@@ -84,7 +84,7 @@ impl Broker {
         group: &Group,
         message: Message,
         deadline: Instant,
-    ) -> Result<Sent, ServiceError> {
+    ) -> Result<StoreReceipt, ServiceError> {
         let name = &group.config.name;
         let SentBack { deliveries, max_retries } = message.sent_back.unwrap_or_default();
         let limited = max_retries.map_or_else(|| group.config.max_attempts(), |max| max.saturating_add(1));

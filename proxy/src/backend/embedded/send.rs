@@ -16,7 +16,7 @@ use super::writer::StoreRequest;
 use super::writer_state::WriterState;
 use crate::backend::queue_choice;
 use crate::service::names::RETRY_PREFIX;
-use crate::service::{Delay, Message, Sent, ServiceError, ServiceErrorKind, TopicKind, millis};
+use crate::service::{Delay, Message, ServiceError, ServiceErrorKind, StoreReceipt, TopicKind, millis};
 
 impl Broker {
     /// See [`crate::service::Messages::send`].
@@ -25,7 +25,7 @@ impl Broker {
         topic: &str,
         messages: Vec<Message>,
         deadline: Instant,
-    ) -> Result<Vec<Sent>, ServiceError> {
+    ) -> Result<Vec<StoreReceipt>, ServiceError> {
         if let Some(group) = topic.strip_prefix(RETRY_PREFIX) {
             return self.store_retries(group, messages, deadline).await;
         }
@@ -121,20 +121,22 @@ pub(super) fn due(message: &Message) -> Option<u64> {
 }
 
 /// Returns the result of a send for a message.
-pub(super) fn sent(placed: StoredAt, message: &Message) -> Sent {
+pub(super) fn sent(placed: StoredAt, message: &Message) -> StoreReceipt {
     match placed {
         StoredAt::Queued { queue, offset } => {
-            Sent { queue_id: queue as i32, queue_offset: offset as i64, ..Sent::default() }
+            StoreReceipt { queue_id: queue as i32, queue_offset: offset as i64, ..StoreReceipt::default() }
         }
         // A delayed message has no offset before it is due.
-        StoredAt::Delayed { queue, timer } => Sent {
+        StoredAt::Delayed { queue, timer } => StoreReceipt {
             queue_id: queue as i32,
             recall_handle: Some(recall::handle(timer, &message.id)),
-            ..Sent::default()
+            ..StoreReceipt::default()
         },
         // A half message has no offset before it is committed.
-        StoredAt::Half { queue, id } => {
-            Sent { queue_id: queue as i32, transaction: Some(id.to_string()), ..Sent::default() }
-        }
+        StoredAt::Half { queue, id } => StoreReceipt {
+            queue_id: queue as i32,
+            transaction: Some(id.to_string()),
+            ..StoreReceipt::default()
+        },
     }
 }

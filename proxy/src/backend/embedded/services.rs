@@ -14,8 +14,8 @@ use super::settle::deleted;
 use crate::service::{
     AckOutcome, Acknowledge, BrokerInfo, BrokerRequest, BrokerRequests, Capabilities, Change,
     ChangeInvisible, CheckOutcome, DeadLetter, Delivered, EndTransaction, Filter, Forward, GroupConfig,
-    InvisibleOutcome, Message, Messages, Metadata, QueueRange, Receive, Route, Routes, Sent, ServiceError,
-    TopicConfig, TopicKind, Transactions,
+    InvisibleOutcome, Message, Messages, Metadata, QueueRange, Receive, Route, Routes, ServiceError,
+    StoreReceipt, TopicConfig, TopicKind, Transactions,
 };
 
 /// The default cluster name of Apache's brokers.
@@ -28,7 +28,7 @@ impl Messages for Broker {
         topic: &str,
         messages: Vec<Message>,
         deadline: Instant,
-    ) -> Result<Vec<Result<Sent, ServiceError>>, ServiceError> {
+    ) -> Result<Vec<Result<StoreReceipt, ServiceError>>, ServiceError> {
         if messages.iter().any(|message| message.lite_topic.is_some()) {
             let topic = self.topic(topic).await?;
             if topic.kind() == TopicKind::Lite {

@@ -61,7 +61,7 @@ impl Broker {
         request: &Acknowledge,
     ) -> Result<(Vec<AckOutcome>, Written), ServiceError> {
         let now = clock::monotonic();
-        let mut change = group.progress.change()?;
+        let mut transaction = group.progress.begin()?;
         let mut outcomes = Vec::with_capacity(request.entries.len());
         let mut ended = EndedLeases::new(self.config.max_unsettled_per_queue);
         for entry in &request.entries {
@@ -73,9 +73,9 @@ impl Broker {
                 }
             };
             let queue = group.queue_index(at);
-            outcomes.push(match lease_status(&mut change, queue, at, now) {
+            outcomes.push(match lease_status(&mut transaction, queue, at, now) {
                 LeaseStatus::Running(_) => {
-                    ended.end_lease(&mut change, queue, at.offset);
+                    ended.end_lease(&mut transaction, queue, at.offset);
                     AckOutcome::Done
                 }
                 LeaseStatus::Expired(_) => AckOutcome::Expired,
@@ -83,12 +83,12 @@ impl Broker {
                 LeaseStatus::Gone => AckOutcome::Done,
             });
         }
-        let written = change.commit(&self.progress_writer);
-        let deliverable = ended.deliverable(&mut change, now);
-        if ended.unblock_exhausted(group.progress.max_attempts(), &mut change, now) {
-            self.expiry.schedule(&group.progress, &mut change, now);
+        let written = transaction.commit(&self.progress_writer);
+        let deliverable = ended.deliverable(&mut transaction, now);
+        if ended.unblock_exhausted(group.progress.max_attempts(), &mut transaction, now) {
+            self.expiry.schedule(&group.progress, &mut transaction, now);
         }
-        drop(change);
+        drop(transaction);
         group.topic.count_settled(&group.progress, ended.count);
         group.progress.wake(deliverable);
         Ok((outcomes, written))
@@ -119,14 +119,14 @@ impl Broker {
         let visible_at = now.saturating_add(invisible);
         let coordinates = Coordinates { token: rand::random(), until: Some(visible_at), ..at };
         let queue = group.queue_index(at);
-        let mut change = group.progress.change()?;
-        let old = match lease_status(&mut change, queue, at, now) {
+        let mut transaction = group.progress.begin()?;
+        let old = match lease_status(&mut transaction, queue, at, now) {
             LeaseStatus::Running(lease) => lease,
             expired_or_gone => {
                 let expired =
                     matches!(expired_or_gone, LeaseStatus::Expired(_)) || is_past(at, &request.entry, now);
                 let outcome = if expired { InvisibleOutcome::Expired } else { gone(coordinates) };
-                return Ok((outcome, change.commit(&self.progress_writer)));
+                return Ok((outcome, transaction.commit(&self.progress_writer)));
             }
         };
         let uncounted = match request.next_attempt {
@@ -138,14 +138,14 @@ impl Broker {
         let old_group = old.group;
         let lease = Lease { visible_at, token: coordinates.token, uncounted, ..old };
         let is_last_attempt = lease.is_last_attempt(group.progress.max_attempts());
-        change.queue(queue).lease(at.offset, lease);
-        let written = change.commit(&self.progress_writer);
+        transaction.queue(queue).lease(at.offset, lease);
+        let written = transaction.commit(&self.progress_writer);
         if invisible > 0 || is_last_attempt {
-            self.expiry.schedule(&group.progress, &mut change, visible_at);
+            self.expiry.schedule(&group.progress, &mut transaction, visible_at);
             return Ok((changed(coordinates), written));
         }
-        let is_deliverable = !change.in_order || change.queue(queue).is_unblocked(old_group, now);
-        drop(change);
+        let is_deliverable = !transaction.in_order || transaction.queue(queue).is_unblocked(old_group, now);
+        drop(transaction);
         group.progress.wake(usize::from(is_deliverable));
         Ok((changed(coordinates), written))
     }

@@ -22,7 +22,7 @@ use super::directory::OpenError;
 use super::inbox::{Inbox, InboxThread, WakeUp};
 use super::keys;
 use super::new_message::{NewMessage, StoredAt};
-use super::orphan_check_schedule::CheckSchedule;
+use super::orphan_check_reads::CheckSchedule;
 use super::queue::Queue;
 use super::store::{Store, unavailable};
 use super::timer::{DueTimers, Timers};

@@ -8,7 +8,7 @@ use super::commit::Commit;
 use super::decisions::Decisions;
 use super::half_message::{HalfMessage, HalfMessageId};
 use super::new_message::{NewMessage, StoredAt};
-use super::orphan_check_schedule::CheckSchedule;
+use super::orphan_check_reads::CheckSchedule;
 use super::queue::Queue;
 use super::store::Store;
 use super::timer::{DelayedMessage, TimerKey, Timers};

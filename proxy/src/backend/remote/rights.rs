@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use super::answer::success;
 use super::cluster::Cluster;
 use super::metadata::parse;
-use crate::remoting::auth::{AclInfo, EntryInfo, PolicyInfo, USER, UserInfo};
+use crate::remoting::acl_bodies::{AclInfo, EntryInfo, PolicyInfo, USER, UserInfo};
 use crate::remoting::{RemotingCommand, request};
 use crate::service::{BrokerPolicy, BrokerRights, BrokerUser, ServiceError};
 

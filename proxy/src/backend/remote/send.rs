@@ -15,7 +15,8 @@ use crate::backend::queue_choice;
 use crate::remoting::message::{self, BatchEntry, put_batch_entry};
 use crate::remoting::{HeaderType, RemotingCommand, request, response};
 use crate::service::{
-    ChosenQueue, Message, Persistence, Sent, SentBack, ServiceError, ServiceErrorKind, TopicKind, millis,
+    ChosenQueue, Message, Persistence, SentBack, ServiceError, ServiceErrorKind, StoreReceipt, TopicKind,
+    millis,
 };
 
 /// The header field with a message's `sysFlag`.
@@ -30,7 +31,7 @@ impl Cluster {
         topic: &str,
         messages: &[Message],
         deadline: Instant,
-    ) -> Result<Vec<Result<Sent, ServiceError>>, ServiceError> {
+    ) -> Result<Vec<Result<StoreReceipt, ServiceError>>, ServiceError> {
         let route = self.route(topic).await?;
         if route.writable().is_empty() {
             return Err(no_writable_queue(&route));
@@ -43,16 +44,17 @@ impl Cluster {
         let choices = self.choices(&messages[0], queues)?;
         let first = self.store(|| batch(topic, messages), &choices, deadline).await?;
         // The broker returns the offset of the first message. Those of the other messages follow it.
-        let sent = |n| Sent { queue_offset: first.queue_offset + n, ..first.clone() };
+        let sent = |n| StoreReceipt { queue_offset: first.queue_offset + n, ..first.clone() };
         Ok((0..messages.len() as i64).map(|n| Ok(sent(n))).collect())
     }
 
     /// Sends each message in a request of its own. Messages with the same queue key are sent one after the other, all
     /// others concurrently.
-    async fn send_each(&self, sends: &SingleSends<'_>) -> Vec<Result<Sent, ServiceError>> {
+    async fn send_each(&self, sends: &SingleSends<'_>) -> Vec<Result<StoreReceipt, ServiceError>> {
         let SingleSends { topic, messages, queues, deadline } = *sends;
         let sequences = sequences(messages).into_iter().map(async |indexes| {
-            let mut outcomes: Vec<(usize, Result<Sent, ServiceError>)> = Vec::with_capacity(indexes.len());
+            let mut outcomes: Vec<(usize, Result<StoreReceipt, ServiceError>)> =
+                Vec::with_capacity(indexes.len());
             for index in indexes {
                 let outcome = match outcomes.last() {
                     // If a message was not stored, the next ones must not overtake it.
@@ -99,7 +101,7 @@ impl Cluster {
         command: impl Fn() -> RemotingCommand,
         choices: &[&WritableQueue],
         deadline: Instant,
-    ) -> Result<Sent, ServiceError> {
+    ) -> Result<StoreReceipt, ServiceError> {
         let mut failed =
             ServiceError::new(ServiceErrorKind::Timeout, "the deadline expired before the message was sent");
         for queue in choices {
@@ -122,7 +124,7 @@ impl Cluster {
         queue: &WritableQueue,
         command: RemotingCommand,
         within: Duration,
-    ) -> Result<Sent, NotSent> {
+    ) -> Result<StoreReceipt, NotSent> {
         let begin = Instant::now();
         let flags: i32 = command.number(SYSTEM_FLAGS).unwrap_or_default();
         let half = flags & message::flags::TRANSACTION_PREPARED != 0;
@@ -282,8 +284,8 @@ fn header(code: i32, topic: &str, message: &Message) -> RemotingCommand {
 }
 
 /// Reads the answer to a send. For a half message, `half_on` is the broker that stored it.
-fn sent(answer: &RemotingCommand, half_on: Option<&String>) -> Result<Sent, ServiceError> {
-    Ok(Sent {
+fn sent(answer: &RemotingCommand, half_on: Option<&String>) -> Result<StoreReceipt, ServiceError> {
+    Ok(StoreReceipt {
         queue_id: required(answer, "queueId")?,
         queue_offset: required(answer, "queueOffset")?,
         recall_handle: answer.text("recallHandle").map(str::to_owned),

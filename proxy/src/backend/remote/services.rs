@@ -14,7 +14,7 @@ use crate::remoting::sign::Signer;
 use crate::service::{
     AckOutcome, Acknowledge, BrokerInfo, Capabilities, Change, ChangeInvisible, Delivered, Delivery, Filter,
     Forward, GroupConfig, InvisibleOutcome, Message, Messages, Metadata, Permission, QueueRange, Receive,
-    Route, Routes, Sent, ServiceError, ServiceErrorKind, Services, TopicConfig, TopicKind, names,
+    Route, Routes, ServiceError, ServiceErrorKind, Services, StoreReceipt, TopicConfig, TopicKind, names,
 };
 
 /// The number of queues on each broker of a topic that is created on first use, and of a group's retry topic.
@@ -93,7 +93,7 @@ impl Messages for Remote {
         topic: &str,
         messages: Vec<Message>,
         deadline: Instant,
-    ) -> Result<Vec<Result<Sent, ServiceError>>, ServiceError> {
+    ) -> Result<Vec<Result<StoreReceipt, ServiceError>>, ServiceError> {
         convert::check_properties(topic, &messages)?;
         match topic.strip_prefix(names::RETRY_PREFIX) {
             Some(group) => self.ensure_retry_topic(group).await?,

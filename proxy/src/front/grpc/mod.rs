@@ -57,10 +57,10 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "http")]
 use crate::error::ErrorKind;
 use crate::front::port::{
-    Budget, Connection, ConnectionStart, PortLimits, Protocol, Recognition, Refused, Stream, TransportConfig,
-    Web, WebPeer, wait_until_drained,
+    Connection, ConnectionStart, MemoryBudget, PortLimits, Protocol, Recognition, Refused, Stream,
+    TransportConfig, Web, WebPeer, wait_until_drained,
 };
-use crate::front::served_entry::ServedEntry;
+use crate::front::route_addresses::ServedEntry;
 use crate::log_level::LogControl;
 use crate::processor::Processor;
 use calls::Calls;
@@ -113,7 +113,7 @@ pub enum RoutePort {
 pub struct Server {
     shared: Arc<Shared>,
     web: Option<Arc<dyn Web>>,
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
     transport: TransportConfig,
 }
 

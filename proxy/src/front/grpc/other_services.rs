@@ -33,7 +33,7 @@ use super::admin_rights;
 use super::{metadata, wire};
 use crate::context::Origin;
 use crate::front::port::Charge;
-use crate::front::served_entry::ServedEntry;
+use crate::front::route_addresses::ServedEntry;
 use crate::log_level::LogControl;
 use crate::processor::{Health, Processor};
 

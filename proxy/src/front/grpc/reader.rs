@@ -262,7 +262,7 @@ mod tests {
     use super::super::wire::encode;
     use super::*;
     use crate::front::port::TransportConfig;
-    use crate::front::port::{Budget, ConnectionBudget};
+    use crate::front::port::{ConnectionBudget, MemoryBudget};
 
     type Frames = UnboundedSender<Result<Frame<Bytes>, Infallible>>;
 
@@ -271,7 +271,7 @@ mod tests {
 
     fn connection(bytes: usize) -> std::sync::Arc<ConnectionBudget> {
         let config = TransportConfig { bytes, ..TransportConfig::default() };
-        Budget::new(&config).connection(([10, 0, 0, 1], 1).into())
+        MemoryBudget::new(&config).connection(([10, 0, 0, 1], 1).into())
     }
 
     fn reader(

@@ -6,7 +6,7 @@ use super::shared::Shared;
 use super::{convert, status};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::front::served_entry::{Authority, RouteAddresses};
+use crate::front::route_addresses::{Authority, RouteAddresses};
 use crate::processor::{AssignmentCommand, RouteCommand};
 use crate::service::{Permission, TopicKind};
 

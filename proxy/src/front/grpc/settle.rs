@@ -6,7 +6,7 @@ use super::shared::Shared;
 use super::{convert, status};
 use crate::context::Context;
 use crate::error::Error;
-use crate::processor::{AckCommand, AckEntry, ChangeCommand, ForwardCommand};
+use crate::processor::{AckCommand, AckEntry, ChangeInvisibleCommand, ForwardCommand};
 
 pub(super) async fn acknowledge(
     shared: &Shared,
@@ -42,7 +42,7 @@ pub(super) async fn change_invisible(
     context: &Context,
     request: pb::ChangeInvisibleDurationRequest,
 ) -> Result<pb::ChangeInvisibleDurationResponse, Error> {
-    let command = ChangeCommand {
+    let command = ChangeInvisibleCommand {
         topic: convert::name(request.topic),
         group: convert::name(request.group),
         entry: AckEntry {

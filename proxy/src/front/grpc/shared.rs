@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::other_services::OtherServices;
 use super::reader::RequestLimits;
-use crate::front::served_entry::ServedEntry;
+use crate::front::route_addresses::ServedEntry;
 use crate::processor::Processor;
 
 /// What all requests of an entry share.

@@ -20,7 +20,9 @@ use crate::context::{Context, WireProtocol};
 use crate::error::Error;
 use crate::front::unsent_deliveries::UnsentDeliveries;
 use crate::layer::AccessGrant;
-use crate::processor::{AckEntry, ChangeCommand, LeasedDelivery, ReceiveCommand, Received, Undelivered};
+use crate::processor::{
+    AckEntry, ChangeInvisibleCommand, LeasedDelivery, ReceiveCommand, Received, Undelivered,
+};
 
 const EVENT_STREAM: &str = "text/event-stream";
 /// The interval of keep-alive comments in a stream without messages.
@@ -197,7 +199,7 @@ impl Drop for Events {
             for (handle, StreamedLease { message_id, lite_topic, .. }) in left {
                 let entry = AckEntry { handle, message_id, lite_topic };
                 let (topic, group) = (topic.clone(), group.clone());
-                let command = ChangeCommand { topic, group, entry, invisible_ms: 0, suspend: false };
+                let command = ChangeInvisibleCommand { topic, group, entry, invisible_ms: 0, suspend: false };
                 if let Err(error) = shared.processor.run(&context, command).await {
                     tracing::debug!(%error, "failed to give back a message of an ended stream, which stays invisible until its lease ends");
                 }

@@ -57,10 +57,10 @@ use tower_service::Service;
 
 use crate::error::{Error, ErrorKind};
 use crate::front::port::{
-    Budget, Charge, Connection, ConnectionBudget, ConnectionStart, PortLimits, Protocol, Recognition,
+    Charge, Connection, ConnectionBudget, ConnectionStart, MemoryBudget, PortLimits, Protocol, Recognition,
     Refused, Stream, TransportConfig, Web, WebBody, WebPeer, wait_until_drained,
 };
-use crate::front::served_entry::ServedEntry;
+use crate::front::route_addresses::ServedEntry;
 use crate::processor::Processor;
 use call::RequestInfo;
 pub use config::HttpConfig;
@@ -87,7 +87,7 @@ pub struct Server {
 #[derive(Clone)]
 pub struct Entry {
     router: Router,
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
     transport: TransportConfig,
 }
 

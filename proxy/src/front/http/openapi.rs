@@ -16,7 +16,7 @@ use super::config::HttpConfig;
 use super::problem::Problem;
 use super::shared::Shared;
 use super::{admin, events, receive, send, settle};
-use crate::front::served_entry::ServedEntry;
+use crate::front::route_addresses::ServedEntry;
 
 #[derive(OpenApi)]
 #[openapi(

@@ -16,7 +16,7 @@ use super::headers::{media_type, text};
 use super::message::NewMessage;
 use super::problem::Problem;
 use super::shared::Shared;
-use crate::processor::{Draft, EndTransactionCommand, RecallCommand, SendCommand, Stored};
+use crate::processor::{Draft, EndTransactionCommand, RecallCommand, SendCommand, SendReceipt};
 use crate::service::{Persistence, Resolution};
 
 const TAG: HeaderName = HeaderName::from_static("x-rocketmq-tag");
@@ -158,7 +158,7 @@ pub(super) async fn send(
     Ok(JsonAnswer(SendResults { results: results.collect() }).into_response())
 }
 
-fn receipt(stored: Stored, transactional: bool) -> Receipt {
+fn receipt(stored: SendReceipt, transactional: bool) -> Receipt {
     Receipt {
         message_id: stored.message_id,
         queue_id: stored.queue_id,

@@ -16,7 +16,7 @@ use super::times;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::json_schema;
-use crate::processor::{AckCommand, AckEntry, ChangeCommand, ForwardCommand};
+use crate::processor::{AckCommand, AckEntry, ChangeInvisibleCommand, ForwardCommand};
 
 /// The maximum number of handles of one request.
 const MAX_HANDLES: usize = 1000;
@@ -282,11 +282,11 @@ impl DeliverySettler<'_> {
         let (topic, group, handle) = (self.topic.clone(), self.group.clone(), entry.handle.clone());
         match action {
             SettleAction::Nack { invisible_ms } => {
-                let command = ChangeCommand { topic, group, entry, invisible_ms, suspend: false };
+                let command = ChangeInvisibleCommand { topic, group, entry, invisible_ms, suspend: false };
                 shared.processor.run(context, command).await?;
             }
             SettleAction::Extend { invisible_ms } => {
-                let command = ChangeCommand { topic, group, entry, invisible_ms, suspend: false };
+                let command = ChangeInvisibleCommand { topic, group, entry, invisible_ms, suspend: false };
                 let new_handle = shared.processor.run(context, command).await?;
                 // Does not overflow: the command has checked the limit.
                 let until = Instant::now() + Duration::from_millis(invisible_ms.cast_unsigned());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::front::port::{Budget, PortCounts};
+use crate::front::port::{MemoryBudget, PortCounts};
 use crate::layer::{AccessLog, MessageTrace, RequestMetrics, Spans};
 use crate::processor::Processor;
 
@@ -13,7 +13,7 @@ pub struct Sources {
     /// The ports by name.
     pub ports: Vec<(Arc<str>, Arc<PortCounts>)>,
     /// The budget for the memory of requests.
-    pub budget: Arc<Budget>,
+    pub budget: Arc<MemoryBudget>,
     /// The access log, if it is on.
     pub access_log: Option<Arc<AccessLog>>,
     /// Message trace, if it is on.

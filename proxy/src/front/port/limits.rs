@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::config::TransportConfig;
-use super::memory_budget::Budget;
+use super::memory_budget::MemoryBudget;
 
 /// The limits of the requests at a port.
 #[derive(Clone)]
@@ -11,5 +11,5 @@ pub struct PortLimits {
     /// The limits of each connection and request.
     pub transport: TransportConfig,
     /// The budget for the memory of all requests.
-    pub budget: Arc<Budget>,
+    pub budget: Arc<MemoryBudget>,
 }

@@ -20,7 +20,7 @@ use crate::context::Host;
 use crate::host_share::{exceeds_share, share};
 
 /// The budget of all connections.
-pub struct Budget {
+pub struct MemoryBudget {
     max_bytes: usize,
     max_bytes_per_connection: usize,
     max_calls: usize,
@@ -79,7 +79,7 @@ struct Incomplete {
 
 /// The part of the budget that one connection uses.
 pub struct ConnectionBudget {
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
     id: u64,
     host: Host,
     of_host: Arc<HostUsage>,
@@ -111,7 +111,7 @@ pub enum Exhausted {
     Evicted,
 }
 
-impl Budget {
+impl MemoryBudget {
     /// Creates a budget with the limits of this configuration.
     #[must_use]
     pub fn new(config: &TransportConfig) -> Arc<Self> {
@@ -210,7 +210,7 @@ impl Usage {
     fn make_room(
         &mut self,
         wanted: usize,
-        budget: &Budget,
+        budget: &MemoryBudget,
         own: (&ConnectionBudget, Option<u64>),
     ) -> Result<(), Exhausted> {
         let (connection, own_id) = own;

@@ -38,7 +38,7 @@ pub use connections::{Connection, wait_until_drained};
 pub use counts::PortCounts;
 pub use limits::PortLimits;
 use log_limit::LogLimit;
-pub use memory_budget::{Budget, Charge, ConnectionBudget, Exhausted};
+pub use memory_budget::{Charge, ConnectionBudget, Exhausted, MemoryBudget};
 pub use prefixed::Prefixed;
 pub use protocol::{ByteStream, ConnectionStart, Protocol, Recognition, Refused, Stream};
 pub use tls::{Tls, TlsConfig, TlsError, TlsMode};

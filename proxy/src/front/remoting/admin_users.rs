@@ -9,7 +9,7 @@ use super::answer::{Answered, Refusal, json, success};
 use super::request::Request;
 use crate::error::ErrorKind;
 use crate::layer::{Action, Effect, ListedUser, NewUser, PolicyEntry, Secret, UserKind, UserUpdate};
-use crate::remoting::auth::{AclInfo, EntryInfo, PolicyInfo, USER, UserInfo};
+use crate::remoting::acl_bodies::{AclInfo, EntryInfo, PolicyInfo, USER, UserInfo};
 use crate::remoting::response;
 
 /// The only type of policies that the proxy supports.

@@ -16,7 +16,7 @@ use super::heartbeat::Consumer;
 use crate::context::Origin;
 use crate::error::Error;
 use crate::front::port::{Connection, ConnectionBudget};
-use crate::front::served_entry::ServedEntry;
+use crate::front::route_addresses::ServedEntry;
 use crate::layer::AccessGrant;
 use crate::processor::{PushReceiver, PushStream};
 use crate::remoting::{Language, RemotingCommand};

@@ -19,7 +19,7 @@ use super::request_charge::RequestCharge;
 use super::shared::Shared;
 use super::{dispatch, frames, pushes};
 use crate::front::port::{Charge, Connection, ConnectionBudget, Exhausted, Stream, TransportConfig};
-use crate::front::served_entry::ServedEntry;
+use crate::front::route_addresses::ServedEntry;
 use crate::processor::PushReceiver;
 use crate::remoting::{CommandCodec, FrameError, RemotingCommand};
 

@@ -2,7 +2,7 @@
 //! The number contains the queue, the offset in the queue, and whether the queue belongs to a retry topic: clients that
 //! send back a message from a retry topic name its original topic instead.
 
-use crate::processor::Stored;
+use crate::processor::SendReceipt;
 use crate::service::Delivery;
 use crate::service::names::RETRY_PREFIX;
 
@@ -24,7 +24,7 @@ pub(super) fn of(delivery: &Delivery) -> i64 {
 }
 
 /// The position of a message that was stored in this topic.
-pub(super) fn of_stored(topic: &str, stored: &Stored) -> i64 {
+pub(super) fn of_stored(topic: &str, stored: &SendReceipt) -> i64 {
     encode(topic, stored.queue_id, stored.queue_offset)
 }
 

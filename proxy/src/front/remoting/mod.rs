@@ -53,9 +53,9 @@ pub use config::RemotingConfig;
 pub use fuzz::decode_frames as fuzz_frames;
 
 use crate::front::port::{
-    Budget, Connection, ConnectionStart, Protocol, Recognition, Refused, Stream, TransportConfig,
+    Connection, ConnectionStart, MemoryBudget, Protocol, Recognition, Refused, Stream, TransportConfig,
 };
-use crate::front::served_entry::ServedEntry;
+use crate::front::route_addresses::ServedEntry;
 use crate::processor::Processor;
 use consume::RequestModes;
 use shared::Shared;
@@ -63,21 +63,21 @@ use shared::Shared;
 /// The front end of all entries. [`Server::at`] creates the front end of one entry.
 pub struct Server {
     shared: Arc<Shared>,
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
 }
 
 /// Serves the connections of one entry.
 pub struct Entry {
     shared: Arc<Shared>,
     served: ServedEntry,
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
     transport: TransportConfig,
 }
 
 impl Server {
     /// Creates a front end for this processor.
     #[must_use]
-    pub fn new(processor: Arc<Processor>, config: &RemotingConfig, budget: Arc<Budget>) -> Self {
+    pub fn new(processor: Arc<Processor>, config: &RemotingConfig, budget: Arc<MemoryBudget>) -> Self {
         let shared = Shared {
             processor,
             config: config.clone(),

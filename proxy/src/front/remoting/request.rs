@@ -13,7 +13,7 @@ use super::request_charge::RequestCharge;
 use super::shared::Shared;
 use crate::context::{Context, Credentials, Signed, WireProtocol};
 use crate::front::json_values;
-use crate::layer::{Names, Operation, OperationKind, Right, Size};
+use crate::layer::{Names, OperationKind, RequestFacts, Right, Size};
 use crate::processor;
 use crate::remoting::{RemotingCommand, lenient, response};
 
@@ -206,8 +206,8 @@ impl Request {
         let messages = usize::from(kind == OperationKind::Send);
         let largest = self.command.body.len();
         let size = Size { messages, bytes: messages * largest, largest };
-        let operation = Operation { kind, context: &self.context(), topics, groups, size };
-        self.shared.processor.check(&operation).map_err(Refusal::from)
+        let facts = RequestFacts { kind, context: &self.context(), topics, groups, size };
+        self.shared.processor.check(&facts).map_err(Refusal::from)
     }
 }
 

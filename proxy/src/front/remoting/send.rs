@@ -11,7 +11,7 @@ use super::message::{self, SendHeader};
 use super::request::Request;
 use super::{log_position, status, transaction};
 use crate::decompression::{Inflating, WORKING_BYTES};
-use crate::processor::{Draft, RecallCommand, SendCommand, Stored};
+use crate::processor::{Draft, RecallCommand, SendCommand, SendReceipt};
 use crate::remoting::compression;
 use crate::remoting::message::{BatchEntry, message_id, read_batch};
 use crate::remoting::{RemotingCommand, request, response};
@@ -158,7 +158,7 @@ fn illegal(text: String) -> Refusal {
 }
 
 /// The answer to a send. Clients need the region in it.
-fn answer(header: &SendHeader, stored: &[Stored], local: SocketAddr) -> Answered {
+fn answer(header: &SendHeader, stored: &[SendReceipt], local: SocketAddr) -> Answered {
     let empty = || Refusal::new(response::MESSAGE_ILLEGAL, "the batch is empty");
     let first = stored.first().ok_or_else(empty)?;
     let ids = stored.iter().map(|stored| message_id(local, log_position::of_stored(&header.topic, stored)));

@@ -8,8 +8,8 @@ use super::answer::{Answered, Refusal, json};
 use super::client_connection::ClientConnection;
 use super::consume::reads_by_offset;
 use super::request::Request;
-use crate::front::served_entry::RouteAddresses;
-use crate::processor::{BrokersCommand, GroupCommand, ListBrokersCommand, MakeRetryTopicCommand};
+use crate::front::route_addresses::RouteAddresses;
+use crate::processor::{BrokersCommand, GetGroupConfigCommand, ListBrokersCommand, MakeRetryTopicCommand};
 use crate::remoting::response;
 use crate::service::names::{RETRY_PREFIX, permission_bits};
 use crate::service::{BrokerInfo, Permission, QueueRange, Route, TopicKind};
@@ -78,7 +78,7 @@ async fn retry_route(request: &Request, topic: &str) -> Option<Route> {
             return Some(route);
         }
     }
-    request.run(GroupCommand { group }).await.ok()?;
+    request.run(GetGroupConfigCommand { group }).await.ok()?;
     let brokers = request.run(ListBrokersCommand).await.ok()?;
     let queues = brokers.into_iter().map(|BrokerInfo { name, cluster }| QueueRange {
         broker: name,

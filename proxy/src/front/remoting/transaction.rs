@@ -5,7 +5,7 @@ use super::client_connection::ClientConnection;
 use super::log_position;
 use super::message::{self, StoreLocation};
 use super::request::Request;
-use crate::processor::{EndTransactionCommand, Stored};
+use crate::processor::{EndTransactionCommand, SendReceipt};
 use crate::remoting::message::flags;
 use crate::remoting::{RemotingCommand, properties, request};
 use crate::service::names::properties as names;
@@ -19,7 +19,7 @@ const ROLLBACK: i32 = 12;
 const TOPIC_SEPARATOR: char = ':';
 
 /// The transaction id in the answer to a send. For a message that is not a half message, it is the message id.
-pub(super) fn id(topic: &str, stored: &Stored) -> String {
+pub(super) fn id(topic: &str, stored: &SendReceipt) -> String {
     if stored.transaction_id == stored.message_id {
         return stored.message_id.clone();
     }

@@ -33,7 +33,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::Operation;
+use super::RequestFacts;
 use crate::context::{Context, Host};
 use crate::error::Error;
 use crate::file_version::FileVersion;
@@ -193,16 +193,16 @@ impl AccessControl {
     /// `Unauthorized`, `TooManyFailures`, `AccessDenied`.
     pub(super) fn authorize<'a>(
         &self,
-        operation: &Operation<'a>,
+        facts: &RequestFacts<'a>,
     ) -> Result<(Cow<'a, str>, Option<Box<Grant>>), Error> {
-        let context = operation.context;
-        let lasts = operation.kind.lasts();
+        let context = facts.context;
+        let lasts = facts.kind.lasts();
         // Subscribed before the rules are read, so that no later change is missed.
         let changes = lasts.then(|| self.in_force.subscribe());
         let in_force = self.in_force.borrow().clone();
         let (name, proof) = self.authenticate(&in_force, context)?;
         let from = client_address(context);
-        let needs = RequiredRights::of(operation)?;
+        let needs = RequiredRights::of(facts)?;
         in_force.rules.check(&name, &needs, from)?;
         let grant = changes.map(|changes| {
             let user = name.clone().into_owned();

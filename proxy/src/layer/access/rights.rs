@@ -3,7 +3,7 @@
 use super::policy::{Action, Actions, Resource, ResourceKind};
 use crate::context::WireProtocol;
 use crate::error::Error;
-use crate::layer::{Names, Operation, OperationKind};
+use crate::layer::{Names, OperationKind, RequestFacts};
 use crate::service::names::{DEAD_LETTER_PREFIX, RETRY_PREFIX, is_blank};
 
 /// The right that an administrative request needs.
@@ -35,17 +35,17 @@ impl<'a> RequiredRights<&'a str> {
     /// # Errors
     /// `Unauthorized` if a gRPC request names no topic or group where it needs one. The texts are those of Apache's proxy, which
     /// refuses such requests here, even those of super users.
-    pub(super) fn of(operation: &Operation<'a>) -> Result<Self, Error> {
+    pub(super) fn of(facts: &RequestFacts<'a>) -> Result<Self, Error> {
         let publish = Actions::of(&[Action::Pub]);
         let subscribe = Actions::of(&[Action::Sub]);
         let mut needs = Self::default();
-        let Operation { kind, context, .. } = *operation;
+        let RequestFacts { kind, context, .. } = *facts;
         match kind {
             OperationKind::QueryRoute => {
-                needs.topics(operation.topics, Actions::of(&[Action::Pub, Action::Sub]));
+                needs.topics(facts.topics, Actions::of(&[Action::Pub, Action::Sub]));
             }
             OperationKind::Send | OperationKind::Recall | OperationKind::EndTransaction => {
-                needs.topics(operation.topics, publish);
+                needs.topics(facts.topics, publish);
             }
             OperationKind::QueryAssignment
             | OperationKind::Receive
@@ -56,24 +56,24 @@ impl<'a> RequiredRights<&'a str> {
             | OperationKind::SyncLite
             | OperationKind::LockQueues
             | OperationKind::UnlockQueues => {
-                needs.groups(operation.groups, subscribe);
-                needs.topics(operation.topics, subscribe);
+                needs.groups(facts.groups, subscribe);
+                needs.topics(facts.topics, subscribe);
             }
             // A refusal names the first right that is missing. The order is that of Apache's proxy.
             OperationKind::Pull | OperationKind::UpdateOffset | OperationKind::GetOffset => {
-                needs.topics(operation.topics, subscribe);
-                needs.groups(operation.groups, subscribe);
+                needs.topics(facts.topics, subscribe);
+                needs.groups(facts.groups, subscribe);
             }
-            OperationKind::QueryOffset => needs.topics(operation.topics, subscribe),
+            OperationKind::QueryOffset => needs.topics(facts.topics, subscribe),
             // Decided by the names in the request, not by the kind of client that it claims to be.
             OperationKind::Heartbeat | OperationKind::Register | OperationKind::Terminate => {
                 let mut named = Self::default();
-                named.groups(operation.groups, subscribe);
+                named.groups(facts.groups, subscribe);
                 // Only heartbeats and terminations of producers name no group.
                 named.0.retain(|(group, _)| kind == OperationKind::Register || !group.name.is_empty());
                 let action = if named.0.is_empty() { publish } else { subscribe };
                 needs.0.append(&mut named.0);
-                needs.topics(operation.topics, action);
+                needs.topics(facts.topics, action);
             }
         }
         if context.protocol == WireProtocol::Grpc {

@@ -67,17 +67,17 @@ impl Access {
 
     fn authorize(&self, kind: OperationKind, topics: &dyn Names, groups: &dyn Names) -> Result<(), Error> {
         let context = signed_by("alice", SECRET);
-        self.control.authorize(&operation(&context, kind, topics, groups)).map(drop)
+        self.control.authorize(&facts(&context, kind, topics, groups)).map(drop)
     }
 }
 
-fn operation<'a>(
+fn facts<'a>(
     context: &'a Context,
     kind: OperationKind,
     topics: &'a dyn Names,
     groups: &'a dyn Names,
-) -> Operation<'a> {
-    Operation { kind, context, topics, groups, size: crate::layer::Size::default() }
+) -> RequestFacts<'a> {
+    RequestFacts { kind, context, topics, groups, size: crate::layer::Size::default() }
 }
 
 fn mac(secret: &str, signed: &[u8]) -> Vec<u8> {
@@ -194,7 +194,7 @@ fn only_valid_and_recent_signatures_are_accepted() {
     let access = Access::new(&["* all"]);
     let refusal = |context: &Context| {
         let topic = "t".to_owned();
-        let authorized = access.control.authorize(&operation(context, OperationKind::Send, &topic, &()));
+        let authorized = access.control.authorize(&facts(context, OperationKind::Send, &topic, &()));
         authorized.err().map(|error| error.message)
     };
     assert_eq!(refusal(&signed_by("alice", SECRET)), None);
@@ -267,7 +267,7 @@ fn the_remoting_protocol_signs_its_requests() {
     };
     let topic = "t".to_owned();
     let is_allowed = |context: &Context| {
-        access.control.authorize(&operation(context, OperationKind::Send, &topic, &())).is_ok()
+        access.control.authorize(&facts(context, OperationKind::Send, &topic, &())).is_ok()
     };
     assert!(is_allowed(&context("body")));
     assert!(!is_allowed(&context("another body")));
@@ -278,7 +278,7 @@ fn operations_of_the_proxy_on_behalf_of_a_client_need_no_signature() {
     let layers = crate::layer::Layers::new(10, Quotas::default(), Some(Access::new(&[]).control));
     let topic = "t".to_owned();
     let admit = |context: &Context| {
-        let authorized = layers.admit(&operation(context, OperationKind::ChangeInvisible, &topic, &topic));
+        let authorized = layers.admit(&facts(context, OperationKind::ChangeInvisible, &topic, &topic));
         authorized.map(drop).map_err(|error| error.kind)
     };
     assert_eq!(admit(&Context::of_connection(WireProtocol::Grpc, "c", &"127.0.0.1:1".into())), Ok(()));
@@ -291,8 +291,7 @@ async fn a_changed_file_takes_effect_and_revokes_grants() {
     let (topic, group) = ("t".to_owned(), "g".to_owned());
     let context = signed_by("alice", SECRET);
     let grant = |access: &Access| {
-        let authorized =
-            access.control.authorize(&operation(&context, OperationKind::Receive, &topic, &group));
+        let authorized = access.control.authorize(&facts(&context, OperationKind::Receive, &topic, &group));
         authorized.map(|(_, grant)| grant.expect("a receive waits"))
     };
     let change = |access: &Access| {
@@ -345,7 +344,7 @@ fn a_certificate_authenticates_beside_an_ignored_token() {
         credentials.session_token = "T0KEN".to_owned();
         let certificate = Some([name.to_owned()].into());
         let context = Context { credentials: Some(credentials), certificate, ..Context::of_client("c") };
-        access.control.authorize(&operation(&context, OperationKind::Send, &"t".to_owned(), &())).is_ok()
+        access.control.authorize(&facts(&context, OperationKind::Send, &"t".to_owned(), &())).is_ok()
     };
     assert!(send("", "alice.example.com"));
     assert!(!send("", "bob.example.com"));
@@ -373,7 +372,7 @@ async fn a_grant_ends_when_brokers_remove_its_user() {
     let (topic, group) = ("t".to_owned(), "g".to_owned());
     let context = signed_by("alice", SECRET);
     let authorize = || {
-        let authorized = control.authorize(&operation(&context, OperationKind::Receive, &topic, &group));
+        let authorized = control.authorize(&facts(&context, OperationKind::Receive, &topic, &group));
         authorized.map(|(_, grant)| grant.expect("a receive waits"))
     };
     assert_eq!(authorize().err().map(|error| error.kind), Some(ErrorKind::Internal), "nobody is known yet");

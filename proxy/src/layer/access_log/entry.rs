@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::writer::LineWriter;
 use crate::error::Error;
 use crate::layer::truncate::truncate;
-use crate::layer::{Names, Operation, OperationKind, Size};
+use crate::layer::{Names, OperationKind, RequestFacts, Size};
 
 /// The most topics, and the most groups, in a line.
 const MAX_NAMES: usize = 8;
@@ -71,21 +71,21 @@ struct Line<'a> {
 impl<'a> LogEntry<'a> {
     pub(super) fn new(
         writer: &'a LineWriter,
-        operation: &Operation<'_>,
+        facts: &RequestFacts<'_>,
         user: Option<String>,
         selection: Selection,
     ) -> Self {
-        let context = operation.context;
+        let context = facts.context;
         let request = LoggedRequest {
             received: context.received,
-            kind: operation.kind,
+            kind: facts.kind,
             protocol: context.protocol.into(),
             peer: context.peer.clone(),
             user: user.map(|user| truncate(&user).to_owned()),
             client: truncate(&context.client_id).to_owned(),
-            topics: distinct_names(operation.topics),
-            groups: distinct_names(operation.groups),
-            size: operation.size,
+            topics: distinct_names(facts.topics),
+            groups: distinct_names(facts.groups),
+            size: facts.size,
         };
         Self { writer, request: Some(Box::new(request)), selection }
     }

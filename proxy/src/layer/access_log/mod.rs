@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Operation, WriteCounts};
+use super::{RequestFacts, WriteCounts};
 pub(super) use entry::LogEntry;
 use entry::Selection;
 use writer::LineWriter;
@@ -102,12 +102,12 @@ impl AccessLog {
     /// request claims to come from.
     pub(super) fn begin<'a>(
         &'a self,
-        operation: &Operation<'_>,
+        facts: &RequestFacts<'_>,
         user: impl FnOnce() -> Option<String>,
     ) -> Option<LogEntry<'a>> {
         let sampled = self.sample >= 1.0 || rand::random::<f64>() < self.sample;
-        let slow = self.slow.filter(|_| !operation.kind.waits());
+        let slow = self.slow.filter(|_| !facts.kind.waits());
         (sampled || slow.is_some())
-            .then(|| LogEntry::new(&self.writer, operation, user(), Selection { sampled, slow }))
+            .then(|| LogEntry::new(&self.writer, facts, user(), Selection { sampled, slow }))
     }
 }

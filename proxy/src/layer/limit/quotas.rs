@@ -14,7 +14,7 @@ use super::priority::Priority;
 use super::quota::{Gauge, OnExcess, Per, Quota, Rate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
-use crate::layer::{Names, Operation, OperationKind, Size};
+use crate::layer::{Names, OperationKind, RequestFacts, Size};
 use crate::pattern;
 
 /// The maximum number of quotas of a proxy. Each request is compared with all of them.
@@ -187,35 +187,34 @@ impl Quotas {
     /// `Busy`, with the name of the exceeded quota and the time to wait; `BodyTooLarge`.
     pub(in crate::layer) fn acquire(
         &self,
-        operation: &Operation<'_>,
+        facts: &RequestFacts<'_>,
         user: Option<&str>,
         may_wait: bool,
     ) -> Result<Option<Box<QuotaPermit>>, Error> {
         if !self.any.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        self.acquire_at(operation, user, (may_wait, Instant::now()))
+        self.acquire_at(facts, user, (may_wait, Instant::now()))
     }
 
     fn acquire_at(
         &self,
-        operation: &Operation<'_>,
+        facts: &RequestFacts<'_>,
         user: Option<&str>,
         (may_wait, now): (bool, Instant),
     ) -> Result<Option<Box<QuotaPermit>>, Error> {
-        let Some(demand) = demand(operation) else { return Ok(None) };
-        let context = operation.context;
+        let Some(demand) = demand(facts) else { return Ok(None) };
+        let context = facts.context;
         let request = RequestAttributes {
             context,
             user,
-            group: first_name(operation.groups),
-            topic: first_name(operation.topics),
+            group: first_name(facts.groups),
+            topic: first_name(facts.topics),
         };
         let client = self.hasher.hash_one((user, &context.client_id, context.host()));
         let rules = self.rules.read().clone();
         // Checked first: a client that is asked to retry later must be able to succeed then.
-        let too_large =
-            rules.iter().find(|rule| rule.is_too_large(operation.size) && rule.applies_to(&request));
+        let too_large = rules.iter().find(|rule| rule.is_too_large(facts.size) && rule.applies_to(&request));
         if let Some(rule) = too_large {
             return Err(rule.refuse_too_large());
         }
@@ -416,8 +415,8 @@ fn too_many_quotas() -> String {
 }
 
 /// The demand of a request; `None` if quotas do not apply to it.
-fn demand(operation: &Operation<'_>) -> Option<Demand> {
-    let Operation { kind, context, size, .. } = *operation;
+fn demand(facts: &RequestFacts<'_>) -> Option<Demand> {
+    let RequestFacts { kind, context, size, .. } = *facts;
     let priority = Priority::of(kind);
     if context.is_admitted || priority == Priority::Session {
         return None;

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Operation, OperationKind, WriteCounts};
+use super::{OperationKind, RequestFacts, WriteCounts};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::pattern;
@@ -106,14 +106,14 @@ impl MessageTrace {
     /// Begins the trace of a request of this user. Returns `None` if the request is not traced.
     pub(super) fn begin(
         &self,
-        operation: &Operation<'_>,
+        facts: &RequestFacts<'_>,
         user: Option<&str>,
     ) -> Option<Box<RequestTrace<'_>>> {
-        if !operation.is_of_client() || !handles_messages(operation.kind) {
+        if !facts.is_of_client() || !handles_messages(facts.kind) {
             return None;
         }
         let mut topic = "";
-        operation.topics.each(&mut |name| topic = name);
+        facts.topics.each(&mut |name| topic = name);
         let MessageTraceConfig { topics, users, .. } = &self.config;
         if topic == TRACE_TOPIC {
             return None;
@@ -121,9 +121,9 @@ impl MessageTrace {
         let is_traced = is_listed(topics, topic) || user.is_some_and(|user| is_listed(users, user));
         // The proxy's operations on behalf of a client have no user, so deliveries to traced users are recognized by their
         // handles.
-        let only_recorded = !is_traced && operation.context.is_admitted && !users.is_empty();
+        let only_recorded = !is_traced && facts.context.is_admitted && !users.is_empty();
         (is_traced || only_recorded)
-            .then(|| Box::new(RequestTrace { only_recorded, ..RequestTrace::new(self, operation, topic) }))
+            .then(|| Box::new(RequestTrace { only_recorded, ..RequestTrace::new(self, facts, topic) }))
     }
 
     /// Whether a message belongs to the traced share. All proxies decide the same.
@@ -197,10 +197,10 @@ struct PendingStep {
 }
 
 impl<'a> RequestTrace<'a> {
-    fn new(trace: &'a MessageTrace, operation: &Operation<'_>, topic: &str) -> Self {
-        let Context { client_id, peer, received, .. } = operation.context;
+    fn new(trace: &'a MessageTrace, facts: &RequestFacts<'_>, topic: &str) -> Self {
+        let Context { client_id, peer, received, .. } = facts.context;
         let mut group = "";
-        operation.groups.each(&mut |name| group = name);
+        facts.groups.each(&mut |name| group = name);
         Self {
             trace,
             client: TraceClient { id: sanitize_for_trace(client_id), address: sanitize_for_trace(peer) },

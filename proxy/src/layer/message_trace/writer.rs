@@ -272,8 +272,8 @@ mod tests {
     use super::*;
     use crate::layer::TraceStep;
     use crate::service::{
-        AckOutcome, Acknowledge, ChangeInvisible, Delivered, Forward, InvisibleOutcome, Receive, Sent,
-        ServiceError, ServiceErrorKind,
+        AckOutcome, Acknowledge, ChangeInvisible, Delivered, Forward, InvisibleOutcome, Receive,
+        ServiceError, ServiceErrorKind, StoreReceipt,
     };
 
     /// Stores sent messages, or refuses all.
@@ -294,12 +294,12 @@ mod tests {
             topic: &str,
             messages: Vec<Message>,
             _: Instant,
-        ) -> Result<Vec<Result<Sent, ServiceError>>, ServiceError> {
+        ) -> Result<Vec<Result<StoreReceipt, ServiceError>>, ServiceError> {
             assert_eq!(topic, TRACE_TOPIC);
             if self.refuses {
                 return Err(unused());
             }
-            let stored = messages.iter().map(|_| Ok(Sent::default())).collect();
+            let stored = messages.iter().map(|_| Ok(StoreReceipt::default())).collect();
             self.sent.lock().extend(messages);
             Ok(stored)
         }

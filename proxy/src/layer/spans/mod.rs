@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
 
 use super::truncate::truncate;
-use super::{Operation, OperationKind, Size};
+use super::{OperationKind, RequestFacts, Size};
 use crate::context::{Context, WireProtocol};
 use crate::error::{Error, ErrorKind};
 pub use trace_parent::TraceParent;
@@ -103,13 +103,13 @@ impl Spans {
     }
 
     /// Begins the span of a request.
-    pub(super) fn begin(&self, operation: &Operation<'_>) -> Box<RequestSpan<'_>> {
-        let Context { protocol, client_id, peer, received, .. } = operation.context;
+    pub(super) fn begin(&self, facts: &RequestFacts<'_>) -> Box<RequestSpan<'_>> {
+        let Context { protocol, client_id, peer, received, .. } = facts.context;
         let (mut topic, mut group) = ("", "");
-        operation.topics.each(&mut |name| topic = name);
-        operation.groups.each(&mut |name| group = name);
+        facts.topics.each(&mut |name| topic = name);
+        facts.groups.each(&mut |name| group = name);
         let span = Span {
-            operation: operation.kind,
+            operation: facts.kind,
             protocol: *protocol,
             topic: truncate(topic).to_owned(),
             group: truncate(group).to_owned(),
@@ -122,7 +122,7 @@ impl Spans {
             dropped_links: 0,
             started: SystemTime::now().checked_sub(received.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH),
             duration: Duration::ZERO,
-            messages: operation.size,
+            messages: facts.size,
             failure: None,
         };
         Box::new(RequestSpan {
@@ -226,14 +226,14 @@ mod tests {
         let (spans, mut ended) = Spans::new(sample);
         let context = Context::of_client("c");
         let size = Size::of_messages(2);
-        let operation = Operation {
+        let facts = RequestFacts {
             kind: OperationKind::Send,
             context: &context,
             topics: &"t".repeat(300),
             groups: &(),
             size,
         };
-        let mut span = spans.begin(&operation);
+        let mut span = spans.begin(&facts);
         request(&mut span);
         span.finish(Ok(Size::default()));
         ended.try_recv().ok()
@@ -270,14 +270,14 @@ mod tests {
     fn a_cancelled_request_has_a_span_and_a_full_queue_drops_spans() {
         let (spans, mut ended) = Spans::new(1.0);
         let context = Context::of_client("c");
-        let operation = Operation {
+        let facts = RequestFacts {
             kind: OperationKind::Receive,
             context: &context,
             topics: &(),
             groups: &(),
             size: Size::default(),
         };
-        (0..=MAX_WAITING).for_each(|_| drop(spans.begin(&operation)));
+        (0..=MAX_WAITING).for_each(|_| drop(spans.begin(&facts)));
         assert_eq!(ended.try_recv().ok().and_then(|span| span.failure), Some(SpanFailure::Cancelled));
         assert_eq!(spans.dropped(), 1);
     }

@@ -18,7 +18,7 @@ use super::rules::ReceiveParams;
 use crate::service::{
     self, AckOutcome, Acknowledge, BrokerRequest, ChangeInvisible, CheckOutcome, Delivery, EndTransaction,
     Filter, Forward, GroupConfig, GroupStart, InvisibleOutcome, LiteAction, LiteChange, Message, NextAttempt,
-    Receive, Resolution, RetryPolicy, Sent, ServiceError, Services, Settle, TopicConfig, TopicKind,
+    Receive, Resolution, RetryPolicy, ServiceError, Services, Settle, StoreReceipt, TopicConfig, TopicKind,
 };
 
 /// The time before the first orphan check of a half message, and between two checks, in ms.
@@ -182,7 +182,7 @@ impl BrokerUnderTest {
         self.broker.as_ref().expect("it is started")
     }
 
-    pub(super) async fn send(&self, topic: &str, message: Message) -> Sent {
+    pub(super) async fn send(&self, topic: &str, message: Message) -> StoreReceipt {
         let sent = self.services().messages.send(topic, vec![message], deadline()).await;
         sent.expect("a send").remove(0).expect("a message")
     }

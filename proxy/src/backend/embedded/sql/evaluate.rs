@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use super::operation::{Comparison, Constant, Instruction, SearchPosition};
+use super::instruction::{Comparison, Constant, Instruction, SearchPosition};
 use crate::service::Message;
 use crate::service::names::properties;
 

@@ -8,13 +8,13 @@
 //! expression is compiled to a flat list of operations on a stack. Neither evaluation nor dropping recurses.
 
 mod evaluate;
+mod instruction;
 mod lexer;
-mod operation;
 mod parser;
 mod syntax_error;
 
 use crate::service::Message;
-use operation::Instruction;
+use instruction::Instruction;
 pub(super) use syntax_error::SyntaxError;
 
 /// The most bytes of an expression.

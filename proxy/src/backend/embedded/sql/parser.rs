@@ -1,7 +1,7 @@
 //! Compiles RocketMQ's SQL92 filters by recursive descent, to operations in postfix order.
 
+use super::instruction::{Comparison, Constant, Instruction, SearchPosition};
 use super::lexer::{self, Token};
-use super::operation::{Comparison, Constant, Instruction, SearchPosition};
 use super::syntax_error::SyntaxError;
 
 /// The most operations of an expression. Each string in an `IN` list counts as one.

@@ -23,7 +23,7 @@ use super::super::settle::{Extend, Handles, Nack};
 use super::*;
 use crate::catalog::{GroupSpec, TopicSpec};
 use crate::context::EntryPoint;
-use crate::front::served_entry::RouteAddresses;
+use crate::front::route_addresses::RouteAddresses;
 use crate::layer::{NewUser, PolicyEntry, Quota, SecretKey, Tables};
 
 fn description_of(messaging: bool, administration: bool) -> Value {

@@ -1,7 +1,12 @@
 use super::*;
 
-fn budget(bytes: usize, bytes_per_connection: usize) -> Arc<Budget> {
-    Budget::new(&TransportConfig { bytes, bytes_per_connection, calls: 3, ..TransportConfig::default() })
+fn budget(bytes: usize, bytes_per_connection: usize) -> Arc<MemoryBudget> {
+    MemoryBudget::new(&TransportConfig {
+        bytes,
+        bytes_per_connection,
+        calls: 3,
+        ..TransportConfig::default()
+    })
 }
 
 fn call(connection: &Arc<ConnectionBudget>) -> Charge {
@@ -75,7 +80,7 @@ fn a_connection_at_its_limit_evicts_its_own_requests_only() {
 
 #[test]
 fn one_host_cannot_take_all_calls() {
-    let budget = Budget::new(&TransportConfig { calls: 80, ..TransportConfig::default() });
+    let budget = MemoryBudget::new(&TransportConfig { calls: 80, ..TransportConfig::default() });
     let (first, second) = (budget.connection(host(1)), budget.connection(host(1)));
     // While there is room, a host may exceed its share.
     let mut held: Vec<_> = (0..35).flat_map(|_| [call(&first), call(&second)]).collect();

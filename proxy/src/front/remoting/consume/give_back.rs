@@ -16,7 +16,9 @@ use super::ledger::{ClientQueue, GroupTopic};
 use super::queue_ledger::{FreedMessages, HeldMessage};
 use crate::context::{Context, WireProtocol};
 use crate::error::{Error, ErrorKind};
-use crate::processor::{AckCommand, AckEntry, ChangeCommand, ForwardCommand, LeasedDelivery, Undelivered};
+use crate::processor::{
+    AckCommand, AckEntry, ChangeInvisibleCommand, ForwardCommand, LeasedDelivery, Undelivered,
+};
 
 /// How often the ledgers of a connection are swept.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -105,7 +107,7 @@ impl Settler {
         attempt: Attempt,
     ) -> Vec<HeldMessage> {
         let changes = stream::iter(messages).map(|held| async move {
-            let change = ChangeCommand {
+            let change = ChangeInvisibleCommand {
                 topic: at.topic.clone(),
                 group: at.group.clone(),
                 entry: ack_entry(&held),

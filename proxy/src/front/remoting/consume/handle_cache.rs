@@ -93,11 +93,11 @@ fn bytes(key: &LeaseKey, handle: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::front::port::{Budget, TransportConfig};
+    use crate::front::port::{MemoryBudget, TransportConfig};
 
     fn cache(bytes_per_connection: usize) -> HandleCache {
         let config = TransportConfig { bytes_per_connection, ..TransportConfig::default() };
-        HandleCache::new(Budget::new(&config).connection(([10, 0, 0, 1], 1).into()))
+        HandleCache::new(MemoryBudget::new(&config).connection(([10, 0, 0, 1], 1).into()))
     }
 
     fn key(offset: i64) -> LeaseKey {

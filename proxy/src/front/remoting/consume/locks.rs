@@ -10,7 +10,7 @@ use super::super::request::Request;
 use super::consume_mode::{note_consume_mode, reads_by_offset};
 use super::consumer_state::ConsumeMode;
 use super::queue_names::broker_of;
-use crate::processor::{GroupCommand, LockCommand, QueueName, UnlockCommand};
+use crate::processor::{GetGroupConfigCommand, LockCommand, QueueName, UnlockCommand};
 
 /// The body of both requests.
 #[derive(Deserialize)]
@@ -41,7 +41,7 @@ pub(super) async fn lock(request: Request) -> Answered {
     }
     let LockBody { client_id, consumer_group: group, mq_set } = request.json()?;
     if !reads_by_offset(&request.shared, &group)
-        && request.run(GroupCommand { group: group.clone() }).await?.fifo
+        && request.run(GetGroupConfigCommand { group: group.clone() }).await?.fifo
     {
         return json(&Body { locked: mq_set });
     }

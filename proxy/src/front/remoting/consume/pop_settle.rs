@@ -14,7 +14,7 @@ use super::extra_info::ExtraInfo;
 use super::handle_cache::{CachedHandle, LeaseKey};
 use super::ledger::GroupTopic;
 use crate::error::{Error, ErrorKind};
-use crate::processor::{AckCommand, AckEntry, ChangeCommand};
+use crate::processor::{AckCommand, AckEntry, ChangeInvisibleCommand};
 use crate::remoting::response;
 use crate::service::millis;
 
@@ -42,7 +42,7 @@ pub(super) async fn change(request: Request) -> Answered {
     let at = group_topic(&request)?;
     let invisible_ms: i64 = request.number("invisibleTime")?;
     let (entry, info) = ack_entry(&request, &at)?;
-    let change = ChangeCommand {
+    let change = ChangeInvisibleCommand {
         topic: at.topic.clone(),
         group: at.group.clone(),
         entry,

@@ -18,7 +18,7 @@ use super::pull_request::{PullRequest, answer, nothing_new};
 use super::queue_ledger::{FIRST_POSITION, HeldMessage};
 use super::queue_names::{broker_of, queue_name};
 use super::records;
-use crate::processor::{GroupCommand, LeasedDelivery, ReceiveCommand, Received};
+use crate::processor::{GetGroupConfigCommand, LeasedDelivery, ReceiveCommand, Received};
 use crate::remoting::response;
 
 /// The first delay of a pull whose client has filled its window. Each pull commits what the client has consumed since
@@ -102,7 +102,7 @@ impl PullGuard<'_> {
         if !self.request.connection.consumer_state.ledgers.lock().holds(queue) {
             return Ok(false);
         }
-        let group = GroupCommand { group: queue.at.group.clone() };
+        let group = GetGroupConfigCommand { group: queue.at.group.clone() };
         Ok(self.request.run_uncounted(group).await?.fifo)
     }
 

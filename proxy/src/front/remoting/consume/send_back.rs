@@ -9,7 +9,9 @@ use super::consume_mode::pull_is_pop;
 use super::queue_ledger::HeldMessage;
 use super::queue_names::{broker_of, queue_name};
 use crate::error::ErrorKind;
-use crate::processor::{AckEntry, ChangeCommand, ForwardCommand, QueryOffsetCommand, SendBackCommand};
+use crate::processor::{
+    AckEntry, ChangeInvisibleCommand, ForwardCommand, QueryOffsetCommand, SendBackCommand,
+};
 use crate::remoting::response;
 use crate::service::names::retry_topic;
 use crate::service::{Whence, delay_level};
@@ -41,7 +43,7 @@ pub(super) async fn send_back(request: Request) -> Answered {
     } else {
         let pause = delay_level::duration(delay_level::for_retry(level, retried)).unwrap_or_default();
         let invisible_ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
-        let change = ChangeCommand { group, topic, entry, invisible_ms, suspend: false };
+        let change = ChangeInvisibleCommand { group, topic, entry, invisible_ms, suspend: false };
         processor.run(&context, change).await.map(drop)
     };
     match settled {

@@ -49,8 +49,8 @@ impl Requests {
     }
 
     fn acquire(&self, context: &Context, kind: OperationKind, size: Size) -> Acquired {
-        let operation = Operation { kind, context, topics: &"t".to_owned(), groups: &"g".to_owned(), size };
-        self.quotas.acquire_at(&operation, Some("alice"), (true, self.now))
+        let facts = RequestFacts { kind, context, topics: &"t".to_owned(), groups: &"g".to_owned(), size };
+        self.quotas.acquire_at(&facts, Some("alice"), (true, self.now))
     }
 
     fn one(&self, client: &str, kind: OperationKind) -> Acquired {

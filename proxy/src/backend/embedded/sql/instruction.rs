@@ -1,6 +1,6 @@
-//! The operations of compiled SQL92 filters.
+//! The instructions of compiled SQL92 filters.
 
-/// An operation of the stack machine. It pops its operands and pushes its result.
+/// An instruction of the stack machine. It pops its operands and pushes its result.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Instruction {
     /// Pushes a property of the message.

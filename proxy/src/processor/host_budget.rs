@@ -10,7 +10,7 @@ use crate::counts;
 use crate::host_share::exceeds_share;
 
 /// Bounds the bytes that the proxy holds for clients. A /64 network of IPv6 counts as one host.
-pub(super) struct ByteBudget {
+pub(super) struct HostBudget {
     limit: usize,
     used: Mutex<Used>,
 }
@@ -22,21 +22,21 @@ struct Used {
 }
 
 /// Bytes taken from a budget. They are returned on drop.
-pub(super) struct TakenBytes {
-    budget: Arc<ByteBudget>,
+pub(super) struct Reservation {
+    budget: Arc<HostBudget>,
     host: Host,
     bytes: usize,
 }
 
-impl ByteBudget {
+impl HostBudget {
     /// A budget of `limit` bytes, of which each host has a share ([`exceeds_share`]).
     pub(super) fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self { limit, used: Mutex::default() })
     }
 
     /// Takes bytes for a host; `None` if this would exceed a limit.
-    pub(super) fn take(self: &Arc<Self>, host: Host, bytes: usize) -> Option<TakenBytes> {
-        let mut taken = TakenBytes { budget: self.clone(), host: host.network(), bytes: 0 };
+    pub(super) fn take(self: &Arc<Self>, host: Host, bytes: usize) -> Option<Reservation> {
+        let mut taken = Reservation { budget: self.clone(), host: host.network(), bytes: 0 };
         taken.grow(bytes).then_some(taken)
     }
 
@@ -46,7 +46,7 @@ impl ByteBudget {
     }
 }
 
-impl TakenBytes {
+impl Reservation {
     /// Takes more bytes. Returns false and changes nothing if this would exceed a limit.
     pub(super) fn grow(&mut self, bytes: usize) -> bool {
         let mut used = self.budget.used.lock();
@@ -64,7 +64,7 @@ impl TakenBytes {
     }
 }
 
-impl Drop for TakenBytes {
+impl Drop for Reservation {
     fn drop(&mut self) {
         let mut used = self.budget.used.lock();
         used.total -= self.bytes;
@@ -72,7 +72,7 @@ impl Drop for TakenBytes {
     }
 }
 
-impl std::fmt::Debug for TakenBytes {
+impl std::fmt::Debug for Reservation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} bytes of {:?}", self.bytes, self.host)
     }
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_host_has_a_share_and_all_hosts_a_limit() {
-        let budget = ByteBudget::new(400);
+        let budget = HostBudget::new(400);
         let host = |name: &str| Host::Other(name.into());
         let mut first = budget.take(host("a"), 300).expect("room");
         assert!(budget.take(host("a"), 51).is_none(), "the last eighth is for others");

@@ -8,7 +8,7 @@ use crate::context::Context;
 
 /// The properties of a request that layers use. It borrows from the request, so that creating it allocates nothing.
 #[derive(Clone, Copy)]
-pub struct Operation<'a> {
+pub struct RequestFacts<'a> {
     /// The kind of the request.
     pub kind: OperationKind,
     /// The client's id, address, namespace, deadline and credentials.
@@ -21,7 +21,7 @@ pub struct Operation<'a> {
     pub size: Size,
 }
 
-impl Operation<'_> {
+impl RequestFacts<'_> {
     /// Whether the request comes from a client, and not from the proxy itself. The proxy acknowledges on behalf of classic
     /// clients, which report consumed messages with their next pull; these acknowledgements count as the client's.
     pub(super) fn is_of_client(&self) -> bool {
@@ -134,7 +134,7 @@ impl Names for () {
     fn each<'a>(&'a self, _: &mut dyn FnMut(&'a str)) {}
 }
 
-impl fmt::Debug for Operation<'_> {
+impl fmt::Debug for RequestFacts<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fn all(names: &dyn Names) -> Vec<&str> {
             let mut all = Vec::new();
@@ -142,7 +142,7 @@ impl fmt::Debug for Operation<'_> {
             all
         }
         let Self { kind, context, topics, groups, size } = self;
-        f.debug_struct("Operation")
+        f.debug_struct("RequestFacts")
             .field("kind", kind)
             .field("context", context)
             .field("topics", &all(*topics))

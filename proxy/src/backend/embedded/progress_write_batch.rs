@@ -8,7 +8,7 @@ use super::store::{Store, unavailable};
 use crate::service::ServiceError;
 
 /// Changed cursors and leases of one group in one topic.
-pub(super) struct ProgressChanges {
+pub(super) struct ProgressWriteBatch {
     group: u32,
     topic: u32,
     records: Vec<RecordChange>,
@@ -17,8 +17,8 @@ pub(super) struct ProgressChanges {
 /// The key of a record and its new value. `None` removes the record.
 pub(super) type RecordChange = (UserKey, Option<UserValue>);
 
-impl ProgressChanges {
-    /// Creates an empty set of changes.
+impl ProgressWriteBatch {
+    /// Creates an empty batch.
     pub(super) fn new(group: u32, topic: u32) -> Self {
         Self { group, topic, records: Vec::new() }
     }
