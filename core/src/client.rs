@@ -17,9 +17,9 @@ use tokio::time::timeout_at;
 
 pub use self::status_changes::StatusChanges;
 use crate::{
+    client_base::{Closable, close_in_task},
     error::{Error, ErrorKind, Result},
     health::{Health, Monitor},
-    member::{Closable, close_in_task},
     message::CloseReport,
     metrics::Metrics,
     options::{
@@ -29,7 +29,7 @@ use crate::{
     producer::Producer,
     push_consumer::PushConsumer,
     route::Routes,
-    rpc::{ClientContext, CurrentCredentials, Pool},
+    rpc::{ChannelPool, ClientContext, CurrentCredentials},
     session::Session,
     simple_consumer::SimpleConsumer,
     wire::{ConsumerKind, Role},
@@ -69,7 +69,7 @@ impl Client {
         let monitor = Arc::new(Monitor::default());
         let new_pool = {
             let (timeout, monitor) = (options.request_timeout, monitor.clone());
-            move || Pool::new(&tls, timeout, monitor)
+            move || ChannelPool::new(&tls, timeout, monitor)
         };
         // The certificate authorities of the system are read from files.
         let pool = tokio::task::spawn_blocking(new_pool).await;

@@ -83,12 +83,12 @@
 //! which it can be found in a server's logs. Events have fields, such as `error`, `endpoint`, `topic` and `message_id`.
 
 mod client;
+mod client_base;
 mod consumer;
 mod error;
 mod health;
 mod interceptor;
 mod lite;
-mod member;
 mod message;
 mod metrics;
 mod options;

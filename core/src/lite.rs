@@ -328,12 +328,12 @@ impl LiteTopics {
         let requests = servers.iter().map(async |server| {
             let retry = Retry::new(operation, &options.retry, options.request_timeout, deadline);
             let sync_once = async |limit| {
-                let link = self.session.ready(server, deadline).await?;
+                let channel = self.session.ready(server, deadline).await?;
                 let (group, topic) = (rpc.resource(&*self.group), rpc.resource(&*self.topic));
                 let request = build_sync_lite(group, topic, change, names);
                 let limit = time_for_request(operation, deadline, limit)?;
-                let (origin, response) = rpc.unary::<SyncLiteSubscription>(&link, request, limit).await?;
-                origin.check(response.status.as_ref()).map(drop)
+                let (call, response) = rpc.unary::<SyncLiteSubscription>(&channel, request, limit).await?;
+                call.check(response.status.as_ref()).map(drop)
             };
             retry.run(&*self.session, sync_once).await
         });

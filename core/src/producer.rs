@@ -29,12 +29,12 @@ pub use self::{
     transaction::{Decision, Transaction},
 };
 use crate::{
+    client_base::{ClientBase, Closable, close_in_task},
     error::{Error, ErrorKind, Result},
-    member::{Closable, Member, close_in_task},
     message::{CloseReport, Message, MessageType, Receipt},
     options::ProducerOptions,
     route::Routes,
-    rpc::{Answer, Batcher, PendingItem, wait_all},
+    rpc::{Batcher, PendingItem, PendingResult, wait_all},
     session::Session,
     wire::{MessageIds, OutgoingMessage, compress},
 };
@@ -51,7 +51,7 @@ pub struct Producer(Arc<Inner>);
 
 struct Inner {
     /// Has a batcher for each topic.
-    member: Member<String, SendBatcher>,
+    base: ClientBase<String, SendBatcher>,
     routes: Arc<Routes>,
     ids: MessageIds,
     limits: InFlightLimits,
@@ -62,15 +62,15 @@ struct Inner {
 /// A message that is submitted for sending.
 enum Submission<'a> {
     /// The message is queued.
-    Done(Answer<Receipt>),
+    Done(PendingResult<Receipt>),
     /// The future queues the message, once it is compressed and the limits allow it.
-    Waiting(BoxFuture<'a, Result<Answer<Receipt>>>),
+    Waiting(BoxFuture<'a, Result<PendingResult<Receipt>>>),
 }
 
 impl Producer {
     pub(crate) fn new(session: Session, routes: Arc<Routes>, options: &ProducerOptions) -> Self {
         Self(Arc::new(Inner {
-            member: Member::new(session),
+            base: ClientBase::new(session),
             routes,
             ids: MessageIds::new(),
             limits: InFlightLimits::new(options),
@@ -131,8 +131,8 @@ impl Producer {
         &self,
         mut message: Message,
         half: Option<HalfSlot>,
-    ) -> impl Future<Output = Result<Answer<Receipt>>> + Send {
-        let session = self.0.member.session();
+    ) -> impl Future<Output = Result<PendingResult<Receipt>>> + Send {
+        let session = self.0.base.session();
         let copy = session.intercept_send(&mut message).map(Box::new);
         let submission = self.queue(message, half);
         async move {
@@ -149,10 +149,10 @@ impl Producer {
     }
 
     fn queue(&self, message: Message, half: Option<HalfSlot>) -> Result<Submission<'_>> {
-        let Inner { member, ids, limits, compress_above, .. } = &*self.0;
-        let timeout = member.session().options().operation_timeout;
+        let Inner { base, ids, limits, compress_above, .. } = &*self.0;
+        let timeout = base.session().options().operation_timeout;
         let deadline = crate::options::deadline(Instant::now(), timeout);
-        let guard = member.begin("send")?;
+        let guard = base.begin("send")?;
         let now = SystemTime::now();
         let mut outgoing = OutgoingMessage::new(message, half.is_some(), ids.next(now), now)?;
         let size = outgoing.message.body.len();
@@ -199,7 +199,7 @@ impl Producer {
 
     fn check_size(&self, outgoing: &OutgoingMessage) -> Result<()> {
         let size = outgoing.message.body.len();
-        match self.0.member.session().settings().max_body_size {
+        match self.0.base.session().settings().max_body_size {
             Some(max) if size > max => Err(Error::new(
                 ErrorKind::TooLarge,
                 "send",
@@ -210,8 +210,8 @@ impl Producer {
     }
 
     fn batcher(&self, topic: &str) -> Arc<Batcher<SendBatcher>> {
-        let Inner { member, routes, .. } = &*self.0;
-        member.batcher(topic, || SendBatcher::new(topic, member.session().clone(), routes.clone()))
+        let Inner { base, routes, .. } = &*self.0;
+        base.batcher(topic, || SendBatcher::new(topic, base.session().clone(), routes.clone()))
     }
 }
 
@@ -234,7 +234,7 @@ async fn compress_body(mut outgoing: OutgoingMessage) -> Result<OutgoingMessage>
 impl Closable for Inner {
     fn close(self: Arc<Self>, deadline: Duration) -> BoxFuture<'static, CloseReport> {
         async move {
-            let report = self.member.close(deadline, ready(())).await;
+            let report = self.base.close(deadline, ready(())).await;
             // Sends that still wait for the limits fail now.
             self.limits.close();
             report
@@ -243,14 +243,14 @@ impl Closable for Inner {
     }
 
     fn is_closed(&self) -> bool {
-        self.member.is_closed()
+        self.base.is_closed()
     }
 }
 
 impl fmt::Debug for Producer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Producer")
-            .field("client_id", &self.0.member.session().rpc().identity().client_id())
+            .field("client_id", &self.0.base.session().rpc().identity().client_id())
             .finish_non_exhaustive()
     }
 }

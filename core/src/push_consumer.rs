@@ -26,8 +26,8 @@ use futures::future::{BoxFuture, FutureExt};
 use self::inner::Inner;
 pub use self::{outcome::ConsumeResult, task::Task};
 use crate::{
+    client_base::{Closable, close_in_task},
     error::{Error, ErrorKind, Result},
-    member::{Closable, close_in_task},
     message::{CloseReport, Delivery},
     options::PushConsumerOptions,
     route::Routes,
@@ -181,7 +181,7 @@ impl PushConsumer {
         operation: &'static str,
         work: impl Future<Output = Result<()>> + Send + 'static,
     ) -> Result<()> {
-        self.0.0.member.run(operation, work).await
+        self.0.0.base.run(operation, work).await
     }
 }
 
@@ -201,7 +201,7 @@ impl Closable for Owner {
             let (handled, unfinished) = inner.close_results();
             let given_back = inner.leases.given_back() - before;
             let left = until.saturating_duration_since(Instant::now());
-            let report = inner.member.close(left, std::future::ready(())).await;
+            let report = inner.base.close(left, std::future::ready(())).await;
             let abandoned = report.abandoned.max(unfinished);
             CloseReport { handled, given_back, abandoned, ..report }.with_elapsed_since(start)
         }
@@ -209,7 +209,7 @@ impl Closable for Owner {
     }
 
     fn is_closed(&self) -> bool {
-        self.0.member.is_closed()
+        self.0.base.is_closed()
     }
 }
 

@@ -18,14 +18,17 @@ use futures::future::{BoxFuture, FutureExt};
 pub use self::messages::Messages;
 use self::{feed::Feed, poll::Polls, prefetched::Prefetched};
 use crate::{
-    consumer::{AckBatcher, Change, DeadLetter, Destination, Leases, Subscriptions, batcher_for, submit_ack},
+    client_base::{ClientBase, Closable, close_in_task},
+    consumer::{
+        AckBatcher, Destination, ForwardToDeadLetter, InvisibleDurationChange, Leases, Subscriptions,
+        batcher_for, submit_ack,
+    },
     error::{Error, ErrorKind, Result},
     lite::{LiteTopics, refuse_lite},
-    member::{Closable, Member, close_in_task},
     message::{CloseReport, Delivery, Group},
     options::{self, ReceiveOptions, SimpleConsumerOptions, StreamOptions, Subscription},
     route::Routes,
-    rpc::{Answer, wait_all},
+    rpc::{PendingResult, wait_all},
     session::Session,
 };
 
@@ -44,7 +47,7 @@ use crate::{
 pub struct SimpleConsumer(Arc<Inner>);
 
 struct Inner {
-    member: Member<Destination, AckBatcher>,
+    base: ClientBase<Destination, AckBatcher>,
     group: Arc<Group>,
     leases: Arc<Leases>,
     subscriptions: Arc<Subscriptions>,
@@ -59,8 +62,8 @@ impl SimpleConsumer {
     pub(crate) fn new(session: Session, routes: Arc<Routes>, options: SimpleConsumerOptions) -> Self {
         let namespace = session.options().namespace.clone();
         let group = Arc::new(Group { namespace, name: options.group.clone() });
-        let member = Member::new(session);
-        let session = member.session();
+        let base = ClientBase::new(session);
+        let session = base.session();
         let leases = Leases::new(session.clone());
         let lite = options
             .bind_topic
@@ -70,7 +73,7 @@ impl SimpleConsumer {
         let subscriptions = Subscriptions::new(session.clone(), routes, group.clone(), sources);
         let prefetched = Prefetched::new(session.clone(), leases.clone());
         let polls = Polls::new(subscriptions.clone(), prefetched.clone());
-        Self(Arc::new(Inner { member, group, leases, subscriptions, lite, polls, prefetched }))
+        Self(Arc::new(Inner { base, group, leases, subscriptions, lite, polls, prefetched }))
     }
 
     /// The handle through which the client closes this consumer.
@@ -161,8 +164,8 @@ impl SimpleConsumer {
     /// `Closed`; `InvalidOptions` if a limit is zero.
     pub fn messages(&self, options: StreamOptions) -> Result<Messages> {
         options::check("messages", options.flaw())?;
-        let Inner { member, subscriptions, prefetched, .. } = &*self.0;
-        member.begin("messages")?;
+        let Inner { base, subscriptions, prefetched, .. } = &*self.0;
+        base.begin("messages")?;
         let feed = Feed::start(subscriptions.clone(), prefetched.clone(), options);
         Ok(Messages::new(self.clone(), feed))
     }
@@ -208,7 +211,7 @@ impl SimpleConsumer {
         if invisible.is_zero() {
             self.0.leases.release(&delivery.lease);
         }
-        let change = Change::new(self.0.member.session().clone(), delivery, invisible);
+        let change = InvisibleDurationChange::new(self.0.base.session().clone(), delivery, invisible);
         let (leases, lease) = (self.0.leases.clone(), delivery.lease.clone());
         let change = async move {
             change.run().await?;
@@ -229,7 +232,8 @@ impl SimpleConsumer {
     /// As for [`change_invisible`](Self::change_invisible).
     pub async fn nack(&self, delivery: &Delivery, after: Duration) -> Result<()> {
         self.check_unsettled(delivery, "nack")?;
-        let change = Change::nack(self.0.member.session().clone(), delivery.lease.clone(), after);
+        let change =
+            InvisibleDurationChange::nack(self.0.base.session().clone(), delivery.lease.clone(), after);
         self.settle("nack", delivery, change.run()).await
     }
 
@@ -246,7 +250,7 @@ impl SimpleConsumer {
     pub async fn dead_letter(&self, delivery: &Delivery) -> Result<()> {
         self.check_unsettled(delivery, "dead_letter")?;
         let forward =
-            DeadLetter::new(self.0.member.session().clone(), delivery.lease.clone(), delivery.attempt);
+            ForwardToDeadLetter::new(self.0.base.session().clone(), delivery.lease.clone(), delivery.attempt);
         self.settle("dead_letter", delivery, forward.run()).await
     }
 
@@ -267,7 +271,7 @@ impl SimpleConsumer {
     /// the delivery.
     pub fn keep_lease(&self, delivery: &Delivery, max: Duration) -> Result<()> {
         const OPERATION: &str = "keep_lease";
-        self.0.member.begin(OPERATION)?;
+        self.0.base.begin(OPERATION)?;
         self.check_group(delivery, OPERATION)?;
         if delivery.is_lease_lost() || delivery.lease.is_settled() {
             let message = "the lease of the delivery has ended";
@@ -285,12 +289,12 @@ impl SimpleConsumer {
         close_in_task(self.0.clone().close(deadline)).await
     }
 
-    fn submit_ack(&self, delivery: &Delivery) -> Result<Answer<()>> {
-        let Inner { member, leases, .. } = &*self.0;
-        let guard = member.begin("ack")?;
+    fn submit_ack(&self, delivery: &Delivery) -> Result<PendingResult<()>> {
+        let Inner { base, leases, .. } = &*self.0;
+        let guard = base.begin("ack")?;
         self.check_group(delivery, "ack")?;
-        let batcher = batcher_for(member, leases, &delivery.lease);
-        Ok(submit_ack(&batcher, &delivery.lease, guard, member.session().options()))
+        let batcher = batcher_for(base, leases, &delivery.lease);
+        Ok(submit_ack(&batcher, &delivery.lease, guard, base.session().options()))
     }
 
     /// Runs `work`, which settles a delivery, and stops renewing the lease once it is settled.
@@ -315,7 +319,7 @@ impl SimpleConsumer {
         operation: &'static str,
         work: impl Future<Output = Result<()>> + Send + 'static,
     ) -> Result<()> {
-        self.0.member.run(operation, work).await
+        self.0.base.run(operation, work).await
     }
 
     fn is_own(&self, delivery: &Delivery) -> bool {
@@ -357,7 +361,7 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         // Cancelled first: a task of the session would be dropped later, with what a concurrent poll gives to it.
-        self.member.session().stop().cancel();
+        self.base.session().stop().cancel();
         self.prefetched.abandon();
     }
 }
@@ -365,17 +369,17 @@ impl Drop for Inner {
 impl Closable for Inner {
     fn close(self: Arc<Self>, deadline: Duration) -> BoxFuture<'static, CloseReport> {
         async move {
-            let Self { member, leases, subscriptions, prefetched, .. } = &*self;
+            let Self { base, leases, subscriptions, prefetched, .. } = &*self;
             let before = leases.given_back();
             subscriptions.close();
-            let report = member.close(deadline, prefetched.close()).await;
+            let report = base.close(deadline, prefetched.close()).await;
             CloseReport { given_back: leases.given_back() - before, ..report }
         }
         .boxed()
     }
 
     fn is_closed(&self) -> bool {
-        self.member.is_closed()
+        self.base.is_closed()
     }
 }
 
@@ -383,7 +387,7 @@ impl fmt::Debug for SimpleConsumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SimpleConsumer")
             .field("group", &self.0.group.name)
-            .field("client_id", &self.0.member.session().rpc().identity().client_id())
+            .field("client_id", &self.0.base.session().rpc().identity().client_id())
             .finish_non_exhaustive()
     }
 }

@@ -17,7 +17,7 @@ use futures::{
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::Notify};
 
-use super::change::Change;
+use super::invisible_duration_change::InvisibleDurationChange;
 use crate::{
     error::{Error, ErrorKind, Result},
     message::{Lease, Renewal},
@@ -163,8 +163,8 @@ impl Leases {
 
     /// Gives back deliveries that wait for the application, so that another consumer can get them. The changes return
     /// them to the server.
-    pub(crate) async fn give_back(&self, changes: Vec<Change>) {
-        let give_back = async |change: Change| {
+    pub(crate) async fn give_back(&self, changes: Vec<InvisibleDurationChange>) {
+        let give_back = async |change: InvisibleDurationChange| {
             self.release(change.lease());
             // Waits for a renewal in flight, and uses its new handle.
             match change.run().await {
@@ -177,11 +177,11 @@ impl Leases {
     }
 
     /// Gives back deliveries in the background, with a single attempt each. Works after the session has ended.
-    pub(crate) fn give_back_detached(&self, changes: Vec<Change>) {
+    pub(crate) fn give_back_detached(&self, changes: Vec<InvisibleDurationChange>) {
         if changes.is_empty() {
             return;
         }
-        let give_back = |change: Change| async move {
+        let give_back = |change: InvisibleDurationChange| async move {
             change.run_once().await.unwrap_or_else(|error| log_not_given_back(&error));
         };
         let work = futures::stream::iter(changes.into_iter().map(give_back));
@@ -267,7 +267,7 @@ impl Leases {
             let deadline = crate::options::deadline(Instant::now(), session.options().request_timeout);
             let work = async move {
                 let weak = Arc::downgrade(&lease);
-                let result = Change::renewal(session, lease).run_until(deadline).await;
+                let result = InvisibleDurationChange::renewal(session, lease).run_until(deadline).await;
                 (weak, endpoints, result)
             };
             renewals.under_way.push(work.boxed());

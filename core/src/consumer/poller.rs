@@ -15,7 +15,7 @@ use crate::{
     interceptor::ReceiveInfo,
     message::Delivery,
     route::Routes,
-    rpc::{Backoff, Link, ReceiveEnd, Verdict, new_id, verdict},
+    rpc::{Backoff, Channel, ReceiveEnd, RetryDecision, new_id, retry_decision},
     session::Session,
     wire::{Attempt, Poll, Source, build_receive, process_receive},
 };
@@ -174,16 +174,17 @@ impl Poller {
         let Some(queue) = route.readable_at(&self.broker, self.next_queue()) else {
             return Ok(Some(Vec::new()));
         };
-        let link = session.ready_reporting(&queue.endpoints, deadline, |error| report(Some(error))).await?;
+        let channel =
+            session.ready_reporting(&queue.endpoints, deadline, |error| report(Some(error))).await?;
         report(None);
         let attempt = Attempt { id, poll, source: &self.source, queue };
-        let result = self.receive(&link, &attempt, stopped.as_mut()).await;
+        let result = self.receive(&channel, &attempt, stopped.as_mut()).await;
         match &result {
-            Err(error) if verdict(error) == Verdict::Replay => {
-                let replayed = session.replay(&link, deadline).await.is_ok();
+            Err(error) if retry_decision(error) == RetryDecision::Replay => {
+                let replayed = session.replay(&channel, deadline).await.is_ok();
                 // Retries at once, unless the previous attempt failed as well.
                 if replayed && !after_failure {
-                    return self.receive(&link, &attempt, stopped).await;
+                    return self.receive(&channel, &attempt, stopped).await;
                 }
             }
             _ => {}
@@ -193,7 +194,7 @@ impl Poller {
 
     async fn receive(
         &self,
-        link: &Link,
+        channel: &Channel,
         attempt: &Attempt<'_>,
         stopped: Pin<&mut (impl Future<Output = ()> + Send)>,
     ) -> Result<Option<Vec<Delivery>>> {
@@ -204,13 +205,13 @@ impl Poller {
         let Source { group, topic, .. } = &*self.source;
         let info = ReceiveInfo { group: &group.name, topic, max_messages: attempt.poll.max_messages };
         self.session.interceptors().before_receive(&info);
-        let answer = match rpc.receive(link, request, ReceiveEnd { limit, stopped }).await {
+        let answer = match rpc.receive(channel, request, ReceiveEnd { limit, stopped }).await {
             Ok(None) => return Ok(None),
             Ok(Some(answer)) => Ok(answer),
             Err(error) => Err(error),
         };
         let delivered_at = answer.as_ref().ok().and_then(|(_, received)| received.delivered_at);
-        let result = answer.and_then(|(origin, received)| process_receive(&origin, received, attempt));
+        let result = answer.and_then(|(call, received)| process_receive(&call, received, attempt));
         self.session.record_receive(&info, delivered_at, result.as_deref());
         result.map(Some)
     }

@@ -5,15 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{change::deadline, leases::Leases};
+use super::{invisible_duration_change::deadline, leases::Leases};
 use crate::{
+    client_base::ClientBase,
     error::{Error, Result},
     interceptor::{SettleInfo, Settlement},
-    member::Member,
     message::{Lease, Settling},
     metrics::{ConsumeSeries, Recorder},
     options::{ClientOptions, Endpoints, RetryOptions},
-    rpc::{AckMessage, Answer, BatchCall, Batcher, InFlightGuard, PendingItem, ReplaySettings},
+    rpc::{AckMessage, BatchCall, Batcher, InFlightGuard, PendingItem, PendingResult, ReplaySettings},
     session::Session,
     wire::{build_ack, process_ack},
 };
@@ -44,7 +44,7 @@ pub(crate) fn submit_ack(
     lease: &Arc<Lease>,
     guard: InFlightGuard,
     options: &ClientOptions,
-) -> Answer<()> {
+) -> PendingResult<()> {
     let (ack, answer) = PendingItem::new(Ack(lease.begin_settling()), deadline(lease, options), guard);
     queue_ack(batcher, ack);
     answer
@@ -73,13 +73,13 @@ pub(crate) fn queue_ack(batcher: &Arc<Batcher<AckBatcher>>, ack: PendingItem<Ack
 
 /// The batcher for the ack of `lease`.
 pub(crate) fn batcher_for(
-    member: &Member<Destination, AckBatcher>,
+    base: &ClientBase<Destination, AckBatcher>,
     leases: &Arc<Leases>,
     lease: &Lease,
 ) -> Arc<Batcher<AckBatcher>> {
     let message = lease.message();
     let destination = Destination { topic: message.topic.clone(), server: message.endpoints.clone() };
-    member.batcher(&destination, || {
+    base.batcher(&destination, || {
         let Destination { topic, server } = &destination;
         AckBatcher::new(leases.clone(), &message.group.name, topic, server.clone())
     })
@@ -135,13 +135,13 @@ impl BatchCall for AckBatcher {
 
     async fn execute(&self, items: &[PendingItem<Self>], limit: Duration) -> Result<Vec<Result<()>>> {
         let rpc = self.session.rpc();
-        let link = self.session.pool().pick(&self.endpoints).map_err(|error| error.during("ack"))?;
+        let channel = self.session.pool().pick(&self.endpoints).map_err(|error| error.during("ack"))?;
         let leases = || items.iter().map(|pending| pending.item.0.lease());
         let handles: Vec<String> = leases().map(|lease| lease.handle()).collect();
         let deliveries = leases().zip(&handles).map(|(lease, handle)| (lease.message(), handle.clone()));
         let request = build_ack(rpc.resource(&*self.group), rpc.resource(&*self.topic), deliveries);
-        let (origin, response) = rpc.unary::<AckMessage>(&link, request, limit).await?;
-        let results = process_ack(&origin, response, &handles)?;
+        let (call, response) = rpc.unary::<AckMessage>(&channel, request, limit).await?;
+        let results = process_ack(&call, response, &handles)?;
         for (lease, result) in leases().zip(&results) {
             self.leases.record_result(lease, result);
         }

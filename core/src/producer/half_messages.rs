@@ -214,12 +214,12 @@ pub(super) async fn end_transaction(
 ) -> Result<()> {
     let operation = operation(end.commit);
     let attempt = async |limit: Duration| {
-        let link = session.pool().pick(&half.server)?;
+        let channel = session.pool().pick(&half.server)?;
         let rpc = session.rpc();
         let request = build_end_transaction(rpc.resource(&*half.topic), half, end);
-        let answer = rpc.unary::<EndTransaction>(&link, request, limit).await;
-        let (origin, response) = answer.map_err(|error| session.explain(&link, error))?;
-        process_end_transaction(&origin, &response)
+        let answer = rpc.unary::<EndTransaction>(&channel, request, limit).await;
+        let (call, response) = answer.map_err(|error| session.explain(&channel, error))?;
+        process_end_transaction(&call, &response)
     };
     let retry = Retry::new(operation, &session.retry(), session.options().request_timeout, deadline);
     retry.run(session, attempt).await

@@ -40,7 +40,7 @@ impl Producer {
     /// Replaces an earlier receiver or checker, which gets no more checks.
     #[must_use]
     pub fn orphan_checks(&self) -> OrphanChecks {
-        let session = self.0.member.session();
+        let session = self.0.base.session();
         OrphanChecks(Arc::new(CheckReceiver {
             orphans: tokio::sync::Mutex::new(session.orphan_checks()),
             open: Arc::default(),
@@ -76,7 +76,7 @@ impl Producer {
     {
         let checks = self.orphan_checks();
         let checker = Arc::new(checker);
-        self.0.member.session().spawn(async move {
+        self.0.base.session().spawn(async move {
             while let Some(check) = checks.next().await {
                 let (checker, stop) = (checker.clone(), checks.0.stop.clone());
                 tokio::spawn(async move { stop.run_until_cancelled(answer(&*checker, check)).await });
@@ -216,7 +216,7 @@ impl OrphanCheck {
             let message = "the orphan check is already decided";
             return Err(Error::new(ErrorKind::InvalidArgument, operation, message));
         }
-        let (responder, session) = (self.responder.clone(), producer.member.session().clone());
+        let (responder, session) = (self.responder.clone(), producer.base.session().clone());
         let half = HalfMessage {
             topic: self.message.topic.clone(),
             message_id: self.message_id.clone(),
@@ -233,7 +233,7 @@ impl OrphanCheck {
             }
             result
         };
-        producer.member.run(operation, work).await
+        producer.base.run(operation, work).await
     }
 }
 

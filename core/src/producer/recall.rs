@@ -42,14 +42,14 @@ impl Producer {
             let message = "there is no recall handle; servers give one for DELAY messages that are not due";
             return Err(Error::new(ErrorKind::InvalidArgument, RECALL, message));
         }
-        let member = &self.0.member;
+        let base = &self.0.base;
         let recall = Recall {
-            session: member.session().clone(),
+            session: base.session().clone(),
             routes: self.0.routes.clone(),
             topic: topic.to_owned(),
             handle: handle.to_owned(),
         };
-        member.run(RECALL, recall.run()).await
+        base.run(RECALL, recall.run()).await
     }
 }
 
@@ -72,12 +72,12 @@ impl Recall {
     async fn attempt(&self, limit: Duration, deadline: Instant) -> Result<String> {
         let route = self.routes.get(&self.topic, deadline).await?;
         let queue = route.writable(QueueChoice::RoundRobin(rand::random::<u16>().into()))?;
-        let link = self.session.pool().pick(&queue.endpoints)?;
+        let channel = self.session.pool().pick(&queue.endpoints)?;
         let rpc = self.session.rpc();
         let request = build_recall(rpc.resource(&*self.topic), &self.handle);
         let limit = time_for_request(RECALL, deadline, limit)?;
-        let answer = rpc.unary::<RecallMessage>(&link, request, limit).await;
-        let (origin, response) = answer.map_err(|error| self.session.explain(&link, error))?;
-        process_recall(&origin, response)
+        let answer = rpc.unary::<RecallMessage>(&channel, request, limit).await;
+        let (call, response) = answer.map_err(|error| self.session.explain(&channel, error))?;
+        process_recall(&call, response)
     }
 }

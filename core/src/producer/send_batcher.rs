@@ -18,7 +18,7 @@ use crate::{
     metrics::{Recorder, SendSeries},
     options::{Endpoints, RetryOptions},
     route::{QueueChoice, Routes},
-    rpc::{BatchCall, Identity, Link, PendingItem, ReplaySettings, SendMessage},
+    rpc::{BatchCall, Channel, Identity, PendingItem, ReplaySettings, SendMessage},
     session::Session,
     wire::{OutgoingMessage, build_send, process_send},
 };
@@ -44,10 +44,10 @@ pub(super) struct SendBatcher {
     published: AtomicBool,
 }
 
-/// The queue for a message, and the link to its server.
+/// The queue for a message, and the channel to its server.
 struct ChosenQueue {
     id: i32,
-    link: Arc<Link>,
+    channel: Arc<Channel>,
 }
 
 impl SendBatcher {
@@ -64,7 +64,7 @@ impl SendBatcher {
         }
     }
 
-    /// Chooses the queue for the message, and the link to its server.
+    /// Chooses the queue for the message, and the channel to its server.
     async fn choose_queue(&self, send: &PendingSend, deadline: Instant) -> Result<ChosenQueue, Error> {
         let OutgoingMessage { message, message_type, .. } = &send.outgoing;
         let route = self.routes.get(&self.topic, deadline).await?;
@@ -75,14 +75,14 @@ impl SendBatcher {
         if self.session.settings().validate_message_type {
             queue.accepts.check(*message_type)?;
         }
-        let link = if *message_type == MessageType::Transaction {
+        let channel = if *message_type == MessageType::Transaction {
             // The server sends orphan checks over a telemetry stream, so there must be one.
             self.publish();
             self.session.ready(&queue.endpoints, deadline).await?
         } else {
             self.session.pool().pick(&queue.endpoints)?
         };
-        Ok(ChosenQueue { id: queue.id, link })
+        Ok(ChosenQueue { id: queue.id, channel })
     }
 
     /// Tells the servers, once, that this producer sends to the topic.
@@ -99,17 +99,17 @@ impl SendBatcher {
         queue: &ChosenQueue,
         deadline: Instant,
     ) -> Result<Vec<Result<Receipt, Error>>, Error> {
-        let (session, link) = (&self.session, &*queue.link);
+        let (session, channel) = (&self.session, &*queue.channel);
         let messages = || items.iter().map(|pending| &pending.item.outgoing);
         let topic = session.rpc().resource(&*self.topic);
         let request = build_send(&topic, queue.id, &self.born_host, messages());
         let limit = deadline.saturating_duration_since(Instant::now());
-        let answer = session.rpc().unary::<SendMessage>(link, request, limit).await;
-        let (origin, response) = answer.map_err(|error| session.explain(link, error))?;
-        let results = process_send(&origin, response, messages())?;
+        let answer = session.rpc().unary::<SendMessage>(channel, request, limit).await;
+        let (call, response) = answer.map_err(|error| session.explain(channel, error))?;
+        let results = process_send(&call, response, messages())?;
         for (pending, result) in items.iter().zip(&results) {
             if let (Some(half), Ok(receipt)) = (&pending.item.half, result) {
-                half.record_stored(receipt, Endpoints::from_iter([link.address().clone()]));
+                half.record_stored(receipt, Endpoints::from_iter([channel.address().clone()]));
             }
         }
         Ok(results)
@@ -123,7 +123,7 @@ impl SendBatcher {
     ) -> Result<Vec<Result<Receipt, Error>>, Error> {
         let Some(first) = items.first() else { return Ok(Vec::new()) };
         let queue = self.choose_queue(&first.item, deadline).await?;
-        if items.len() == 1 || queue.link.keeps_batches() {
+        if items.len() == 1 || queue.channel.keeps_batches() {
             return self.send_request(items, &queue, deadline).await;
         }
         let each = items.chunks(1).map(async |pending| {

@@ -65,7 +65,7 @@ impl Producer {
     ///
     /// `Closed` if the producer is closed.
     pub fn begin(&self) -> Result<Transaction> {
-        drop(self.0.member.begin("begin")?);
+        drop(self.0.base.begin("begin")?);
         Ok(Transaction { producer: self.clone(), half_messages: Arc::default() })
     }
 }
@@ -111,9 +111,9 @@ impl Transaction {
     }
 
     async fn decide(&self, commit: bool) -> Result<()> {
-        let member = &self.producer.0.member;
-        let (half_messages, session) = (self.half_messages.clone(), member.session().clone());
-        member.run(operation(commit), async move { half_messages.decide(&session, commit).await }).await
+        let base = &self.producer.0.base;
+        let (half_messages, session) = (self.half_messages.clone(), base.session().clone());
+        base.run(operation(commit), async move { half_messages.decide(&session, commit).await }).await
     }
 }
 

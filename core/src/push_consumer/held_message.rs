@@ -6,7 +6,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{dispatch::Sequence, outcome::ConsumeResult};
 use crate::{
-    consumer::{Change, Subscribed},
+    consumer::{InvisibleDurationChange, Subscribed},
     message::{Delivery, Lease},
     metrics::{CachedMessage, ConsumeSeries},
     session::{Session, VerificationReply},
@@ -96,11 +96,11 @@ impl HeldMessage {
     /// The change that gives the message back. If a handler has failed, it counts as an attempt, and keeps the rest of
     /// the retry delay. Otherwise, a message that always fails would never reach the maximum number of attempts while
     /// consumers restart often, and its message group would wait forever.
-    pub(super) fn giving_back(&self, session: &Arc<Session>, now: Instant) -> Change {
+    pub(super) fn giving_back(&self, session: &Arc<Session>, now: Instant) -> InvisibleDurationChange {
         let (session, lease) = (session.clone(), self.lease.clone());
         match self.retry_at {
-            Some(at) => Change::nack(session, lease, at.saturating_duration_since(now)),
-            None => Change::give_back(session, lease),
+            Some(at) => InvisibleDurationChange::nack(session, lease, at.saturating_duration_since(now)),
+            None => InvisibleDurationChange::give_back(session, lease),
         }
     }
 

@@ -17,10 +17,10 @@ use super::{
     task::{Completion, SETTLE, Task},
 };
 use crate::{
-    consumer::{AckBatcher, Change, Destination, Leases, Subscribed, Subscriptions},
+    client_base::ClientBase,
+    consumer::{AckBatcher, Destination, InvisibleDurationChange, Leases, Subscribed, Subscriptions},
     error::{Error, ErrorKind},
     lite::LiteTopics,
-    member::Member,
     message::{Delivery, Group, Lease},
     options::{LONGEST_WAIT, PushConsumerOptions},
     route::Routes,
@@ -30,7 +30,7 @@ use crate::{
 
 /// A push consumer, as its own tasks see it.
 pub(super) struct Inner {
-    pub(super) member: Member<Destination, AckBatcher>,
+    pub(super) base: ClientBase<Destination, AckBatcher>,
     pub(super) leases: Arc<Leases>,
     pub(super) subscriptions: Arc<Subscriptions>,
     pub(super) group: Arc<Group>,
@@ -93,7 +93,7 @@ impl Inner {
     pub(super) fn new(session: Session, routes: Arc<Routes>, options: PushConsumerOptions) -> Arc<Self> {
         let namespace = session.options().namespace.clone();
         let group = Arc::new(Group { namespace, name: options.group.clone() });
-        let member = Member::new(session);
+        let base = ClientBase::new(session);
         let limits = Limits {
             concurrency: options.concurrency,
             max_messages: options.max_cached_messages,
@@ -106,9 +106,9 @@ impl Inner {
             polls_waiting: 0,
             alarm_at: None,
             settled_since_close: 0,
-            verifications: Some(member.session().verifications()),
+            verifications: Some(base.session().verifications()),
         };
-        let session = member.session();
+        let session = base.session();
         let lite = options
             .bind_topic
             .as_ref()
@@ -119,7 +119,7 @@ impl Inner {
             lite,
             leases: Leases::new(session.clone()),
             receiving: TaskTracker::new(),
-            member,
+            base,
             subscriptions,
             group,
             options,
@@ -133,7 +133,7 @@ impl Inner {
     }
 
     pub(super) fn session(&self) -> &Arc<Session> {
-        self.member.session()
+        self.base.session()
     }
 
     /// Begins to receive for callers of `next_tasks`. Returns `false` if the consumer was started with a handler.
@@ -196,7 +196,10 @@ impl Inner {
         // Also after a close, which ends all subscriptions.
         let unwanted: Vec<_> = if subscribed.stop.is_cancelled() {
             let session = self.session();
-            deliveries.into_iter().map(|it| Change::give_back(session.clone(), it.lease)).collect()
+            deliveries
+                .into_iter()
+                .map(|it| InvisibleDurationChange::give_back(session.clone(), it.lease))
+                .collect()
         } else {
             for delivery in deliveries {
                 let sequence = fifo.then(|| sequence(&delivery, broker));
@@ -330,7 +333,7 @@ impl Inner {
     }
 
     /// The changes that give back messages which wait for a handler. Messages to verify can't be given back.
-    fn giving_back(&self, waiting: &[HeldMessage]) -> Vec<Change> {
+    fn giving_back(&self, waiting: &[HeldMessage]) -> Vec<InvisibleDurationChange> {
         let now = Instant::now();
         let leased = waiting.iter().filter(|held| held.verification.is_none());
         leased.map(|held| held.giving_back(self.session(), now)).collect()
@@ -368,7 +371,7 @@ impl Inner {
     }
 
     /// Ends polling and handing out. Returns the changes that give back the messages that were waiting.
-    pub(super) fn stop(self: &Arc<Self>) -> Vec<Change> {
+    pub(super) fn stop(self: &Arc<Self>) -> Vec<InvisibleDurationChange> {
         self.subscriptions.close();
         let mut state = self.state.lock();
         let waiting = state.dispatch.close();
@@ -378,7 +381,7 @@ impl Inner {
     }
 
     /// Removes the messages of ended subscriptions that wait to be handed out. Returns the changes that give them back.
-    pub(super) fn discard_unsubscribed(self: &Arc<Self>) -> Vec<Change> {
+    pub(super) fn discard_unsubscribed(self: &Arc<Self>) -> Vec<InvisibleDurationChange> {
         let mut state = self.state.lock();
         let waiting = state.dispatch.discard_waiting(HeldMessage::is_unsubscribed);
         self.signal(state, Instant::now());

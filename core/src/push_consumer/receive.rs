@@ -14,12 +14,12 @@ use crate::{
     error::{Error, Result},
     health::Component,
     route::TopicRoute,
-    rpc::{Backoff, Verdict, verdict},
+    rpc::{Backoff, RetryDecision, retry_decision},
     wire::{Poll, Source},
 };
 
 /// Polls one topic at one broker, and reports when that fails.
-struct BrokerPoller {
+struct PushPoller {
     inner: Arc<Inner>,
     name: Arc<str>,
     subscribed: Arc<Subscribed>,
@@ -75,7 +75,7 @@ impl Inner {
     async fn poll_brokers(
         self: &Arc<Self>,
         subscribed: &Arc<Subscribed>,
-        polls: &mut FuturesUnordered<BoxFuture<'static, BrokerPoller>>,
+        polls: &mut FuturesUnordered<BoxFuture<'static, PushPoller>>,
     ) {
         let source = &subscribed.source;
         let mut known: Option<Arc<TopicRoute>> = None;
@@ -90,7 +90,7 @@ impl Inner {
                     known = Some(route);
                     let added = wanted.iter().filter(|name| polled.insert(Arc::clone(name)));
                     polls.extend(
-                        added.map(|name| BrokerPoller::new(self, subscribed, name.clone()).poll().boxed()),
+                        added.map(|name| PushPoller::new(self, subscribed, name.clone()).poll().boxed()),
                     );
                     backoff = Backoff::for_receiving();
                 }
@@ -127,7 +127,7 @@ impl Inner {
     }
 }
 
-impl BrokerPoller {
+impl PushPoller {
     fn new(inner: &Arc<Inner>, subscribed: &Arc<Subscribed>, name: Arc<str>) -> Self {
         inner.state.lock().dispatch.add_poll();
         let (session, routes) = (inner.session().clone(), inner.subscriptions.routes.clone());
@@ -199,7 +199,7 @@ impl BrokerPoller {
     fn record_failure(&mut self, error: &Error) {
         let was_failing = std::mem::replace(&mut self.failing, true);
         let (topic, broker) = (self.topic(), &*self.name);
-        if verdict(error) == Verdict::Fail {
+        if retry_decision(error) == RetryDecision::Fail {
             if self.refused.is_none() {
                 tracing::error!(%error, topic, broker, "the server refuses to deliver messages; trying again");
             }
@@ -230,7 +230,7 @@ impl BrokerPoller {
     }
 }
 
-impl Drop for BrokerPoller {
+impl Drop for PushPoller {
     fn drop(&mut self) {
         self.clear_refusal();
         self.inner.state.lock().dispatch.remove_poll();

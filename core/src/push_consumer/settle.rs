@@ -7,7 +7,9 @@ use std::{
 
 use super::{dispatch::Key, inner::Inner, outcome::Step, settlement::PendingSettlement};
 use crate::{
-    consumer::{Change, DeadLetter, ack_with_callback, batcher_for, queue_ack, submit_ack},
+    consumer::{
+        ForwardToDeadLetter, InvisibleDurationChange, ack_with_callback, batcher_for, queue_ack, submit_ack,
+    },
     error::{Error, Result},
 };
 
@@ -21,7 +23,7 @@ impl Inner {
             return self.settle_in_background(settlement, None);
         }
         let (key, lease) = (settlement.key, settlement.lease.clone());
-        let Ok(guard) = self.member.begin("ack") else { return self.finish_settling(key, &lease, false) };
+        let Ok(guard) = self.base.begin("ack") else { return self.finish_settling(key, &lease, false) };
         let inner = self.clone();
         let ack = ack_with_callback(&lease, guard, self.session().options(), move |result| match result {
             Ok(()) => {
@@ -30,7 +32,7 @@ impl Inner {
             }
             Err(error) => inner.settle_in_background(settlement, Some(error)),
         });
-        queue_ack(&batcher_for(&self.member, &self.leases, &lease), ack);
+        queue_ack(&batcher_for(&self.base, &self.leases, &lease), ack);
     }
 
     fn settle_in_background(self: &Arc<Self>, settlement: PendingSettlement, error: Option<Error>) {
@@ -70,14 +72,16 @@ impl Inner {
     async fn try_to_settle(&self, settlement: &PendingSettlement) -> Result<()> {
         let PendingSettlement { lease, attempt, step, .. } = settlement;
         let (session, options) = (self.session().clone(), self.session().options());
-        let guard = self.member.begin("ack")?;
+        let guard = self.base.begin("ack")?;
         match step {
             Step::Ack => {
-                let batcher = batcher_for(&self.member, &self.leases, lease);
+                let batcher = batcher_for(&self.base, &self.leases, lease);
                 return submit_ack(&batcher, lease, guard, options).wait().await;
             }
-            Step::Return(after) => Change::nack(session, lease.clone(), *after).run().await?,
-            Step::DeadLetter => DeadLetter::new(session, lease.clone(), *attempt).run().await?,
+            Step::Return(after) => {
+                InvisibleDurationChange::nack(session, lease.clone(), *after).run().await?
+            }
+            Step::DeadLetter => ForwardToDeadLetter::new(session, lease.clone(), *attempt).run().await?,
             Step::HandOutAt(_) => {}
         }
         guard.succeeded();
@@ -85,7 +89,7 @@ impl Inner {
     }
 
     /// Gives back a message that was handed out and put back, in the background. A close waits for this.
-    pub(super) fn give_back_handed_out(self: &Arc<Self>, key: Key, change: Change) {
+    pub(super) fn give_back_handed_out(self: &Arc<Self>, key: Key, change: InvisibleDurationChange) {
         let lease = change.lease().clone();
         if self.session().stop().is_cancelled() {
             self.leases.give_back_detached(vec![change]);
@@ -99,7 +103,7 @@ impl Inner {
     }
 
     /// Gives back messages in the background, so that other consumers can get them.
-    pub(super) fn give_back(self: &Arc<Self>, changes: Vec<Change>) {
+    pub(super) fn give_back(self: &Arc<Self>, changes: Vec<InvisibleDurationChange>) {
         if !changes.is_empty() {
             let _runtime = self.runtime.enter();
             let inner = self.clone();

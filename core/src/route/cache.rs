@@ -227,10 +227,10 @@ impl Cache {
     }
 
     async fn request(&self, topic: &str, limit: Duration) -> Result<TopicRoute, Error> {
-        let link = self.context.pick_configured()?;
+        let channel = self.context.pick_configured()?;
         let request = build_query_route(self.rpc.resource(topic), &self.context.configured_endpoints);
-        let (origin, response) = self.rpc.unary::<QueryRoute>(&link, request, limit).await?;
-        process_query_route(&origin, response)
+        let (call, response) = self.rpc.unary::<QueryRoute>(&channel, request, limit).await?;
+        process_query_route(&call, response)
     }
 }
 

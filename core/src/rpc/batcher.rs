@@ -6,7 +6,7 @@
 //! submit_alone -> own task: await the item's turn -> BatchCall::execute, with retries -> the result
 //! ```
 
-mod answer;
+mod pending_result;
 
 use std::{
     collections::VecDeque,
@@ -25,10 +25,10 @@ use rocketmq_thin_proto::v2;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::answer::{Answer, wait_all};
+pub(crate) use self::pending_result::{PendingResult, wait_all};
 use super::{
     in_flight::InFlightGuard,
-    retry::{ReplaySettings, Retry, Verdict, queued_too_long, verdict},
+    retry::{ReplaySettings, Retry, RetryDecision, queued_too_long, retry_decision},
 };
 use crate::{
     error::{Error, ErrorKind},
@@ -98,7 +98,7 @@ pub(crate) struct PendingItem<C: BatchCall> {
 
 /// Where the result of an item goes.
 enum Reply<T> {
-    /// To an [`Answer`].
+    /// To a [`PendingResult`].
     Caller {
         result: oneshot::Sender<Result<T, Error>>,
         /// Whether a request with the item was started.
@@ -109,10 +109,14 @@ enum Reply<T> {
 
 impl<C: BatchCall> PendingItem<C> {
     /// Creates an item that is sent until `deadline`, and the answer that waits for its result.
-    pub(crate) fn new(item: C::Item, deadline: Instant, guard: InFlightGuard) -> (Self, Answer<C::Output>) {
+    pub(crate) fn new(
+        item: C::Item,
+        deadline: Instant,
+        guard: InFlightGuard,
+    ) -> (Self, PendingResult<C::Output>) {
         let (reply, result) = oneshot::channel();
         let sent = Arc::new(AtomicBool::new(false));
-        let answer = Answer { operation: C::OPERATION, deadline, sent: sent.clone(), result };
+        let answer = PendingResult { operation: C::OPERATION, deadline, sent: sent.clone(), result };
         let reply = Reply::Caller { result: reply, sent };
         let submitted = Instant::now();
         (Self { item, submitted, deadline, maybe_delivered: false, error: None, reply, guard }, answer)
@@ -133,7 +137,7 @@ impl<C: BatchCall> PendingItem<C> {
 
     /// Whether the item may be sent again after `error`.
     fn may_retry(&self, error: &Error) -> bool {
-        verdict(error) != Verdict::Fail && C::may_repeat(&self.item, error)
+        retry_decision(error) != RetryDecision::Fail && C::may_repeat(&self.item, error)
     }
 
     fn finish(self, call: &C, result: Result<C::Output, Error>) {
@@ -426,7 +430,8 @@ fn batch_length(sizes: impl Iterator<Item = usize>, max_bytes: usize) -> usize {
 ///
 /// Some servers answer with code 50001 for an invalid item, so that code is included.
 fn may_concern_one_item(error: &Error) -> bool {
-    error.code() == Some(v2::Code::InternalServerError.into()) && verdict(error) != Verdict::Replay
+    error.code() == Some(v2::Code::InternalServerError.into())
+        && retry_decision(error) != RetryDecision::Replay
         || matches!(
             error.kind(),
             ErrorKind::InvalidArgument

@@ -16,12 +16,12 @@ use tracing::{Instrument, debug_span};
 use uuid::Builder;
 
 use super::{
+    channel::Channel,
     connection::Connection,
     credentials::Version,
-    failure::{self, Origin},
+    failure::{self, CallContext},
     identity::Identity,
-    link::Link,
-    operation::{Heartbeat, Operation},
+    method::{Heartbeat, RpcMethod},
 };
 use crate::error::{Error, ErrorKind};
 
@@ -45,41 +45,41 @@ pub(crate) struct Received {
     pub(crate) started: Option<Instant>,
 }
 
-/// A link, and the one of its connections that a request uses.
+/// A channel, and the one of its connections that a request uses.
 #[derive(Clone, Copy)]
-struct LinkConnection<'a> {
-    link: &'a Link,
+struct ChannelConnection<'a> {
+    channel: &'a Channel,
     connection: &'a Arc<Connection>,
 }
 
-impl LinkConnection<'_> {
+impl ChannelConnection<'_> {
     /// Records the failure of a request, and returns its error.
-    fn failure(self, origin: &Origin, status: Status) -> Error {
+    fn failure(self, call: &CallContext, status: Status) -> Error {
         if failure::is_answer(&status) {
             self.connection.record_answer();
         }
-        record_failure(self.link, origin.transport(status))
+        record_failure(self.channel, call.transport(status))
     }
 
     /// Records that a request that began at `start` timed out.
     fn record_timeout(self, start: Instant) {
-        self.link.record_timeout(self.connection, start);
+        self.channel.record_timeout(self.connection, start);
     }
 }
 
 /// An open telemetry stream. Dropping it closes the stream.
 pub(crate) struct Telemetry {
     rpc: Rpc,
-    origin: Origin,
+    call: CallContext,
     version: Version,
     incoming: Streaming<v2::TelemetryCommand>,
-    link: Arc<Link>,
+    channel: Arc<Channel>,
     slot: super::PollSlot,
 }
 
 impl Telemetry {
-    pub(crate) fn origin(&self) -> &Origin {
-        &self.origin
+    pub(crate) fn call(&self) -> &CallContext {
+        &self.call
     }
 
     /// Waits for the next command of the server; `None` at the end of the stream.
@@ -88,11 +88,11 @@ impl Telemetry {
             Ok(command) => {
                 self.slot.connection().record_answer();
                 let status = command.as_ref().and_then(|command| command.status.as_ref());
-                self.rpc.check_credentials(&self.origin, status, self.version)?;
+                self.rpc.check_credentials(&self.call, status, self.version)?;
                 Ok(command)
             }
             Err(status) => {
-                let error = record_failure(&self.link, self.origin.transport(status));
+                let error = record_failure(&self.channel, self.call.transport(status));
                 Err(self.rpc.retry_with_new_credentials(error, self.version))
             }
         }
@@ -113,71 +113,71 @@ impl Rpc {
         v2::Resource { resource_namespace: self.identity.namespace().to_owned(), name: name.into() }
     }
 
-    /// Sends one request over `link` and waits at most `limit` for the response.
-    pub(crate) async fn unary<O: Operation>(
+    /// Sends one request over `channel` and waits at most `limit` for the response.
+    pub(crate) async fn unary<M: RpcMethod>(
         &self,
-        link: &Link,
-        body: O::Request,
+        channel: &Channel,
+        body: M::Request,
         limit: Duration,
-    ) -> Result<(Origin, O::Response), Error> {
+    ) -> Result<(CallContext, M::Response), Error> {
         let deadline = crate::options::deadline(Instant::now(), limit);
-        self.wait_for_credentials(O::NAME, deadline).await?;
-        let connection = link.for_call(deadline).await.map_err(|error| error.during(O::NAME))?;
-        self.unary_over::<O>(LinkConnection { link, connection: &connection }, body, deadline).await
+        self.wait_for_credentials(M::NAME, deadline).await?;
+        let connection = channel.for_call(deadline).await.map_err(|error| error.during(M::NAME))?;
+        self.unary_over::<M>(ChannelConnection { channel, connection: &connection }, body, deadline).await
     }
 
-    async fn unary_over<O: Operation>(
+    async fn unary_over<M: RpcMethod>(
         &self,
-        over: LinkConnection<'_>,
-        body: O::Request,
+        over: ChannelConnection<'_>,
+        body: M::Request,
         deadline: Instant,
-    ) -> Result<(Origin, O::Response), Error> {
-        let LinkConnection { link, connection } = over;
+    ) -> Result<(CallContext, M::Response), Error> {
+        let ChannelConnection { channel, connection } = over;
         let start = Instant::now();
-        let (origin, mut request, version) = self.request(O::NAME, link, body);
+        let (call, mut request, version) = self.request(M::NAME, channel, body);
         request.set_timeout(deadline.saturating_duration_since(start));
         let span = debug_span!(
             "rpc",
-            operation = O::NAME,
-            endpoint = &*origin.endpoint,
-            request_id = origin.request_id.as_str()
+            operation = M::NAME,
+            endpoint = &*call.endpoint,
+            request_id = call.request_id.as_str()
         );
         let answer =
-            timeout_at(deadline.into(), connection.service().call::<O>(request)).instrument(span).await;
+            timeout_at(deadline.into(), connection.service().call::<M>(request)).instrument(span).await;
         match answer {
             Ok(Ok(response)) => {
                 connection.record_answer();
-                link.record_answer(response.metadata());
+                channel.record_answer(response.metadata());
                 let response = response.into_inner();
-                self.check_credentials(&origin, O::status(&response), version)?;
-                Ok((origin, response))
+                self.check_credentials(&call, M::status(&response), version)?;
+                Ok((call, response))
             }
-            Ok(Err(status)) => Err(self.retry_with_new_credentials(over.failure(&origin, status), version)),
+            Ok(Err(status)) => Err(self.retry_with_new_credentials(over.failure(&call, status), version)),
             Err(_) => {
                 over.record_timeout(start);
-                Err(record_failure(link, origin.timeout()))
+                Err(record_failure(channel, call.timeout()))
             }
         }
     }
 
-    /// Sends a heartbeat over the main connection of `link`, and over each further connection that has been silent for
+    /// Sends a heartbeat over the main connection of `channel`, and over each further connection that has been silent for
     /// [`PROBE_AFTER_SILENCE`].
     ///
     /// A connection can be dead without an error, for instance because a firewall has dropped it. Two heartbeats that
     /// time out close such a connection.
     pub(crate) async fn heartbeat(
         &self,
-        link: &Link,
+        channel: &Channel,
         request: v2::HeartbeatRequest,
         limit: Duration,
-    ) -> Result<(Origin, v2::HeartbeatResponse), Error> {
+    ) -> Result<(CallContext, v2::HeartbeatResponse), Error> {
         let deadline = crate::options::deadline(Instant::now(), limit);
-        let silent = link.begin_probes(PROBE_AFTER_SILENCE);
+        let silent = channel.begin_probes(PROBE_AFTER_SILENCE);
         let probes = silent.iter().map(|connection| {
-            self.unary_over::<Heartbeat>(LinkConnection { link, connection }, request.clone(), deadline)
+            self.unary_over::<Heartbeat>(ChannelConnection { channel, connection }, request.clone(), deadline)
         });
         let probes = futures::future::join_all(probes);
-        let (result, probes) = tokio::join!(self.unary::<Heartbeat>(link, request.clone(), limit), probes);
+        let (result, probes) = tokio::join!(self.unary::<Heartbeat>(channel, request.clone(), limit), probes);
         for error in probes.into_iter().filter_map(Result::err) {
             tracing::debug!(%error, "a heartbeat over a further connection failed");
         }
@@ -190,21 +190,21 @@ impl Rpc {
     /// this consumer, so dropping them would only delay them. Returns `None` if it is stopped before the first message.
     pub(crate) async fn receive(
         &self,
-        link: &Link,
+        channel: &Channel,
         body: v2::ReceiveMessageRequest,
         end: ReceiveEnd<'_, impl Future<Output = ()> + Send>,
-    ) -> Result<Option<(Origin, Received)>, Error> {
+    ) -> Result<Option<(CallContext, Received)>, Error> {
         let ReceiveEnd { limit, stopped } = end;
         let deadline = crate::options::deadline(Instant::now(), limit);
         self.wait_for_credentials("receive", deadline).await?;
-        let slot = link.for_poll(deadline).await.map_err(|error| error.during("receive"))?;
+        let slot = channel.for_poll(deadline).await.map_err(|error| error.during("receive"))?;
         let connection = slot.connection();
-        let over = LinkConnection { link, connection };
+        let over = ChannelConnection { channel, connection };
         let start = Instant::now();
-        let (origin, mut request, version) = self.request("receive", link, body);
+        let (call, mut request, version) = self.request("receive", channel, body);
         request.metadata_mut().insert(BODY_DIGEST, MetadataValue::from_static("CRC32"));
         request.set_timeout(deadline.saturating_duration_since(start));
-        let span = debug_span!("rpc", operation = "receive", endpoint = &*origin.endpoint);
+        let span = debug_span!("rpc", operation = "receive", endpoint = &*call.endpoint);
         let mut received = Received::default();
         let gather = async {
             let mut stub = connection.stub();
@@ -214,23 +214,23 @@ impl Rpc {
         let result = tokio::select! {
             biased;
             result = timeout_at(deadline.into(), gather.instrument(span)) => result,
-            () = stopped => return Ok((!received.messages.is_empty()).then_some((origin, received))),
+            () = stopped => return Ok((!received.messages.is_empty()).then_some((call, received))),
         };
         let error = match result {
             Ok(Ok(())) => None,
-            Ok(Err(status)) => Some(self.retry_with_new_credentials(over.failure(&origin, status), version)),
+            Ok(Err(status)) => Some(self.retry_with_new_credentials(over.failure(&call, status), version)),
             Err(_) => {
                 over.record_timeout(start);
-                Some(record_failure(link, origin.timeout()))
+                Some(record_failure(channel, call.timeout()))
             }
         };
         match error {
             Some(error) if received.messages.is_empty() => Err(error),
-            Some(_) => Ok(Some((origin, received))),
+            Some(_) => Ok(Some((call, received))),
             None => {
-                link.record_success();
-                self.check_credentials(&origin, received.status.as_ref(), version)?;
-                Ok(Some((origin, received)))
+                channel.record_success();
+                self.check_credentials(&call, received.status.as_ref(), version)?;
+                Ok(Some((call, received)))
             }
         }
     }
@@ -238,28 +238,29 @@ impl Rpc {
     /// Opens a telemetry stream that sends `commands`. Waits until `deadline` for the server's headers.
     pub(crate) async fn telemetry(
         &self,
-        link: &Arc<Link>,
+        channel: &Arc<Channel>,
         commands: impl futures::Stream<Item = v2::TelemetryCommand> + Send + 'static,
         deadline: Instant,
     ) -> Result<Telemetry, Error> {
         self.wait_for_credentials("telemetry", deadline).await?;
-        let (origin, request, version) = self.request("telemetry", link, commands);
-        let slot = link.for_poll(deadline).await.map_err(|error| error.during("telemetry"))?;
+        let (call, request, version) = self.request("telemetry", channel, commands);
+        let slot = channel.for_poll(deadline).await.map_err(|error| error.during("telemetry"))?;
         let start = Instant::now();
         let mut stub = slot.connection().stub();
         match timeout_at(deadline.into(), stub.telemetry(request)).await {
             Ok(Ok(response)) => {
                 slot.connection().record_answer();
                 let incoming = response.into_inner();
-                Ok(Telemetry { rpc: self.clone(), origin, version, incoming, link: link.clone(), slot })
+                Ok(Telemetry { rpc: self.clone(), call, version, incoming, channel: channel.clone(), slot })
             }
             Ok(Err(status)) => {
-                let error = LinkConnection { link, connection: slot.connection() }.failure(&origin, status);
+                let error =
+                    ChannelConnection { channel, connection: slot.connection() }.failure(&call, status);
                 Err(self.retry_with_new_credentials(error, version))
             }
             Err(_) => {
-                link.record_timeout(slot.connection(), start);
-                Err(origin.error(ErrorKind::Timeout, "the server sent no settings in time"))
+                channel.record_timeout(slot.connection(), start);
+                Err(call.error(ErrorKind::Timeout, "the server sent no settings in time"))
             }
         }
     }
@@ -272,16 +273,15 @@ impl Rpc {
     /// Returns an error if the status of a response refuses the credentials.
     fn check_credentials(
         &self,
-        origin: &Origin,
+        call: &CallContext,
         status: Option<&v2::Status>,
         version: Version,
     ) -> Result<(), Error> {
         match status.filter(|status| status.code() == v2::Code::Unauthorized) {
             None => Ok(()),
-            Some(_) => origin
-                .check(status)
-                .map_err(|error| self.retry_with_new_credentials(error, version))
-                .map(drop),
+            Some(_) => {
+                call.check(status).map_err(|error| self.retry_with_new_credentials(error, version)).map(drop)
+            }
         }
     }
 
@@ -292,31 +292,36 @@ impl Rpc {
         if again { error.with_retryable(true) } else { error }
     }
 
-    /// Sends metrics to the collector behind `link`.
+    /// Sends metrics to the collector behind `channel`.
     pub(crate) async fn export_metrics(
         &self,
-        link: &Link,
+        channel: &Channel,
         body: otlp::ExportMetricsServiceRequest,
         deadline: Instant,
     ) -> Result<(), Error> {
         const OPERATION: &str = "export_metrics";
-        let connection = link.for_call(deadline).await.map_err(|error| error.during(OPERATION))?;
-        let (origin, mut request, _) = self.request(OPERATION, link, body);
+        let connection = channel.for_call(deadline).await.map_err(|error| error.during(OPERATION))?;
+        let (call, mut request, _) = self.request(OPERATION, channel, body);
         request.set_timeout(deadline.saturating_duration_since(Instant::now()));
         match timeout_at(deadline.into(), connection.collector().export(request)).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(status)) => Err(origin.transport(status)),
-            Err(_) => Err(origin.timeout()),
+            Ok(Err(status)) => Err(call.transport(status)),
+            Err(_) => Err(call.timeout()),
         }
     }
 
     /// Creates a request with its metadata. Also returns the version of the credentials that signed it.
-    fn request<T>(&self, operation: &'static str, link: &Link, body: T) -> (Origin, Request<T>, Version) {
+    fn request<T>(
+        &self,
+        operation: &'static str,
+        channel: &Channel,
+        body: T,
+    ) -> (CallContext, Request<T>, Version) {
         let request_id = new_id();
         let mut request = Request::new(body);
         let (metadata, version) = self.identity.metadata(&request_id);
         *request.metadata_mut() = metadata;
-        (Origin { operation, endpoint: link.name().clone(), request_id }, request, version)
+        (CallContext { operation, endpoint: channel.name().clone(), request_id }, request, version)
     }
 }
 
@@ -353,9 +358,9 @@ pub(crate) fn new_id() -> String {
 }
 
 /// Records that an address failed, unless the server itself refused the request. Returns the error.
-fn record_failure(link: &Link, error: Error) -> Error {
+fn record_failure(channel: &Channel, error: Error) -> Error {
     if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Tls) {
-        link.record_failure(&error);
+        channel.record_failure(&error);
     }
     error
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{CurrentCredentials, Identity, Link, Pool, Rpc};
+use super::{Channel, ChannelPool, CurrentCredentials, Identity, Rpc};
 use crate::{
     error::Error,
     health::{Health, Monitor},
@@ -13,7 +13,7 @@ use crate::{
 /// What all producers and consumers of a client share.
 #[derive(Debug)]
 pub(crate) struct ClientContext {
-    pub(crate) pool: Pool,
+    pub(crate) pool: ChannelPool,
     /// The endpoints in the options of the client.
     pub(crate) configured_endpoints: Endpoints,
     pub(crate) options: ClientOptions,
@@ -42,8 +42,8 @@ impl ClientContext {
         Health::new(self.pool.endpoints(), self.monitor.is_closed())
     }
 
-    /// The link to the best of the configured endpoints.
-    pub(crate) fn pick_configured(&self) -> Result<Arc<Link>, Error> {
+    /// The channel to the best of the configured endpoints.
+    pub(crate) fn pick_configured(&self) -> Result<Arc<Channel>, Error> {
         self.pool.pick(&self.configured_endpoints)
     }
 
@@ -53,9 +53,9 @@ impl ClientContext {
         pool.metrics().snapshot(client_id, pool.in_flight(), pool.connections())
     }
 
-    /// Whether the link leads to a configured endpoint.
-    pub(crate) fn is_configured(&self, link: &Link) -> bool {
-        self.configured_endpoints.addresses().contains(link.address())
+    /// Whether the channel leads to a configured endpoint.
+    pub(crate) fn is_configured(&self, channel: &Channel) -> bool {
+        self.configured_endpoints.addresses().contains(channel.address())
     }
 }
 

@@ -39,7 +39,7 @@ use super::{
     codec::SizedCodec,
     diagnosis::{self, Greeting, GreetingRecorder},
     failure::CallFailure,
-    operation::Operation,
+    method::RpcMethod,
     request_body::RequestBody,
     write_buffer::WriteBuffer,
 };
@@ -255,13 +255,13 @@ impl ConnectionService {
     }
 
     /// Sends one request.
-    pub(super) async fn call<O: Operation>(
+    pub(super) async fn call<M: RpcMethod>(
         self,
-        request: tonic::Request<O::Request>,
-    ) -> Result<tonic::Response<O::Response>, Status> {
+        request: tonic::Request<M::Request>,
+    ) -> Result<tonic::Response<M::Response>, Status> {
         let mut grpc = self.grpc();
         grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-        grpc.unary(request, PathAndQuery::from_static(O::PATH), SizedCodec::default()).await
+        grpc.unary(request, PathAndQuery::from_static(M::PATH), SizedCodec::default()).await
     }
 }
 

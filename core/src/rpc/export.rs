@@ -65,8 +65,8 @@ impl ClientContext {
         let mut result = Ok(());
         for address in collector.addresses() {
             // The connection is closed after the export, because the next export is a minute away.
-            let link = self.pool.detached_link(address);
-            result = rpc.export_metrics(&link, request.clone(), deadline).await;
+            let channel = self.pool.detached_channel(address);
+            result = rpc.export_metrics(&channel, request.clone(), deadline).await;
             if result.is_ok() {
                 break;
             }

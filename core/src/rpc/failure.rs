@@ -39,7 +39,7 @@ impl StdError for CallFailure {}
 
 /// The request that a response belongs to.
 #[derive(Clone, Debug)]
-pub(crate) struct Origin {
+pub(crate) struct CallContext {
     pub(crate) operation: &'static str,
     pub(crate) endpoint: Arc<str>,
     pub(crate) request_id: String,
@@ -54,7 +54,7 @@ pub(crate) enum Outcome {
     PerEntry,
 }
 
-impl Origin {
+impl CallContext {
     /// Checks the status of a response.
     pub(crate) fn check(&self, status: Option<&v2::Status>) -> Result<Outcome, Error> {
         let Some(status) = status else {
@@ -192,8 +192,8 @@ pub(super) fn root_cause<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn St
 mod tests {
     use super::*;
 
-    fn origin() -> Origin {
-        Origin { operation: "send", endpoint: "h:1".into(), request_id: "r".into() }
+    fn call() -> CallContext {
+        CallContext { operation: "send", endpoint: "h:1".into(), request_id: "r".into() }
     }
 
     fn status(code: i32) -> v2::Status {
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_refusal_has_the_message_of_the_server() {
-        let error = origin().check(Some(&status(40402))).unwrap_err();
+        let error = call().check(Some(&status(40402))).unwrap_err();
         assert_eq!((error.kind(), error.code()), (ErrorKind::TopicNotFound, Some(40402)));
         assert_eq!((error.message(), error.endpoint(), error.request_id()), ("text", Some("h:1"), Some("r")));
         assert!(!error.retryable() && !error.maybe_delivered());
@@ -219,16 +219,16 @@ mod tests {
             (50002, true, true),
             (50500, false, false),
         ] {
-            let error = origin().check(Some(&status(code))).unwrap_err();
+            let error = call().check(Some(&status(code))).unwrap_err();
             assert_eq!((error.retryable(), error.maybe_delivered()), (retryable, maybe), "{code}");
         }
     }
 
     #[test]
     fn success_differs_from_mixed_results_and_from_a_missing_status() {
-        assert_eq!(origin().check(Some(&status(20000))).unwrap(), Outcome::Done);
-        assert_eq!(origin().check(Some(&status(30000))).unwrap(), Outcome::PerEntry);
-        assert_eq!(origin().check(None).unwrap_err().kind(), ErrorKind::Protocol);
+        assert_eq!(call().check(Some(&status(20000))).unwrap(), Outcome::Done);
+        assert_eq!(call().check(Some(&status(30000))).unwrap(), Outcome::PerEntry);
+        assert_eq!(call().check(None).unwrap_err().kind(), ErrorKind::Protocol);
     }
 
     #[test]
@@ -246,7 +246,7 @@ mod tests {
             let failure = CallFailure::Http { status, content_type: "text/html".into() };
             let status_of_grpc = Status::from_error(Box::new(failure));
             assert!(is_answer(&status_of_grpc));
-            let error = origin().transport(status_of_grpc);
+            let error = call().transport(status_of_grpc);
             assert_eq!((error.kind(), error.retryable(), error.maybe_delivered()), (kind, retryable, maybe));
             assert!(error.message().contains(status.as_str()), "{error}");
         }
@@ -254,18 +254,18 @@ mod tests {
 
     #[test]
     fn a_lost_answer_may_have_been_delivered_but_a_refusal_was_not() {
-        let lost = origin().transport(Status::unavailable("connection reset"));
+        let lost = call().transport(Status::unavailable("connection reset"));
         assert!(lost.maybe_delivered() && lost.retryable());
-        let late = origin().transport(Status::cancelled("Timeout expired"));
+        let late = call().transport(Status::cancelled("Timeout expired"));
         assert_eq!(late.kind(), ErrorKind::Timeout);
         assert!(late.maybe_delivered() && late.retryable());
-        let refused = origin().transport(Status::unauthenticated("who?"));
+        let refused = call().transport(Status::unauthenticated("who?"));
         assert_eq!(refused.kind(), ErrorKind::Unauthenticated);
         assert!(!refused.maybe_delivered() && !refused.retryable());
-        let throttled = origin().transport(Status::resource_exhausted("too many requests"));
+        let throttled = call().transport(Status::resource_exhausted("too many requests"));
         assert!(!throttled.maybe_delivered() && throttled.retryable());
         let broken = Status::from_error(Box::new(h2::Error::from(h2::Reason::ENHANCE_YOUR_CALM)));
-        let broken = origin().transport(broken);
+        let broken = call().transport(broken);
         assert_eq!(broken.kind(), ErrorKind::Throttled);
         assert!(broken.maybe_delivered() && broken.retryable());
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use rocketmq_thin_proto::{Class, classify, v2};
 
-use super::operation::{Operation, RecallMessage};
+use super::method::{RecallMessage, RpcMethod};
 use crate::{
     error::{Error, ErrorKind},
     metrics::Recorder,
@@ -30,7 +30,7 @@ pub(super) fn is_retryable(operation: &str, kind: ErrorKind, code: Option<i32>) 
 
 /// How to continue after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum RetryDecision {
     /// Return the error to the caller.
     Fail,
     /// Pause and send the request again.
@@ -40,9 +40,9 @@ pub(crate) enum Verdict {
 }
 
 /// Decides how to continue after `error`, from the error alone.
-pub(crate) fn verdict(error: &Error) -> Verdict {
+pub(crate) fn retry_decision(error: &Error) -> RetryDecision {
     if !error.retryable() {
-        return Verdict::Fail;
+        return RetryDecision::Fail;
     }
     let forgotten = match error.code().and_then(|code| v2::Code::try_from(code).ok()) {
         Some(v2::Code::UnrecognizedClientType) => true,
@@ -50,7 +50,7 @@ pub(crate) fn verdict(error: &Error) -> Verdict {
         Some(v2::Code::InternalServerError) => error.message().contains("is null"),
         _ => false,
     };
-    if forgotten { Verdict::Replay } else { Verdict::Repeat }
+    if forgotten { RetryDecision::Replay } else { RetryDecision::Repeat }
 }
 
 /// Sends the client's settings to a server that has lost them.
@@ -216,12 +216,12 @@ impl Retry {
     ///
     /// `error` itself if there is no further attempt.
     async fn pause(&mut self, error: Error, settings: &impl ReplaySettings) -> Result<(), Error> {
-        let (verdict, pause) = self.next(error.clone())?;
+        let (decision, pause) = self.next(error.clone())?;
         if let Some(metrics) = settings.metrics() {
             metrics.count_retry(self.operation);
         }
-        let replayed =
-            verdict == Verdict::Replay && settings.replay_settings(&error, self.deadline).await.is_ok();
+        let replayed = decision == RetryDecision::Replay
+            && settings.replay_settings(&error, self.deadline).await.is_ok();
         // Does not wait after a replay, unless the previous attempt also followed a replay.
         if !replayed || self.replayed {
             tokio::time::sleep(pause).await;
@@ -231,20 +231,20 @@ impl Retry {
     }
 
     /// Decides how to continue after `error`, and how long to wait before the next attempt.
-    fn next(&mut self, error: Error) -> Result<(Verdict, Duration), Error> {
+    fn next(&mut self, error: Error) -> Result<(RetryDecision, Duration), Error> {
         self.maybe_delivered |= error.maybe_delivered();
         // A server that can't be reached, for instance during its restart, is retried until the deadline.
         if !error.is_unreached() {
             self.attempts_left -= 1;
         }
-        let verdict = verdict(&error);
+        let decision = retry_decision(&error);
         let pause = self.backoff.next();
         let deadline = if error.is_absent() { self.absent_deadline } else { self.deadline };
         let too_late = Instant::now().checked_add(pause).is_none_or(|next| next >= deadline);
-        if verdict == Verdict::Fail || self.attempts_left == 0 || too_late {
+        if decision == RetryDecision::Fail || self.attempts_left == 0 || too_late {
             return Err(if self.maybe_delivered { error.with_maybe_delivered() } else { error });
         }
-        Ok((verdict, pause))
+        Ok((decision, pause))
     }
 }
 
@@ -294,16 +294,16 @@ mod tests {
     #[test]
     fn the_error_decides_what_to_do() {
         for (error, expected) in [
-            (refused(40100, ""), Verdict::Fail),
-            (refused(40402, ""), Verdict::Fail),
-            (refused(42900, ""), Verdict::Repeat),
-            (refused(50001, "disk is full"), Verdict::Repeat),
-            (refused(50001, "Cannot invoke \"x\" because \"settings\" is null"), Verdict::Replay),
-            (refused(40015, ""), Verdict::Replay),
-            (Error::new(ErrorKind::Tls, "send", ""), Verdict::Fail),
-            (Error::closed("send"), Verdict::Fail),
+            (refused(40100, ""), RetryDecision::Fail),
+            (refused(40402, ""), RetryDecision::Fail),
+            (refused(42900, ""), RetryDecision::Repeat),
+            (refused(50001, "disk is full"), RetryDecision::Repeat),
+            (refused(50001, "Cannot invoke \"x\" because \"settings\" is null"), RetryDecision::Replay),
+            (refused(40015, ""), RetryDecision::Replay),
+            (Error::new(ErrorKind::Tls, "send", ""), RetryDecision::Fail),
+            (Error::closed("send"), RetryDecision::Fail),
         ] {
-            assert_eq!(verdict(&error), expected, "{error}");
+            assert_eq!(retry_decision(&error), expected, "{error}");
         }
         assert!(is_retryable("send", ErrorKind::Unavailable, None));
         assert!(!is_retryable("send", ErrorKind::Protocol, None));

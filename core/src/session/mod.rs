@@ -30,7 +30,10 @@ use crate::{
     message::Orphan,
     metrics::Recorder,
     options::{Address, ClientOptions, Endpoints, RetryOptions},
-    rpc::{ClientContext, Link, NotifyClientTermination, Pool, ReplaySettings, Rpc, Verdict, verdict},
+    rpc::{
+        Channel, ChannelPool, ClientContext, NotifyClientTermination, ReplaySettings, RetryDecision, Rpc,
+        retry_decision,
+    },
     wire::{ConsumerSettings, Role, Settings, build_settings},
 };
 
@@ -112,7 +115,7 @@ impl Session {
         &self.inner.rpc
     }
 
-    pub(crate) fn pool(&self) -> &Pool {
+    pub(crate) fn pool(&self) -> &ChannelPool {
         &self.inner.context.pool
     }
 
@@ -171,8 +174,8 @@ impl Session {
 
     /// Starts to connect to a server at the user's endpoints, without waiting for it.
     pub(crate) fn connect_in_background(&self) -> Result<(), Error> {
-        let link = self.inner.context.pick_configured()?;
-        self.inner.stream(&link);
+        let channel = self.inner.context.pick_configured()?;
+        self.inner.stream(&channel);
         Ok(())
     }
 
@@ -182,7 +185,11 @@ impl Session {
     }
 
     /// Waits until the best address of `endpoints` has the settings of this client.
-    pub(crate) async fn ready(&self, endpoints: &Endpoints, deadline: Instant) -> Result<Arc<Link>, Error> {
+    pub(crate) async fn ready(
+        &self,
+        endpoints: &Endpoints,
+        deadline: Instant,
+    ) -> Result<Arc<Channel>, Error> {
         self.ready_reporting(endpoints, deadline, |_| {}).await
     }
 
@@ -192,12 +199,12 @@ impl Session {
         endpoints: &Endpoints,
         deadline: Instant,
         on_error: impl Fn(Error),
-    ) -> Result<Arc<Link>, Error> {
+    ) -> Result<Arc<Channel>, Error> {
         loop {
-            let link = self.inner.context.pool.pick(endpoints)?;
-            let mut state = self.inner.stream(&link).watch();
+            let channel = self.inner.context.pool.pick(endpoints)?;
+            let mut state = self.inner.stream(&channel).watch();
             let (before, until) = match &*state.borrow_and_update() {
-                StreamState::Ready { .. } => return Ok(link),
+                StreamState::Ready { .. } => return Ok(channel),
                 StreamState::Opening { failures, error, lost_at } => {
                     error.iter().for_each(|error| on_error(error.clone()));
                     (*failures, lost_at.map(|since| since + STREAM_GRACE))
@@ -205,7 +212,7 @@ impl Session {
             };
             // The settings of the lost stream are still valid.
             if until.is_some_and(|until| until <= Instant::now()) {
-                return Ok(link);
+                return Ok(channel);
             }
             let until = until.map_or(deadline, |until| until.min(deadline));
             // Waits for settings, or for a failure, after which another address may be better.
@@ -217,16 +224,18 @@ impl Session {
             });
             match seen.await {
                 Some(true) => {}
-                Some(false) if until < deadline => return Ok(link),
-                Some(false) => return Err(self.explain(&link, missing_settings(&link, &state.borrow()))),
+                Some(false) if until < deadline => return Ok(channel),
+                Some(false) => {
+                    return Err(self.explain(&channel, missing_settings(&channel, &state.borrow())));
+                }
                 None if self.inner.stop.is_cancelled() => return Err(Error::closed("telemetry")),
                 // The stream has just been given up. The next iteration opens a new one.
                 None => continue,
             }
             match &*state.borrow() {
-                StreamState::Ready { .. } => return Ok(link),
+                StreamState::Ready { .. } => return Ok(channel),
                 StreamState::Opening { error: Some(error), lost_at: None, .. }
-                    if verdict(error) == Verdict::Fail =>
+                    if retry_decision(error) == RetryDecision::Fail =>
                 {
                     return Err(error.clone());
                 }
@@ -236,9 +245,9 @@ impl Session {
     }
 
     /// Adds to the error of an unreachable address which server named the address, unless the user gave it.
-    pub(crate) fn explain(&self, link: &Link, error: Error) -> Error {
+    pub(crate) fn explain(&self, channel: &Channel, error: Error) -> Error {
         let unreachable = error.kind() == ErrorKind::Unavailable && error.code().is_none();
-        if !unreachable || error.maybe_delivered() || self.inner.context.is_configured(link) {
+        if !unreachable || error.maybe_delivered() || self.inner.context.is_configured(channel) {
             return error;
         }
         let asked = &self.inner.context.configured_endpoints;
@@ -246,10 +255,10 @@ impl Session {
     }
 
     /// Sends the settings again and waits until the server has them.
-    pub(crate) async fn replay(&self, link: &Arc<Link>, deadline: Instant) -> Result<(), Error> {
+    pub(crate) async fn replay(&self, channel: &Arc<Channel>, deadline: Instant) -> Result<(), Error> {
         let deadline = deadline
             .min(crate::options::deadline(Instant::now(), self.inner.context.options.request_timeout));
-        let stream = self.inner.stream(link);
+        let stream = self.inner.stream(channel);
         let mut state = stream.watch();
         let before = match &*state.borrow() {
             StreamState::Ready { received } => *received,
@@ -263,7 +272,7 @@ impl Session {
         );
         match renewed.await {
             Some(true) => Ok(()),
-            Some(false) => Err(missing_settings(link, &state.borrow())),
+            Some(false) => Err(missing_settings(channel, &state.borrow())),
             None => Err(Error::closed("telemetry")),
         }
     }
@@ -290,7 +299,7 @@ impl Session {
     /// [`MIN_TERMINATION_TIME`] at most, whichever is later.
     pub(crate) async fn end(&self, deadline: Instant) {
         let notifications =
-            self.inner.links(Stream::is_ready).into_iter().map(|link| self.notify_termination(link));
+            self.inner.channels(Stream::is_ready).into_iter().map(|channel| self.notify_termination(channel));
         let until = deadline.max(Instant::now() + MIN_TERMINATION_TIME);
         // A timeout here says nothing about the servers, so it is ignored.
         let _ = tokio::time::timeout_at(until.into(), join_all(notifications)).await;
@@ -304,10 +313,10 @@ impl Session {
         self.inner.streams.lock().clear();
     }
 
-    async fn notify_termination(&self, link: Arc<Link>) {
+    async fn notify_termination(&self, channel: Arc<Channel>) {
         let limit = self.inner.context.options.request_timeout;
         let request = v2::NotifyClientTerminationRequest { group: self.inner.group() };
-        let result = self.inner.rpc.unary::<NotifyClientTermination>(&link, request, limit).await;
+        let result = self.inner.rpc.unary::<NotifyClientTermination>(&channel, request, limit).await;
         if let Err(error) = result {
             tracing::debug!(%error, "failed to notify the server that the client ends");
         }
@@ -317,7 +326,7 @@ impl Session {
 impl ReplaySettings for Session {
     async fn replay_settings(&self, error: &Error, deadline: Instant) -> Result<(), Error> {
         match error.endpoint().and_then(|name| self.pool().find(name)) {
-            Some(link) => self.replay(&link, deadline).await,
+            Some(channel) => self.replay(&channel, deadline).await,
             None => Ok(()),
         }
     }
@@ -343,22 +352,22 @@ impl Inner {
     }
 
     /// The stream to an address. Opens one if there is none.
-    fn stream(self: &Arc<Self>, link: &Arc<Link>) -> Arc<Stream> {
+    fn stream(self: &Arc<Self>, channel: &Arc<Channel>) -> Arc<Stream> {
         let mut streams = self.streams.lock();
-        if let Some(stream) = streams.get(link.address()) {
+        if let Some(stream) = streams.get(channel.address()) {
             return stream.clone();
         }
-        let (stream, work) = Stream::open(self.clone(), link.clone());
+        let (stream, work) = Stream::open(self.clone(), channel.clone());
         self.spawn(work);
         let stream = Arc::new(stream);
-        streams.insert(link.address().clone(), stream.clone());
+        streams.insert(channel.address().clone(), stream.clone());
         stream
     }
 
     /// Removes the stream to an address, which was given up.
-    fn remove_stream(&self, link: &Link) {
-        self.health.clear(&Component::telemetry(link.name()));
-        self.streams.lock().remove(link.address());
+    fn remove_stream(&self, channel: &Channel) {
+        self.health.clear(&Component::telemetry(channel.name()));
+        self.streams.lock().remove(channel.address());
     }
 
     /// The settings of this client, which are the first command of every stream.
@@ -377,9 +386,9 @@ impl Inner {
         self.role.lock().client_type()
     }
 
-    /// The links of the streams that match `filter`.
-    fn links(&self, filter: impl Fn(&Stream) -> bool) -> Vec<Arc<Link>> {
-        self.streams.lock().values().filter(|stream| filter(stream)).map(|it| it.link().clone()).collect()
+    /// The channels of the streams that match `filter`.
+    fn channels(&self, filter: impl Fn(&Stream) -> bool) -> Vec<Arc<Channel>> {
+        self.streams.lock().values().filter(|stream| filter(stream)).map(|it| it.channel().clone()).collect()
     }
 
     /// Sends a heartbeat periodically to every server that has the settings.
@@ -389,21 +398,21 @@ impl Inner {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let links = self.links(Stream::has_settings);
-            join_all(links.iter().map(|link| self.heartbeat(link))).await;
+            let channels = self.channels(Stream::has_settings);
+            join_all(channels.iter().map(|channel| self.heartbeat(channel))).await;
         }
     }
 
-    async fn heartbeat(self: &Arc<Self>, link: &Arc<Link>) {
+    async fn heartbeat(self: &Arc<Self>, channel: &Arc<Channel>) {
         let limit = self.context.options.request_timeout.min(HEARTBEAT_TIMEOUT);
         let request = v2::HeartbeatRequest { group: self.group(), client_type: self.client_type().into() };
-        let answer = self.rpc.heartbeat(link, request, limit).await;
-        let Err(error) = answer.and_then(|(origin, response)| origin.check(response.status.as_ref())) else {
+        let answer = self.rpc.heartbeat(channel, request, limit).await;
+        let Err(error) = answer.and_then(|(call, response)| call.check(response.status.as_ref())) else {
             return;
         };
         tracing::debug!(%error, "a heartbeat failed");
-        if verdict(&error) == Verdict::Replay {
-            self.stream(link).resend();
+        if retry_decision(&error) == RetryDecision::Replay {
+            self.stream(channel).resend();
         }
     }
 }
@@ -423,11 +432,11 @@ async fn wait_until(
 }
 
 /// The error of a stream that has not received settings in time.
-fn missing_settings(link: &Link, state: &StreamState) -> Error {
+fn missing_settings(channel: &Channel, state: &StreamState) -> Error {
     match state {
         StreamState::Opening { error: Some(error), .. } => error.clone(),
         _ => Error::new(ErrorKind::Timeout, "telemetry", "the server sent no settings in time")
             .with_retryable(true)
-            .with_endpoint(link.name().to_string()),
+            .with_endpoint(channel.name().to_string()),
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     health::Component,
     message::{Group, Orphan},
     options::Endpoints,
-    rpc::{Backoff, Link, Origin},
+    rpc::{Backoff, CallContext, Channel},
     wire::{process_metric, process_orphan, process_settings, process_verification},
 };
 
@@ -35,7 +35,7 @@ const RESEND_INTERVAL: Duration = Duration::from_secs(300);
 /// The telemetry stream to one address, as the session sees it. [`StreamTask`] runs it.
 #[derive(Debug)]
 pub(super) struct Stream {
-    link: Arc<Link>,
+    channel: Arc<Channel>,
     state: watch::Receiver<StreamState>,
     resend: Arc<Notify>,
 }
@@ -53,17 +53,25 @@ pub(super) enum StreamState {
 
 impl Stream {
     /// Creates a stream, and the task that keeps it open.
-    pub(super) fn open(session: Arc<Inner>, link: Arc<Link>) -> (Self, impl Future<Output = ()> + Send) {
+    pub(super) fn open(
+        session: Arc<Inner>,
+        channel: Arc<Channel>,
+    ) -> (Self, impl Future<Output = ()> + Send) {
         let (sender, state) =
             watch::channel(StreamState::Opening { failures: 0, error: None, lost_at: None });
         let resend = Arc::new(Notify::new());
-        let task =
-            StreamTask { session, link: link.clone(), state: sender, resend: resend.clone(), received: 0 };
-        (Self { link, state, resend }, task.run())
+        let task = StreamTask {
+            session,
+            channel: channel.clone(),
+            state: sender,
+            resend: resend.clone(),
+            received: 0,
+        };
+        (Self { channel, state, resend }, task.run())
     }
 
-    pub(super) fn link(&self) -> &Arc<Link> {
-        &self.link
+    pub(super) fn channel(&self) -> &Arc<Channel> {
+        &self.channel
     }
 
     pub(super) fn watch(&self) -> watch::Receiver<StreamState> {
@@ -88,7 +96,7 @@ impl Stream {
 /// The task that keeps a stream open.
 struct StreamTask {
     session: Arc<Inner>,
-    link: Arc<Link>,
+    channel: Arc<Channel>,
     state: watch::Sender<StreamState>,
     resend: Arc<Notify>,
     received: u64,
@@ -108,7 +116,7 @@ impl StreamTask {
         let mut failures = 0;
         let mut failures_in_a_row = 0;
         let mut lost_at = None;
-        while failures_in_a_row < MAX_FAILURES || self.session.context.is_configured(&self.link) {
+        while failures_in_a_row < MAX_FAILURES || self.session.context.is_configured(&self.channel) {
             let received = self.received;
             let next = self.serve().await;
             failures_in_a_row += 1;
@@ -121,7 +129,7 @@ impl StreamTask {
                 StreamEnd::Reopen => None,
                 StreamEnd::Failed(error) => {
                     tracing::debug!(%error, "a telemetry stream ended");
-                    self.session.health.report(Component::telemetry(self.link.name()), &error);
+                    self.session.health.report(Component::telemetry(self.channel.name()), &error);
                     Some(error)
                 }
             };
@@ -130,7 +138,7 @@ impl StreamTask {
             tokio::time::sleep(backoff.next()).await;
         }
         // The next call to this address opens a new stream.
-        self.session.remove_stream(&self.link);
+        self.session.remove_stream(&self.channel);
     }
 
     /// Opens a stream and serves it until it ends.
@@ -146,7 +154,7 @@ impl StreamTask {
             return StreamEnd::Failed(self.stream_error("the stream ended"));
         }
         let opening =
-            self.session.rpc.telemetry(&self.link, ReceiverStream::new(outgoing), first_settings_due);
+            self.session.rpc.telemetry(&self.channel, ReceiverStream::new(outgoing), first_settings_due);
         let mut stream = match opening.await {
             Ok(stream) => stream,
             Err(error) => return StreamEnd::Failed(error),
@@ -161,7 +169,7 @@ impl StreamTask {
             };
             let answer = tokio::select! {
                 command = stream.next() => match command {
-                    Ok(Some(command)) => match self.handle(stream.origin(), command, &commands) {
+                    Ok(Some(command)) => match self.handle(stream.call(), command, &commands) {
                         Ok(answer) => answer,
                         Err(next) => return next,
                     },
@@ -170,7 +178,7 @@ impl StreamTask {
                 },
                 () = resend => Some(self.settings()),
                 () = sleep_until(first_settings_due.into()), if self.received == before => {
-                    return StreamEnd::Failed(stream.origin().error(
+                    return StreamEnd::Failed(stream.call().error(
                         ErrorKind::Timeout,
                         "the server sent no settings in time",
                     ));
@@ -187,18 +195,18 @@ impl StreamTask {
     fn stream_error(&self, message: &str) -> Error {
         Error::new(ErrorKind::Unavailable, "telemetry", message)
             .with_retryable(true)
-            .with_endpoint(self.link.name().to_string())
+            .with_endpoint(self.channel.name().to_string())
     }
 
     /// Handles one command of the server. Returns the reply if there is one.
     fn handle(
         &mut self,
-        origin: &Origin,
+        call: &CallContext,
         command: v2::TelemetryCommand,
         commands: &mpsc::Sender<v2::TelemetryCommand>,
     ) -> Result<Option<v2::TelemetryCommand>, StreamEnd> {
         if let Some(status) = &command.status {
-            origin.check(Some(status)).map_err(StreamEnd::Failed)?;
+            call.check(Some(status)).map_err(StreamEnd::Failed)?;
         }
         match command.command {
             Some(Command::Settings(settings)) => {
@@ -210,8 +218,8 @@ impl StreamTask {
                     *current = received;
                 }
                 self.session.context.export_metrics(process_metric(&settings), &self.session.rpc);
-                self.link.record_success();
-                self.session.health.clear(&Component::telemetry(self.link.name()));
+                self.channel.record_success();
+                self.session.health.clear(&Component::telemetry(self.channel.name()));
                 self.received += 1;
                 if matches!(*self.state.borrow(), StreamState::Opening { .. }) {
                     self.session.connected.send_modify(|count| *count += 1);
@@ -221,7 +229,7 @@ impl StreamTask {
             }
             Some(Command::ReconnectEndpointsCommand(_)) => Err(StreamEnd::Reopen),
             Some(Command::RecoverOrphanedTransactionCommand(command)) => {
-                let endpoints = Endpoints::from_iter([self.link.address().clone()]);
+                let endpoints = Endpoints::from_iter([self.channel.address().clone()]);
                 match process_orphan(command, endpoints) {
                     Some(check) => {
                         let transaction_id = check.transaction_id.clone();
@@ -267,7 +275,7 @@ impl StreamTask {
     ) -> Option<v2::TelemetryCommand> {
         let nonce = command.nonce.clone();
         let reply = VerificationReply::new(nonce.clone(), commands);
-        let endpoints = Endpoints::from_iter([self.link.address().clone()]);
+        let endpoints = Endpoints::from_iter([self.channel.address().clone()]);
         let namespace = self.session.context.options.namespace.clone();
         let name = self.session.group().map(|group| group.name).unwrap_or_default();
         let delivery = process_verification(command, Group { namespace, name }, &endpoints);

@@ -8,7 +8,7 @@ use super::{Session, StreamState, wait_until};
 use crate::{
     error::Error,
     options::Subscription,
-    rpc::{Link, Verdict, verdict},
+    rpc::{Channel, RetryDecision, retry_decision},
     wire::Role,
 };
 
@@ -29,8 +29,8 @@ impl Session {
             return Ok(());
         };
         let deadline = deadline.min(crate::options::deadline(Instant::now(), self.options().request_timeout));
-        let links = self.inner.links(|_| true);
-        let sent = try_join_all(links.iter().map(|link| self.send_settings(link, deadline))).await;
+        let channels = self.inner.channels(|_| true);
+        let sent = try_join_all(channels.iter().map(|channel| self.send_settings(channel, deadline))).await;
         if let Err(error) = sent {
             self.replace_subscriptions(|subscriptions| *subscriptions = before);
             for stream in self.inner.streams.lock().values() {
@@ -57,8 +57,8 @@ impl Session {
     }
 
     /// Sends the settings over one stream, and waits for the server's response.
-    async fn send_settings(&self, link: &Arc<Link>, deadline: Instant) -> Result<(), Error> {
-        let stream = self.inner.stream(link);
+    async fn send_settings(&self, channel: &Arc<Channel>, deadline: Instant) -> Result<(), Error> {
+        let stream = self.inner.stream(channel);
         let mut state = stream.watch();
         let before = match &*state.borrow_and_update() {
             StreamState::Ready { received } => *received,
@@ -72,7 +72,9 @@ impl Session {
         })
         .await;
         match &*state.borrow() {
-            StreamState::Opening { error: Some(error), .. } if verdict(error) == Verdict::Fail => {
+            StreamState::Opening { error: Some(error), .. }
+                if retry_decision(error) == RetryDecision::Fail =>
+            {
                 Err(error.clone())
             }
             _ => Ok(()),

@@ -19,7 +19,7 @@ use crate::{
     message::Delivery,
     options::StreamOptions,
     route::Routes,
-    rpc::{Backoff, Verdict, verdict},
+    rpc::{Backoff, RetryDecision, retry_decision},
     session::Session,
     wire,
 };
@@ -55,7 +55,7 @@ struct FeedState {
 }
 
 /// Polls one topic at one broker, and adapts how many messages it asks for.
-struct BrokerPoller {
+struct StreamPoller {
     name: Arc<str>,
     poller: Poller,
     /// How many messages the next poll asks for, if the budget allows. `None` before the first poll, which asks for
@@ -174,11 +174,11 @@ impl Feed {
     async fn poll_brokers<'a>(
         &'a self,
         subscribed: &'a Subscribed,
-        polls: &mut FuturesUnordered<BoxFuture<'a, BrokerPoller>>,
+        polls: &mut FuturesUnordered<BoxFuture<'a, StreamPoller>>,
     ) {
         let mut backoff = Backoff::for_receiving();
         let mut refused = false;
-        let mut idle: HashMap<Arc<str>, BrokerPoller> = HashMap::new();
+        let mut idle: HashMap<Arc<str>, StreamPoller> = HashMap::new();
         let mut running: HashMap<Arc<str>, PollShare<'_>> = HashMap::new();
         // A poll that begins after the stop ends at once.
         while !(self.stop.is_cancelled() || subscribed.stop.is_cancelled()) {
@@ -219,14 +219,14 @@ impl Feed {
         self.routes.get(&subscribed.source.topic, deadline).await?.readable_brokers()
     }
 
-    fn broker(&self, subscribed: &Subscribed, name: &Arc<str>) -> BrokerPoller {
+    fn broker(&self, subscribed: &Subscribed, name: &Arc<str>) -> StreamPoller {
         let (session, routes) = (self.session.clone(), self.routes.clone());
         let poller = Poller::new(session, routes, subscribed.source.clone(), name.clone());
-        BrokerPoller { name: name.clone(), poller, wanted: None, size: INITIAL_BODY_SIZE, refused: false }
+        StreamPoller { name: name.clone(), poller, wanted: None, size: INITIAL_BODY_SIZE, refused: false }
     }
 
     /// Polls once. Ends when the subscription or the stream does.
-    async fn poll(&self, mut broker: BrokerPoller, unsubscribed: &CancellationToken) -> BrokerPoller {
+    async fn poll(&self, mut broker: StreamPoller, unsubscribed: &CancellationToken) -> StreamPoller {
         tokio::select! {
             // First: a poll that is stopped may have messages.
             biased;
@@ -237,7 +237,7 @@ impl Feed {
     }
 
     /// Polls as soon as the budget allows.
-    async fn poll_once(&self, broker: &mut BrokerPoller, unsubscribed: &CancellationToken) {
+    async fn poll_once(&self, broker: &mut StreamPoller, unsubscribed: &CancellationToken) {
         self.prefetched.wait_until_active().await;
         let polls = self.state.lock().polls.max(self.subscriptions.current().len());
         let share = (self.budget.max_messages() / polls.max(1)).max(1);
@@ -256,7 +256,9 @@ impl Feed {
             }
             Err(error) => {
                 tracing::debug!(%error, broker = &*broker.name, "a poll failed; polling again");
-                if verdict(&error) == Verdict::Fail && !std::mem::replace(&mut broker.refused, true) {
+                if retry_decision(&error) == RetryDecision::Fail
+                    && !std::mem::replace(&mut broker.refused, true)
+                {
                     self.report(error);
                 }
             }
@@ -264,7 +266,7 @@ impl Feed {
     }
 
     fn report(&self, error: Error) {
-        if verdict(&error) != Verdict::Fail {
+        if retry_decision(&error) != RetryDecision::Fail {
             tracing::warn!(%error, "the servers do not answer; a stream of messages waits");
             return;
         }
@@ -277,7 +279,7 @@ impl Feed {
     }
 }
 
-impl BrokerPoller {
+impl StreamPoller {
     /// Adapts to the result of the latest poll, so that an empty queue reserves less of the budget.
     fn adapt(&mut self, deliveries: &[Delivery], share: usize) {
         self.refused = false;

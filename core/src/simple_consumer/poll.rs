@@ -19,7 +19,7 @@ use crate::{
     message::Delivery,
     options::ReceiveOptions,
     route::Routes,
-    rpc::{Verdict, verdict},
+    rpc::{RetryDecision, retry_decision},
     session::Session,
     wire::Poll,
 };
@@ -190,7 +190,7 @@ impl Polls {
                 Err(error) => error,
             };
             let give_up = running.deadline().max(shortest);
-            if verdict(&error) == Verdict::Fail || Instant::now() + poller.pause() >= give_up {
+            if retry_decision(&error) == RetryDecision::Fail || Instant::now() + poller.pause() >= give_up {
                 return Err(error);
             }
             running.record_failure(error);

@@ -15,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::budget::Reservation;
 use crate::{
-    consumer::{Change, Leases},
+    consumer::{InvisibleDurationChange, Leases},
     error::{ErrorKind, Result},
     message::{Delivery, Lease},
     options::LONGEST_WAIT,
@@ -238,7 +238,7 @@ impl Prefetched {
     }
 
     /// Removes the chosen deliveries. Returns the changes that give them back.
-    fn remove_all(&self, chosen: impl Fn(&PrefetchedEntry) -> bool) -> Vec<Change> {
+    fn remove_all(&self, chosen: impl Fn(&PrefetchedEntry) -> bool) -> Vec<InvisibleDurationChange> {
         let mut state = self.state.lock();
         let (unwanted, waiting) = state.waiting.drain(..).partition::<VecDeque<_>, _>(chosen);
         state.waiting = waiting;
@@ -246,8 +246,8 @@ impl Prefetched {
     }
 
     /// The change that gives back a delivery.
-    fn giving_back(&self, delivery: Delivery) -> Change {
-        Change::give_back(self.session.clone(), delivery.lease)
+    fn giving_back(&self, delivery: Delivery) -> InvisibleDurationChange {
+        InvisibleDurationChange::give_back(self.session.clone(), delivery.lease)
     }
 
     fn insert(
@@ -290,7 +290,7 @@ impl Prefetched {
     }
 
     /// Gives back deliveries that were added after the end. A close that is in progress waits for this.
-    fn give_back_late(&self, unwanted: Vec<Change>) {
+    fn give_back_late(&self, unwanted: Vec<InvisibleDurationChange>) {
         if self.tasks.is_closed() || self.session.stop().is_cancelled() {
             return self.leases.give_back_detached(unwanted);
         }
@@ -341,7 +341,8 @@ impl Prefetched {
 
     fn start_renewal(self: &Arc<Self>, entry: &mut PrefetchedEntry, invisible: Duration) {
         entry.renewing = true;
-        let change = Change::renewal(self.session.clone(), entry.lease().clone()).lasting(invisible);
+        let change =
+            InvisibleDurationChange::renewal(self.session.clone(), entry.lease().clone()).lasting(invisible);
         let (this, lease) = (self.clone(), entry.lease().clone());
         self.spawn(async move {
             let result = change.run().await;

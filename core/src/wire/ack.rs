@@ -5,7 +5,7 @@ use rocketmq_thin_proto::v2;
 use crate::{
     error::{Error, ErrorKind},
     message::LeasedMessage,
-    rpc::{Origin, Outcome},
+    rpc::{CallContext, Outcome},
 };
 
 /// Builds a request that acks deliveries of one topic, each with its receipt handle.
@@ -28,17 +28,17 @@ pub(crate) fn build_ack<'a>(
 ///
 /// Entries are matched by handle, because some servers reorder them.
 pub(crate) fn process_ack(
-    origin: &Origin,
+    call: &CallContext,
     response: v2::AckMessageResponse,
     handles: &[String],
 ) -> Result<Vec<Result<(), Error>>, Error> {
-    let top = origin.check(response.status.as_ref());
+    let top = call.check(response.status.as_ref());
     let entries = response.entries;
     if entries.is_empty() {
         return match top? {
             Outcome::Done => Ok(handles.iter().map(|_| Ok(())).collect()),
             Outcome::PerEntry => {
-                Err(origin.error(ErrorKind::Protocol, "the results of the entries are missing"))
+                Err(call.error(ErrorKind::Protocol, "the results of the entries are missing"))
             }
         };
     }
@@ -49,11 +49,11 @@ pub(crate) fn process_ack(
             .or_else(|| entries.iter().find(|entry| entry.receipt_handle == *handle))
             .or_else(|| entries.get(at).filter(|_| entries.len() == handles.len()));
         match entry.map(|entry| entry.status.as_ref()) {
-            Some(Some(status)) => origin.check(Some(status)).map(drop),
+            Some(Some(status)) => call.check(Some(status)).map(drop),
             no_status => match &top {
                 // The server answered for other entries only, so it says nothing about this one.
                 Ok(Outcome::Done) if no_status.is_some() => Ok(()),
-                Ok(_) => Err(origin.error(ErrorKind::Protocol, "the result of this entry is missing")),
+                Ok(_) => Err(call.error(ErrorKind::Protocol, "the result of this entry is missing")),
                 Err(error) => Err(error.clone()),
             },
         }
@@ -78,9 +78,9 @@ mod tests {
                 })
                 .collect(),
         };
-        let origin = Origin { operation: "ack", endpoint: "h:1".into(), request_id: "r".into() };
+        let call = CallContext { operation: "ack", endpoint: "h:1".into(), request_id: "r".into() };
         let handles: Vec<String> = handles.iter().map(|handle| (*handle).to_owned()).collect();
-        match process_ack(&origin, response, &handles) {
+        match process_ack(&call, response, &handles) {
             Ok(results) => results
                 .into_iter()
                 .map(|result| result.err().map(|error| error.code().unwrap_or(0)))

@@ -2,7 +2,7 @@
 
 use rocketmq_thin_proto::v2;
 
-use crate::{error::Error, options::Endpoints, rpc::Origin};
+use crate::{error::Error, options::Endpoints, rpc::CallContext};
 
 /// A message that is stored, but not delivered until its transaction is committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +46,8 @@ pub(crate) fn build_end_transaction(
 }
 
 pub(crate) fn process_end_transaction(
-    origin: &Origin,
+    call: &CallContext,
     response: &v2::EndTransactionResponse,
 ) -> Result<(), Error> {
-    origin.check(response.status.as_ref()).map(drop)
+    call.check(response.status.as_ref()).map(drop)
 }

@@ -3,7 +3,7 @@
 
 mod ack;
 mod body;
-mod change;
+mod change_invisible;
 mod consumer_settings;
 mod end_transaction;
 mod forward;
@@ -20,7 +20,7 @@ mod verification;
 
 pub(crate) use ack::{build_ack, process_ack};
 pub(crate) use body::compress;
-pub(crate) use change::{InvisibleChange, build_change, process_change};
+pub(crate) use change_invisible::{ChangeInvisibleRequest, build_change_invisible, process_change_invisible};
 pub(crate) use consumer_settings::{ConsumerSettings, Redelivery};
 pub(crate) use end_transaction::{
     HalfMessage, TransactionEnd, build_end_transaction, process_end_transaction,

@@ -14,7 +14,7 @@ use crate::{
     message::{DeadLetterOrigin, Delivery, Group, Lease, LeasedMessage},
     options::{Endpoints, Filter},
     route::Queue,
-    rpc::{Origin, Outcome, Received},
+    rpc::{CallContext, Outcome, Received},
     trace,
 };
 
@@ -73,12 +73,12 @@ pub(crate) fn build_receive(
 
 /// Returns the deliveries of one long poll; empty if there was no message.
 pub(crate) fn process_receive(
-    origin: &Origin,
+    call: &CallContext,
     received: Received,
     attempt: &Attempt<'_>,
 ) -> Result<Vec<Delivery>, Error> {
     if received.messages.is_empty() {
-        return match origin.check(received.status.as_ref()) {
+        return match call.check(received.status.as_ref()) {
             Ok(Outcome::Done | Outcome::PerEntry) => Ok(Vec::new()),
             Err(error) if is_empty_poll(&error) => Ok(Vec::new()),
             Err(error) => Err(error),
@@ -204,7 +204,7 @@ mod tests {
     }
 
     fn process(code: Option<v2::Code>, messages: Vec<v2::Message>) -> Result<Vec<Delivery>, Error> {
-        let origin = Origin { operation: "receive", endpoint: "h:1".into(), request_id: "r".into() };
+        let call = CallContext { operation: "receive", endpoint: "h:1".into(), request_id: "r".into() };
         let status = code.map(|code| v2::Status { code: code.into(), message: String::new() });
         let endpoints = Endpoints::from_iter([]);
         let broker = "b".into();
@@ -213,7 +213,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let poll = Poll { max_messages: 1, invisible: second, wait: second };
         let attempt = Attempt { id: "1", poll, source: &source(), queue: &queue };
-        process_receive(&origin, Received { status, messages, ..Received::default() }, &attempt)
+        process_receive(&call, Received { status, messages, ..Received::default() }, &attempt)
     }
 
     fn message(system: v2::SystemProperties) -> v2::Message {

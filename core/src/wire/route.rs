@@ -10,7 +10,7 @@ use crate::{
     message::MessageType,
     options::{Address, Endpoints},
     route::{AcceptedTypes, Queue, TopicRoute},
-    rpc::Origin,
+    rpc::CallContext,
 };
 
 /// Builds a request for the queues of `topic`. A proxy returns the endpoints in `access` as those of the queues.
@@ -20,10 +20,10 @@ pub(crate) fn build_query_route(topic: v2::Resource, access: &Endpoints) -> v2::
 
 /// Returns the queues of a topic.
 pub(crate) fn process_query_route(
-    origin: &Origin,
+    call: &CallContext,
     response: v2::QueryRouteResponse,
 ) -> Result<TopicRoute, Error> {
-    origin.check(response.status.as_ref())?;
+    call.check(response.status.as_ref())?;
     Ok(TopicRoute::new(response.message_queues.into_iter().filter_map(queue).collect()))
 }
 

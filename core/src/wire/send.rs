@@ -7,7 +7,7 @@ use rocketmq_thin_proto::v2;
 use crate::{
     error::{Error, ErrorKind},
     message::{Message, MessageType, Receipt},
-    rpc::{Origin, Outcome},
+    rpc::{CallContext, Outcome},
     trace::trace_parent,
 };
 
@@ -93,19 +93,19 @@ fn wire_type(message_type: MessageType) -> v2::MessageType {
 /// For a batch, Apache's proxy returns one entry, with all ids joined by commas and the offset of the first message. Other
 /// servers return an entry for each message.
 pub(crate) fn process_send<'a>(
-    origin: &Origin,
+    call: &CallContext,
     response: v2::SendMessageResponse,
     sent: impl ExactSizeIterator<Item = &'a OutgoingMessage>,
 ) -> Result<Vec<Result<Receipt, Error>>, Error> {
-    let top = origin.check(response.status.as_ref());
+    let top = call.check(response.status.as_ref());
     let entries = response.entries;
     match (&top, entries.len()) {
         (Err(error), 0) => return Err(error.clone()),
         (Ok(Outcome::PerEntry), count) if count != sent.len() => {
-            return Err(count_mismatch(origin, count, sent.len()));
+            return Err(count_mismatch(call, count, sent.len()));
         }
         (_, count) if count > 1 && count != sent.len() => {
-            return Err(count_mismatch(origin, count, sent.len()));
+            return Err(count_mismatch(call, count, sent.len()));
         }
         _ => {}
     }
@@ -124,7 +124,7 @@ pub(crate) fn process_send<'a>(
                 return top.clone().map(|_| receipt);
             };
             match &entry.status {
-                Some(status) => origin.check(Some(status))?,
+                Some(status) => call.check(Some(status))?,
                 None => top.clone()?,
             };
             receipt.queue_offset = if one_for_all { entry.offset + at as i64 } else { entry.offset };
@@ -135,9 +135,8 @@ pub(crate) fn process_send<'a>(
         .collect())
 }
 
-fn count_mismatch(origin: &Origin, entries: usize, sent: usize) -> Error {
-    origin
-        .error(ErrorKind::Protocol, format!("the server returned {entries} results for {sent} messages"))
+fn count_mismatch(call: &CallContext, entries: usize, sent: usize) -> Error {
+    call.error(ErrorKind::Protocol, format!("the server returned {entries} results for {sent} messages"))
         .with_maybe_delivered()
 }
 
@@ -147,8 +146,8 @@ mod tests {
 
     use super::*;
 
-    fn origin() -> Origin {
-        Origin { operation: "send", endpoint: "h:1".into(), request_id: "r".into() }
+    fn call() -> CallContext {
+        CallContext { operation: "send", endpoint: "h:1".into(), request_id: "r".into() }
     }
 
     fn outgoing(ids: &[&str]) -> Vec<OutgoingMessage> {
@@ -177,7 +176,7 @@ mod tests {
         sent: &[OutgoingMessage],
     ) -> Vec<Result<i64, Option<i32>>> {
         let response = v2::SendMessageResponse { status: status(top), entries };
-        match process_send(&origin(), response, sent.iter()) {
+        match process_send(&call(), response, sent.iter()) {
             Ok(results) => results
                 .into_iter()
                 .map(|result| result.map(|receipt| receipt.queue_offset).map_err(|error| error.code()))
@@ -233,7 +232,7 @@ mod tests {
             recall_handle: "handle".into(),
         };
         let response = v2::SendMessageResponse { status: status(v2::Code::Ok), entries: vec![given] };
-        let results = process_send(&origin(), response, outgoing(&["a"]).iter()).unwrap();
+        let results = process_send(&call(), response, outgoing(&["a"]).iter()).unwrap();
         let receipt = results[0].as_ref().unwrap();
         assert_eq!((receipt.transaction_id.as_str(), receipt.queue_offset), ("tx", 4));
         assert_eq!(receipt.recall_handle.as_deref(), Some("handle"));
@@ -250,7 +249,7 @@ mod tests {
             status: status(v2::Code::Ok),
             entries: vec![entry(v2::Code::Ok, "an id of the server's own", 7)],
         };
-        let results = process_send(&origin(), response, sent.iter()).unwrap();
+        let results = process_send(&call(), response, sent.iter()).unwrap();
         let ids: Vec<_> = results.into_iter().map(|result| result.unwrap().message_id).collect();
         assert_eq!(ids, ["a", "b", "c"]);
     }
@@ -265,7 +264,7 @@ mod tests {
     #[test]
     fn a_refusal_without_entries_is_the_result_of_the_request() {
         let response = v2::SendMessageResponse { status: status(v2::Code::TopicNotFound), entries: vec![] };
-        let error = process_send(&origin(), response, outgoing(&["a"]).iter()).unwrap_err();
+        let error = process_send(&call(), response, outgoing(&["a"]).iter()).unwrap_err();
         assert_eq!(error.code(), Some(40402));
     }
 
@@ -290,7 +289,7 @@ mod tests {
         let two = || vec![entry(v2::Code::Ok, "a", 1), entry(v2::Code::Ok, "b", 2)];
         for top in [v2::Code::Ok, v2::Code::MultipleResults] {
             let response = v2::SendMessageResponse { status: status(top), entries: two() };
-            let error = process_send(&origin(), response, sent.iter()).unwrap_err();
+            let error = process_send(&call(), response, sent.iter()).unwrap_err();
             assert!(error.kind() == ErrorKind::Protocol && error.maybe_delivered());
         }
     }

@@ -186,7 +186,7 @@ mod tests {
     use super::*;
     use crate::{
         options::{Access, ClientOptions, Tls},
-        rpc::{CurrentCredentials, Pool},
+        rpc::{ChannelPool, CurrentCredentials},
     };
 
     #[test]
@@ -246,7 +246,7 @@ mod tests {
         let options = ClientOptions { namespace: "ns".into(), ..ClientOptions::default() };
         let configured_endpoints = Access::parse("h:1").unwrap().endpoints;
         let context = ClientContext {
-            pool: Pool::new(&Tls::off(), Duration::ZERO, Arc::default()).unwrap(),
+            pool: ChannelPool::new(&Tls::off(), Duration::ZERO, Arc::default()).unwrap(),
             configured_endpoints,
             credentials: CurrentCredentials::new(&options).unwrap(),
             options,

@@ -60,7 +60,12 @@ impl<D: Fn(&[u32], usize) -> Decision + Send + Sync + 'static> BatchCall for Num
 }
 
 impl<C: BatchCall> Batcher<C> {
-    fn submit(self: &Arc<Self>, item: C::Item, deadline: Instant, guard: InFlightGuard) -> Answer<C::Output> {
+    fn submit(
+        self: &Arc<Self>,
+        item: C::Item,
+        deadline: Instant,
+        guard: InFlightGuard,
+    ) -> PendingResult<C::Output> {
         let (pending, answer) = PendingItem::new(item, deadline, guard);
         self.queue(pending);
         answer
@@ -86,7 +91,7 @@ where
 {
     let deadline = Instant::now() + Duration::from_secs(60);
     let waiting: Vec<_> = numbers.iter().map(|number| batcher.submit(*number, deadline, guard())).collect();
-    join_all(waiting.into_iter().map(Answer::wait)).await
+    join_all(waiting.into_iter().map(PendingResult::wait)).await
 }
 
 fn guard() -> InFlightGuard {
@@ -118,7 +123,7 @@ async fn tasks_that_submit_one_after_the_other_share_a_request() {
         answers.push(batcher.submit(number, deadline, guard()));
         tokio::task::yield_now().await;
     }
-    join_all(answers.into_iter().map(Answer::wait)).await;
+    join_all(answers.into_iter().map(PendingResult::wait)).await;
     assert_eq!(*batcher.call.requests.lock(), [[1, 2, 3]]);
 }
 

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     consumer::SHORTEST_POLL,
     error::Error,
-    rpc::{Verdict, verdict},
+    rpc::{RetryDecision, retry_decision},
     wire::Poll,
 };
 
@@ -76,7 +76,7 @@ impl RunningPoll {
     /// Why the server refused the poll, which ends it; `None` if it did not. The refusal of an earlier poll does not count:
     /// it only delays this one.
     pub(super) fn refusal(&self) -> Option<Error> {
-        self.progress.lock().failure.clone().filter(|error| verdict(error) == Verdict::Fail)
+        self.progress.lock().failure.clone().filter(|error| retry_decision(error) == RetryDecision::Fail)
     }
 
     /// Why the poll ended, or why it has no answer yet.

@@ -4,7 +4,7 @@ use prost::Message;
 use rocketmq_thin_proto::v2;
 
 /// A unary RPC.
-pub(crate) trait Operation {
+pub(crate) trait RpcMethod {
     /// The name of the operation in errors and metrics.
     const NAME: &'static str;
     /// The path of its URL.
@@ -18,13 +18,13 @@ pub(crate) trait Operation {
     fn status(response: &Self::Response) -> Option<&v2::Status>;
 }
 
-macro_rules! operations {
+macro_rules! methods {
     ($($name:ident as $text:literal: ($request:ident) -> $response:ident;)*) => {$(
         #[doc = concat!("The RPC `", stringify!($name), "`.")]
         #[derive(Debug)]
         pub(crate) enum $name {}
 
-        impl Operation for $name {
+        impl RpcMethod for $name {
             const NAME: &'static str = $text;
             const PATH: &'static str =
                 concat!("/apache.rocketmq.v2.MessagingService/", stringify!($name));
@@ -38,7 +38,7 @@ macro_rules! operations {
     )*};
 }
 
-operations! {
+methods! {
     QueryRoute as "query_route": (QueryRouteRequest) -> QueryRouteResponse;
     Heartbeat as "heartbeat": (HeartbeatRequest) -> HeartbeatResponse;
     SendMessage as "send": (SendMessageRequest) -> SendMessageResponse;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use rocketmq_thin_proto::v2;
 
-use crate::{error::Error, message::LeasedMessage, rpc::Origin};
+use crate::{error::Error, message::LeasedMessage, rpc::CallContext};
 
 /// A change of one delivery's invisible time.
-pub(crate) struct InvisibleChange<'a> {
+pub(crate) struct ChangeInvisibleRequest<'a> {
     pub(crate) message: &'a LeasedMessage,
     pub(crate) handle: String,
     /// How long the delivery is hidden, from now.
@@ -17,12 +17,12 @@ pub(crate) struct InvisibleChange<'a> {
     pub(crate) suspend: bool,
 }
 
-pub(crate) fn build_change(
+pub(crate) fn build_change_invisible(
     group: v2::Resource,
     topic: v2::Resource,
-    change: InvisibleChange<'_>,
+    change: ChangeInvisibleRequest<'_>,
 ) -> v2::ChangeInvisibleDurationRequest {
-    let InvisibleChange { message, handle, invisible, suspend } = change;
+    let ChangeInvisibleRequest { message, handle, invisible, suspend } = change;
     v2::ChangeInvisibleDurationRequest {
         group: Some(group),
         topic: Some(topic),
@@ -35,10 +35,10 @@ pub(crate) fn build_change(
 }
 
 /// Returns the new receipt handle; empty if the old one stays valid.
-pub(crate) fn process_change(
-    origin: &Origin,
+pub(crate) fn process_change_invisible(
+    call: &CallContext,
     response: v2::ChangeInvisibleDurationResponse,
 ) -> Result<String, Error> {
-    origin.check(response.status.as_ref())?;
+    call.check(response.status.as_ref())?;
     Ok(response.receipt_handle)
 }

@@ -42,13 +42,13 @@ pub(crate) async fn close_in_task(close: impl Future<Output = CloseReport> + Sen
 /// The part that producers and consumers share. `K` is the destination of a batch, `C` the call that sends it.
 ///
 /// Dropping it ends the session and all work, including calls in flight.
-pub(crate) struct Member<K, C: BatchCall> {
+pub(crate) struct ClientBase<K, C: BatchCall> {
     session: Arc<Session>,
     in_flight: Arc<InFlight>,
     batchers: Mutex<HashMap<K, Arc<Batcher<C>>>>,
 }
 
-impl<K: Eq + Hash, C: BatchCall> Member<K, C> {
+impl<K: Eq + Hash, C: BatchCall> ClientBase<K, C> {
     pub(crate) fn new(session: Session) -> Self {
         let in_flight = session.pool().new_in_flight();
         Self { session: Arc::new(session), in_flight, batchers: Mutex::default() }
@@ -135,7 +135,7 @@ impl<K: Eq + Hash, C: BatchCall> Member<K, C> {
     }
 }
 
-impl<K, C: BatchCall> Drop for Member<K, C> {
+impl<K, C: BatchCall> Drop for ClientBase<K, C> {
     /// Cancels the session's tasks, which keep the session itself alive.
     fn drop(&mut self) {
         self.session.stop().cancel();

@@ -1,4 +1,4 @@
-//! The links of a client: one for each address that it talks to.
+//! The channels of a client: one for each address that it talks to.
 
 use std::{
     collections::HashMap,
@@ -10,9 +10,9 @@ use futures::{StreamExt, stream::FuturesUnordered};
 use parking_lot::Mutex;
 
 use super::{
+    channel::{Channel, ChannelHealth},
     exporter::Exporter,
     in_flight::InFlight,
-    link::{Link, LinkHealth},
     retry::{NoSettings, Retry},
     transport::Transport,
 };
@@ -26,10 +26,10 @@ use crate::{
 /// How long a starting client retries an address where nothing listens, with [`Startup::Eager`].
 const ABSENT_SERVER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// One link per address, shared by all producers and consumers of a client.
-pub(crate) struct Pool {
+/// One channel per address, shared by all producers and consumers of a client.
+pub(crate) struct ChannelPool {
     transport: Transport,
-    links: Mutex<HashMap<Address, Arc<Link>>>,
+    channels: Mutex<HashMap<Address, Arc<Channel>>>,
     monitor: Arc<Monitor>,
     metrics: Arc<Recorder>,
     exporter: Exporter,
@@ -39,11 +39,11 @@ pub(crate) struct Pool {
     start: usize,
 }
 
-impl Pool {
+impl ChannelPool {
     pub(crate) fn new(tls: &Tls, connect_timeout: Duration, monitor: Arc<Monitor>) -> Result<Self, Error> {
         Ok(Self {
             transport: Transport::new(tls, connect_timeout)?,
-            links: Mutex::default(),
+            channels: Mutex::default(),
             monitor,
             metrics: Arc::default(),
             exporter: Exporter::default(),
@@ -53,15 +53,15 @@ impl Pool {
     }
 
     /// The best address of `endpoints`: preferably one that works, else one that was never tried, else one that failed.
-    pub(crate) fn pick(&self, endpoints: &Endpoints) -> Result<Arc<Link>, Error> {
+    pub(crate) fn pick(&self, endpoints: &Endpoints) -> Result<Arc<Channel>, Error> {
         let addresses = endpoints.addresses();
         if let [only] = addresses {
-            return Ok(self.link(only));
+            return Ok(self.channel(only));
         }
         let now = Instant::now();
         (0..addresses.len())
-            .map(|at| self.link(&addresses[(at + self.start) % addresses.len()]))
-            .min_by_key(|link| link.health().rank(now))
+            .map(|at| self.channel(&addresses[(at + self.start) % addresses.len()]))
+            .min_by_key(|channel| channel.health().rank(now))
             .ok_or_else(|| {
                 Error::new(ErrorKind::Protocol, "connect", "the server names a broker without an address")
             })
@@ -92,32 +92,32 @@ impl Pool {
 
     /// How many connections are open to all addresses.
     pub(crate) fn connections(&self) -> usize {
-        self.links.lock().values().map(|link| link.connections()).sum()
+        self.channels.lock().values().map(|channel| channel.connections()).sum()
     }
 
     /// The health of the addresses in use, sorted by name.
     ///
-    /// An address is in use while a telemetry stream or a call holds its link. If none is, returns all that were tried.
+    /// An address is in use while a telemetry stream or a call holds its channel. If none is, returns all that were tried.
     pub(crate) fn endpoints(&self) -> Vec<EndpointHealth> {
-        let links: Vec<_> = self.links.lock().values().cloned().collect();
-        // Two references are in `links` and in the map.
-        let in_use = |link: &Arc<Link>| Arc::strong_count(link) > 2;
-        let all = !links.iter().any(in_use);
-        let used = links.iter().filter(|link| all || in_use(link));
-        let mut endpoints: Vec<_> = used.filter_map(|link| self.endpoint(link)).collect();
+        let channels: Vec<_> = self.channels.lock().values().cloned().collect();
+        // Two references are in `channels` and in the map.
+        let in_use = |channel: &Arc<Channel>| Arc::strong_count(channel) > 2;
+        let all = !channels.iter().any(in_use);
+        let used = channels.iter().filter(|channel| all || in_use(channel));
+        let mut endpoints: Vec<_> = used.filter_map(|channel| self.endpoint(channel)).collect();
         endpoints.sort_by(|a, b| a.endpoint.cmp(&b.endpoint));
         endpoints
     }
 
     /// The health of an address; `None` if it was not tried.
-    fn endpoint(&self, link: &Link) -> Option<EndpointHealth> {
-        let (endpoint, connections) = (link.name().to_string(), link.connections());
-        let health = link.health();
+    fn endpoint(&self, channel: &Channel) -> Option<EndpointHealth> {
+        let (endpoint, connections) = (channel.name().to_string(), channel.connections());
+        let health = channel.health();
         let error = match health {
-            LinkHealth::Bad { .. } => link.error(),
-            LinkHealth::Untried | LinkHealth::Good => self.monitor.error_at(link.name()),
+            ChannelHealth::Bad { .. } => channel.error(),
+            ChannelHealth::Untried | ChannelHealth::Good => self.monitor.error_at(channel.name()),
         };
-        if health == LinkHealth::Untried && error.is_none() {
+        if health == ChannelHealth::Untried && error.is_none() {
             return None;
         }
         let status = match &error {
@@ -128,30 +128,30 @@ impl Pool {
         Some(EndpointHealth { endpoint, status, error, connections })
     }
 
-    /// Drops all links. Each closes its connections when it is no longer used.
+    /// Drops all channels. Each closes its connections when it is no longer used.
     pub(crate) fn clear(&self) {
-        self.links.lock().clear();
+        self.channels.lock().clear();
     }
 
-    /// The link whose address is written as `name`.
-    pub(crate) fn find(&self, name: &str) -> Option<Arc<Link>> {
-        self.links.lock().values().find(|link| **link.name() == *name).cloned()
+    /// The channel whose address is written as `name`.
+    pub(crate) fn find(&self, name: &str) -> Option<Arc<Channel>> {
+        self.channels.lock().values().find(|channel| **channel.name() == *name).cloned()
     }
 
-    fn link(&self, address: &Address) -> Arc<Link> {
-        let mut links = self.links.lock();
-        if let Some(link) = links.get(address) {
-            return link.clone();
+    fn channel(&self, address: &Address) -> Arc<Channel> {
+        let mut channels = self.channels.lock();
+        if let Some(channel) = channels.get(address) {
+            return channel.clone();
         }
         let (monitor, metrics) = (self.monitor.clone(), self.metrics.clone());
-        let link = Link::new(address.clone(), self.transport.clone(), monitor, metrics);
-        links.insert(address.clone(), link.clone());
-        link
+        let channel = Channel::new(address.clone(), self.transport.clone(), monitor, metrics);
+        channels.insert(address.clone(), channel.clone());
+        channel
     }
 
-    /// Creates a link that is not part of the pool, and affects neither the health nor the metrics of the client.
-    pub(super) fn detached_link(&self, address: &Address) -> Arc<Link> {
-        Link::new(address.clone(), self.transport.clone(), Arc::default(), Arc::default())
+    /// Creates a channel that is not part of the pool, and affects neither the health nor the metrics of the client.
+    pub(super) fn detached_channel(&self, address: &Address) -> Arc<Channel> {
+        Channel::new(address.clone(), self.transport.clone(), Arc::default(), Arc::default())
     }
 
     /// Connects to all of `endpoints`, and waits until one of them accepts a connection. `startup` decides how long to
@@ -189,18 +189,20 @@ impl Pool {
         deadline: Instant,
         absent_timeout: Duration,
     ) -> Result<(), Error> {
-        let link = self.link(address);
+        let channel = self.channel(address);
         let retry = Retry::for_connecting(self.transport.connect_timeout(), deadline, absent_timeout);
         // Opening a connection has its own timeout, whose error names the step that failed.
-        let attempt = |_| link.for_call(deadline);
+        let attempt = |_| channel.for_call(deadline);
         retry.run(&NoSettings, attempt).await?;
-        link.record_success();
+        channel.record_success();
         Ok(())
     }
 }
 
-impl std::fmt::Debug for Pool {
+impl std::fmt::Debug for ChannelPool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pool").field("links", &self.links.lock().values()).finish_non_exhaustive()
+        f.debug_struct("ChannelPool")
+            .field("channels", &self.channels.lock().values())
+            .finish_non_exhaustive()
     }
 }

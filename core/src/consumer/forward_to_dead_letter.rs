@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration, time::Instant};
 
-use super::change::deadline;
+use super::invisible_duration_change::deadline;
 use crate::{
     error::Result,
     interceptor::Settlement,
@@ -13,13 +13,13 @@ use crate::{
 };
 
 /// A request to forward one delivery to the dead-letter topic.
-pub(crate) struct DeadLetter {
+pub(crate) struct ForwardToDeadLetter {
     session: Arc<Session>,
     lease: Arc<Lease>,
     attempt: u32,
 }
 
-impl DeadLetter {
+impl ForwardToDeadLetter {
     pub(crate) fn new(session: Arc<Session>, lease: Arc<Lease>, attempt: u32) -> Self {
         Self { session, lease, attempt }
     }
@@ -42,7 +42,7 @@ impl DeadLetter {
     async fn forward(&self, limit: Duration, deadline: Instant) -> Result<()> {
         let message = self.lease.message();
         // Some servers refuse requests of clients without a telemetry stream to them.
-        let link = self.session.ready(&message.endpoints, deadline).await?;
+        let channel = self.session.ready(&message.endpoints, deadline).await?;
         let _guard = self.lease.lock_handle().await;
         let rpc = self.session.rpc();
         let (group, topic) = (rpc.resource(&*message.group.name), rpc.resource(&*message.topic));
@@ -54,7 +54,7 @@ impl DeadLetter {
         };
         let request = build_forward(group, topic, forward);
         let limit = time_for_request("dead_letter", deadline, limit)?;
-        let (origin, response) = rpc.unary::<ForwardMessageToDeadLetterQueue>(&link, request, limit).await?;
-        origin.check(response.status.as_ref()).map(drop)
+        let (call, response) = rpc.unary::<ForwardMessageToDeadLetterQueue>(&channel, request, limit).await?;
+        call.check(response.status.as_ref()).map(drop)
     }
 }

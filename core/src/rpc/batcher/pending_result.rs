@@ -21,7 +21,7 @@ const ANSWER_SLACK: Duration = Duration::from_millis(100);
 
 /// The pending result of a submitted item.
 #[derive(Debug)]
-pub(crate) struct Answer<T> {
+pub(crate) struct PendingResult<T> {
     pub(super) operation: &'static str,
     pub(super) deadline: Instant,
     /// Whether a request with the item was started.
@@ -29,7 +29,7 @@ pub(crate) struct Answer<T> {
     pub(super) result: oneshot::Receiver<Result<T, Error>>,
 }
 
-impl<T> Answer<T> {
+impl<T> PendingResult<T> {
     /// Waits for the result, at most until the deadline of the item.
     ///
     /// # Errors
@@ -55,7 +55,7 @@ impl<T> Answer<T> {
 }
 
 /// Waits for the results of many items. Returns them in the same order.
-pub(crate) async fn wait_all<T>(answers: Vec<Result<Answer<T>, Error>>) -> Vec<Result<T, Error>> {
+pub(crate) async fn wait_all<T>(answers: Vec<Result<PendingResult<T>, Error>>) -> Vec<Result<T, Error>> {
     let mut results = Vec::with_capacity(answers.len());
     // Waits for the last item first. When it has its result, most others have theirs, so this task wakes up rarely.
     for answer in answers.into_iter().rev() {

@@ -30,32 +30,32 @@ const MIN_AVOIDANCE: Duration = Duration::from_secs(1);
 const MAX_AVOIDANCE: Duration = Duration::from_secs(30);
 
 /// One address of a server, shared by all requests to it.
-pub(crate) struct Link {
+pub(crate) struct Channel {
     address: Address,
     name: Arc<str>,
     connections: Arc<Connections>,
-    state: Mutex<LinkState>,
+    state: Mutex<ChannelState>,
     monitor: Arc<Monitor>,
     /// Whether the latest answer said that several messages may share a request.
     keeps_batches: AtomicBool,
 }
 
 #[derive(Debug)]
-struct LinkState {
-    health: LinkHealth,
+struct ChannelState {
+    health: ChannelHealth,
     /// The latest failure; `None` unless the health is bad.
     error: Option<Error>,
 }
 
 /// Whether an address works, according to the latest calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LinkHealth {
+pub(super) enum ChannelHealth {
     Untried,
     Good,
     Bad { failures: u32, until: Instant },
 }
 
-impl Link {
+impl Channel {
     pub(super) fn new(
         address: Address,
         transport: Transport,
@@ -66,7 +66,7 @@ impl Link {
             name: Arc::from(address.to_string()),
             connections: Connections::new(address.clone(), transport, metrics),
             address,
-            state: Mutex::new(LinkState { health: LinkHealth::Untried, error: None }),
+            state: Mutex::new(ChannelState { health: ChannelHealth::Untried, error: None }),
             monitor,
             keeps_batches: AtomicBool::new(false),
         })
@@ -131,7 +131,7 @@ impl Link {
         }
     }
 
-    pub(super) fn health(&self) -> LinkHealth {
+    pub(super) fn health(&self) -> ChannelHealth {
         self.state.lock().health
     }
 
@@ -150,10 +150,10 @@ impl Link {
         let before = {
             let mut state = self.state.lock();
             state.error = None;
-            std::mem::replace(&mut state.health, LinkHealth::Good)
+            std::mem::replace(&mut state.health, ChannelHealth::Good)
         };
-        if before != LinkHealth::Good {
-            if before != LinkHealth::Untried {
+        if before != ChannelHealth::Good {
+            if before != ChannelHealth::Untried {
                 tracing::info!(endpoint = %self.name, "the server answers again");
             }
             self.monitor.notify();
@@ -176,16 +176,16 @@ impl Link {
             let after = state.health.after_failure(Instant::now());
             std::mem::replace(&mut state.health, after)
         };
-        if !matches!(before, LinkHealth::Bad { .. }) {
+        if !matches!(before, ChannelHealth::Bad { .. }) {
             tracing::warn!(endpoint = %self.name, %error, "the server can't be reached or does not answer");
         }
         self.monitor.notify();
     }
 }
 
-impl fmt::Debug for Link {
+impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link")
+        f.debug_struct("Channel")
             .field("address", &self.name)
             .field("connections", &self.connections())
             .field("health", &self.health())
@@ -193,7 +193,7 @@ impl fmt::Debug for Link {
     }
 }
 
-impl LinkHealth {
+impl ChannelHealth {
     fn after_failure(self, now: Instant) -> Self {
         let failures = match self {
             Self::Bad { failures, .. } => failures.saturating_add(1),
@@ -221,19 +221,19 @@ mod tests {
     #[test]
     fn an_address_is_avoided_longer_with_each_failure() {
         let now = Instant::now();
-        let once = LinkHealth::Good.after_failure(now);
-        assert_eq!(once, LinkHealth::Bad { failures: 1, until: now + Duration::from_secs(1) });
-        let often = (0..100).fold(LinkHealth::Untried, |health, _| health.after_failure(now));
-        assert_eq!(often, LinkHealth::Bad { failures: 100, until: now + MAX_AVOIDANCE });
+        let once = ChannelHealth::Good.after_failure(now);
+        assert_eq!(once, ChannelHealth::Bad { failures: 1, until: now + Duration::from_secs(1) });
+        let often = (0..100).fold(ChannelHealth::Untried, |health, _| health.after_failure(now));
+        assert_eq!(often, ChannelHealth::Bad { failures: 100, until: now + MAX_AVOIDANCE });
     }
 
     #[test]
     fn working_addresses_come_first_and_then_those_that_failed_longest_ago() {
         let now = Instant::now();
-        let bad = |until| LinkHealth::Bad { failures: 1, until };
+        let bad = |until| ChannelHealth::Bad { failures: 1, until };
         let ranks = [
-            LinkHealth::Good,
-            LinkHealth::Untried,
+            ChannelHealth::Good,
+            ChannelHealth::Untried,
             bad(now),
             bad(now + Duration::from_secs(1)),
             bad(now + Duration::from_secs(2)),

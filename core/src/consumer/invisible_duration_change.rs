@@ -11,9 +11,9 @@ use crate::{
     interceptor::Settlement,
     message::{Delivery, Lease},
     options::ClientOptions,
-    rpc::{ChangeInvisibleDuration, Link, Retry, time_for_request},
+    rpc::{ChangeInvisibleDuration, Channel, Retry, time_for_request},
     session::Session,
-    wire::{InvisibleChange, build_change, process_change},
+    wire::{ChangeInvisibleRequest, build_change_invisible, process_change_invisible},
 };
 
 /// Deliveries that are given back together become visible after random delays, and not all at once. Not earlier than a poll
@@ -29,7 +29,7 @@ pub(super) fn deadline(lease: &Lease, options: &ClientOptions) -> Instant {
 }
 
 /// A request to change the invisible time of one delivery.
-pub(crate) struct Change {
+pub(crate) struct InvisibleDurationChange {
     session: Arc<Session>,
     lease: Arc<Lease>,
     invisible: Duration,
@@ -50,7 +50,7 @@ enum ChangePurpose {
     GiveBack,
 }
 
-impl Change {
+impl InvisibleDurationChange {
     pub(crate) fn new(session: Arc<Session>, delivery: &Delivery, invisible: Duration) -> Self {
         Self { session, lease: delivery.lease.clone(), invisible, purpose: ChangePurpose::Change }
     }
@@ -120,8 +120,8 @@ impl Change {
 
     /// Sends the change once. Works after the session has ended.
     pub(crate) async fn run_once(self) -> Result<()> {
-        let link = self.session.pool().pick(&self.lease.message().endpoints)?;
-        self.send(&link, self.session.options().request_timeout).await.map(drop)
+        let channel = self.session.pool().pick(&self.lease.message().endpoints)?;
+        self.send(&channel, self.session.options().request_timeout).await.map(drop)
     }
 
     /// Whether the change ends the consumer's use of the delivery.
@@ -146,19 +146,19 @@ impl Change {
 
     async fn attempt(&self, limit: Duration, deadline: Instant) -> Result<()> {
         // Some servers refuse requests of clients without a telemetry stream to them.
-        let link = self.session.ready(&self.lease.message().endpoints, deadline).await?;
+        let channel = self.session.ready(&self.lease.message().endpoints, deadline).await?;
         let _guard = self.lease.lock_handle().await;
         if self.is_obsolete() {
             return Ok(());
         }
         // The waits before this may have taken most of the time.
         let limit = time_for_request(self.operation(), deadline, limit)?;
-        let handle = self.send(&link, limit).await?;
+        let handle = self.send(&channel, limit).await?;
         self.lease.renew(handle, self.invisible);
         Ok(())
     }
 
-    async fn send(&self, link: &Link, limit: Duration) -> Result<String> {
+    async fn send(&self, channel: &Channel, limit: Duration) -> Result<String> {
         let (rpc, message) = (self.session.rpc(), self.lease.message());
         // A returned lite message would block its lite topic, so the server must not count the attempt.
         let suspend = match self.purpose {
@@ -166,11 +166,15 @@ impl Change {
             ChangePurpose::Nack => message.lite_topic.is_some(),
             ChangePurpose::Change | ChangePurpose::Renewal { .. } => false,
         };
-        let change =
-            InvisibleChange { message, handle: self.lease.handle(), invisible: self.invisible, suspend };
+        let change = ChangeInvisibleRequest {
+            message,
+            handle: self.lease.handle(),
+            invisible: self.invisible,
+            suspend,
+        };
         let (group, topic) = (rpc.resource(&*message.group.name), rpc.resource(&*message.topic));
-        let request = build_change(group, topic, change);
-        let (origin, response) = rpc.unary::<ChangeInvisibleDuration>(link, request, limit).await?;
-        process_change(&origin, response)
+        let request = build_change_invisible(group, topic, change);
+        let (call, response) = rpc.unary::<ChangeInvisibleDuration>(channel, request, limit).await?;
+        process_change_invisible(&call, response)
     }
 }
