@@ -9,12 +9,12 @@ use clap::{Args as ClapArgs, Subcommand};
 use ipnet::IpNet;
 
 use super::access_error::AccessCommandError;
-use super::access_reports::{NewSecret, PolicyLine, PolicyList, UserList, Verdict};
+use super::access_reports::{ExplanationReport, NewSecret, PolicyLine, PolicyList, UserList};
 use super::access_source::AccessSource;
 use super::output::{ActionReport, show};
 use super::server_args::ConnectionArgs;
 use crate::layer::{
-    AccessFile, AccessQuery, Action, Effect, NewUser, Pattern, PolicyEntry, Tables, UserKind, UserUpdate,
+    AccessFile, AccessQuery, Action, Effect, NewUser, Pattern, PolicyEntry, StoredAcl, UserKind, UserUpdate,
 };
 
 /// Flags that say where users and policies are stored.
@@ -233,7 +233,7 @@ pub(super) async fn acl(command: AclCommand) -> Result<(), AccessCommandError> {
         AclCommand::Test { user, resource, action, from, source } => {
             let query = AccessQuery { resource, action, from: Some(from) };
             let explained = source.open().await?.explain(&user, &query).await?;
-            Ok(show(&Verdict::from(explained), source.json)?)
+            Ok(show(&ExplanationReport::from(explained), source.json)?)
         }
     }
 }
@@ -285,8 +285,8 @@ pub(super) fn create_first_user(
     if file.exists() {
         return Ok(None);
     }
-    let mut tables = Tables::default();
-    let secret = tables.add_user(NewUser::admin(), &file.key()?)?;
-    file.write(&tables)?;
+    let mut acl = StoredAcl::default();
+    let secret = acl.add_user(NewUser::admin(), &file.key()?)?;
+    file.write(&acl)?;
     Ok(secret)
 }

@@ -99,20 +99,20 @@ impl Report for PolicyList {
 }
 
 #[derive(Serialize)]
-pub(super) struct Verdict {
+pub(super) struct ExplanationReport {
     allowed: bool,
     why: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     policy: Option<PolicyLine>,
 }
 
-impl From<Explanation> for Verdict {
+impl From<Explanation> for ExplanationReport {
     fn from(Explanation { allowed, why, policy }: Explanation) -> Self {
         Self { allowed, why, policy: policy.map(PolicyLine::from) }
     }
 }
 
-impl Report for Verdict {
+impl Report for ExplanationReport {
     fn text(&self) -> String {
         let verdict = if self.allowed { "allowed" } else { "denied" };
         match &self.policy {

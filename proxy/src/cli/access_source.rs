@@ -3,7 +3,7 @@
 use super::access_error::AccessCommandError;
 use crate::front::grpc::RemoteAdmin;
 use crate::layer::{
-    AccessFile, AccessQuery, Explanation, ListedUser, NewUser, PolicyEntry, Secret, Tables, UserUpdate,
+    AccessFile, AccessQuery, Explanation, ListedUser, NewUser, PolicyEntry, Secret, StoredAcl, UserUpdate,
 };
 
 /// Where users and policies are stored.
@@ -33,7 +33,7 @@ impl AccessSource {
         match self {
             Self::File(file) => {
                 let user = NewUser { secret: secret.as_deref().map(Secret::new), ..user };
-                change(file, |tables| Ok(tables.add_user(user, &file.key()?)?))
+                change(file, |acl| Ok(acl.add_user(user, &file.key()?)?))
             }
             Self::Proxy(proxy) => Ok(proxy.add_user(user, secret).await?),
         }
@@ -41,7 +41,7 @@ impl AccessSource {
 
     pub(super) async fn update_user(&mut self, name: String, update: UserUpdate) -> Outcome<()> {
         match self {
-            Self::File(file) => change(file, |tables| Ok(tables.update_user(&name, update, &file.key()?)?)),
+            Self::File(file) => change(file, |acl| Ok(acl.update_user(&name, update, &file.key()?)?)),
             Self::Proxy(proxy) => Ok(proxy.update_user(name, update).await?),
         }
     }
@@ -55,7 +55,7 @@ impl AccessSource {
         match self {
             Self::File(file) => {
                 let secret = secret.as_deref().map(Secret::new);
-                change(file, |tables| Ok(tables.set_secret(&name, secret, &file.key()?)?))
+                change(file, |acl| Ok(acl.set_secret(&name, secret, &file.key()?)?))
             }
             Self::Proxy(proxy) => Ok(proxy.set_user_secret(name, secret).await?),
         }
@@ -63,7 +63,7 @@ impl AccessSource {
 
     pub(super) async fn remove_user(&mut self, name: String) -> Outcome<()> {
         match self {
-            Self::File(file) => change(file, |tables| Ok(tables.remove_user(&name)?)),
+            Self::File(file) => change(file, |acl| Ok(acl.remove_user(&name)?)),
             Self::Proxy(proxy) => Ok(proxy.remove_user(name).await?),
         }
     }
@@ -71,14 +71,14 @@ impl AccessSource {
     /// Adds a policy, and returns it with the number it was assigned.
     pub(super) async fn add_policy(&mut self, policy: PolicyEntry) -> Outcome<PolicyEntry> {
         match self {
-            Self::File(file) => change(file, |tables| Ok(tables.add_policy(policy)?)),
+            Self::File(file) => change(file, |acl| Ok(acl.add_policy(policy)?)),
             Self::Proxy(proxy) => Ok(proxy.add_policy(policy).await?),
         }
     }
 
     pub(super) async fn remove_policy(&mut self, number: u32) -> Outcome<()> {
         match self {
-            Self::File(file) => change(file, |tables| Ok(tables.remove_policy(number).map(drop)?)),
+            Self::File(file) => change(file, |acl| Ok(acl.remove_policy(number).map(drop)?)),
             Self::Proxy(proxy) => Ok(proxy.remove_policy(number).await?),
         }
     }
@@ -92,10 +92,10 @@ impl AccessSource {
 }
 
 /// Reads the file, applies a change, and writes the result, under the file's lock.
-fn change<T>(file: &AccessFile, change: impl FnOnce(&mut Tables) -> Outcome<T>) -> Outcome<T> {
+fn change<T>(file: &AccessFile, change: impl FnOnce(&mut StoredAcl) -> Outcome<T>) -> Outcome<T> {
     let _lock = file.lock()?;
-    let mut tables = if file.exists() { file.read()? } else { Tables::default() };
-    let changed = change(&mut tables)?;
-    file.write(&tables)?;
+    let mut acl = if file.exists() { file.read()? } else { StoredAcl::default() };
+    let changed = change(&mut acl)?;
+    file.write(&acl)?;
     Ok(changed)
 }

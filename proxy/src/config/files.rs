@@ -67,7 +67,7 @@ impl Config {
                 format!("{} does not exist, and the secrets are sealed with it", file.key_path().display());
             let remedy = "restore the key, or move the file of users away and start with a new one";
             findings.error(SettingPath::from("access.file"), problem, remedy);
-        } else if let Err(error) = file.read().and_then(|tables| file.rules(&tables)) {
+        } else if let Err(error) = file.read().and_then(|acl| file.acl_index(&acl)) {
             let remedy = "correct the file, or change it with `rocketmq-thin-proxy user` and `acl`";
             findings.error("access.file", in_one_line(&error), remedy);
         }

@@ -25,9 +25,9 @@ use crate::context::Context;
 use crate::error::Error;
 use access::Grant;
 pub use access::{
-    AccessConfig, AccessControl, AccessError, AccessFile, AccessQuery, Action, Decision, Effect, Explanation,
-    FirstUser, IssuerConfig, IssuerMistake, ListedUser, NewUser, Pattern, PolicyEntry, ResourceKind, Revoked,
-    Right, Rules, Secret, SecretKey, Tables, UserEntry, UserKind, UserUpdate,
+    AccessConfig, AccessControl, AccessError, AccessFile, AccessQuery, AclIndex, Action, Effect, Explanation,
+    FirstUser, IssuerConfig, IssuerMistake, ListedUser, NewUser, Pattern, PolicyDecision, PolicyEntry,
+    ResourceKind, Revoked, Right, Secret, SecretKey, StoredAcl, UserEntry, UserKind, UserUpdate,
 };
 pub use access_log::{AccessLog, AccessLogConfig, AccessLogError};
 pub use limit::{InFlight, OnExcess, Per, Quota, QuotaStatus, Quotas};

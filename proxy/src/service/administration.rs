@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 
-use super::{BrokerRights, Delivery, ServiceError, ServiceErrorKind};
+use super::{BrokerAcl, Delivery, ServiceError, ServiceErrorKind};
 use crate::histogram::HistogramCounts;
 
 /// Statistics, stored messages, resets of groups, and users. Every method has a default that returns `Unsupported`, for
@@ -64,7 +64,7 @@ pub trait Administration: Send + Sync {
     ///
     /// # Errors
     /// `Forbidden` if the proxy's user may not list them, `Unsupported`, `Timeout`, `Unavailable`.
-    async fn rights(&self) -> Result<BrokerRights, ServiceError> {
+    async fn acl(&self) -> Result<BrokerAcl, ServiceError> {
         let text = "the embedded broker has no users of its own";
         Err(ServiceError::new(ServiceErrorKind::Unsupported, text))
     }

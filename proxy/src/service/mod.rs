@@ -5,8 +5,8 @@
 //! must do. This module imports no other layer of the proxy.
 
 mod administration;
+mod broker_acl;
 mod broker_requests;
-mod broker_rights;
 pub mod delay_level;
 mod error;
 mod group_config;
@@ -31,8 +31,8 @@ pub use administration::{
     LiteTopicStats, QueueReset, QueueStats, ReadMessage, ReadPage, ReadQueue, ResetGroup, ResetTarget,
     StoreStats, StoredBytes, StoredUser, TopicStats, TopicUsage, WantedMessage,
 };
+pub use broker_acl::{BrokerAcl, BrokerPolicy, BrokerUser};
 pub use broker_requests::{BrokerRequest, BrokerRequests, CheckOutcome, Reply};
-pub use broker_rights::{BrokerPolicy, BrokerRights, BrokerUser};
 pub use error::{ServiceError, ServiceErrorKind};
 pub use group_config::{GroupConfig, GroupStart, RetryPolicy};
 pub use known_properties::KnownProperties;

@@ -6,7 +6,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use rocketmq_thin_proxy::config::Config;
-use rocketmq_thin_proxy::layer::{AccessFile, IssuerConfig, NewUser, Secret, Tables};
+use rocketmq_thin_proxy::layer::{AccessFile, IssuerConfig, NewUser, Secret, StoredAcl};
 use serde_json::json;
 use sha1::Sha1;
 use tempfile::TempDir;
@@ -45,10 +45,10 @@ impl Signer {
     /// Turns on access control.
     pub(crate) fn configure(&self, config: &mut Config) {
         let file = AccessFile::new(&self.folder.path().join("access.toml"), None);
-        let mut tables = Tables::default();
+        let mut acl = StoredAcl::default();
         let admin = NewUser { secret: Some(Secret::new(&self.secret)), ..NewUser::admin() };
-        tables.add_user(admin, &file.key().expect("a key")).expect("a user");
-        file.write(&tables).expect("written");
+        acl.add_user(admin, &file.key().expect("a key")).expect("a user");
+        file.write(&acl).expect("written");
         let point = self.key.public_key().as_ref();
         let [x, y] = [&point[1..33], &point[33..]].map(|half| URL_SAFE_NO_PAD.encode(half));
         let keys = self.folder.path().join("keys.json");

@@ -14,10 +14,9 @@ use super::services::Remote;
 use crate::remoting::broker_stats::{self, BrokerStats, DELIVERED, PeriodStats, SETTLED, STORED};
 use crate::remoting::{RemotingCommand, request};
 use crate::service::{
-    Administration, BrokerRights, Delivery, EventCounts, Filter, GroupQueueStats, GroupStats,
-    GroupTopicStats, Metadata, Offsets, Pull, PullOutcome, Pulled, QueueRef, QueueReset, QueueStats,
-    ReadMessage, ReadPage, ReadQueue, ResetGroup, ResetTarget, ServiceError, ServiceErrorKind, TopicStats,
-    Whence, millis,
+    Administration, BrokerAcl, Delivery, EventCounts, Filter, GroupQueueStats, GroupStats, GroupTopicStats,
+    Metadata, Offsets, Pull, PullOutcome, Pulled, QueueRef, QueueReset, QueueStats, ReadMessage, ReadPage,
+    ReadQueue, ResetGroup, ResetTarget, ServiceError, ServiceErrorKind, TopicStats, Whence, millis,
 };
 
 /// A group that every broker has, for tools.
@@ -117,8 +116,8 @@ impl Administration for Remote {
         Ok(resets)
     }
 
-    async fn rights(&self) -> Result<BrokerRights, ServiceError> {
-        self.cluster.rights().await
+    async fn acl(&self) -> Result<BrokerAcl, ServiceError> {
+        self.cluster.acl().await
     }
 
     async fn read(&self, read: ReadQueue) -> Result<ReadPage, ServiceError> {

@@ -10,6 +10,7 @@
 //! Requests are independent of each other: a lease carries its broker's coordinates, and routes and configurations are
 //! only cached. The protocol is that of Apache's `remoting` and `broker` modules, 5.5.0.
 
+mod acl;
 mod administration;
 mod answer;
 mod batch_ack;
@@ -40,7 +41,6 @@ mod queue_locks;
 mod recall;
 mod replies;
 mod responder;
-mod rights;
 mod round_robin;
 #[cfg(test)]
 mod scripted;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::rules::Rules;
+use super::acl_index::AclIndex;
 use super::token::Issuers;
 
 /// The users, policies and issuers in force.
 pub(super) struct AccessState {
-    pub(super) rules: Arc<Rules>,
+    pub(super) acl_index: Arc<AclIndex>,
     pub(super) issuers: Arc<Issuers>,
 }

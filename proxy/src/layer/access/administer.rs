@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::policy::Decision;
-use super::rules::AccessQuery;
-use super::seal::{Secret, SecretKey};
-use super::tables::{Explanation, ListedUser, NewUser, PolicyEntry, Tables, UserUpdate};
+use super::acl_index::AccessQuery;
+use super::policy::PolicyDecision;
+use super::secret_encryption::{Secret, SecretKey};
+use super::stored_acl::{Explanation, ListedUser, NewUser, PolicyEntry, StoredAcl, UserUpdate};
 use super::{AccessControl, UserSource};
 use crate::error::{Error, ErrorKind};
 
@@ -15,7 +15,7 @@ impl AccessControl {
     /// # Errors
     /// `Internal` if the file can't be read, `NotImplemented` if the users are those of brokers.
     pub async fn users(self: &Arc<Self>) -> Result<Vec<ListedUser>, Error> {
-        self.tables().await.map(Tables::into_list)
+        self.acl().await.map(StoredAcl::into_list)
     }
 
     /// Whether the users are in the catalog of the embedded broker.
@@ -37,15 +37,15 @@ impl AccessControl {
                 explained.map_err(|error| internal(&error))?.map_err(|error| internal(&error))
             }
             UserSource::Catalog(catalog) => {
-                let tables = catalog.tables.lock().await;
-                let decision = self.in_force.borrow().rules.explain(user, &query);
-                Ok(Explanation::of(decision, user, &tables.policies))
+                let acl = catalog.acl.lock().await;
+                let decision = self.in_force.borrow().acl_index.explain(user, &query);
+                Ok(Explanation::of(decision, user, &acl.policies))
             }
             UserSource::Brokers(_) => {
-                let rules = self.in_force.borrow().rules.clone();
-                let decision = rules.explain(user, &query);
-                let is_policy = matches!(decision, Ok(Some(Decision::Policy(..))));
-                let explained = Explanation::of(decision, user, &rules.broker_policies);
+                let acl_index = self.in_force.borrow().acl_index.clone();
+                let decision = acl_index.explain(user, &query);
+                let is_policy = matches!(decision, Ok(Some(PolicyDecision::Policy(..))));
+                let explained = Explanation::of(decision, user, &acl_index.broker_policies);
                 let why = "this ACL of the brokers decides".to_owned();
                 Ok(if is_policy { Explanation { why, ..explained } } else { explained })
             }
@@ -55,10 +55,10 @@ impl AccessControl {
     /// Adds a user. Returns the secret if it was generated here.
     ///
     /// # Errors
-    /// The errors of [`Tables::add_user`], `BadRequest` if another user has one of the certificates, `NotImplemented` if users
+    /// The errors of [`StoredAcl::add_user`], `BadRequest` if another user has one of the certificates, `NotImplemented` if users
     /// are not in the catalog, or a failure of the store.
     pub async fn add_user(self: &Arc<Self>, new: NewUser) -> Result<Option<String>, Error> {
-        self.change(move |tables, key| Ok((new.name.clone(), tables.add_user(new, key)?))).await
+        self.change(move |acl, key| Ok((new.name.clone(), acl.add_user(new, key)?))).await
     }
 
     /// Changes a user.
@@ -66,7 +66,7 @@ impl AccessControl {
     /// # Errors
     /// As [`Self::add_user`]; `UserNotFound`, or `BadRequest` if no enabled super user would remain.
     pub async fn update_user(self: &Arc<Self>, name: String, update: UserUpdate) -> Result<(), Error> {
-        self.change(move |tables, key| tables.update_user(&name, update, key).map(|()| (name, ()))).await
+        self.change(move |acl, key| acl.update_user(&name, update, key).map(|()| (name, ()))).await
     }
 
     /// Replaces a user's secret. Without a new one, generates a random secret and returns it.
@@ -78,8 +78,8 @@ impl AccessControl {
         name: String,
         secret: Option<Secret>,
     ) -> Result<Option<String>, Error> {
-        self.change(move |tables, key| {
-            let generated = tables.set_secret(&name, secret, key)?;
+        self.change(move |acl, key| {
+            let generated = acl.set_secret(&name, secret, key)?;
             Ok((name, generated))
         })
         .await
@@ -90,15 +90,15 @@ impl AccessControl {
     /// # Errors
     /// As [`Self::update_user`].
     pub async fn remove_user(self: &Arc<Self>, name: String) -> Result<(), Error> {
-        self.change(move |tables, _| tables.remove_user(&name).map(|()| (name, ()))).await
+        self.change(move |acl, _| acl.remove_user(&name).map(|()| (name, ()))).await
     }
 
     /// Adds a policy, and returns it with its number.
     ///
     /// # Errors
-    /// The errors of [`Tables::add_policy`], `NotImplemented` if policies are not in the catalog, or a failure of the store.
+    /// The errors of [`StoredAcl::add_policy`], `NotImplemented` if policies are not in the catalog, or a failure of the store.
     pub async fn add_policy(self: &Arc<Self>, policy: PolicyEntry) -> Result<PolicyEntry, Error> {
-        self.change(move |tables, _| tables.add_policy(policy).map(|added| (added.user.clone(), added))).await
+        self.change(move |acl, _| acl.add_policy(policy).map(|added| (added.user.clone(), added))).await
     }
 
     /// Removes a policy by its number.
@@ -106,7 +106,7 @@ impl AccessControl {
     /// # Errors
     /// `PolicyNotFound`, `NotImplemented` if policies are not in the catalog, or a failure of the store.
     pub async fn remove_policy(self: &Arc<Self>, number: u32) -> Result<(), Error> {
-        self.change(move |tables, _| tables.remove_policy(number).map(|removed| (removed.user, ()))).await
+        self.change(move |acl, _| acl.remove_policy(number).map(|removed| (removed.user, ()))).await
     }
 
     /// Adds policies of a user, which replace the user's policies for the same resources.
@@ -118,7 +118,7 @@ impl AccessControl {
         user: String,
         policies: Vec<PolicyEntry>,
     ) -> Result<(), Error> {
-        self.change(move |tables, _| tables.put_policies(policies).map(|()| (user, ()))).await
+        self.change(move |acl, _| acl.put_policies(policies).map(|()| (user, ()))).await
     }
 
     /// Removes a user's policies for a resource, or all of them.
@@ -130,21 +130,22 @@ impl AccessControl {
         user: String,
         resource: Option<String>,
     ) -> Result<(), Error> {
-        self.change(move |tables, _| tables.remove_policies(&user, resource.as_deref()).map(|()| (user, ())))
-            .await
+        self.change(move |acl, _| acl.remove_policies(&user, resource.as_deref()).map(|()| (user, ()))).await
     }
 
     /// Applies a change to the catalog. `change` returns the name of the changed user.
     async fn change<T: Send + 'static>(
         self: &Arc<Self>,
-        change: impl FnOnce(&mut Tables, &SecretKey) -> Result<(String, T), Error> + Send + 'static,
+        change: impl FnOnce(&mut StoredAcl, &SecretKey) -> Result<(String, T), Error> + Send + 'static,
     ) -> Result<T, Error> {
         let this = self.clone();
         // Spawned, so that a stored change is put in force even if the caller is cancelled.
         let changed = tokio::spawn(async move {
             let unsupported = match &this.source {
                 UserSource::Catalog(catalog) => {
-                    return catalog.change(change, |rules| this.put_in_force(Some(rules), Vec::new())).await;
+                    return catalog
+                        .change(change, |acl_index| this.put_in_force(Some(acl_index), Vec::new()))
+                        .await;
                 }
                 UserSource::File(..) => {
                     "the users of this proxy are in a file (access.file): change it on its machine with `user` and `acl`, without --server"
@@ -159,14 +160,14 @@ impl AccessControl {
     }
 
     /// The users and policies, of a file or of the catalog.
-    async fn tables(self: &Arc<Self>) -> Result<Tables, Error> {
+    async fn acl(self: &Arc<Self>) -> Result<StoredAcl, Error> {
         match &self.source {
             UserSource::File(file, _) => {
                 let file = file.clone();
                 let read = tokio::task::spawn_blocking(move || file.read()).await;
                 read.map_err(|error| internal(&error))?.map_err(|error| internal(&error))
             }
-            UserSource::Catalog(catalog) => Ok(catalog.tables.lock().await.clone()),
+            UserSource::Catalog(catalog) => Ok(catalog.acl.lock().await.clone()),
             UserSource::Brokers(_) => {
                 let unsupported = "the users are those of Apache's brokers: list them with mqadmin";
                 Err(Error::new(ErrorKind::NotImplemented, unsupported))

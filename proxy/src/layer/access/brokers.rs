@@ -1,21 +1,21 @@
-//! Converts the users and ACLs of Apache's brokers to rules. A part that can't be parsed is interpreted in the way that
+//! Converts the users and ACLs of Apache's brokers to an index. A part that can't be parsed is interpreted in the way that
 //! allows less.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::acl_index::{AclIndex, User};
 use super::policy::{Action, Actions, Effect, Pattern, Policies, PolicyRule, ResourceKind};
-use super::rules::{Rules, User};
-use super::seal::Secret;
-use super::tables::PolicyEntry;
+use super::secret_encryption::Secret;
+use super::stored_acl::PolicyEntry;
 use super::user_kind::UserKind;
-use crate::service::{BrokerPolicy, BrokerRights, BrokerUser};
+use crate::service::{BrokerAcl, BrokerPolicy, BrokerUser};
 
-/// The rules of these users and policies.
-pub(super) fn rules(rights: &BrokerRights) -> Rules {
-    let mut rules = Rules::default();
-    for BrokerUser { name, secret, is_super, is_enabled } in &rights.users {
+/// The index of these users and policies.
+pub(super) fn acl_index(acl: &BrokerAcl) -> AclIndex {
+    let mut acl_index = AclIndex::default();
+    for BrokerUser { name, secret, is_super, is_enabled } in &acl.users {
         let user = User {
             kind: if *is_super { UserKind::Super } else { UserKind::Normal },
             // With an empty secret, everybody could sign.
@@ -24,10 +24,10 @@ pub(super) fn rules(rights: &BrokerRights) -> Rules {
             policies: Policies::default(),
             defaults: Policies::default(),
         };
-        rules.add_user(name.clone(), user);
+        acl_index.add_user(name.clone(), user);
     }
-    for policy in &rights.policies {
-        let index = rules.broker_policies.len();
+    for policy in &acl.policies {
+        let index = acl_index.broker_policies.len();
         let Some((pattern, entry)) = applicable(policy, index) else {
             tracing::debug!(
                 user = policy.user,
@@ -38,14 +38,14 @@ pub(super) fn rules(rights: &BrokerRights) -> Rules {
         };
         let (actions, from) = (Actions::of(&entry.actions), entry.from.clone());
         let rule = PolicyRule { actions, from, effect: entry.effect, index };
-        rules.broker_policies.push(entry);
+        acl_index.broker_policies.push(entry);
         // Policies of unknown users are ignored.
         match policy.is_default {
-            true => rules.add_default(&policy.user, pattern, rule),
-            false => rules.add_policy(&policy.user, pattern, rule),
+            true => acl_index.add_default(&policy.user, pattern, rule),
+            false => acl_index.add_policy(&policy.user, pattern, rule),
         };
     }
-    rules
+    acl_index
 }
 
 /// The part of a policy that can be applied, numbered by its index. `None` if it has no effect.
@@ -105,8 +105,8 @@ fn pattern(resource: &str) -> Option<Pattern> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::policy::Decision;
-    use super::super::rules::AccessQuery;
+    use super::super::acl_index::AccessQuery;
+    use super::super::policy::PolicyDecision;
     use super::*;
 
     fn policy(resource: &str, action: &str, from: &[&str], allows: bool) -> BrokerPolicy {
@@ -123,17 +123,17 @@ mod tests {
     fn decide(policies: Vec<BrokerPolicy>, resource: &str, action: Action, from: &str) -> bool {
         let shop =
             BrokerUser { name: "shop".to_owned(), secret: "s".to_owned(), is_super: false, is_enabled: true };
-        let rules = rules(&BrokerRights { users: vec![shop], policies });
+        let acl_index = acl_index(&BrokerAcl { users: vec![shop], policies });
         let query = AccessQuery {
             resource: resource.parse().expect("a resource"),
             action,
             from: Some(from.parse().expect("an address")),
         };
-        let decision = rules.explain("shop", &query).expect("a user");
-        if let Some(Decision::Policy(effect, index)) = decision {
-            assert_eq!(rules.broker_policies[index].effect, effect);
+        let decision = acl_index.explain("shop", &query).expect("a user");
+        if let Some(PolicyDecision::Policy(effect, index)) = decision {
+            assert_eq!(acl_index.broker_policies[index].effect, effect);
         }
-        matches!(decision, Some(Decision::Policy(Effect::Allow, _)))
+        matches!(decision, Some(PolicyDecision::Policy(Effect::Allow, _)))
     }
 
     #[test]

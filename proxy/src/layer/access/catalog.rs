@@ -6,21 +6,21 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
+use super::acl_index::AclIndex;
 use super::file::AccessError;
 use super::policy::{Action, Effect};
-use super::rules::Rules;
-use super::seal::SecretKey;
-use super::tables::{NewUser, PolicyEntry, Tables, UserEntry};
+use super::secret_encryption::SecretKey;
+use super::stored_acl::{NewUser, PolicyEntry, StoredAcl, UserEntry};
 use crate::error::{Error, ErrorKind};
 use crate::service::{Administration, StoredUser};
 
 /// The users and policies in a catalog.
-pub(super) struct UserCatalog {
+pub(super) struct AclCatalog {
     store: Arc<dyn Administration>,
     key: Arc<SecretKey>,
     key_path: PathBuf,
     /// Locked during a change, so that changes are made one at a time.
-    pub(super) tables: Mutex<Tables>,
+    pub(super) acl: Mutex<StoredAcl>,
 }
 
 /// The first super user, with the secret in plain text. It is created in a catalog without users, and printed once.
@@ -33,8 +33,8 @@ pub struct FirstUser {
 
 /// The result of opening a catalog.
 pub(super) struct OpenCatalog {
-    pub(super) catalog: UserCatalog,
-    pub(super) rules: Rules,
+    pub(super) catalog: AclCatalog,
+    pub(super) acl_index: AclIndex,
     pub(super) first_user: Option<FirstUser>,
 }
 
@@ -56,7 +56,7 @@ struct NumberedPolicy {
     effect: Effect,
 }
 
-impl UserCatalog {
+impl AclCatalog {
     /// Reads all users. If there are none, creates a super user. `announce` is called with that user before it is stored:
     /// otherwise its secret would be lost if the start failed afterwards.
     pub(super) async fn open(
@@ -71,33 +71,33 @@ impl UserCatalog {
             return Err(system(std::io::Error::new(std::io::ErrorKind::NotFound, reason)));
         }
         let key = SecretKey::of_file(key_path).map_err(system)?;
-        let mut tables = read(&stored).map_err(AccessError::CatalogContent)?;
+        let mut acl = read(&stored).map_err(AccessError::CatalogContent)?;
         let mut first_user = None;
-        if tables.users.is_empty() {
+        if acl.users.is_empty() {
             let admin = NewUser::admin();
             let name = admin.name.clone();
-            let secret = tables.add_user(admin, &key);
+            let secret = acl.add_user(admin, &key);
             let secret = secret.map_err(|error| AccessError::CatalogContent(error.message))?;
-            let stored = record(&tables, &name);
+            let stored = record(&acl, &name);
             first_user = secret.map(|secret| FirstUser { name, secret });
             first_user.as_ref().map(announce);
             store.put_user(stored).await?;
         }
-        let rules = tables.rules(&key, key_path).map_err(AccessError::CatalogContent)?;
+        let acl_index = acl.acl_index(&key, key_path).map_err(AccessError::CatalogContent)?;
         let (key, key_path) = (Arc::new(key), key_path.to_owned());
-        let catalog = Self { store, key, key_path, tables: Mutex::new(tables) };
-        Ok(OpenCatalog { catalog, rules, first_user })
+        let catalog = Self { store, key, key_path, acl: Mutex::new(acl) };
+        Ok(OpenCatalog { catalog, acl_index, first_user })
     }
 
     /// Applies `change`, which returns the name of the changed user and a result, and stores that user. `put` puts the new
     /// rules in force.
     pub(super) async fn change<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&mut Tables, &SecretKey) -> Result<(String, T), Error> + Send + 'static,
-        put: impl FnOnce(Rules),
+        change: impl FnOnce(&mut StoredAcl, &SecretKey) -> Result<(String, T), Error> + Send + 'static,
+        put: impl FnOnce(AclIndex),
     ) -> Result<T, Error> {
-        let mut tables = self.tables.lock().await;
-        let (mut changed, key, key_path) = (tables.clone(), self.key.clone(), self.key_path.clone());
+        let mut acl = self.acl.lock().await;
+        let (mut changed, key, key_path) = (acl.clone(), self.key.clone(), self.key_path.clone());
         // Blocking, because it processes all users.
         let work = tokio::task::spawn_blocking(move || {
             let (name, result) = change(&mut changed, &key)?;
@@ -108,28 +108,28 @@ impl UserCatalog {
                 return Err(Error::new(ErrorKind::BadRequest, text));
             }
             let bad = |reason| Error::new(ErrorKind::BadRequest, reason);
-            let rules = changed.rules(&key, &key_path).map_err(bad)?;
+            let acl_index = changed.acl_index(&key, &key_path).map_err(bad)?;
             let record = changed.users.iter().any(|user| user.name == name).then(|| record(&changed, &name));
-            Ok((changed, rules, name, record, result))
+            Ok((changed, acl_index, name, record, result))
         });
         let done = work.await.map_err(|error| Error::new(ErrorKind::Internal, error.to_string()))?;
-        let (changed, rules, name, record, result) = done?;
+        let (changed, acl_index, name, record, result) = done?;
         match record {
             Some(record) => self.store.put_user(record).await?,
             None => self.store.remove_user(&name).await?,
         }
-        tracing::info!(user = name, users = rules.users(), "users and policies have changed");
-        put(rules);
-        *tables = changed;
+        tracing::info!(user = name, users = acl_index.users(), "users and policies have changed");
+        put(acl_index);
+        *acl = changed;
         Ok(result)
     }
 }
 
 /// The stored form of a user with their policies.
-fn record(tables: &Tables, name: &str) -> StoredUser {
-    let user = tables.users.iter().find(|user| user.name == name);
+fn record(acl: &StoredAcl, name: &str) -> StoredUser {
+    let user = acl.users.iter().find(|user| user.name == name);
     let user = user.cloned().expect("only users that exist are stored");
-    let policies = tables.policies.iter().filter(|policy| policy.user == name);
+    let policies = acl.policies.iter().filter(|policy| policy.user == name);
     let policies = policies.map(|policy| NumberedPolicy {
         number: policy.number,
         resource: policy.resource.clone(),
@@ -143,8 +143,8 @@ fn record(tables: &Tables, name: &str) -> StoredUser {
 }
 
 /// Parses the stored users.
-fn read(stored: &[StoredUser]) -> Result<Tables, String> {
-    let mut tables = Tables::default();
+fn read(stored: &[StoredUser]) -> Result<StoredAcl, String> {
+    let mut acl = StoredAcl::default();
     for StoredUser { name, record } in stored {
         // The parser's message is left out: it could contain a part of the record.
         let record: Record = serde_json::from_slice(record)
@@ -155,13 +155,13 @@ fn read(stored: &[StoredUser]) -> Result<Tables, String> {
                 record.user.name
             ));
         }
-        tables.users.push(record.user);
+        acl.users.push(record.user);
         for NumberedPolicy { number, resource, actions, from, effect } in record.policies {
-            tables.last_number = tables.last_number.max(number);
+            acl.last_number = acl.last_number.max(number);
             let user = name.clone();
-            tables.policies.push(PolicyEntry { number, user, resource, actions, from, effect });
+            acl.policies.push(PolicyEntry { number, user, resource, actions, from, effect });
         }
     }
-    tables.policies.sort_by_key(|policy| policy.number);
-    Ok(tables)
+    acl.policies.sort_by_key(|policy| policy.number);
+    Ok(acl)
 }

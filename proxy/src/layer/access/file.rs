@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::rules::{AccessQuery, Rules};
-use super::seal::SecretKey;
-use super::tables::{Explanation, Tables};
+use super::acl_index::{AccessQuery, AclIndex};
+use super::secret_encryption::SecretKey;
+use super::stored_acl::{Explanation, StoredAcl};
 use crate::durable_file;
 use crate::file_version::FileVersion;
 use crate::service::ServiceError;
@@ -62,9 +62,9 @@ pub enum AccessError {
     CatalogContent(String),
 }
 
-/// The rules of a file, and the version that they were loaded from.
-pub(super) struct LoadedRules {
-    pub(super) rules: Rules,
+/// The users and policies of a file, and the version that they were loaded from.
+pub(super) struct LoadedAcl {
+    pub(super) acl_index: AclIndex,
     pub(super) version: FileVersion,
 }
 
@@ -111,9 +111,9 @@ impl AccessFile {
     ///
     /// # Errors
     /// `System`, `Parse`.
-    pub fn read(&self) -> Result<Tables, AccessError> {
+    pub fn read(&self) -> Result<StoredAcl, AccessError> {
         let text = fs::read_to_string(&self.path).map_err(|source| self.system(source))?;
-        let parsed: Tables = toml::from_str(&text)
+        let parsed: StoredAcl = toml::from_str(&text)
             .map_err(|error| AccessError::Parse { path: self.path.clone(), source: Box::new(error) })?;
         Ok(parsed.with_numbers())
     }
@@ -122,9 +122,9 @@ impl AccessFile {
     ///
     /// # Errors
     /// `Content` if the content is invalid; `System`.
-    pub fn write(&self, tables: &Tables) -> Result<(), AccessError> {
-        self.rules(tables)?;
-        let text = toml::to_string(tables).map_err(|error| self.content(error.to_string()))?;
+    pub fn write(&self, acl: &StoredAcl) -> Result<(), AccessError> {
+        self.acl_index(acl)?;
+        let text = toml::to_string(acl).map_err(|error| self.content(error.to_string()))?;
         durable_file::replace(&self.path, format!("{HEADER}{text}").as_bytes())
             .map_err(|source| self.system(source))
     }
@@ -144,22 +144,22 @@ impl AccessFile {
         lock().map_err(|source| AccessError::System { path: self.key_path.clone(), source })
     }
 
-    /// Loads the rules, with the version of the file.
+    /// Loads the users and policies, with the version of the file.
     ///
     /// # Errors
     /// The file can't be read, or is invalid.
-    pub(super) fn load(&self) -> Result<LoadedRules, AccessError> {
+    pub(super) fn load(&self) -> Result<LoadedAcl, AccessError> {
         // Taken before reading, so that a later change is noticed by the next reload.
         let version = self.version();
-        Ok(LoadedRules { rules: self.rules(&self.read()?)?, version })
+        Ok(LoadedAcl { acl_index: self.acl_index(&self.read()?)?, version })
     }
 
-    /// The rules of these users and policies.
+    /// The index of these users and policies.
     ///
     /// # Errors
     /// `Content` if they are invalid; `System` if the key can't be read.
-    pub fn rules(&self, tables: &Tables) -> Result<Rules, AccessError> {
-        tables.rules(&self.key()?, &self.key_path).map_err(|reason| self.content(reason))
+    pub fn acl_index(&self, acl: &StoredAcl) -> Result<AclIndex, AccessError> {
+        acl.acl_index(&self.key()?, &self.key_path).map_err(|reason| self.content(reason))
     }
 
     /// Explains which decision a request would get, and why.
@@ -167,8 +167,8 @@ impl AccessFile {
     /// # Errors
     /// The file can't be read, or is invalid.
     pub fn explain(&self, user: &str, query: &AccessQuery) -> Result<Explanation, AccessError> {
-        let tables = self.read()?;
-        Ok(Explanation::of(self.rules(&tables)?.explain(user, query), user, &tables.policies))
+        let acl = self.read()?;
+        Ok(Explanation::of(self.acl_index(&acl)?.explain(user, query), user, &acl.policies))
     }
 
     /// The current version of the file.

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::access_state::AccessState;
 use super::rights::RequiredRights;
-use super::seal::Secret;
+use super::secret_encryption::Secret;
 use super::token::VerifiedToken;
 use crate::error::Error;
 
@@ -63,10 +63,10 @@ impl Grant {
     }
 
     /// Authenticates and authorizes again.
-    fn check(&self, AccessState { rules, issuers }: &AccessState) -> Result<(), Error> {
+    fn check(&self, AccessState { acl_index, issuers }: &AccessState) -> Result<(), Error> {
         match &self.proof {
-            Proof::Secret(secret) => rules.check_secret(&self.user, secret)?,
-            Proof::Certificate(names) if rules.user_of_certificate(names) == Some(&self.user) => {}
+            Proof::Secret(secret) => acl_index.check_secret(&self.user, secret)?,
+            Proof::Certificate(names) if acl_index.user_of_certificate(names) == Some(&self.user) => {}
             Proof::Certificate(_) => {
                 let user = &self.user;
                 return Err(Error::unauthorized(format!(
@@ -75,7 +75,7 @@ impl Grant {
             }
             Proof::Token(token) => issuers.check_signing_key(token)?,
         }
-        rules.check(&self.user, &self.needs.as_refs(), self.from)
+        acl_index.check(&self.user, &self.needs.as_refs(), self.from)
     }
 }
 

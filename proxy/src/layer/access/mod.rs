@@ -1,6 +1,6 @@
 //! Access control: authenticates the user of a request, and checks that the user is authorized.
 //!
-//! It is off unless the configuration has a source of users and policies ([`tables`]): a file ([`mod@file`]), which is reloaded
+//! It is off unless the configuration has a source of users and policies ([`stored_acl`]): a file ([`mod@file`]), which is reloaded
 //! when it changes; the catalog of the embedded broker ([`catalog`]), which administrators change; or Apache's brokers
 //! ([`brokers`]), which are polled.
 //! Users authenticate by the signatures of RocketMQ's clients ([`signature`]), by a certificate, or by a session token
@@ -8,6 +8,7 @@
 //! needs.
 
 mod access_state;
+mod acl_index;
 mod administer;
 mod brokers;
 mod catalog;
@@ -16,10 +17,9 @@ mod file;
 mod grant;
 mod policy;
 mod rights;
-mod rules;
-mod seal;
+mod secret_encryption;
 mod signature;
-mod tables;
+mod stored_acl;
 mod token;
 mod user_kind;
 mod verified_signatures;
@@ -39,23 +39,23 @@ use crate::error::Error;
 use crate::file_version::FileVersion;
 use crate::service::Administration;
 use access_state::AccessState;
+pub use acl_index::{AccessQuery, AclIndex};
 pub use catalog::FirstUser;
-use catalog::{OpenCatalog, UserCatalog};
+use catalog::{AclCatalog, OpenCatalog};
 use failed_attempts::FailedAttempts;
-use file::LoadedRules;
+use file::LoadedAcl;
 pub use file::{AccessError, AccessFile};
 pub(super) use grant::Grant;
 use grant::Proof;
 pub use grant::Revoked;
 #[cfg(test)]
 use policy::Actions;
-pub use policy::{Action, Decision, Effect, Pattern, ResourceKind};
+pub use policy::{Action, Effect, Pattern, PolicyDecision, ResourceKind};
 use rights::RequiredRights;
 pub use rights::Right;
-pub use rules::{AccessQuery, Rules};
-pub use seal::{Secret, SecretKey};
+pub use secret_encryption::{Secret, SecretKey};
 use signature::Signature;
-pub use tables::{Explanation, ListedUser, NewUser, PolicyEntry, Tables, UserEntry, UserUpdate};
+pub use stored_acl::{Explanation, ListedUser, NewUser, PolicyEntry, StoredAcl, UserEntry, UserUpdate};
 use token::{ChangedIssuer, Issuers};
 pub use token::{IssuerConfig, IssuerMistake};
 pub use user_kind::UserKind;
@@ -132,7 +132,7 @@ enum UserSource {
     /// A file, and the version of it that was loaded last.
     File(AccessFile, parking_lot::Mutex<FileVersion>),
     /// The catalog of the embedded broker.
-    Catalog(Box<UserCatalog>),
+    Catalog(Box<AclCatalog>),
     /// Apache's brokers.
     Brokers(Arc<dyn Administration>),
 }
@@ -147,16 +147,16 @@ impl AccessControl {
         config: &AccessConfig,
         brokers: &Arc<dyn Administration>,
     ) -> Result<Option<Self>, AccessError> {
-        let (rules, source) = match &config.file {
+        let (acl_index, source) = match &config.file {
             Some(path) => {
                 let file = AccessFile::new(path, config.key_file.as_deref());
-                let LoadedRules { rules, version } = file.load()?;
-                (rules, UserSource::File(file, parking_lot::Mutex::new(version)))
+                let LoadedAcl { acl_index, version } = file.load()?;
+                (acl_index, UserSource::File(file, parking_lot::Mutex::new(version)))
             }
-            None if config.brokers => (Rules::pending(), UserSource::Brokers(brokers.clone())),
+            None if config.brokers => (AclIndex::pending(), UserSource::Brokers(brokers.clone())),
             None => return Ok(None),
         };
-        Self::new(config, rules, source).map(Some)
+        Self::new(config, acl_index, source).map(Some)
     }
 
     /// Opens access control with the users and policies in the embedded broker's catalog. If the catalog has no users, creates
@@ -170,14 +170,14 @@ impl AccessControl {
         key_file: &Path,
         announce: impl FnOnce(&FirstUser),
     ) -> Result<(Self, Option<FirstUser>), AccessError> {
-        let OpenCatalog { catalog, rules, first_user } =
-            UserCatalog::open(store.clone(), key_file, announce).await?;
-        Ok((Self::new(config, rules, UserSource::Catalog(Box::new(catalog)))?, first_user))
+        let OpenCatalog { catalog, acl_index, first_user } =
+            AclCatalog::open(store.clone(), key_file, announce).await?;
+        Ok((Self::new(config, acl_index, UserSource::Catalog(Box::new(catalog)))?, first_user))
     }
 
-    fn new(config: &AccessConfig, rules: Rules, source: UserSource) -> Result<Self, AccessError> {
+    fn new(config: &AccessConfig, acl_index: AclIndex, source: UserSource) -> Result<Self, AccessError> {
         let issuers = Arc::new(Issuers::open(&config.issuers)?);
-        let in_force = watch::Sender::new(Arc::new(AccessState { rules: Arc::new(rules), issuers }));
+        let in_force = watch::Sender::new(Arc::new(AccessState { acl_index: Arc::new(acl_index), issuers }));
         Ok(Self {
             in_force,
             source,
@@ -203,7 +203,7 @@ impl AccessControl {
         let (name, proof) = self.authenticate(&in_force, context)?;
         let from = client_address(context);
         let needs = RequiredRights::of(facts)?;
-        in_force.rules.check(&name, &needs, from)?;
+        in_force.acl_index.check(&name, &needs, from)?;
         let grant = changes.map(|changes| {
             let user = name.clone().into_owned();
             Box::new(Grant { changes, user, proof, from, needs: needs.to_owned() })
@@ -219,38 +219,38 @@ impl AccessControl {
         let in_force = self.in_force.borrow().clone();
         let (name, _) = self.authenticate(&in_force, context)?;
         match right {
-            Right::Cluster(actions) => in_force.rules.check(
+            Right::Cluster(actions) => in_force.acl_index.check(
                 &name,
                 &RequiredRights::of_administration(actions),
                 client_address(context),
             ),
-            Right::SuperUser => in_force.rules.check_super(&name),
+            Right::SuperUser => in_force.acl_index.check_super(&name),
         }
     }
 
     /// Authenticates the user of a request: by its session token, else by its signature, else by its certificate.
     fn authenticate<'c>(
         &self,
-        AccessState { rules, issuers }: &AccessState,
+        AccessState { acl_index, issuers }: &AccessState,
         context: &'c Context,
     ) -> Result<(Cow<'c, str>, Proof), Error> {
         let now = SystemTime::now();
         if let Some(token) = context.credentials.as_deref().and_then(|sent| issuers.token(sent)) {
             let token = issuers.verify(token, now)?;
-            rules.active_user(&token.user)?;
+            acl_index.active_user(&token.user)?;
             return Ok((Cow::Owned(token.user.clone()), Proof::Token(token)));
         }
         let signed = context.credentials.as_deref().filter(|sent| !sent.is_token_only());
         if let (None, Some(names)) = (signed, &context.certificate) {
             // The names may be long, so the error does not contain them.
-            let Some(user) = rules.user_of_certificate(names) else {
+            let Some(user) = acl_index.user_of_certificate(names) else {
                 return Err(Error::unauthorized("no user is known by this certificate."));
             };
-            rules.active_user(user)?;
+            acl_index.active_user(user)?;
             return Ok((Cow::Owned(user.to_owned()), Proof::Certificate(names.clone())));
         }
         let attempt = self.failed_attempts.attempt(context);
-        let (name, user) = rules.verify_signature(&attempt, now, self.signature_lifetime)?;
+        let (name, user) = acl_index.verify_signature(&attempt, now, self.signature_lifetime)?;
         attempt.succeeded(name);
         Ok((Cow::Borrowed(name), Proof::Secret(user.secret.clone())))
     }
@@ -306,14 +306,17 @@ impl AccessControl {
     async fn poll_brokers(&self, brokers: &dyn Administration) {
         let (mut known, mut failing) = (None, false);
         loop {
-            match brokers.rights().await {
-                Ok(rights) => {
+            match brokers.acl().await {
+                Ok(acl) => {
                     failing = false;
-                    if known.as_ref() != Some(&rights) {
-                        let rules = brokers::rules(&rights);
-                        tracing::info!(users = rules.users(), "the brokers' users and policies have changed");
-                        self.put_in_force(Some(rules), Vec::new());
-                        known = Some(rights);
+                    if known.as_ref() != Some(&acl) {
+                        let acl_index = brokers::acl_index(&acl);
+                        tracing::info!(
+                            users = acl_index.users(),
+                            "the brokers' users and policies have changed"
+                        );
+                        self.put_in_force(Some(acl_index), Vec::new());
+                        known = Some(acl);
                     }
                 }
                 // Logged once: brokers may be unreachable for a long time.
@@ -329,43 +332,43 @@ impl AccessControl {
 
     /// Reloads the files that have changed.
     fn reload(&self) {
-        let rules = match &self.source {
+        let acl_index = match &self.source {
             UserSource::File(file, seen) => reload_file(file, &mut seen.lock()),
             UserSource::Catalog(_) | UserSource::Brokers(_) => None,
         };
         // Not borrowed while files are read, which would block changes.
         let issuers = self.in_force.borrow().issuers.clone();
-        self.put_in_force(rules, issuers.reload());
+        self.put_in_force(acl_index, issuers.reload());
     }
 
     /// Puts new rules and changed issuers in force.
-    fn put_in_force(&self, rules: Option<Rules>, issuers: Vec<ChangedIssuer>) {
-        if rules.is_none() && issuers.is_empty() {
+    fn put_in_force(&self, acl_index: Option<AclIndex>, issuers: Vec<ChangedIssuer>) {
+        if acl_index.is_none() && issuers.is_empty() {
             return;
         }
         self.in_force.send_modify(|in_force| {
-            let rules = rules.map_or_else(|| in_force.rules.clone(), Arc::new);
+            let acl_index = acl_index.map_or_else(|| in_force.acl_index.clone(), Arc::new);
             let issuers = match issuers.is_empty() {
                 true => in_force.issuers.clone(),
                 false => Arc::new(in_force.issuers.with(issuers)),
             };
-            *in_force = Arc::new(AccessState { rules, issuers });
+            *in_force = Arc::new(AccessState { acl_index, issuers });
         });
     }
 }
 
 /// Loads the file if it has changed since version `seen`. `None` if it has not, or is invalid, which is logged.
-fn reload_file(file: &AccessFile, seen: &mut FileVersion) -> Option<Rules> {
+fn reload_file(file: &AccessFile, seen: &mut FileVersion) -> Option<AclIndex> {
     let version = file.version();
     if version == *seen {
         return None;
     }
     *seen = version;
     match file.load() {
-        Ok(LoadedRules { rules, version }) => {
+        Ok(LoadedAcl { acl_index, version }) => {
             *seen = version;
-            tracing::info!(users = rules.users(), "users and policies have changed");
-            Some(rules)
+            tracing::info!(users = acl_index.users(), "users and policies have changed");
+            Some(acl_index)
         }
         Err(error) => {
             tracing::error!(%error, "failed to reload users and policies, keeping the previous ones");

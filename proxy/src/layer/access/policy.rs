@@ -181,14 +181,14 @@ impl PolicyRule {
 
 /// The decision of a user's policies about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub enum PolicyDecision {
     /// Decided by the policy with this index among all policies.
     Policy(Effect, usize),
     /// No policy applies: the request is denied.
     None,
 }
 
-/// Rules by kind and name. A fast hash without a secret is safe, because operators choose the names.
+/// Policies by kind and name. A fast hash without a secret is safe, because operators choose the names.
 type ByName = FxHashMap<ResourceKind, FxHashMap<String, Vec<PolicyRule>>>;
 
 /// The policies of one user, by specificity. The time of a lookup does not depend on the number of policies for other names.
@@ -224,7 +224,7 @@ impl Policies {
         resource: Resource<&str>,
         actions: Actions,
         address: Option<IpAddr>,
-    ) -> Decision {
+    ) -> PolicyDecision {
         let Resource { kind, name } = resource;
         let literal = self.literal.get(&kind).and_then(|by_name| by_name.get(name));
         let prefixes = self
@@ -238,9 +238,9 @@ impl Policies {
                 || level.iter().filter(|entry| entry.actions.intersects(actions) && entry.covers(address));
             let denial = applies().find(|entry| entry.effect == Effect::Deny);
             if let Some(entry) = denial.or_else(|| applies().next()) {
-                return Decision::Policy(entry.effect, entry.index);
+                return PolicyDecision::Policy(entry.effect, entry.index);
             }
         }
-        Decision::None
+        PolicyDecision::None
     }
 }

@@ -12,7 +12,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::seal::Secret;
+use super::secret_encryption::Secret;
 use crate::context::{Credentials, Signed};
 use crate::error::Error;
 

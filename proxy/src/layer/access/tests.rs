@@ -11,7 +11,7 @@ use super::*;
 use crate::context::{Credentials, Signed, WireProtocol};
 use crate::error::ErrorKind;
 use crate::layer::{Names, OperationKind, Quotas};
-use crate::service::{BrokerRights, BrokerUser, ServiceError, ServiceErrorKind};
+use crate::service::{BrokerAcl, BrokerUser, ServiceError, ServiceErrorKind};
 
 const SECRET: &str = "open sesame";
 
@@ -19,7 +19,7 @@ const SECRET: &str = "open sesame";
 struct Access {
     control: Arc<AccessControl>,
     file: AccessFile,
-    tables: Tables,
+    acl: StoredAcl,
     _folder: TempDir,
 }
 
@@ -58,11 +58,11 @@ impl Access {
             certificates: Vec::new(),
         };
         let policies = policies.iter().map(|text| policy(text)).collect();
-        let tables = Tables { users: vec![alice], policies, ..Tables::default() };
-        file.write(&tables).expect("written");
+        let acl = StoredAcl { users: vec![alice], policies, ..StoredAcl::default() };
+        file.write(&acl).expect("written");
         let config = AccessConfig { file: Some(file.path().to_owned()), ..AccessConfig::default() };
         let control = AccessControl::open(&config, &no_brokers()).expect("rules").expect("access control");
-        Self { control: Arc::new(control), file, tables, _folder: folder }
+        Self { control: Arc::new(control), file, acl, _folder: folder }
     }
 
     fn authorize(&self, kind: OperationKind, topics: &dyn Names, groups: &dyn Names) -> Result<(), Error> {
@@ -218,9 +218,9 @@ fn only_valid_and_recent_signatures_are_accepted() {
 
     // A cached signature is not verified again, but expires all the same.
     let context = signed_at("alice", SECRET, now);
-    let rules = access.control.in_force.borrow().rules.clone();
+    let acl_index = access.control.in_force.borrow().acl_index.clone();
     let attempt = access.control.failed_attempts.attempt(&context);
-    let at = |time| rules.verify_signature(&attempt, time, hour).map(|(name, _)| name);
+    let at = |time| acl_index.verify_signature(&attempt, time, hour).map(|(name, _)| name);
     assert_eq!([at(now), at(now + hour / 2)], [Ok("alice"), Ok("alice")]);
     assert_eq!(at(now + 2 * hour).err().map(|error| error.message), stale);
 
@@ -295,36 +295,36 @@ async fn a_changed_file_takes_effect_and_revokes_grants() {
         authorized.map(|(_, grant)| grant.expect("a receive waits"))
     };
     let change = |access: &Access| {
-        access.file.write(&access.tables).expect("written");
+        access.file.write(&access.acl).expect("written");
         access.control.reload();
     };
     let mut granted = grant(&access).expect("allowed");
     // A further policy revokes nothing.
-    access.tables.policies.push(policy("Topic:u sub"));
+    access.acl.policies.push(policy("Topic:u sub"));
     change(&access);
     let waiting = tokio::time::timeout(Duration::from_millis(1), granted.revoked()).await;
     assert!(waiting.is_err());
-    access.tables.policies.remove(0);
+    access.acl.policies.remove(0);
     change(&access);
     assert_eq!(granted.revoked().await.reason.kind, ErrorKind::AccessDenied);
     assert!(grant(&access).is_err());
 
-    access.tables.policies.push(policy("Topic:t sub"));
+    access.acl.policies.push(policy("Topic:t sub"));
     change(&access);
     let mut granted = grant(&access).expect("allowed again");
-    access.tables.users[0].enabled = false;
+    access.acl.users[0].enabled = false;
     change(&access);
     assert_eq!(granted.revoked().await.reason.message, "User:alice is disabled.");
 
-    access.tables.users[0].enabled = true;
+    access.acl.users[0].enabled = true;
     change(&access);
     let mut granted = grant(&access).expect("allowed again");
-    access.tables.users[0].secret = access.file.key().expect("a key").seal("alice", &Secret::new("another"));
+    access.acl.users[0].secret = access.file.key().expect("a key").seal("alice", &Secret::new("another"));
     change(&access);
     assert_eq!(granted.revoked().await.reason.message, "check signature failed.");
 
     // An invalid file changes nothing.
-    access.tables.users[0].secret = access.file.key().expect("a key").seal("alice", &Secret::new(SECRET));
+    access.acl.users[0].secret = access.file.key().expect("a key").seal("alice", &Secret::new(SECRET));
     change(&access);
     std::fs::write(access.file.path(), "users = 1").expect("written");
     access.control.reload();
@@ -334,8 +334,8 @@ async fn a_changed_file_takes_effect_and_revokes_grants() {
 #[test]
 fn a_certificate_authenticates_beside_an_ignored_token() {
     let mut access = Access::new(&["Topic:t pub"]);
-    access.tables.users[0].certificates = vec!["alice.example.com".to_owned()];
-    access.file.write(&access.tables).expect("written");
+    access.acl.users[0].certificates = vec!["alice.example.com".to_owned()];
+    access.file.write(&access.acl).expect("written");
     access.control.reload();
     let send = |authorization: &str, name: &str| {
         let Some(mut credentials) = with(authorization.to_owned(), String::new()).credentials else {
@@ -355,10 +355,10 @@ fn a_certificate_authenticates_beside_an_ignored_token() {
 #[tokio::test]
 async fn a_grant_ends_when_brokers_remove_its_user() {
     /// Brokers whose users can be changed.
-    struct Brokers(parking_lot::Mutex<Result<BrokerRights, ServiceError>>);
+    struct Brokers(parking_lot::Mutex<Result<BrokerAcl, ServiceError>>);
     #[async_trait::async_trait]
     impl Administration for Brokers {
-        async fn rights(&self) -> Result<BrokerRights, ServiceError> {
+        async fn acl(&self) -> Result<BrokerAcl, ServiceError> {
             self.0.lock().clone()
         }
     }
@@ -379,10 +379,10 @@ async fn a_grant_ends_when_brokers_remove_its_user() {
     let set = |rights| *brokers.0.lock() = rights;
     let mut changes = control.in_force.subscribe();
     let changes_of_brokers = async {
-        set(Ok(BrokerRights { users: vec![user.clone()], policies: Vec::new() }));
+        set(Ok(BrokerAcl { users: vec![user.clone()], policies: Vec::new() }));
         changes.changed().await.expect("users");
         let mut granted = authorize().expect("a super user");
-        set(Ok(BrokerRights::default()));
+        set(Ok(BrokerAcl::default()));
         assert_eq!(granted.revoked().await.reason.message, "User:alice is not found.");
     };
     tokio::select! {
@@ -394,22 +394,22 @@ async fn a_grant_ends_when_brokers_remove_its_user() {
 #[test]
 fn an_invalid_file_is_refused_with_the_reason() {
     let access = Access::new(&["Topic:t sub"]);
-    let broken = |change: &dyn Fn(&mut Tables)| {
-        let mut tables = access.tables.clone();
-        change(&mut tables);
-        access.file.write(&tables).expect_err("refused").to_string()
+    let broken = |change: &dyn Fn(&mut StoredAcl)| {
+        let mut acl = access.acl.clone();
+        change(&mut acl);
+        access.file.write(&acl).expect_err("refused").to_string()
     };
-    let twice = broken(&|tables| tables.users.push(tables.users[0].clone()));
+    let twice = broken(&|acl| acl.users.push(acl.users[0].clone()));
     assert!(twice.contains("two users alice"), "{twice}");
-    let unknown = broken(&|tables| tables.policies[0].user = "bob".to_owned());
+    let unknown = broken(&|acl| acl.policies[0].user = "bob".to_owned());
     assert!(unknown.contains("for the user bob, who does not exist"), "{unknown}");
-    let resource = broken(&|tables| tables.policies[0].resource = "orders".to_owned());
+    let resource = broken(&|acl| acl.policies[0].resource = "orders".to_owned());
     assert!(resource.contains("expected Topic:NAME"), "{resource}");
-    let moved = broken(&|tables| tables.users[0].name = "bob".to_owned());
+    let moved = broken(&|acl| acl.users[0].name = "bob".to_owned());
     assert!(moved.contains("the secret of user bob can't be opened"), "{moved}");
-    let name = broken(&|tables| tables.users[0].name = "a/b".to_owned());
+    let name = broken(&|acl| acl.users[0].name = "a/b".to_owned());
     assert!(name.contains("not a valid user name"), "{name}");
-    assert!(broken(&|tables| tables.policies[0].actions.clear()).contains("has no action"));
+    assert!(broken(&|acl| acl.policies[0].actions.clear()).contains("has no action"));
     let missing = AccessFile::new(Path::new("/nowhere/access.toml"), None).read().expect_err("missing");
     assert!(missing.to_string().contains("/nowhere/access.toml"), "{missing}");
 }
@@ -471,7 +471,7 @@ proptest! {
             let from = IpAddr::from(std::net::Ipv4Addr::from(address & 0x0fff_ffff));
             let wanted = [Action::Pub, Action::Sub, Action::Get][*action];
             let decided = indexed.decide(resource, Actions::of(&[wanted]), Some(from));
-            let allowed = matches!(decided, Decision::Policy(Effect::Allow, _));
+            let allowed = matches!(decided, PolicyDecision::Policy(Effect::Allow, _));
             prop_assert_eq!(allowed, naive(&policies, resource, wanted, from));
         }
     }

@@ -17,7 +17,7 @@ const SLOTS: usize = 1024;
 /// The longest text that is cached, in bytes. The texts of official clients have about 150.
 const MAX_LENGTH: usize = 512;
 
-/// Signatures that were verified with the rules that own this cache.
+/// Signatures that were verified with the index that owns this cache.
 pub(super) struct VerifiedSignatures {
     slots: Box<[Mutex<Option<VerifiedSignature>>]>,
     /// Has a secret key, so that clients can't choose the slot.

@@ -24,7 +24,7 @@ use super::*;
 use crate::catalog::{GroupSpec, TopicSpec};
 use crate::context::EntryPoint;
 use crate::front::route_addresses::RouteAddresses;
-use crate::layer::{NewUser, PolicyEntry, Quota, SecretKey, Tables};
+use crate::layer::{NewUser, PolicyEntry, Quota, SecretKey, StoredAcl};
 
 fn description_of(messaging: bool, administration: bool) -> Value {
     let served = ServedEntry {
@@ -53,11 +53,11 @@ static KEY: LazyLock<SecretKey> = LazyLock::new(|| {
 });
 
 /// Users and policies: the user `u`.
-fn with_user() -> Tables {
-    let mut tables = Tables::default();
+fn with_user() -> StoredAcl {
+    let mut acl = StoredAcl::default();
     let user = NewUser { name: "u".to_owned(), ..NewUser::admin() };
-    tables.add_user(user, &KEY).expect("a user");
-    tables
+    acl.add_user(user, &KEY).expect("a user");
+    acl
 }
 
 /// Each schema of a body with valid content, and what the handler does with it.

@@ -1,4 +1,4 @@
-//! The rules in force: users and their policies, indexed for lookups.
+//! The users and policies in force, indexed for lookups.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,25 +8,25 @@ use rustc_hash::FxHashMap;
 
 use super::failed_attempts::Attempt;
 use super::policy::{
-    Action, Actions, Decision, Effect, Pattern, Policies, PolicyRule, Resource, ResourceKind,
+    Action, Actions, Effect, Pattern, Policies, PolicyDecision, PolicyRule, Resource, ResourceKind,
 };
 use super::rights::{RequiredRights, right_on_topic};
-use super::seal::Secret;
+use super::secret_encryption::Secret;
 use super::signature::{self, Signature};
-use super::tables::PolicyEntry;
+use super::stored_acl::PolicyEntry;
 use super::user_kind::UserKind;
 use super::verified_signatures::VerifiedSignatures;
 use crate::error::{Error, ErrorKind};
 
 /// Users and their policies, indexed for lookups.
 #[derive(Debug, Default)]
-pub struct Rules {
+pub struct AclIndex {
     users: FxHashMap<String, User>,
     /// The names of users by the names in their certificates.
     certified: FxHashMap<String, String>,
     /// Whether the users of brokers were not read yet.
     is_pending: bool,
-    /// The policies of brokers, by the index in decisions. Empty if the policies are in tables.
+    /// The policies of brokers, by the index in decisions. Empty if the policies are in a `StoredAcl`.
     pub(super) broker_policies: Vec<PolicyEntry>,
     seen: VerifiedSignatures,
 }
@@ -54,16 +54,16 @@ pub(super) struct User {
 }
 
 impl User {
-    fn decide(&self, resource: Resource<&str>, actions: Actions, from: Option<IpAddr>) -> Decision {
+    fn decide(&self, resource: Resource<&str>, actions: Actions, from: Option<IpAddr>) -> PolicyDecision {
         match self.policies.decide(resource, actions, from) {
-            Decision::None => self.defaults.decide(resource, actions, from),
+            PolicyDecision::None => self.defaults.decide(resource, actions, from),
             decision => decision,
         }
     }
 }
 
-impl Rules {
-    /// Rules before the users of brokers were read: every request is refused.
+impl AclIndex {
+    /// The index before the users of brokers were read: every request is refused.
     pub(super) fn pending() -> Self {
         Self { is_pending: true, ..Self::default() }
     }
@@ -183,9 +183,9 @@ impl Rules {
         }
         for (resource, actions) in &needs.0 {
             let why = match user.decide(*resource, *actions, from) {
-                Decision::Policy(Effect::Allow, _) => continue,
-                Decision::Policy(Effect::Deny, _) => "the decision is deny",
-                Decision::None => "no matched policies",
+                PolicyDecision::Policy(Effect::Allow, _) => continue,
+                PolicyDecision::Policy(Effect::Deny, _) => "the decision is deny",
+                PolicyDecision::None => "no matched policies",
             };
             let from = from.map_or_else(|| "an unknown address".to_owned(), |from| from.to_string());
             let message = format!("User:{name} has no permission to access {resource} from {from}, {why}.");
@@ -207,7 +207,7 @@ impl Rules {
     ///
     /// # Errors
     /// The user does not exist, or is disabled.
-    pub fn explain(&self, name: &str, query: &AccessQuery) -> Result<Option<Decision>, Error> {
+    pub fn explain(&self, name: &str, query: &AccessQuery) -> Result<Option<PolicyDecision>, Error> {
         let AccessQuery { resource, action, from } = query;
         let user = self.active_user(name)?;
         if user.kind == UserKind::Super {
@@ -218,7 +218,7 @@ impl Rules {
             Pattern::Literal(ResourceKind::Topic, name) => right_on_topic(name, actions),
             Pattern::Literal(kind, name) => (Resource { kind: *kind, name: name.as_str() }, actions),
             Pattern::All(kind) | Pattern::Prefix(kind, _) => (Resource { kind: *kind, name: "" }, actions),
-            Pattern::Everything => return Ok(Some(Decision::None)),
+            Pattern::Everything => return Ok(Some(PolicyDecision::None)),
         };
         Ok(Some(user.decide(resource, actions, *from)))
     }

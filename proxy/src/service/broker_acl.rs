@@ -4,7 +4,7 @@ use std::fmt;
 
 /// All users of a broker, and their policies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BrokerRights {
+pub struct BrokerAcl {
     /// The users.
     pub users: Vec<BrokerUser>,
     /// The policies, in no order.

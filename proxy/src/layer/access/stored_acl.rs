@@ -5,9 +5,9 @@ use std::path::Path;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::policy::{Action, Actions, Decision, Effect, Pattern, Policies, PolicyRule};
-use super::rules::{Rules, User};
-use super::seal::{Secret, SecretKey};
+use super::acl_index::{AclIndex, User};
+use super::policy::{Action, Actions, Effect, Pattern, Policies, PolicyDecision, PolicyRule};
+use super::secret_encryption::{Secret, SecretKey};
 use super::user_kind::UserKind;
 use crate::error::{Error, ErrorKind};
 
@@ -25,7 +25,7 @@ const MAX_LIST: usize = 100;
 /// Users and policies.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Tables {
+pub struct StoredAcl {
     /// The users.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub users: Vec<UserEntry>,
@@ -146,14 +146,14 @@ pub struct Explanation {
 }
 
 impl Explanation {
-    /// Explains a decision about a request of `user`. `policies` are those from which the rules were created.
+    /// Explains a decision about a request of `user`. `policies` are those from which the index was created.
     #[must_use]
-    pub fn of(decision: Result<Option<Decision>, Error>, user: &str, policies: &[PolicyEntry]) -> Self {
+    pub fn of(decision: Result<Option<PolicyDecision>, Error>, user: &str, policies: &[PolicyEntry]) -> Self {
         let (allowed, why, policy) = match decision {
             Err(error) => (false, error.message, None),
             Ok(None) => (true, format!("{user} is a super user"), None),
-            Ok(Some(Decision::None)) => (false, "no policy applies".to_owned(), None),
-            Ok(Some(Decision::Policy(effect, index))) => {
+            Ok(Some(PolicyDecision::None)) => (false, "no policy applies".to_owned(), None),
+            Ok(Some(PolicyDecision::Policy(effect, index))) => {
                 (effect == Effect::Allow, "this policy decides".to_owned(), policies.get(index).cloned())
             }
         };
@@ -161,7 +161,7 @@ impl Explanation {
     }
 }
 
-impl Tables {
+impl StoredAcl {
     /// Numbers the policies by their positions.
     pub(super) fn with_numbers(mut self) -> Self {
         for (number, policy) in (1..).zip(&mut self.policies) {
@@ -361,12 +361,12 @@ impl Tables {
         })
     }
 
-    /// The rules of these users and policies. `key_path` is for the text of errors.
+    /// The index of these users and policies. `key_path` is for the text of errors.
     ///
     /// # Errors
     /// A user or a policy is invalid.
-    pub(super) fn rules(&self, key: &SecretKey, key_path: &Path) -> Result<Rules, String> {
-        let mut rules = Rules::default();
+    pub(super) fn acl_index(&self, key: &SecretKey, key_path: &Path) -> Result<AclIndex, String> {
+        let mut acl_index = AclIndex::default();
         for UserEntry { name, secret, kind, enabled, certificates } in &self.users {
             // Signatures contain the name of their user between these separators.
             if name.is_empty() || name.contains(SEPARATORS) {
@@ -383,11 +383,11 @@ impl Tables {
                 policies: Policies::default(),
                 defaults: Policies::default(),
             };
-            if !rules.add_user(name.clone(), user) {
+            if !acl_index.add_user(name.clone(), user) {
                 return Err(format!("there are two users {name}"));
             }
             for certificate in certificates {
-                if !rules.add_certificate(certificate.clone(), name.clone()) {
+                if !acl_index.add_certificate(certificate.clone(), name.clone()) {
                     return Err(format!("two users have the certificate {certificate:?}"));
                 }
             }
@@ -401,11 +401,11 @@ impl Tables {
             }
             let entry =
                 PolicyRule { actions: Actions::of(actions), from: from.clone(), effect: *effect, index };
-            if !rules.add_policy(user, pattern, entry) {
+            if !acl_index.add_policy(user, pattern, entry) {
                 return Err(format!("a policy for {resource} is for the user {user}, who does not exist"));
             }
         }
-        Ok(rules)
+        Ok(acl_index)
     }
 }
 

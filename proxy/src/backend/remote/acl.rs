@@ -8,11 +8,11 @@ use super::cluster::Cluster;
 use super::metadata::parse;
 use crate::remoting::acl_bodies::{AclInfo, EntryInfo, PolicyInfo, USER, UserInfo};
 use crate::remoting::{RemotingCommand, request};
-use crate::service::{BrokerPolicy, BrokerRights, BrokerUser, ServiceError};
+use crate::service::{BrokerAcl, BrokerPolicy, BrokerUser, ServiceError};
 
 impl Cluster {
     /// All users and ACLs, from the first broker that lists them. All brokers of a cluster have the same.
-    pub(super) async fn rights(&self) -> Result<BrokerRights, ServiceError> {
+    pub(super) async fn acl(&self) -> Result<BrokerAcl, ServiceError> {
         let masters = self.masters().await?;
         let call = async |code| {
             self.first_of(masters.iter().map(String::as_str), &RemotingCommand::request(code), success).await
@@ -20,7 +20,7 @@ impl Cluster {
         // Users come first: the policies of a user who is added in between belong to no known user, and are ignored.
         let users = parse_list::<UserInfo>(call(request::AUTH_LIST_USER).await?)?;
         let acls = parse_list::<AclInfo>(call(request::AUTH_LIST_ACL).await?)?;
-        Ok(BrokerRights {
+        Ok(BrokerAcl {
             users: users.into_iter().map(BrokerUser::from).collect(),
             policies: acls.into_iter().flat_map(policies_of).collect(),
         })
