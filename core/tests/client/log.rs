@@ -1,8 +1,9 @@
 //! The log of a test.
 
-use std::io::Write;
+use std::{io::Write, sync::Once};
 
 use tokio::sync::watch;
+use tracing::subscriber::{NoSubscriber, set_global_default};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// The whole log, of all levels, including the log of HTTP/2.
@@ -11,6 +12,10 @@ pub(crate) struct Log(watch::Sender<Vec<u8>>);
 
 impl Log {
     pub(crate) fn subscriber(&self) -> impl tracing::Subscriber + Send + Sync {
+        static ANOTHER: Once = Once::new();
+        // As long as there is a single subscriber, `tracing` asks only the thread that reaches an event first whether
+        // the event is wanted. Without a subscriber in that thread, no other thread would log the event either.
+        ANOTHER.call_once(|| drop(set_global_default(NoSubscriber::new())));
         tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(self.clone()).finish()
     }
 
@@ -48,4 +53,14 @@ impl MakeWriter<'_> for Log {
     fn make_writer(&self) -> Self {
         self.clone()
     }
+}
+
+#[test]
+fn an_event_that_another_thread_has_reached_first_is_logged() {
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.subscriber());
+    let event = || tracing::warn!("an event of two threads");
+    std::thread::scope(|scope| scope.spawn(event).join()).unwrap();
+    event();
+    assert_eq!(log.count("an event of two threads"), 1);
 }
