@@ -18,7 +18,7 @@ use crate::{
     metrics::{Recorder, SendSeries},
     options::{Endpoints, RetryOptions},
     route::{QueueChoice, Routes},
-    rpc::{BatchCall, Channel, Identity, PendingItem, ReplaySettings, SendMessage},
+    rpc::{BatchCall, Channel, Identity, PendingItem, ReplaySettings, SendMessage, time_for_request},
     session::Session,
     wire::{OutgoingMessage, build_send, process_send},
 };
@@ -92,18 +92,19 @@ impl SendBatcher {
         }
     }
 
-    /// Sends one request.
+    /// Sends one request. Waiting for the route does not shorten its time: with the rest of the attempt's time, it could
+    /// expire just after the server has stored the messages.
     async fn send_request(
         &self,
         items: &[PendingItem<Self>],
         queue: &ChosenQueue,
-        deadline: Instant,
     ) -> Result<Vec<Result<Receipt, Error>>, Error> {
+        let deadline = items.iter().map(PendingItem::deadline).max().unwrap_or_else(Instant::now);
+        let limit = time_for_request(Self::OPERATION, deadline, self.request_timeout())?;
         let (session, channel) = (&self.session, &*queue.channel);
         let messages = || items.iter().map(|pending| &pending.item.outgoing);
         let topic = session.rpc().resource(&*self.topic);
         let request = build_send(&topic, queue.id, &self.born_host, messages());
-        let limit = deadline.saturating_duration_since(Instant::now());
         let answer = session.rpc().unary::<SendMessage>(channel, request, limit).await;
         let (call, response) = answer.map_err(|error| session.explain(channel, error))?;
         let results = process_send(&call, response, messages())?;
@@ -124,12 +125,12 @@ impl SendBatcher {
         let Some(first) = items.first() else { return Ok(Vec::new()) };
         let queue = self.choose_queue(&first.item, deadline).await?;
         if items.len() == 1 || queue.channel.keeps_batches() {
-            return self.send_request(items, &queue, deadline).await;
+            return self.send_request(items, &queue).await;
         }
         let each = items.chunks(1).map(async |pending| {
             let queue = self.choose_queue(&pending[0].item, deadline).await;
             let queue = queue.map_err(|error| error.during(Self::OPERATION))?;
-            let results = self.send_request(pending, &queue, deadline).await;
+            let results = self.send_request(pending, &queue).await;
             self.apply_result(&results);
             results?
                 .pop()

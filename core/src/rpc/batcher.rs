@@ -135,6 +135,11 @@ impl<C: BatchCall> PendingItem<C> {
         Self { item, submitted, deadline, maybe_delivered: false, error: None, reply, guard }
     }
 
+    /// When the caller gives up.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     /// Whether the item may be sent again after `error`.
     fn may_retry(&self, error: &Error) -> bool {
         retry_decision(error) != RetryDecision::Fail && C::may_repeat(&self.item, error)

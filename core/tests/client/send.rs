@@ -1,8 +1,11 @@
 //! Sends of NORMAL messages: metadata, batches, limits and retries.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use rocketmq_thin::{Client, ClientOptions, Credentials, ErrorKind, Language, Message, ProducerOptions};
 use rocketmq_thin_proto::v2::{Code, SendMessageResponse, SendResultEntry};
+use tokio::sync::watch;
 
 use crate::{
     client,
@@ -142,4 +145,26 @@ async fn a_send_survives_a_restart_of_the_server() {
     under_way.await.unwrap().unwrap();
     producer.send(Message::new("t", "after")).await.unwrap();
     server.seen.wait("settings", 1).await;
+}
+
+#[tokio::test]
+async fn waiting_for_the_route_does_not_shorten_the_request() {
+    // The timeout is longer than each of the two delays, and shorter than both together.
+    let (timeout, delay) = (Duration::from_secs(4), Duration::from_millis(2500));
+    let gate = watch::Sender::new(false);
+    let slow = move |request: &_, _| {
+        std::thread::sleep(delay);
+        stored(request)
+    };
+    let server = TestServer::start(Script { gate: gate.clone(), send: Box::new(slow), ..Script::default() });
+    let options =
+        ClientOptions::new(server.endpoints()).request_timeout(timeout).operation_timeout(8 * timeout);
+    let client = Client::connect(options).await.unwrap();
+    let producer = client.producer(ProducerOptions::default()).await.unwrap();
+    let (sent, ()) = tokio::join!(producer.send(Message::new("t", "x")), async {
+        tokio::time::sleep(delay).await;
+        gate.send_replace(true);
+    });
+    sent.unwrap();
+    assert_eq!(server.seen.sent.lock().unwrap().len(), 1);
 }
