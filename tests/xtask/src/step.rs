@@ -18,8 +18,13 @@ use anyhow::{Context, Result, ensure};
 
 use crate::workspace::Workspace;
 
-/// How many lines of a failed program's log are shown.
+/// How many lines at the end of a failed program's log are shown.
 const TAIL: usize = 40;
+
+/// What marks a line of a log that names a failure, how many lines are shown from there, and how many such lines.
+const FAILURES: [&str; 2] = [" FAILED", " panicked at "];
+const FAILURE_LINES: usize = 4;
+const MAX_FAILURES: usize = 10;
 
 /// How often a waiting terminal line is redrawn.
 const REDRAW: Duration = Duration::from_millis(250);
@@ -139,9 +144,7 @@ impl Running {
         let log = Log(self.log);
         let mut tail = String::new();
         if !ok {
-            let text = log.text()?;
-            let lines: Vec<&str> = text.lines().collect();
-            tail = lines[lines.len().saturating_sub(TAIL)..].join("\n");
+            tail = excerpt(&log.text()?);
         }
         finish(&self.name, if ok { "ok" } else { "FAILED" }, self.started, &tail);
         Ok(Outcome { ok, log })
@@ -168,6 +171,16 @@ impl Running {
         print!("\r\x1b[2K  {} … {} s  {last}", self.name, self.started.elapsed().as_secs());
         flush();
     }
+}
+
+/// The lines of a failed program's log to show: where it names a failure, and its end.
+fn excerpt(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let (before, tail) = lines.split_at(lines.len().saturating_sub(TAIL));
+    let failures = (0..before.len()).filter(|&at| FAILURES.iter().any(|mark| before[at].contains(mark)));
+    let shown =
+        failures.take(MAX_FAILURES).flat_map(|at| before[at..].iter().take(FAILURE_LINES).chain([&"…"]));
+    shown.chain(tail).copied().collect::<Vec<_>>().join("\n")
 }
 
 /// Runs our own code as the step `name`.
@@ -204,4 +217,22 @@ fn flush() {
 
 fn file_name(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excerpt_has_the_failures_and_the_end() {
+        let mut lines: Vec<String> = (0..100).map(|at| format!("test {at} ... ok")).collect();
+        lines[10] = "test broken ... FAILED".to_owned();
+        lines[20] = "thread 'broken' panicked at file.rs:1:2:".to_owned();
+        let excerpt = excerpt(&lines.join("\n"));
+        let shown: Vec<&str> = excerpt.lines().collect();
+        assert_eq!(shown[0], "test broken ... FAILED");
+        assert_eq!(shown[4..7], ["…", "thread 'broken' panicked at file.rs:1:2:", "test 21 ... ok"]);
+        assert_eq!(shown[9..].len(), 1 + TAIL);
+        assert_eq!(shown.last(), Some(&"test 99 ... ok"));
+    }
 }
