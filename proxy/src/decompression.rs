@@ -4,7 +4,7 @@ use std::io::Read;
 
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-/// The most bytes that decompressing uses in addition to its result.
+/// How much memory decompressing uses at most, in bytes, in addition to its result.
 pub(crate) const WORKING_BYTES: usize = 8 << 20;
 /// How many bytes [`Inflating::step`] decompresses, about.
 const STEP: usize = 64 << 10;

@@ -51,7 +51,8 @@ pub struct TopicSpec {
     #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::duration::optional")]
     #[cfg_attr(feature = "http", schema(value_type = Option<crate::json_schema::Duration>))]
     pub retention: Option<Duration>,
-    /// The most bytes of messages that are kept, 0 for no limit; by default, as set in the broker's configuration.
+    /// The maximum size of the messages that are kept, in bytes, 0 for no limit; by default, as set in the broker's
+    /// configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention_bytes: Option<u64>,
 }

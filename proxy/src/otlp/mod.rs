@@ -33,7 +33,7 @@ use crate::layer::{Span, Spans};
 pub use config::{OtlpConfig, OtlpError};
 use values::{nanos, text};
 
-/// The most spans of one export.
+/// The maximum number of spans of one export.
 const MAX_BATCH: usize = 512;
 /// How long a batch of spans waits for more.
 const BATCH_DELAY: Duration = Duration::from_secs(1);

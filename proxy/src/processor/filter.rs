@@ -16,15 +16,16 @@ pub enum Expression {
     Sql(String),
 }
 
-/// The most bytes of an expression. Expressions are kept while receives wait, and are evaluated for each message.
+/// The maximum length of an expression, in bytes. Expressions are kept while receives wait, and are evaluated for each
+/// message.
 const MAX_LENGTH: usize = 64 << 10;
 
-/// The most bytes of memory that the filters of waiting requests take. The embedded broker has room for more, so that
-/// clients with long filters do not fill it.
+/// How many bytes of memory the filters of waiting requests take at most. The embedded broker has room for more, so
+/// that clients with long filters do not fill it.
 const MAX_WAITING: usize = 48 << 20;
 
-/// The most bytes of memory of a filter that is not counted. There may be as many waiting receives with short filters as
-/// [`super::Limits`] and the backend allow.
+/// How many bytes of memory a filter may take without being counted. There may be as many waiting receives with short
+/// filters as [`super::Limits`] and the backend allow.
 const SHORT: usize = 4 << 10;
 
 /// The budget for the filters of waiting requests.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// How long a topic is remembered as initialized, and the most topics that are remembered.
+/// How long a topic is remembered as initialized, and how many topics are remembered at most.
 const INITIALIZED_LIFETIME: Duration = Duration::from_secs(60);
 const MAX_INITIALIZED: usize = 1000;
 

@@ -15,8 +15,8 @@ const GROUP_CHARS: usize = 120;
 pub(super) const CLIENT_BYTES: usize = 1024;
 /// The maximum number of UTF-8 bytes of a receive's attempt id.
 const ATTEMPT_ID_BYTES: usize = 256;
-/// The most UTF-8 bytes of a message's id, trace context and birth host together. Brokers store at most 32767 bytes of
-/// properties; user properties have a limit of their own.
+/// The maximum length of a message's id, trace context and birth host together, in bytes. Brokers store at most 32767
+/// bytes of properties; user properties have a limit of their own.
 const SYSTEM_PROPERTY_BYTES: usize = 8 << 10;
 
 /// Topics of Apache's brokers that clients must not use.

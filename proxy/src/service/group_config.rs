@@ -11,7 +11,8 @@ pub struct GroupConfig {
     pub fifo: bool,
     /// Whether the group may consume at all.
     pub consume: bool,
-    /// The most deliveries of a message after the first one. If they all fail, the message becomes a dead letter.
+    /// The maximum number of deliveries of a message after the first one. If they all fail, the message becomes a dead
+    /// letter.
     pub max_retries: i32,
     /// The pauses between the deliveries of a message.
     pub retry: RetryPolicy,
@@ -62,8 +63,8 @@ impl GroupConfig {
         }
     }
 
-    /// The most deliveries of a message, including the first one. At least 1: with a negative number of retries, messages
-    /// would otherwise become dead letters before their first delivery.
+    /// The maximum number of deliveries of a message, including the first one. At least 1: with a negative number of
+    /// retries, messages would otherwise become dead letters before their first delivery.
     #[must_use]
     pub fn max_attempts(&self) -> i32 {
         self.max_retries.saturating_add(1).max(1)

@@ -44,7 +44,8 @@ pub struct TopicConfig {
     pub lite_expiration: Option<Duration>,
     /// How long messages are kept; `None` for the default in the broker's configuration.
     pub retention: Option<Duration>,
-    /// The most bytes of messages that are kept, 0 for no limit; `None` for the default in the broker's configuration.
+    /// The maximum size of the messages that are kept, in bytes, 0 for no limit; `None` for the default in the broker's
+    /// configuration.
     pub retention_bytes: Option<u64>,
 }
 

@@ -26,11 +26,11 @@ use crate::service::{
     TopicStats, time,
 };
 
-/// The most topics in the statistics of a group.
+/// The maximum number of topics in the statistics of a group.
 const MAX_TOPICS: usize = 1000;
-/// The most reads of the disk in search of the topics of a group.
+/// The maximum number of reads of the disk in search of the topics of a group.
 const MAX_PROBES: usize = 100_000;
-/// The most lite topics in a list of the lite topics of a LITE topic.
+/// The maximum number of lite topics in a list of the lite topics of a LITE topic.
 const MAX_LITE_TOPICS: usize = 1000;
 /// The longest time to collect such a list.
 const MAX_TIME: Duration = Duration::from_millis(500);

@@ -36,7 +36,7 @@ pub(super) enum IfExists {
     Replace,
     /// Return it unchanged. If it is missing, create it unless there are `limit` topics or groups.
     Keep {
-        /// The most topics or groups.
+        /// The maximum number of topics or groups.
         limit: usize,
     },
 }
@@ -383,5 +383,5 @@ fn check_queues(config: &TopicConfig) -> Result<(), ServiceError> {
     Err(ServiceError::new(ServiceErrorKind::Rejected, text))
 }
 
-/// The most queues of a topic. A receive scans every queue, and would be slow with more.
+/// The maximum number of queues of a topic. A receive scans every queue, and would be slow with more.
 const MAX_QUEUES: i32 = 1024;

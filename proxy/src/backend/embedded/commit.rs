@@ -12,8 +12,8 @@ use super::store::{OpenDatabase, Store, unavailable};
 use super::topic::Topic;
 use crate::service::{Resolution, ServiceError};
 
-/// The most messages that are moved in one commit. With fewer, messages that are due together would wait for many
-/// fsyncs; with more, sends would wait for a long commit.
+/// The maximum number of messages that are moved in one commit. With fewer, messages that are due together would wait
+/// for many fsyncs; with more, sends would wait for a long commit.
 pub(super) const MAX_MOVED: usize = 2048;
 /// Once so many bytes were read for a commit, no more requests or messages are added to it. Messages may have 4 MiB each.
 pub(super) const MAX_BYTES_READ: usize = 4 << 20;

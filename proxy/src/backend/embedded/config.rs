@@ -26,10 +26,11 @@ pub struct EmbeddedConfig {
     /// How long messages are kept, whether consumed or not.
     #[serde(with = "crate::duration")]
     pub retention: Duration,
-    /// The most bytes of messages that a topic keeps, whether consumed or not; 0 means no limit. The oldest messages are
-    /// removed first, in chunks of up to 128 KiB. The newest chunk of each queue stays.
+    /// The maximum size of the messages that a topic keeps, in bytes, whether consumed or not; 0 means no limit. The
+    /// oldest messages are removed first, in chunks of up to 128 KiB. The newest chunk of each queue stays.
     pub retention_bytes: u64,
-    /// The most bytes of messages that all topics keep together; 0 means no limit. The oldest messages are removed first.
+    /// The maximum size of the messages that all topics keep together, in bytes; 0 means no limit. The oldest messages
+    /// are removed first.
     pub store_retention_bytes: u64,
     /// The time from the send of a half message to its first orphan check, unless the message sets another one.
     #[serde(with = "crate::duration")]
@@ -37,24 +38,24 @@ pub struct EmbeddedConfig {
     /// The time between two orphan checks of a half message.
     #[serde(with = "crate::duration")]
     pub transaction_check_interval: Duration,
-    /// The most orphan checks of a half message. If it is still undecided an interval after the last check, it is
-    /// discarded, with a warning.
+    /// How many orphan checks a half message gets at most. If it is still undecided an interval after the last check,
+    /// it is discarded, with a warning.
     pub transaction_check_max: u32,
-    /// The most bytes of recent messages in memory. Consumers that keep up never read the disk.
+    /// The maximum size of the recent messages in memory, in bytes. Consumers that keep up never read the disk.
     pub cache_bytes: usize,
-    /// The most bytes of messages that wait to be stored. Further sends are refused as busy.
+    /// The maximum size of the messages that wait to be stored, in bytes. Further sends are refused as busy.
     pub max_pending_bytes: usize,
-    /// The most unsettled deliveries of a group in one queue. The group gets no new messages from the queue beyond
-    /// that. Each delivery takes about 200 bytes of memory. In a FIFO group, as many further messages may wait behind
-    /// others of their message group.
+    /// How many unsettled deliveries a group may have in one queue. The group gets no new messages from the queue
+    /// beyond that. Each delivery takes about 200 bytes of memory. In a FIFO group, as many further messages may wait
+    /// behind others of their message group.
     pub max_unsettled_per_queue: usize,
-    /// The most receives that may wait for one topic and group.
+    /// How many receives may wait for one topic and group.
     pub max_waiting_per_group: usize,
-    /// The most receives that may wait in total.
+    /// How many receives may wait in total.
     pub max_waiting: usize,
-    /// The most lite topics of one topic. Sends that would create more are refused.
+    /// The maximum number of lite topics of one topic. Sends that would create more are refused.
     pub max_lite_topics: usize,
-    /// The most subscriptions of all clients to lite topics. Each takes about 200 bytes of memory.
+    /// The maximum number of subscriptions of all clients to lite topics. Each takes about 200 bytes of memory.
     pub max_lite_subscriptions: usize,
     /// The broker's name in routes.
     pub broker_name: String,

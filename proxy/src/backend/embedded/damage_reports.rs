@@ -15,7 +15,7 @@ pub(super) struct DamageReports {
     known: Mutex<HashSet<Vec<u8>>>,
 }
 
-/// The most damaged records that are logged.
+/// The maximum number of damaged records that are logged.
 const MAX_REPORTS: usize = 1000;
 
 impl DamageReports {

@@ -29,7 +29,7 @@ struct Remembered {
 
 /// How long a decision is remembered, in ms.
 const MAX_AGE_MS: u64 = 3_600_000;
-/// The most decisions that are remembered.
+/// The maximum number of decisions that are remembered.
 const MAX_DECISIONS: usize = 100_000;
 /// How many outdated decisions one commit may remove in addition to those that exceed `MAX_DECISIONS`.
 const MAX_REMOVED: usize = 256;

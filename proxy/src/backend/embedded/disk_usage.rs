@@ -11,9 +11,9 @@ use super::queue::Queue;
 use super::store::{Store, corrupt, unavailable};
 use crate::service::{DiskStats, ServiceError, ServiceErrorKind, StoreStats, StoredBytes, TopicUsage};
 
-/// The most chunks of a queue that are measured. The size of the others is estimated from them.
+/// The maximum number of chunks of a queue that are measured. The size of the others is estimated from them.
 const MAX_MEASURED: usize = 2000;
-/// The most topics in the statistics of the store.
+/// The maximum number of topics in the statistics of the store.
 const MAX_TOPICS: usize = 1000;
 
 /// Returns the bytes that the messages in these queues take. Reads the disk.

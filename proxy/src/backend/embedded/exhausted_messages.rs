@@ -32,7 +32,8 @@ pub(super) enum Waiting {
     More(Arc<Progress>),
 }
 
-/// The most messages of a group in a topic that are found at once. More are looked for once these are moved.
+/// The maximum number of messages of a group in a topic that are found at once. More are looked for once these are
+/// moved.
 pub(super) const MAX_FOUND: usize = 1024;
 /// The capacity of the channel of dead letters.
 const MAX_UNREAD: usize = 1024;

@@ -60,7 +60,7 @@ impl Lease {
     }
 
     /// Whether this is the last attempt: the attempts of the message are exhausted once the lease expires, and the
-    /// message becomes a dead letter. `max_attempts` is the most deliveries of a message to the group.
+    /// message becomes a dead letter. `max_attempts` is the maximum number of deliveries of a message to the group.
     pub(super) fn is_last_attempt(&self, max_attempts: u32) -> bool {
         !self.uncounted && self.attempt >= max_attempts
     }

@@ -113,7 +113,7 @@ impl LeaseExpiry {
     }
 }
 
-/// The most leases or message groups of a queue that are counted, as fewer receives are woken at once.
+/// The maximum number of leases or message groups of a queue that are counted, as fewer receives are woken at once.
 const MAX_COUNTED: usize = 64;
 
 impl Wakeups {

@@ -7,7 +7,7 @@ use super::queue_stats::stored_at;
 use super::store::Store;
 use crate::service::ServiceError;
 
-/// The most cached lite topics. Others are read from the disk each time.
+/// The maximum number of cached lite topics. Others are read from the disk each time.
 const MAX_RANGES: usize = 1 << 17;
 
 /// The cached ranges of lite topics, by id.

@@ -32,7 +32,8 @@ struct LiteReceive<'a> {
     member: ReceivingMember,
 }
 
-/// The most bytes of messages that are read ahead when lite topics are loaded. Other messages are read during the scan.
+/// The maximum size of the messages that are read ahead when lite topics are loaded, in bytes. Other messages are read
+/// during the scan.
 const MAX_READ: usize = 1 << 20;
 
 impl Broker {

@@ -20,13 +20,14 @@ pub(super) const CLIENT_TIMEOUT: Duration = Duration::from_secs(180);
 /// The longest client id and the longest name of a lite topic, in bytes. Both are stored here, and the processor
 /// validates only names that are added one by one.
 const MAX_NAME_BYTES: usize = 1024;
-/// The most pending notifications of lost lite topics. Beyond that, a client learns of a loss when it next synchronises.
+/// The maximum number of pending notifications of lost lite topics. Beyond that, a client learns of a loss when it next
+/// synchronises.
 const MAX_REVOCATIONS: usize = 4096;
 
 /// The subscriptions of all clients.
 pub(super) struct Subscriptions {
     state: Mutex<SubscriptionTable>,
-    /// The most subscriptions of all clients together.
+    /// The maximum number of subscriptions of all clients together.
     max: usize,
     revoked: mpsc::Sender<BrokerRequest>,
     revocations: tokio::sync::Mutex<mpsc::Receiver<BrokerRequest>>,
@@ -71,7 +72,7 @@ pub(super) struct ReceivingMember {
 }
 
 impl Subscriptions {
-    /// `max` is the most subscriptions of all clients together.
+    /// `max` is the maximum number of subscriptions of all clients together.
     pub(super) fn new(max: usize) -> Arc<Self> {
         let (revoked, revocations) = mpsc::channel(MAX_REVOCATIONS);
         let revocations = tokio::sync::Mutex::new(revocations);

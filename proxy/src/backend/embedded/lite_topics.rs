@@ -63,7 +63,7 @@ impl LiteRecord {
 }
 
 impl LiteTopics {
-    /// `max_per_topic` is the most lite topics of a LITE topic.
+    /// `max_per_topic` is the maximum number of lite topics of a LITE topic.
     pub(super) fn new(store: Arc<Store>, subscriptions: Arc<Subscriptions>, max_per_topic: usize) -> Self {
         Self {
             store,

@@ -29,11 +29,11 @@ use crate::service::{CheckOutcome, Delivery, ServiceError, ServiceErrorKind, tim
 struct CheckPolicy {
     /// The time between two checks, in ms.
     interval: u64,
-    /// The most checks.
+    /// The maximum number of checks.
     max: u32,
 }
 
-/// The most checks that are reviewed in one commit after a start.
+/// The maximum number of checks that are reviewed in one commit after a start.
 const MAX_REVIEWED: usize = 4096;
 
 impl Broker {

@@ -19,7 +19,8 @@ use super::store::{Store, corrupt, unavailable};
 use super::waiting_limits::{WaitingGuard, WaitingLimits, WaitingReceives};
 use crate::service::{GroupStart, ServiceError, ServiceErrorKind};
 
-/// The most waiting receives that are woken at once. A receive that leaves messages behind wakes the next one.
+/// The maximum number of waiting receives that are woken at once. A receive that leaves messages behind wakes the next
+/// one.
 const MAX_WOKEN: usize = 8;
 
 /// A group's progress in a topic.
@@ -126,12 +127,12 @@ impl Progress {
         self.lite.is_some() && self.lock().is_some_and(|state| has_leases(&state))
     }
 
-    /// Sets the most deliveries of a message to the group.
+    /// Sets the maximum number of deliveries of a message to the group.
     pub(super) fn set_max_attempts(&self, max: u32) {
         self.max_attempts.store(max, Ordering::Relaxed);
     }
 
-    /// The most deliveries of a message to the group.
+    /// The maximum number of deliveries of a message to the group.
     pub(super) fn max_attempts(&self) -> u32 {
         self.max_attempts.load(Ordering::Relaxed)
     }

@@ -11,7 +11,7 @@ use crate::counts;
 use crate::host_share::exceeds_share;
 use crate::service::{LOCK_TIME, ServiceError, ServiceErrorKind, TopicQueue};
 
-/// The most locks of all groups together. Each host has a share of them ([`exceeds_share`]).
+/// The maximum number of locks of all groups together. Each host has a share of them ([`exceeds_share`]).
 const MAX_LOCKS: usize = 100_000;
 /// When there are too many locks, expired ones are searched for this often at most.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);

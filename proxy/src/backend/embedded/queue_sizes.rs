@@ -9,7 +9,7 @@ use super::store::{Store, corrupt, unavailable};
 use super::topic::Topic;
 use crate::service::ServiceError;
 
-/// The most bytes that may be stored. `None` means no limit.
+/// The maximum size of what is stored, in bytes. `None` means no limit.
 pub(super) struct RetentionLimits {
     /// Of all topics together.
     pub(super) store: Option<u64>,

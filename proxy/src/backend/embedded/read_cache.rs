@@ -7,9 +7,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::chunk::Chunk;
 
-/// The most bytes in the cache.
+/// The maximum size of the cache, in bytes.
 const MAX_BYTES: usize = 16 << 20;
-/// The most concurrent reads. Each holds up to 128 KiB and one message.
+/// The maximum number of concurrent reads. Each holds up to 128 KiB and one message.
 const MAX_READS: usize = 16;
 
 /// Cached chunks, by topic, queue and first offset.

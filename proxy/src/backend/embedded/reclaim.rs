@@ -21,7 +21,7 @@ const MIN_SHARE: u64 = 4;
 const MAX_COPIED_UNDER_LOAD: u64 = 256 << 20;
 /// Up to this many commits a second count as few.
 const LOW_COMMIT_RATE: u64 = 100;
-/// The most compactions at once. Each rewrites only a part of the stale values.
+/// The maximum number of compactions at once. Each rewrites only a part of the stale values.
 const MAX_PASSES: usize = 12;
 /// How long to wait for the engine to flush a memtable.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(30);

@@ -25,7 +25,7 @@ use super::store::{Store, corrupt, unavailable};
 use super::topic::Topic;
 use crate::service::ServiceError;
 
-/// The most records that are removed in one batch. Sends wait while a batch is committed.
+/// The maximum number of records that are removed in one batch. Sends wait while a batch is committed.
 pub(super) const BATCH_RECORDS: usize = 1024;
 /// The bounds of the pause between two passes.
 const MIN_PAUSE: Duration = Duration::from_secs(1);

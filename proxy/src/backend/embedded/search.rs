@@ -17,11 +17,11 @@ use crate::service::{
     Delivery, ReadMessage, ReadPage, ReadQueue, ServiceError, ServiceErrorKind, TopicKind, millis, time,
 };
 
-/// The most messages that a call examines.
+/// The maximum number of messages that a call examines.
 const MAX_EXAMINED: u64 = 20_000;
 /// The longest duration of a call, apart from one read of the disk.
 const MAX_TIME: Duration = Duration::from_millis(500);
-/// The most bytes of bodies in a response, apart from one message.
+/// The maximum size of the bodies in a response, in bytes, apart from one message.
 const MAX_BYTES: usize = 2 << 20;
 
 impl Broker {

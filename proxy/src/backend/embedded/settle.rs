@@ -211,7 +211,7 @@ pub(super) struct EndedLeases {
 }
 
 impl EndedLeases {
-    /// `max_leases` is the most unsettled messages of a queue.
+    /// `max_leases` is the maximum number of unsettled messages of a queue.
     pub(super) fn new(max_leases: usize) -> Self {
         Self { max_leases, count: 0, groups: BTreeSet::new(), full: BTreeSet::new() }
     }

@@ -104,12 +104,12 @@ const LOG_MEMTABLE_BYTES: u64 = 16 << 20;
 const STATE_MEMTABLE_BYTES: u64 = 8 << 20;
 /// The free disk space, in bytes, that opening the databases needs: a full memtable of each is flushed.
 pub(super) const MIN_FREE_BYTES_TO_OPEN: u64 = LOG_MEMTABLE_BYTES + STATE_MEMTABLE_BYTES;
-/// The most bytes of journals. A start reads them all, so this is the least that fjall accepts.
+/// The maximum size of the journals, in bytes. A start reads them all, so this is the least that fjall accepts.
 const MAX_JOURNAL_BYTES: u64 = 64 << 20;
 /// The same for `state`. With one full journal at most, fjall would flush its small memtable early, each time a journal is full.
 const MAX_STATE_JOURNAL_BYTES: u64 = 2 * MAX_JOURNAL_BYTES;
-/// The most files of a database that are kept open. The proxy reserves descriptors for them. fjall's default of 900 would
-/// leave too few for connections.
+/// The maximum number of files of a database that are kept open. The proxy reserves descriptors for them. fjall's
+/// default of 900 would leave too few for connections.
 const MAX_OPEN_FILES: usize = 128;
 /// Values of at least this many bytes are stored in blob files, which compaction does not rewrite.
 const MIN_BLOB_BYTES: u32 = 512;

@@ -19,7 +19,7 @@ use super::read_cache::ReadCache;
 
 /// The parameters of a receive, and the sources of messages.
 pub(super) struct TakeRequest<'a> {
-    /// The most messages to take.
+    /// The maximum number of messages to take.
     pub(super) max: usize,
     /// The current time, in ms of [`super::clock::monotonic`].
     pub(super) now: u64,
@@ -35,7 +35,7 @@ pub(super) struct TakeRequest<'a> {
     pub(super) attempt_id: Option<&'a str>,
     /// Selects the messages that are delivered.
     pub(super) filter: &'a Matcher,
-    /// The most messages of a queue that may be delivered and not settled.
+    /// How many messages of a queue may be delivered and not settled.
     pub(super) max_leases: usize,
     /// The order in which queues are scanned.
     pub(super) order: QueueOrder,
@@ -91,7 +91,7 @@ pub(super) struct TakenBatch {
 
 /// A receive takes no more messages once it has this many bytes. 32 messages may have 4 MiB each.
 pub(super) const MAX_BYTES: usize = 8 << 20;
-/// The most messages that a receive scans while it holds the group's lock. Complex filters reduce it.
+/// The maximum number of messages that a receive scans while it holds the group's lock. Complex filters reduce it.
 pub(super) const MAX_SCANNED: usize = 4096;
 
 impl TakeRequest<'_> {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::service::{Receive, ServiceError, ServiceErrorKind};
 
-/// The most bytes that the requests of waiting receives may take, both of one group in a topic and in total.
+/// The maximum size of the requests of waiting receives, in bytes, both of one group in a topic and in total.
 const MAX_BYTES: usize = 64 << 20;
 
 /// Counts waiting receives, either of one group in a topic or all of them.
@@ -14,7 +14,7 @@ pub(super) struct WaitingReceives {
     bytes: AtomicUsize,
 }
 
-/// The most receives that may wait.
+/// How many receives may wait.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WaitingLimits {
     /// Of one group in a topic.

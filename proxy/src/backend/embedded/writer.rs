@@ -44,9 +44,9 @@ pub(super) struct Writer {
 
 /// Limits of the writer thread.
 pub(super) struct WriterOptions {
-    /// The most bytes of recent messages in memory.
+    /// The maximum size of the recent messages in memory, in bytes.
     pub(super) cache_bytes: usize,
-    /// The most bytes of messages that wait to be stored.
+    /// The maximum size of the messages that wait to be stored, in bytes.
     pub(super) max_pending_bytes: usize,
 }
 
@@ -312,7 +312,7 @@ fn split(messages: &[Encoded]) -> impl Iterator<Item = &[Encoded]> {
 
 /// Bounds the memory of the recent chunks that the queues hold.
 struct Cache {
-    /// The most bytes.
+    /// The maximum size, in bytes.
     limit: usize,
     bytes: usize,
     // The queue of each chunk, oldest first.

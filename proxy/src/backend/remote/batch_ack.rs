@@ -11,8 +11,8 @@ use crate::remoting::{RemotingCommand, request};
 
 /// The revive queue in handles of orderly groups, which have no check-points.
 const ORDERLY_REVIVE_QUEUE: i32 = 999;
-/// The most bits of a check-point's bit set. If a filter skipped many messages, an offset may be far from the start
-/// of its pop, and a bit set for it would be long and nearly empty.
+/// The maximum number of bits of a check-point's bit set. If a filter skipped many messages, an offset may be far from
+/// the start of its pop, and a bit set for it would be long and nearly empty.
 const MAX_BITS: i64 = 1024;
 
 /// Whether this delivery can share an acknowledge request with other deliveries.

@@ -43,7 +43,7 @@ pub(super) struct Liveness {
 
 /// How long a peer may stay silent before its connection is closed. It is longer than a usual garbage collection.
 const MAX_SILENCE: Duration = Duration::from_secs(8);
-/// The most bytes that may be queued for a peer that does not read. A larger frame is accepted if nothing else is
+/// How many bytes may be queued for a peer that does not read. A larger frame is accepted if nothing else is
 /// queued.
 const MAX_QUEUED_BYTES: usize = 64 << 20;
 

@@ -9,7 +9,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, mpsc};
 use super::responder::Responder;
 use crate::remoting::RemotingCommand;
 
-/// The most requests in the queue, and the most bytes of their bodies and fields.
+/// The maximum number of requests in the queue, and the maximum size of their bodies and fields.
 const MAX_REQUESTS: usize = 1024;
 const MAX_BYTES: usize = 64 << 20;
 

@@ -15,7 +15,7 @@ use super::times;
 use crate::json_schema;
 use crate::service::{ReadMessage, ReadQueue, WantedMessage};
 
-/// The default of the most messages of one page.
+/// The default of the maximum number of messages of one page.
 const DEFAULT_MAX: u32 = 20;
 /// The maximum number of bytes of bodies in one page.
 const PAGE_BYTES: usize = 16 << 20;
@@ -50,7 +50,8 @@ pub(super) struct ReadParams {
     /// How bodies are returned.
     #[param(inline)]
     bodies: BodyFormat,
-    /// The most bytes of each body that are returned; longer bodies are truncated. By default, as many as fit in the page.
+    /// How many bytes of each body are returned at most; longer bodies are truncated. By default, as many as fit in the
+    /// page.
     max_body: Option<usize>,
 }
 

@@ -257,8 +257,8 @@ impl ReceivedMessage {
     }
 }
 
-/// The most bytes of a message in JSON, except for the names of its members and other parts of limited length: its body in
-/// the longer one of its representations, and its texts.
+/// The maximum size of a message in JSON, in bytes, except for the names of its members and other parts of limited
+/// length: its body in the longer one of its representations, and its texts.
 pub(super) fn size_hint(message: &Message) -> usize {
     const OTHER_PARTS: usize = 1024;
     let escaped = std::str::from_utf8(&message.body).map_or(0, escaped_len);

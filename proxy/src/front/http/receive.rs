@@ -27,7 +27,7 @@ use crate::processor::{Expression, ReceiveCommand, Received, Undelivered};
 
 /// The default lease of a delivery.
 const DEFAULT_INVISIBLE: &str = "30s";
-/// The default of the most messages of one receive.
+/// The default of the maximum number of messages of one receive.
 const DEFAULT_MAX: i32 = 16;
 /// The maximum number of messages that may be unsettled in a stream of events.
 const MAX: i32 = 1024;

@@ -17,9 +17,9 @@ use crate::remoting::broker_stats::{self, BrokerStats, DELIVERED, PeriodStats, S
 use crate::remoting::response;
 use crate::service::{EventCounts, ReadMessage, ReadQueue, WantedMessage, millis, time};
 
-/// The most messages that a search returns.
+/// The maximum number of messages that a search returns.
 const MAX_FOUND: usize = 64;
-/// The most pages of a queue that a search reads.
+/// The maximum number of pages of a queue that a search reads.
 const MAX_PAGES: usize = 50;
 
 /// A queue as the key of a table in an answer. Tools expect an object as the key, which is not valid JSON.

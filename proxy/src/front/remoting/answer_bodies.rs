@@ -7,7 +7,7 @@ use crate::decompression::{InflateError, Inflating};
 use crate::remoting::MAX_FRAME;
 use crate::service::{BodyEncoding, Message};
 
-/// The most bytes of decompressed bodies in one answer. One message may exceed it.
+/// The maximum size of the decompressed bodies in one answer, in bytes. One message may exceed it.
 const MAX_BYTES: usize = 12 << 20;
 /// The longest body that fits into a frame, besides its properties and the header of the answer.
 const MAX_BODY: usize = MAX_FRAME - (128 << 10);

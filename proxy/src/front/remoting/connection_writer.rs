@@ -24,7 +24,7 @@ const MAX_QUEUED_BYTES: usize = 8 << 20;
 const BACKLOG_BYTES: usize = 64 << 10;
 /// Requests to a client that may wait for its answers.
 const MAX_PENDING_CALLS: usize = 256;
-/// The most bytes and frames of one write.
+/// How many bytes and frames one write has at most.
 const MAX_WRITE_BYTES: usize = 64 << 10;
 const MAX_WRITE_FRAMES: usize = 128;
 

@@ -35,7 +35,7 @@ pub(super) struct Request {
     pub(super) command: RemotingCommand,
     /// The memory that it holds.
     pub(super) charge: RequestCharge,
-    /// The most fields that it may have, in its body, too (`transport.request_fields`).
+    /// How many fields it may have, in its body, too (`transport.request_fields`).
     pub(super) max_fields: usize,
     /// The sender's credentials. The signature covers the request as it arrived.
     credentials: Option<Box<Credentials>>,
@@ -59,7 +59,7 @@ pub(super) fn check_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Resul
 pub(super) struct RequestLimits {
     /// The memory that it holds.
     pub(super) charge: RequestCharge,
-    /// The most fields that it may have.
+    /// How many fields it may have.
     pub(super) max_fields: usize,
 }
 

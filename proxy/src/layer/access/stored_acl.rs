@@ -13,13 +13,13 @@ use crate::error::{Error, ErrorKind};
 
 const MAX_USERS: usize = 10_000;
 const MAX_POLICIES: usize = 100_000;
-/// The most policies of one user. A change writes all of them.
+/// The maximum number of policies of one user. A change writes all of them.
 const MAX_POLICIES_OF_USER: usize = 1_000;
-/// The most bytes of a user's name, a name in a certificate, and a resource.
+/// The maximum length of a user's name, a name in a certificate, and a resource, in bytes.
 const MAX_NAME: usize = 255;
-/// The most bytes of a secret.
+/// The maximum length of a secret, in bytes.
 const MAX_SECRET: usize = 255;
-/// The most names in certificates of one user, networks of one policy, and policies in one request.
+/// The maximum number of names in certificates of one user, networks of one policy, and policies in one request.
 const MAX_LIST: usize = 100;
 
 /// Users and policies.

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::layer::truncate::truncate;
 use crate::layer::{Names, OperationKind, RequestFacts, Size};
 
-/// The most topics, and the most groups, in a line.
+/// The maximum number of topics, and of groups, in a line.
 const MAX_NAMES: usize = 8;
 
 /// The line of a request in flight. Dropping it without [`LogEntry::finish`] logs the request as cancelled.

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::layer::WriteCounts;
 
-/// The most bytes of lines that wait to be written. Further lines are dropped.
+/// The maximum size of the lines that wait to be written, in bytes. Further lines are dropped.
 const MAX_QUEUED_BYTES: usize = 4 << 20;
 /// The number of bytes after which a write is not extended by further lines.
 const WRITE_BYTES: usize = 64 << 10;

@@ -7,8 +7,8 @@ use rustc_hash::FxHashMap;
 
 use super::bucket::{Allowance, Bucket};
 
-/// The most buckets of one quota. Names come from clients, so that their number must be bounded: further names use a common
-/// bucket.
+/// The maximum number of buckets of one quota. Names come from clients, so that their number must be bounded: further
+/// names use a common bucket.
 const MAX_BUCKETS: usize = 10_000;
 /// The maximum number of shares of clients in all buckets of one quota.
 const MAX_SHARES: usize = 10_000;

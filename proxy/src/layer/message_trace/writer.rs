@@ -16,7 +16,7 @@ use crate::service::{Message, Messages};
 
 /// The property of a trace message with the client id.
 pub const CLIENT_PROPERTY: &str = "TRACE_CLIENT";
-/// The most records that wait to be written, and the most bytes of them. Further records are dropped.
+/// The maximum number of records that wait to be written, and their maximum size in bytes. Further records are dropped.
 const MAX_QUEUED: usize = 50_000;
 const MAX_QUEUED_BYTES: usize = 16 << 20;
 /// How long a record waits for others to share a message.

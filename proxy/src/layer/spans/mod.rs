@@ -49,7 +49,7 @@ pub struct Span {
     pub parent: Option<[u8; 8]>,
     /// The spans in which the received messages, or the further messages of a request, were sent.
     pub links: Vec<TraceParent>,
-    /// The number of links beyond the most.
+    /// The number of links beyond the maximum.
     pub dropped_links: u32,
     /// When the request was received.
     pub started: SystemTime,

@@ -53,7 +53,7 @@ const FIFO: &str = "fifo";
 const ATTEMPTS: u8 = 3;
 /// The age from which on messages may be removed, in ms.
 const MIN_AGE_TO_EXPIRE: u64 = 60_000;
-/// The most deliveries, half messages and delayed messages that are remembered, including old ones.
+/// The maximum number of deliveries, half messages and delayed messages that are remembered, including old ones.
 const MAX_REMEMBERED: usize = 60;
 /// No messages are sent while there are more unsettled ones than this.
 const MAX_UNSETTLED: usize = 150;

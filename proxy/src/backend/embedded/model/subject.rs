@@ -23,7 +23,7 @@ use crate::service::{
 
 /// The time before the first orphan check of a half message, and between two checks, in ms.
 pub(super) const CHECK_INTERVAL: u64 = 10_000;
-/// The most orphan checks of a half message.
+/// How many orphan checks a half message gets at most.
 pub(super) const MAX_CHECKS: u32 = 2;
 
 /// A broker with a directory and a clock of its own.

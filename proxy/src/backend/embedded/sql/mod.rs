@@ -17,7 +17,7 @@ use crate::service::Message;
 use instruction::Instruction;
 pub(super) use syntax_error::SyntaxError;
 
-/// The most bytes of an expression.
+/// The maximum length of an expression, in bytes.
 const MAX_LENGTH: usize = 64 << 10;
 /// How many operations cost about as much as decoding a message.
 const OPERATIONS_PER_DECODE: usize = 16;

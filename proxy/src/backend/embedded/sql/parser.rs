@@ -4,7 +4,7 @@ use super::instruction::{Comparison, Constant, Instruction, SearchPosition};
 use super::lexer::{self, Token};
 use super::syntax_error::SyntaxError;
 
-/// The most operations of an expression. Each string in an `IN` list counts as one.
+/// The maximum number of operations of an expression. Each string in an `IN` list counts as one.
 const MAX_OPERATIONS: usize = 4096;
 /// The deepest nesting. The parser recurses once per level.
 const MAX_DEPTH: usize = 100;

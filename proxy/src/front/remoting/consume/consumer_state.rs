@@ -35,7 +35,7 @@ pub(super) enum ConsumeMode {
     InOrder,
 }
 
-/// The most groups of one connection whose consume modes are recorded.
+/// The maximum number of groups of one connection whose consume modes are recorded.
 const MAX_MODES: usize = 1024;
 
 impl ConsumerState {

@@ -26,7 +26,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 const GIVE_BACK_DELAY: Duration = Duration::from_secs(1);
 /// Concurrent changes of leases for one connection.
 const MAX_CONCURRENT_CHANGES: usize = 16;
-/// The most acknowledgements in one command.
+/// The maximum number of acknowledgements in one command.
 const MAX_ACKS: usize = 64;
 
 /// Settles messages on behalf of a client. What fails is put back into the ledgers, and tried again with the client's

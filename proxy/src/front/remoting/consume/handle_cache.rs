@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::ledger::GroupTopic;
 use crate::front::port::{Charge, ConnectionBudget};
 
-/// The most handles of one connection.
+/// The maximum number of handles of one connection.
 const MAX_HANDLES: usize = 16_384;
 /// The approximate memory of a handle without its strings, in bytes.
 const HANDLE_OVERHEAD: usize = 256;

@@ -26,7 +26,7 @@ const MAX_WINDOW: usize = 1024;
 const WINDOWS_PER_SECOND: usize = 4;
 /// The body bytes of one topic that a client may hold. One answer may exceed them.
 const MAX_BYTES: usize = 64 << 20;
-/// The most queues of one connection, in all groups and topics.
+/// The maximum number of queues of one connection, in all groups and topics.
 const MAX_QUEUES: usize = 8192;
 /// A client that has made no progress for this long is stuck. It keeps only the messages that it may have begun to
 /// consume.

@@ -17,7 +17,7 @@ use crate::remoting::{RemotingCommand, properties, response};
 use crate::service::millis;
 use crate::service::names::properties as names;
 
-/// The most messages of one pop.
+/// The maximum number of messages of one pop.
 const MAX_MESSAGES: i32 = 32;
 /// The time limit of a pop without long polling.
 const SHORT_POLL_TIMEOUT: Duration = Duration::from_millis(500);

@@ -18,8 +18,8 @@ use crate::processor::{AckCommand, AckEntry, ChangeInvisibleCommand};
 use crate::remoting::response;
 use crate::service::millis;
 
-/// The most acknowledgements in one BATCH_ACK_MESSAGE, over all its parts. Without it, a small body that names the same
-/// messages in many parts could expand without bound.
+/// The maximum number of acknowledgements in one BATCH_ACK_MESSAGE, over all its parts. Without it, a small body that
+/// names the same messages in many parts could expand without bound.
 const MAX_ACKS: usize = 4096;
 
 /// ACK_MESSAGE.

@@ -10,7 +10,7 @@ const END_OF_POSITIONS: i64 = 3 << 60;
 /// The number of messages at the head of a queue that a client may have begun to consume. A client usually has fewer
 /// threads.
 pub(super) const MAYBE_BEGUN: usize = 64;
-/// The most positions between the first unsettled one and the next one of a queue, including settled ones.
+/// The maximum number of positions between the first unsettled one and the next one of a queue, including settled ones.
 const MAX_OPEN_POSITIONS: usize = 4096;
 
 /// A message that a client has received and not settled.

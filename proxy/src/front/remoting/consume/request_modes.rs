@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use super::ledger::GroupTopic;
 
-/// The most pairs of group and topic whose mode is POP.
+/// The maximum number of pairs of group and topic whose mode is POP.
 const MAX_MODES: usize = 10_000;
 
 /// The groups and topics whose clients shall pop.

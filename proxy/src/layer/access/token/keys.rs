@@ -11,9 +11,9 @@ use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-/// The most bytes of a file of keys, and of a key set that is fetched.
+/// The maximum size of a file of keys, and of a key set that is fetched, in bytes.
 pub(super) const MAX_KEYS_FILE: u64 = 1 << 20;
-/// The most keys of an issuer. A token without a key id is verified with each.
+/// The maximum number of keys of an issuer. A token without a key id is verified with each.
 const MAX_KEYS: usize = 32;
 /// The object identifier of Ed25519.
 const ED25519: &str = "1.3.101.112";

@@ -6,9 +6,9 @@ import { bytes as size } from '../format.js';
 const PREVIEW_LENGTH = 120;
 const BYTES_PER_ROW = 16;
 const HEX_BYTES = 4096;
-// The most bytes of a decompressed body.
+// The maximum size of a decompressed body, in bytes.
 const MAX_DECOMPRESSED = 1 << 20;
-// The most characters of formatted JSON.
+// The maximum number of characters of formatted JSON.
 const MAX_FORMATTED = 4 << 20;
 const JSON_TOKENS = /"(?:[^"\\]|\\.)*"|[[\]{},:]|[^\s[\]{},:"]+/g;
 

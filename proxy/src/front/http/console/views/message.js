@@ -6,7 +6,7 @@ import { count, time } from '../format.js';
 import { table } from '../table.js';
 import { bodyView } from './body.js';
 
-// The most bytes of a body that are shown.
+// How many bytes of a body are shown at most.
 const BODY_BYTES = 256 << 10;
 // The largest expected difference between the clocks that record steps.
 const MAX_CLOCK_SKEW_MS = 600_000;
