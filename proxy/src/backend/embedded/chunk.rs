@@ -73,7 +73,7 @@ impl Chunk {
         self.first + u64::from(self.count)
     }
 
-    /// When its messages were stored, ms since 1970.
+    /// When its messages were stored, in ms.
     pub(super) fn stored_at(&self) -> u64 {
         let bytes = self.data.first_chunk().expect("a chunk that was built or parsed has a header");
         u64::from_le_bytes(*bytes)

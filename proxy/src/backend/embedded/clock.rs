@@ -1,9 +1,10 @@
-//! The broker's clock. Leases and timers are stored in its unit, milliseconds since 1970.
+//! The broker's clock. Its unit is milliseconds since 1970, "ms" for short. Times in memory and in stored records are
+//! in this unit.
 
 use std::sync::LazyLock;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// The current time, in ms since 1970.
+/// The current time, in ms.
 pub(super) fn now() -> u64 {
     #[cfg(test)]
     if let Some(now) = controlled::wall() {
@@ -12,8 +13,8 @@ pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
-/// The current time in ms since 1970, by a monotonic clock. It is set to the wall clock at its first use, and later
-/// steps of the wall clock do not affect it. Leases in memory use this clock.
+/// The current time in ms, by a monotonic clock. It is set to the wall clock at its first use, and later steps of
+/// the wall clock do not affect it. Leases in memory use this clock.
 pub(super) fn monotonic() -> u64 {
     #[cfg(test)]
     if let Some(now) = controlled::monotonic() {
@@ -40,7 +41,7 @@ pub(super) mod controlled {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-    /// Clocks that stand still unless they are changed. Times are in ms since 1970.
+    /// Clocks that stand still unless they are changed.
     pub(in super::super) struct Clock {
         monotonic: AtomicU64,
         /// How far the wall clock was set forward.

@@ -27,7 +27,7 @@ pub(super) struct Commit {
     pub(super) records: BTreeMap<Box<[u8]>, Option<Bytes>>,
     /// Decisions about half messages, by their sequence.
     pub(super) decided: HashMap<u64, TransactionDecision>,
-    /// The earliest orphan check that was added to each topic, in ms since 1970, by topic id.
+    /// The earliest orphan check that was added to each topic, by topic id.
     pub(super) checks: HashMap<u32, u64>,
     bytes_read: usize,
 }
@@ -40,7 +40,7 @@ pub(super) struct Append {
     pub(super) messages: Vec<Encoded>,
 }
 
-/// A decision about a half message, and when it was taken, in ms since 1970.
+/// A decision about a half message, and when it was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TransactionDecision {
     pub(super) at: u64,
@@ -122,7 +122,7 @@ impl Commit {
         self.records.insert(key.into(), None);
     }
 
-    /// Notes that an orphan check at this time, in ms since 1970, was added.
+    /// Notes that an orphan check at this time was added.
     pub(super) fn check_added(&mut self, topic: u32, at: u64) {
         self.checks.entry(topic).and_modify(|first| *first = at.min(*first)).or_insert(at);
     }

@@ -21,7 +21,7 @@ pub(super) struct Decisions {
 /// A remembered decision.
 struct Remembered {
     sequence: u64,
-    /// When it was taken, in ms since 1970, as in its key.
+    /// When it was taken, as in its key.
     at: u64,
     /// Since when it is remembered in memory, in ms of [`clock::monotonic`]. The wall clock may be set forward.
     since: u64,

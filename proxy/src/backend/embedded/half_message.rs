@@ -37,9 +37,9 @@ pub(super) struct HalfMessageId {
 pub(super) struct HalfMessage {
     /// The queue that a commit moves it to.
     pub(super) queue: u32,
-    /// When it was stored, in ms since 1970.
+    /// When it was stored, in ms.
     pub(super) stored_at: u64,
-    /// When it may be delivered at the earliest, in ms since 1970. `None` if it is not delayed.
+    /// When it may be delivered at the earliest, in ms. `None` if it is not delayed.
     pub(super) due: Option<u64>,
     pub(super) message: Encoded,
 }

@@ -47,7 +47,7 @@ pub(super) fn half_messages(topic: u32) -> [u8; 8] {
     queue(topic, HALF_MESSAGES)
 }
 
-/// A check of a half message at this time, in ms.
+/// A check of a half message at this time.
 pub(super) fn check(topic: u32, at: u64, sequence: u64) -> [u8; 24] {
     let mut key = [0; 24];
     key[..16].copy_from_slice(&chunk(topic, CHECKS, at));
@@ -60,7 +60,7 @@ pub(super) fn check_parts(key: &[u8]) -> Option<(u64, u64)> {
     pair(key.get(8..)?)
 }
 
-/// A decision that was taken at this time, in ms since 1970, about the half message with this sequence.
+/// A decision that was taken at this time about the half message with this sequence.
 pub(super) fn decision(at: u64, sequence: u64) -> [u8; 20] {
     let mut key = timer(at, sequence);
     key[..4].copy_from_slice(&DECISIONS);
@@ -77,7 +77,7 @@ fn pair(bytes: &[u8]) -> Option<(u64, u64)> {
     Some((u64::from_be_bytes(first.try_into().ok()?), u64::from_be_bytes(second.try_into().ok()?)))
 }
 
-/// A timer that is due at this time, in ms since 1970. `sequence` distinguishes timers of the same millisecond.
+/// A timer that is due at this time. `sequence` distinguishes timers of the same millisecond.
 pub(super) fn timer(due: u64, sequence: u64) -> [u8; 20] {
     let mut key = [0; 20];
     key[4..12].copy_from_slice(&due.to_be_bytes());

@@ -35,8 +35,8 @@ impl LiteRanges {
         Ok(range)
     }
 
-    /// Returns when the message at this offset, or else the next stored message, was stored, in ms since 1970. Reads
-    /// the disk unless the last call for this lite topic had the same offset.
+    /// Returns when the message at this offset, or else the next stored message, was stored, in ms. Reads the
+    /// disk unless the last call for this lite topic had the same offset.
     pub(super) fn stored_at(
         &mut self,
         store: &Store,

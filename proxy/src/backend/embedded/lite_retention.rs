@@ -13,7 +13,7 @@ pub(super) const RECORDS_PER_READ: usize = 512;
 
 impl Retention {
     /// Removes expired messages of lite topics, and lite topics that were unused for the expiration time of their LITE
-    /// topic. `now` is in ms since 1970. With `None`, no lite topic is removed. Reads and writes the disk.
+    /// topic. `now` is in ms. With `None`, no lite topic is removed. Reads and writes the disk.
     pub(super) fn review_lite_topics(&self, now: Option<u64>, oldest: Cutoff) -> Result<(), ServiceError> {
         each_record(&self.catalog, None, |record| {
             // The data of a deleted topic is removed with the topic.

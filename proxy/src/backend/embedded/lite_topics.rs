@@ -132,8 +132,8 @@ impl LiteTopics {
         self.ranges.lock().range(&self.store, id)
     }
 
-    /// Returns when the message at this offset of a lite topic, or else the next stored message, was stored, in ms
-    /// since 1970. See [`LiteTopics::stored_range`].
+    /// Returns when the message at this offset of a lite topic, or else the next stored message, was stored, in ms.
+    /// See [`LiteTopics::stored_range`].
     pub(super) fn stored_at(&self, id: u32, offset: u64) -> Result<Option<u64>, ServiceError> {
         let _one_at_a_time = self.counts.lock();
         self.ranges.lock().stored_at(&self.store, id, offset)

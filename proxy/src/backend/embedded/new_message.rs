@@ -10,7 +10,7 @@ use super::timer::TimerKey;
 pub(super) struct NewMessage {
     pub(super) message: Encoded,
     pub(super) queue: u32,
-    /// When it may be delivered, in ms since 1970; `None` means at once.
+    /// When it may be delivered, in ms; `None` means at once.
     pub(super) due: Option<u64>,
     /// For a half message, the time until its first orphan check. `None` for other messages.
     pub(super) first_check_after: Option<Duration>,

@@ -157,7 +157,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Returns the offset of the first message that was stored at this time, in ms since 1970, or later. Reads the disk.
+    /// Returns the offset of the first message that was stored at this time or later. Reads the disk.
     pub(super) fn first_stored_at(&self, store: &Store, at: u64) -> Result<u64, ServiceError> {
         // Messages before `low` are older than `at`, those from `high` on are not.
         let (mut low, mut high) = self.range();

@@ -50,8 +50,8 @@ pub(super) fn ends(
     Ok((at(first)?, next.checked_sub(1).map_or(Ok(None), at)?))
 }
 
-/// Returns when the message at this offset, or else the next stored message, was stored, in ms since 1970. `None` if
-/// there is none. Reads the disk.
+/// Returns when the message at this offset, or else the next stored message, was stored, in ms. `None` if there is
+/// none. Reads the disk.
 pub(super) fn stored_at(queue: &Queue, store: &Store, offset: u64) -> Result<Option<u64>, ServiceError> {
     if offset >= queue.end() {
         return Ok(None);

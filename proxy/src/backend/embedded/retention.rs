@@ -49,12 +49,12 @@ pub(super) struct Retention {
 /// Which messages are old enough to be removed.
 #[derive(Clone, Copy)]
 pub(super) enum Cutoff {
-    /// Those that were stored before this time, in ms since 1970.
+    /// Those that were stored before this time.
     #[cfg(test)]
     At(u64),
     /// Those that are older than the retention of their topic.
     ByAge {
-        /// The time of the retention clock, in ms since 1970.
+        /// The time of the retention clock, in ms.
         now: u64,
         /// The retention of topics that don't set their own.
         keep: Duration,
@@ -62,7 +62,7 @@ pub(super) enum Cutoff {
 }
 
 impl Cutoff {
-    /// The time, in ms since 1970, before which messages of this topic are removed.
+    /// The time before which messages of this topic are removed.
     pub(super) fn of(self, topic: &Topic) -> u64 {
         match self {
             #[cfg(test)]
@@ -78,7 +78,7 @@ impl Cutoff {
 /// The messages to remove from a queue: those that meet either condition.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Removal {
-    /// Messages that were stored before this time, in ms since 1970.
+    /// Messages that were stored before this time.
     pub(super) stored_before: u64,
     /// Messages with offsets below this one.
     pub(super) below: u64,
@@ -169,8 +169,8 @@ impl Retention {
         Ok(())
     }
 
-    /// Removes undecided half messages that were stored before `oldest`, in ms since 1970, or whose next check was due
-    /// before that.
+    /// Removes undecided half messages that were stored before `oldest`, or whose next check was due before
+    /// that.
     fn remove_half_messages(&self, topic: &Topic, oldest: u64) -> Result<(), ServiceError> {
         let mut count = 0;
         loop {

@@ -112,7 +112,7 @@ fn choose_queue(message: &Message, queues: usize, next_queue: usize) -> Result<u
     }
 }
 
-/// When a message is delivered, in ms since 1970. `None` means at once.
+/// When a message is delivered, in ms. `None` means at once.
 pub(super) fn due(message: &Message) -> Option<u64> {
     match message.delay {
         Some(Delay::Until(time)) => u64::try_from(millis(time)).ok().filter(|due| *due > clock::now()),

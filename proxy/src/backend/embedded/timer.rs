@@ -17,7 +17,7 @@ use crate::service::ServiceError;
 /// Identifies a timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct TimerKey {
-    /// When it is due, in ms since 1970.
+    /// When it is due, in ms.
     pub(super) due: u64,
     /// Distinguishes timers that are due in the same millisecond.
     pub(super) sequence: u64,
@@ -59,7 +59,7 @@ pub(super) struct DueTimers {
     pub(super) timers: Vec<DueTimer>,
     /// Where the other timers begin.
     pub(super) rest: TimerKey,
-    /// When the first of the others is due, in ms since 1970. `None` if there are none.
+    /// When the first of the others is due, in ms. `None` if there are none.
     pub(super) next_due: Option<u64>,
 }
 
@@ -67,7 +67,7 @@ pub(super) struct DueTimers {
 pub(super) struct Timers {
     // No timer is earlier. This avoids reading over removed records of delivered timers.
     from: TimerKey,
-    // In ms since 1970. `None` without timers.
+    // In ms. `None` without timers.
     next_due: Option<u64>,
     // Set after a failure.
     paused_until: Option<Instant>,
@@ -90,7 +90,7 @@ impl Timers {
         Ok(timers)
     }
 
-    /// How long to wait before the next call of [`Timers::is_due`]. `None` without timers. `now` is in ms since 1970.
+    /// How long to wait before the next call of [`Timers::is_due`]. `None` without timers. `now` is in ms.
     pub(super) fn wait(&self, now: u64) -> Option<Duration> {
         // Times are rounded down to milliseconds. A message is due after its millisecond has passed, so it is never
         // early.

@@ -74,7 +74,7 @@ struct World {
     random: StdRng,
     steps: VecDeque<String>,
     starts: usize,
-    /// Messages that were stored before this time are removed, in ms since 1970.
+    /// Messages that were stored before this time are removed.
     expired_before: u64,
 }
 

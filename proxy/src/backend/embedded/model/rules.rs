@@ -23,7 +23,7 @@ pub(super) enum Order {
 pub(super) struct Open {
     /// Its position in the group. A message gets it when it is sent, committed or due.
     pub(super) position: u64,
-    /// When it was sent, committed or due, in ms since 1970.
+    /// When it was sent, committed or due, in ms.
     pub(super) stored_at: u64,
     /// Whether retention has removed it. It may still be delivered: the last message of a queue stays on the disk until
     /// another one follows.
