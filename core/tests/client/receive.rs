@@ -82,7 +82,8 @@ async fn a_receive_that_waits_because_of_earlier_failures_returns_the_latest() {
     let options = SimpleConsumerOptions::new("g", ["t"]);
     let consumer = client(&server).await.simple_consumer(options).await.unwrap();
     let first = ReceiveOptions::default().await_duration(Duration::ZERO);
-    assert!(consumer.receive(first).await.unwrap().is_empty());
+    // Empty, or already a failure. Its poll continues in both cases.
+    drop(consumer.receive(first).await);
     server.seen.wait("receive", 5).await;
     // With another maximum, the receive does not take over the poll of the first one. Its own waits for longer than a
     // loaded machine takes until here.
