@@ -152,7 +152,11 @@ export type Sources =
 export interface ConsumerOptions {
   /** The consumer group. Its members share the messages. */
   readonly group: string;
-  /** The maximum size of a decompressed body, in bytes (64 MiB). A larger one is delivered as corrupted. */
+  /**
+   * The maximum size of a decompressed body, in bytes (64 MiB). A larger one is delivered as corrupted. It also limits the
+   * total size of the bodies of one response that are decompressed when they arrive. The other ones are decompressed when
+   * they are handed out, and `receive` returns each of them alone.
+   */
   readonly maxBodySize?: number | undefined;
 }
 

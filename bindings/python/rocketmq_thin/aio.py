@@ -176,7 +176,9 @@ class Client(Openable[_native.Client]):
             subscriptions: One topic or several, or a mapping with a filter for each topic:
                 `{"orders": Tags("new"), "bills": None}`. They must be the same in all members of a group.
             max_body_size: The maximum size of a body after decompression, in bytes. A message with a larger body is
-                delivered as `corrupted`. Default: 64 MiB.
+                delivered as `corrupted`. It also limits the total size of the bodies of one response that are decompressed
+                when they arrive. The other ones are decompressed when they are handed out, and `receive` returns each of
+                them alone. Default: 64 MiB.
         """
         subscriptions = reusable(subscriptions)
         return SimpleConsumer(

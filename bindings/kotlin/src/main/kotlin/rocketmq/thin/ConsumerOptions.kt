@@ -19,7 +19,11 @@ class SimpleConsumerOptions internal constructor(private val group: String) {
     private val subscriptions = mutableListOf<TopicFilter>()
     private var lite: String? = null
 
-    /** The maximum size of a decompressed body, in bytes. A larger body is delivered as corrupted. Default: 64 MiB. */
+    /**
+     * The maximum size of a decompressed body, in bytes. A larger body is delivered as corrupted. It also limits the total
+     * size of the bodies of one response that are decompressed when they arrive. The other ones are decompressed when they
+     * are handed out, and [SimpleConsumer.receive] returns each of them alone. Default: 64 MiB.
+     */
     var maxBodySize: Long? = null
 
     /** Subscribes to messages of [topic] that match [filter]. All members of a group need the same subscriptions. */
@@ -64,7 +68,11 @@ class PushConsumerOptions internal constructor(private val group: String) {
     /** The maximum number of messages that are handled per second. Default: no limit. */
     var maxRate: Double? = null
 
-    /** The maximum size of a decompressed body, in bytes. A larger body is delivered as corrupted. Default: 64 MiB. */
+    /**
+     * The maximum size of a decompressed body, in bytes. A larger body is delivered as corrupted. It also limits the total
+     * size of the bodies of one response that are decompressed when they arrive. The other ones are decompressed when they
+     * are handed out, and [SimpleConsumer.receive] returns each of them alone. Default: 64 MiB.
+     */
     var maxBodySize: Long? = null
 
     /** Subscribes to messages of [topic] that match [filter]. All members of a group need the same subscriptions. */
