@@ -46,8 +46,13 @@ class Consumer extends Inspectable {
 
   liteRevocations(call) {
     const signal = signalOf(call);
-    const revocations = unwrap(this.#native.liteRevocations());
-    return iterate(() => revocations.next(), signal, (liteTopic) => liteTopic);
+    return this.#iterateRevocations(unwrap(this.#native.liteRevocations()), signal);
+  }
+
+  // A generator keeps the object of its method alive. The native consumer closes when it is collected, which would end
+  // the iteration.
+  async *#iterateRevocations(revocations, signal) {
+    yield* iterate(() => revocations.next(), signal, (liteTopic) => liteTopic);
   }
 }
 

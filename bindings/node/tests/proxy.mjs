@@ -7,6 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 
 /** Starts a proxy that ends with the file's tests. Returns its address. */
 export async function startProxy() {
@@ -37,6 +39,16 @@ export async function rejection(promise) {
     return error;
   }
   throw new Error('the promise was resolved');
+}
+
+/** Collects objects that nothing refers to, except in the call stack of the caller. */
+export async function collectGarbage() {
+  setFlagsFromString('--expose-gc');
+  const gc = runInNewContext('gc');
+  for (let turn = 0; turn < 10; turn++) {
+    await new Promise(setImmediate);
+    gc();
+  }
 }
 
 /** Runs a program in a new Node process until it ends. Returns its exit code and its output. */

@@ -3,10 +3,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { Client, Delivery, RocketMQError } from 'rocketmq-thin';
-import { name, rejection, startProxy } from './proxy.mjs';
+import { collectGarbage, name, rejection, startProxy } from './proxy.mjs';
 
 const server = await startProxy();
 const client = await Client.connect({ endpoints: server });
@@ -273,15 +271,24 @@ test('a stream keeps its consumer open', async () => {
   const open = async () => (await client.simpleConsumer({ group: name(), subscriptions: topic })).messages();
   const stream = await open();
   const pending = stream.next();
-  setFlagsFromString('--expose-gc');
-  const gc = runInNewContext('gc');
-  for (let turn = 0; turn < 10; turn++) {
-    await new Promise(setImmediate);
-    gc();
-  }
+  await collectGarbage();
   await producer.send({ topic, body: 'x' });
   assert.equal((await pending).done, false);
   await stream.close();
+});
+
+test('an iteration of revoked lite topics keeps its consumer open', async () => {
+  const lazy = await Client.connect({ endpoints: '127.0.0.1:1', startup: 'lazy' });
+  const open = async () => {
+    const consumer = await lazy.simpleConsumer({ group: name(), lite: name() });
+    return [new WeakRef(consumer), consumer.liteRevocations()];
+  };
+  const [consumer, revocations] = await open();
+  const pending = revocations.next();
+  await collectGarbage();
+  assert.notEqual(consumer.deref(), undefined);
+  await lazy.close({ deadlineMs: 0 });
+  assert.equal((await pending).done, true);
 });
 
 test('a provider that throws a value without a text fails the send', async () => {
