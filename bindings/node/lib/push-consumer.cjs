@@ -25,14 +25,14 @@ async function closeAndAbort(submit, signal, controllers) {
 class PushConsumer extends Consumer {
   #native;
   #controller = new AbortController();
-  #controllers;
 
   constructor(native, options, endpoints, observers) {
     super(native, { group: options.group, endpoints });
     this.#native = native;
-    this.#controllers = options.controllers;
-    this.#controllers.add(this.#controller);
-    start(handleTasks(native, options, this.#controller.signal, observers), observers);
+    const [controller, { controllers }] = [this.#controller, options];
+    controllers.add(controller);
+    onAbort(controller.signal, () => controllers.delete(controller));
+    start(handleTasks(native, options, controller.signal, observers), observers);
   }
 
   pause() {
@@ -49,9 +49,7 @@ class PushConsumer extends Consumer {
 
   async close(options = {}) {
     const { deadlineMs, signal } = closeOptions(options, 'options');
-    const report = await closeAndAbort(() => this.#native.close(deadlineMs), signal, [this.#controller]);
-    this.#controllers.delete(this.#controller);
-    return report;
+    return await closeAndAbort(() => this.#native.close(deadlineMs), signal, [this.#controller]);
   }
 
   async [asyncDispose]() {
