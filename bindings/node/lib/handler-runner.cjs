@@ -56,9 +56,20 @@ function toSettlement(result) {
 }
 
 /** Calls the handler of a push consumer for each message, until the consumer is closed. */
-async function handleTasks(native, { group, handler }, signal, observers) {
+async function handleTasks(native, options, signal, observers) {
+  try {
+    await handleUntilClosed(native, options, signal, observers);
+  } catch (error) {
+    // Otherwise the consumer would receive messages that nobody handles.
+    observers.log('error', `the push consumer of group ${options.group} is closed, because it cannot fetch messages`, error);
+    await run(() => native.close(undefined), undefined, true);
+  }
+}
+
+async function handleUntilClosed(native, { group, handler }, signal, observers) {
   const handle = async (delivery, tasks, index) => {
     let result;
+    tasks.begin();
     try {
       result = toSettlement(await observers.within(delivery, handler, { signal }));
     } catch (error) {
@@ -74,25 +85,21 @@ async function handleTasks(native, { group, handler }, signal, observers) {
   let pauseMs = SHORTEST_PAUSE_MS;
   for (;;) {
     let tasks;
-    let [size, begun] = [0, 0];
     try {
       const received = await observers.receiving(group, async () => {
         // The process keeps running while the consumer waits for messages.
         const list = await run(() => native.nextTasks(MAX_TASKS));
         tasks = list?.pop();
-        size = list === null ? 0 : list.length - 1;
         return list === null ? [] : deliveriesOf(list);
       });
       if (tasks === undefined) return;
-      while (begun < received.length) {
-        start(handle(received[begun], tasks, begun++), observers);
-      }
+      received.forEach((delivery, index) => start(handle(delivery, tasks, index), observers));
       pauseMs = SHORTEST_PAUSE_MS;
     } catch (error) {
       if (error instanceof RocketMQError) throw error;
-      // Without memory, for example. If this function ended, the consumer would receive messages that nobody handles.
+      // Without memory, for example. If this function ended, the consumer would be closed.
       observers.log('error', 'failed to hand out messages, which are delivered again', error);
-      while (begun < size) tasks.complete(begun++, ...RETRY);
+      tasks?.putBack();
       await setTimeout(pauseMs);
       pauseMs = Math.min(2 * pauseMs, LONGEST_PAUSE_MS);
     }

@@ -106,13 +106,14 @@ fn deliveries_and_leases(env: &Env, mut deliveries: Vec<bridge::Delivery>) -> Re
 }
 
 /// Returns a list of the deliveries. Its last entries are their leases and their tasks.
-fn deliveries_and_tasks(env: &Env, mut tasks: Vec<bridge::Task>, queue: Arc<Queue>) -> Result<Unknown<'_>> {
-    let mut list =
-        delivery_objects(env, tasks.iter_mut().filter_map(|task| Some(&mut task.get_mut()?.delivery)))?;
-    // Cloned after the contents were taken, which would have to be copied otherwise.
-    let leases = tasks.iter().filter_map(|task| Some(task.get()?.delivery.clone())).collect();
-    list.push(Leases(leases).into_unknown(env)?);
-    list.push(Tasks::new(tasks, queue).into_unknown(env)?);
+fn deliveries_and_tasks(env: &Env, tasks: Vec<bridge::Task>, queue: Arc<Queue>) -> Result<Unknown<'_>> {
+    // Cloned, because a task that is put back needs its contents.
+    let mut deliveries: Vec<_> = tasks.iter().filter_map(|task| Some(task.get()?.delivery.clone())).collect();
+    // If the conversion fails, the tasks are put back.
+    let tasks = Tasks::new(tasks, queue);
+    let mut list = delivery_objects(env, deliveries.iter_mut())?;
+    list.push(Leases(deliveries).into_unknown(env)?);
+    list.push(tasks.into_unknown(env)?);
     list.into_unknown(env)
 }
 

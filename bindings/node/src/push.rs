@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use napi::bindgen_prelude::{Env, Error, Result, ToNapiValue, Unknown};
 use napi_derive::napi;
 use rocketmq_thin_bridge::{self as bridge, Queue};
@@ -50,18 +51,39 @@ impl Drop for PushConsumer {
     }
 }
 
-/// The tasks of one batch. They share one native object, because each native object costs memory and time. Tasks that
-/// are not completed when it is dropped count as failed.
+/// The tasks of one batch. They share one native object, because each native object costs memory and time. When it is
+/// dropped, tasks whose handlers have not begun are put back; the other ones that are not completed count as failed.
 #[napi]
 pub struct Tasks {
     tasks: Vec<Option<bridge::Task>>,
+    /// How many handlers have begun. They begin in the order of the tasks.
+    begun: usize,
     queue: Arc<Queue>,
 }
 
 #[napi]
 impl Tasks {
     pub(crate) fn new(tasks: Vec<bridge::Task>, queue: Arc<Queue>) -> Self {
-        Self { tasks: tasks.into_iter().map(Some).collect(), queue }
+        Self { tasks: tasks.into_iter().map(Some).collect(), begun: 0, queue }
+    }
+
+    /// Records that the handler of the next task begins.
+    #[napi]
+    pub fn begin(&mut self) {
+        let next = self.tasks.get_mut(self.begun).and_then(Option::as_mut);
+        if let Some(task) = next.and_then(bridge::Task::get_mut) {
+            // The handler has a copy.
+            task.delivery.body = Bytes::new();
+        }
+        self.begun += 1;
+    }
+
+    /// Puts back the tasks whose handlers have not begun.
+    #[napi]
+    pub fn put_back(&mut self) {
+        let unbegun = self.tasks.split_off(self.begun.min(self.tasks.len()));
+        // The last one first, because each of them becomes the next one.
+        unbegun.into_iter().rev().flatten().for_each(bridge::Task::put_back);
     }
 
     /// Completes a task. Does nothing if it is already completed.
@@ -87,5 +109,12 @@ impl Tasks {
 
     fn take(&mut self, index: u32) -> Option<bridge::Task> {
         self.tasks.get_mut(index as usize).and_then(Option::take)
+    }
+}
+
+impl Drop for Tasks {
+    /// Runs when the object is garbage-collected or the Node environment ends.
+    fn drop(&mut self) {
+        self.put_back();
     }
 }

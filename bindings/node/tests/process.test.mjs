@@ -119,33 +119,74 @@ test('a worker that ends during a receive takes no message', async () => {
   await client.close();
 });
 
+/** Starts a worker that runs the body of an async function, and ends it when the program posts a message. */
+async function endDuring(program, topic) {
+  const prelude = `
+    const { dirname, join } = require('node:path');
+    const { parentPort, workerData: { server, topic, package } } = require('node:worker_threads');
+    const { Client } = require(package);
+    const native = require(join(dirname(package), 'native.cjs'));
+    // Tells that the time has come, and blocks this thread.
+    const block = () => {
+      parentPort.postMessage('blocked');
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+    };
+  `;
+  const workerData = { server, topic, package: createRequire(import.meta.url).resolve('rocketmq-thin') };
+  const worker = new Worker(`${prelude} (async () => { ${program} })();`, { eval: true, workerData });
+  await once(worker, 'message');
+  await worker.terminate();
+}
+
+/** Returns at which attempts of a group messages are received next. The topic is also the group. */
+async function nextAttempts(topic, count) {
+  const client = await rocketmq.Client.connect(server);
+  const consumer = await client.simpleConsumer({ group: topic, subscriptions: topic });
+  const attempts = [];
+  for await (const delivery of consumer.messages()) {
+    await consumer.ack(delivery);
+    attempts.push(delivery.attempt);
+    if (attempts.length === count) break;
+  }
+  await client.close();
+  return attempts;
+}
+
 test('a message that has arrived in a worker is given back when the worker ends', async () => {
   const topic = name();
   const program = `
-    const { parentPort, workerData } = require('node:worker_threads');
-    const { Client } = require(workerData.package);
-    (async () => {
-      const client = await Client.connect(workerData.server);
-      const consumer = await client.simpleConsumer({ group: workerData.topic, subscriptions: workerData.topic });
-      consumer.receive();
-      parentPort.postMessage('waiting');
-      // The message arrives, but this thread is blocked and does not fetch it.
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
-    })();
+    const client = await Client.connect(server);
+    const consumer = await client.simpleConsumer({ group: topic, subscriptions: topic });
+    const other = await Client.connect(server);
+    await (await other.producer()).send({ topic, body: 'x' });
+    // The worker ends before it fetches the message.
+    native.Completions.prototype.drain = block;
+    await consumer.receive();
   `;
-  const client = await rocketmq.Client.connect(server);
-  const producer = await client.producer({ topics: topic });
-  const workerData = { server, topic, package: createRequire(import.meta.url).resolve('rocketmq-thin') };
-  const worker = new Worker(program, { eval: true, workerData });
-  await once(worker, 'message');
-  await producer.send({ topic, body: 'x' });
-  // When another group has received the message, so has the worker.
-  const other = await client.simpleConsumer({ group: name(), subscriptions: topic });
-  await other.ack((await other.receive())[0]);
-  await worker.terminate();
+  await endDuring(program, topic);
+  assert.deepEqual(await nextAttempts(topic, 1), [1]);
+});
 
-  const consumer = await client.simpleConsumer({ group: topic, subscriptions: topic });
-  const [delivery] = await consumer.receive();
-  assert.equal(delivery.attempt, 1);
-  await client.close();
+test('messages whose handlers have not begun when their worker ends do not count as failed', async () => {
+  const topic = name();
+  const program = `
+    const afterReceive = (_, { value }) => value?.length > 0 && block();
+    const client = await Client.connect({ endpoints: server, interceptors: [{ afterReceive }] });
+    await client.pushConsumer({ group: topic, subscriptions: topic, handler: () => {} });
+    const producer = await client.producer();
+    await producer.sendAll([1, 2, 3].map((number) => ({ topic, body: String(number) })));
+  `;
+  await endDuring(program, topic);
+  assert.deepEqual(await nextAttempts(topic, 3), [1, 1, 1]);
+});
+
+test('a message whose handler has begun when its worker ends counts as failed', async () => {
+  const topic = name();
+  const program = `
+    const client = await Client.connect(server);
+    await client.pushConsumer({ group: topic, subscriptions: topic, handler: block });
+    await (await client.producer()).send({ topic, body: 'x' });
+  `;
+  await endDuring(program, topic);
+  assert.deepEqual(await nextAttempts(topic, 1), [2]);
 });

@@ -1,13 +1,14 @@
 // Push consumers, and features beyond simple sends and receives: transactions, credentials, logs, metrics.
 
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
-import { EventEmitter } from 'node:events';
 
 import { Client, RocketMQError } from 'rocketmq-thin';
 
-import { name, rejection, run, startProxy } from './proxy.mjs';
+import { collectGarbage, name, rejection, run, startProxy } from './proxy.mjs';
 
 const server = await startProxy();
 const logged = [];
@@ -17,11 +18,11 @@ const producer = await client.producer();
 
 /** Creates a push consumer of a new topic. `until` waits until its handler was called a number of times. */
 async function startConsumer(handler, options = {}) {
-  const topic = name();
+  const [topic, group] = [name(), name()];
   const events = new EventEmitter();
   const handled = [];
   const consumer = await client.pushConsumer({
-    group: name(),
+    group,
     subscriptions: topic,
     handler: async (delivery, call) => {
       handled.push(`${delivery.body} ${delivery.attempt}`);
@@ -34,7 +35,7 @@ async function startConsumer(handler, options = {}) {
     while (handled.length < count) await once(events, 'handled');
     return handled.sort();
   };
-  return { topic, consumer, until };
+  return { topic, group, consumer, handled, until };
 }
 
 test('a handler can acknowledge, retry and move a message to the dead letters', async () => {
@@ -99,12 +100,20 @@ test('closing the client aborts the signal of its handlers, too', async () => {
   await aborted;
 });
 
-test('a consumer can be paused', async () => {
-  const { consumer } = await startConsumer(() => {});
+test('a paused consumer handles no messages until it is resumed', async () => {
+  const { topic, consumer, handled, until } = await startConsumer(() => {});
+  const other = await client.simpleConsumer({ group: name(), subscriptions: topic });
   consumer.pause();
   assert.equal(consumer.isPaused, true);
+  for (let i = 0; i < 10; i++) {
+    // Another group receives each message. A consumer that is not paused would handle one of them meanwhile.
+    await producer.send({ topic, body: `${i}` });
+    await other.ack((await other.receive())[0]);
+  }
+  assert.deepEqual(handled, []);
   consumer.resume();
   assert.equal(consumer.isPaused, false);
+  assert.deepEqual(await until(10), Array.from({ length: 10 }, (_, i) => `${i} 1`));
   await consumer.close();
 });
 
@@ -123,8 +132,8 @@ test('the subscriptions of a push consumer can be changed', async () => {
 });
 
 test('deliveries can be returned, kept invisible and moved to the dead letters', async () => {
-  const topic = name();
-  const consumer = await client.simpleConsumer({ group: name(), subscriptions: topic });
+  const [topic, group] = [name(), name()];
+  const consumer = await client.simpleConsumer({ group, subscriptions: topic });
   await producer.send({ topic, body: 'x' });
   const [first] = await consumer.receive();
   consumer.keepLease(first, 3_600_000);
@@ -132,13 +141,13 @@ test('deliveries can be returned, kept invisible and moved to the dead letters',
   const [second] = await consumer.receive();
   assert.deepEqual([second.attempt, second.isLeaseLost], [2, false]);
   await consumer.deadLetter(second);
-  const other = name();
-  await producer.send({ topic: other, body: 'y' });
-  await consumer.subscribe(other);
-  const [third] = await consumer.receive();
-  assert.equal(String(third.body), 'y');
-  await consumer.ack(third);
-  await consumer.unsubscribe(other);
+  assert.throws(() => consumer.keepLease(second, 3_600_000), { kind: 'InvalidReceipt' });
+  await consumer.subscribe(`%DLQ%${group}`);
+  await consumer.unsubscribe(topic);
+  const [letter] = await consumer.receive();
+  assert.deepEqual([String(letter.body), letter.deadLetterOrigin.topic], ['x', topic]);
+  await consumer.ack(letter);
+  await consumer.close();
 });
 
 test('the subscriptions of a consumer are returned', async () => {
@@ -257,7 +266,7 @@ test('interceptors see sends, and may add properties', async () => {
   await other.close();
 });
 
-test('messages that cannot be handed out are delivered again', async () => {
+test('messages that cannot be handed out are handled later, and their attempts do not count', async () => {
   const { topic, consumer, until } = await startConsumer(() => {});
   const { Date } = globalThis;
   // Creating the first delivery fails.
@@ -268,11 +277,53 @@ test('messages that cannot be handed out are delivered again', async () => {
     }
   };
   await producer.send({ topic, body: 'x' });
-  assert.deepEqual(await until(1), ['x 2']);
+  assert.deepEqual(await until(1), ['x 1']);
   const [level, message, error] = logged.at(-1);
   assert.deepEqual([level, message], ['error', 'failed to hand out messages, which are delivered again']);
   assert.match(error.message, /allocation failed/);
   await consumer.close();
+});
+
+test('a consumer that cannot fetch messages is closed, and says so', async (context) => {
+  const library = dirname(createRequire(import.meta.url).resolve('rocketmq-thin'));
+  const native = createRequire(import.meta.url)(join(library, 'native.cjs'));
+  const failure = new RocketMQError({ kind: 'Internal', summary: 'it failed', causes: [] });
+  const closes = new EventEmitter();
+  const closed = once(closes, 'close');
+  const { close } = native.PushConsumer.prototype;
+  context.mock.method(native.PushConsumer.prototype, 'nextTasks', () => {
+    throw failure;
+  });
+  context.mock.method(native.PushConsumer.prototype, 'close', function (...args) {
+    closes.emit('close');
+    return close.apply(this, args);
+  });
+  const { group } = await startConsumer(() => {});
+  await closed;
+  const text = `the push consumer of group ${group} is closed, because it cannot fetch messages`;
+  assert.deepEqual(logged.at(-1), ['error', text, failure]);
+});
+
+test('a client forgets a consumer whose close is not waited for', async () => {
+  const openAndClose = async () => {
+    let handlerSignal;
+    const { topic, consumer, until } = await startConsumer(async (_, { signal }) => {
+      handlerSignal = signal;
+      await once(signal, 'abort');
+    });
+    await producer.send({ topic, body: 'x' });
+    await until(1);
+    const controller = new AbortController();
+    const closed = once(handlerSignal, 'abort');
+    const closing = consumer.close({ deadlineMs: 0, signal: controller.signal });
+    controller.abort();
+    assert.equal((await rejection(closing)).name, 'AbortError');
+    await closed;
+    return new WeakRef(handlerSignal);
+  };
+  const handlerSignal = await openAndClose();
+  await collectGarbage();
+  assert.equal(handlerSignal.deref(), undefined);
 });
 
 test('a process ends when its push consumer is closed', async () => {
