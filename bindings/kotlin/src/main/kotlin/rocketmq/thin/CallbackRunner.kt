@@ -114,7 +114,13 @@ internal class CallbackRunner(private val observers: Observers) {
         } catch (e: Throwable) {
             currentCoroutineContext().ensureActive()
             observers.log(Level.ERROR, failure, e)
-            failed(e.message ?: e.toString())
+            failed(textOf(e))
             null
         }
+
+    /** The text of an exception, which can be encoded. An exception of the application may have none. */
+    private fun textOf(e: Throwable): String {
+        val text = runCatching { e.message ?: e.toString() }.getOrNull() ?: e.javaClass.name
+        return text.encodeToByteArray().decodeToString()
+    }
 }

@@ -72,6 +72,20 @@ class FeaturesTest : MergedTest() {
     }
 
     @Test
+    fun `the failure of a credentials provider may have a text that cannot be encoded, or none`() = runBlocking {
+        class Silent : RuntimeException() {
+            override val message
+                get() = throw IllegalStateException("no text")
+        }
+        for (thrown in listOf(IllegalStateException("\uD800 is half a character"), Silent())) {
+            val failure = runCatching {
+                Client.connect(proxy.endpoint) { credentialsProvider { throw thrown } }
+            }.exceptionOrNull()
+            assertTrue(failure is RocketMQException.Unauthenticated, "$failure")
+        }
+    }
+
+    @Test
     fun `a provider that hangs is cancelled with the connect`() = runBlocking {
         val asked = CompletableDeferred<Unit>()
         val ended = CompletableDeferred<Unit>()
