@@ -33,11 +33,7 @@ internal class Observers(val logger: System.Logger?, private val interceptors: L
         send: (List<Message>) -> List<Result<Receipt>>,
     ): List<Result<Receipt>> {
         val sent = messages.map { prepare(it) }
-        val results = send(sent)
-        results.forEachIndexed { index, result ->
-            after { afterSend(sent[index], result.getOrNull(), result.exceptionOrNull()) }
-        }
-        return results
+        return observeAll(sent, { send(sent) }) { message, receipt, error -> afterSend(message, receipt, error) }
     }
 
     /** Receives with [receive], and calls interceptors. */
@@ -60,11 +56,7 @@ internal class Observers(val logger: System.Logger?, private val interceptors: L
         settle: () -> List<Result<Unit>>,
     ): List<Result<Unit>> {
         deliveries.forEach { before { beforeSettle(group, it, settlement) } }
-        val results = settle()
-        results.forEachIndexed { index, result ->
-            after { afterSettle(group, deliveries[index], settlement, result.exceptionOrNull()) }
-        }
-        return results
+        return observeAll(deliveries, settle) { delivery, _, error -> afterSettle(group, delivery, settlement, error) }
     }
 
     /** Returns the coroutine context in which the trace context of [delivery] is active. */
@@ -95,6 +87,20 @@ internal class Observers(val logger: System.Logger?, private val interceptors: L
         val result = runCatching(call)
         after { action(result.getOrNull(), result.exceptionOrNull()) }
         return result.getOrThrow()
+    }
+
+    /** As [observe], for each of [items]. If the call fails as a whole, each of them has that failure. */
+    private inline fun <I, T> observeAll(
+        items: List<I>,
+        call: () -> List<Result<T>>,
+        action: Interceptor.(I, T?, Throwable?) -> Unit,
+    ): List<Result<T>> {
+        val results = runCatching(call)
+        items.forEachIndexed { index, item ->
+            val result = results.fold({ it[index] }, { Result.failure(it) })
+            after { action(item, result.getOrNull(), result.exceptionOrNull()) }
+        }
+        return results.getOrThrow()
     }
 
     /** Calls the interceptors in order. */

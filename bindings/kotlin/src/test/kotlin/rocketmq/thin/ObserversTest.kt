@@ -69,6 +69,23 @@ class ObserversTest {
     }
 
     @Test
+    fun `interceptors get the exception of a call for each of its messages and deliveries`() {
+        val calls = mutableListOf<String>()
+        val watching =
+            object : Interceptor {
+                override fun afterSend(message: Message, receipt: Receipt?, error: Throwable?) {
+                    calls += "${message.topic} ${error?.message}"
+                }
+            }
+        val observers = Observers(null, listOf(watching))
+        val caught = runCatching {
+            runBlocking { observers.sendingAll(listOf(Message("a", "x"), Message("b", "x"))) { error("refused") } }
+        }
+        assertEquals("refused", caught.exceptionOrNull()?.message)
+        assertEquals(listOf("a refused", "b refused"), calls)
+    }
+
+    @Test
     fun `a message gets the active trace context, unless it already has one`() {
         val context = SpanContext.create(TRACE, SPAN, TraceFlags.getSampled(), TraceState.getDefault())
         val observers = Observers(null, emptyList())
