@@ -108,15 +108,21 @@ private constructor(
     /** Returns the metrics of the client since it was created. */
     fun metrics(): Metrics = Metrics(Operations.call<Outcome.Metrics>(this) { clientMetrics(registered.key) }.metrics)
 
-    /** Closes all producers and consumers of this client within one [deadline] (20 s). */
+    /**
+     * Closes all producers and consumers of this client within one [deadline] (20 s). If the caller is cancelled, the
+     * close continues.
+     */
     suspend fun close(deadline: Duration? = null): CloseReport {
         val native = deadline.toJava("deadline")
-        try {
-            val closed = Operations.await<Outcome.Closed>(this) { closeClient(registered.key, native) }
-            callbacks.cancel()
-            return CloseReport(closed)
-        } finally {
-            pushConsumers.forEach { it.stop() }
+        return uncancelled {
+            try {
+                pushConsumers.forEach { it.stopBeginning() }
+                val closed = Operations.await<Outcome.Closed>(this) { closeClient(registered.key, native) }
+                callbacks.cancel()
+                CloseReport(closed)
+            } finally {
+                pushConsumers.forEach { it.stop() }
+            }
         }
     }
 

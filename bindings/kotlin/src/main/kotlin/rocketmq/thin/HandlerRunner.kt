@@ -19,6 +19,7 @@ import rocketmq.thin.NativeFunctions.rocketmq_thin_complete
 import rocketmq.thin.NativeFunctions.rocketmq_thin_next_tasks
 import rocketmq.thin.NativeFunctions.rocketmq_thin_settle
 import rocketmq.thin.internal.Outcome
+import rocketmq.thin.internal.closePushConsumer
 import rocketmq.thin.internal.sharePushConsumer
 
 /**
@@ -54,18 +55,30 @@ internal class HandlerRunner(
     /** Has a value once no message waits. Only then are further messages fetched. */
     private val allTaken = Channel<Unit>(Channel.CONFLATED)
 
+    /** Whether a close has begun. */
+    @Volatile private var stopping = false
+
     init {
         scope.launch(Dispatchers.Default) { fetch() }
     }
 
+    /** Begins no more handlers, and puts back the messages that wait. */
+    fun stopBeginning() {
+        stopping = true
+        putBackWaiting()
+        signalAllTaken()
+    }
+
     /** Cancels running handlers, whose messages are delivered again, and puts back the messages that wait. */
     fun cancel() {
+        stopping = true
         scope.cancel()
         putBackWaiting()
     }
 
     private fun putBackWaiting() {
-        while (true) (waiting.poll() ?: return).putBack()
+        // The last one first, because each of them becomes the next one.
+        generateSequence { waiting.poll() }.toList().asReversed().forEach { it.putBack() }
     }
 
     /**
@@ -74,12 +87,13 @@ internal class HandlerRunner(
      */
     private suspend fun fetch() {
         var pause = SHORTEST_PAUSE_MILLIS
-        while (true) {
+        while (!stopping) {
             try {
                 if (!fetchBatch()) return
                 pause = SHORTEST_PAUSE_MILLIS
+            } catch (e: RocketMQException) {
+                return closeAfter(e)
             } catch (e: Throwable) {
-                if (e is RocketMQException) throw e
                 currentCoroutineContext().ensureActive()
                 try {
                     observers.log(Level.ERROR, "failed to hand out messages", e)
@@ -91,6 +105,13 @@ internal class HandlerRunner(
                 pause = minOf(2 * pause, LONGEST_PAUSE_MILLIS)
             }
         }
+    }
+
+    /** Closes the consumer, because the library hands out no more messages. */
+    private suspend fun closeAfter(failure: RocketMQException) {
+        observers.log(Level.ERROR, "the push consumer of group $group is closed, because it cannot get messages", failure)
+        stopBeginning()
+        Operations.await<Outcome>(this) { closePushConsumer(registered.key, null) }
     }
 
     /** Fetches one batch, and waits until no message waits. Returns false once the consumer is closed. */
@@ -108,8 +129,11 @@ internal class HandlerRunner(
         }
         if (received.isEmpty()) return false
         received.forEachIndexed { index, delivery -> waiting += Task(batch, index, delivery) }
-        // `cancel` may have put back the messages that waited before.
-        if (!scope.isActive) putBackWaiting()
+        // A close may have put back the messages that waited before.
+        if (stopping) {
+            putBackWaiting()
+            return false
+        }
         startWorker()
         allTaken.receive()
         return true
@@ -140,7 +164,8 @@ internal class HandlerRunner(
             val task = waiting.poll() ?: return
             try {
                 if (waiting.isEmpty()) signalAllTaken() else startWorker()
-                complete(task, handle(task.delivery))
+                val result = handle(task.delivery)
+                if (result == null) task.putBack() else complete(task, result)
             } catch (e: Throwable) {
                 // There is no memory, or no thread for another worker. This worker handles the messages that wait.
                 task.fail()
@@ -163,17 +188,24 @@ internal class HandlerRunner(
         }
     }
 
-    private suspend fun handle(delivery: Delivery): ConsumeResult =
-        try {
-            withContext(observers.traceOf(delivery)) { handler.handle(delivery) }
+    /** Calls the handler. Returns null if a close came first. */
+    private suspend fun handle(delivery: Delivery): ConsumeResult? {
+        var begun = false
+        return try {
+            withContext(observers.traceOf(delivery)) {
+                begun = !stopping
+                if (begun) handler.handle(delivery) else null
+            }
         } catch (e: Throwable) {
-            // If it is not active, a close has cancelled the handler.
+            // If it is not active, a close has cancelled the handler, or the worker before it called the handler.
             if (currentCoroutineContext().isActive) {
                 val failure = "a handler failed on message ${delivery.messageId}, which is delivered again"
                 observers.log(Level.ERROR, failure, e)
+                begun = true
             }
-            ConsumeResult.Retry
+            if (begun) ConsumeResult.Retry else null
         }
+    }
 
     /** Completes a task, and calls interceptors before and after its message is settled. */
     private fun complete(task: Task, result: ConsumeResult) {

@@ -2,10 +2,8 @@ package rocketmq.thin
 
 import java.util.concurrent.CompletableFuture
 import kotlinx.coroutines.CoroutineScope
-import kotlinx.coroutines.CoroutineStart
 import kotlinx.coroutines.SupervisorJob
 import kotlinx.coroutines.cancel
-import kotlinx.coroutines.future.future
 import kotlinx.coroutines.isActive
 import rocketmq.thin.NativeFunctions.rocketmq_thin_next_delivery
 import rocketmq.thin.NativeFunctions.rocketmq_thin_put_back_to_stream
@@ -31,9 +29,11 @@ internal constructor(
      * arrives after the future was cancelled goes to the next call. If the server refuses a receive, the future fails
      * with a [RocketMQException], and the next call continues.
      */
-    fun nextAsync(): CompletableFuture<Delivery?> =
-        if (calls.isActive) calls.future(start = CoroutineStart.UNDISPATCHED) { next() }
-        else CompletableFuture.completedFuture(null)
+    fun nextAsync(): CompletableFuture<Delivery?> {
+        if (!calls.isActive) return CompletableFuture.completedFuture(null)
+        var arrived: Outcome? = null
+        return future(calls, lost = { arrived?.let(::putBack) }) { next { arrived = it } }
+    }
 
     /** Cancels pending futures. Gives back, in the background, deliveries that were not handed out. */
     override fun close() {
@@ -41,11 +41,13 @@ internal constructor(
         future { end() }
     }
 
-    internal suspend fun next(): Delivery? =
+    /** Waits for the next delivery, and passes the outcome to [arrived], which can put it back. */
+    internal suspend fun next(arrived: (Outcome) -> Unit = {}): Delivery? =
         consumer
             .receiving {
                 val next =
                     Operations.await<Outcome>(this, lost = ::putBack) { rocketmq_thin_next_delivery(registered.key) }
+                arrived(next)
                 if (next is Outcome.Received) next.messages.map { Delivery(it, next.guard) } else emptyList()
             }
             .firstOrNull()

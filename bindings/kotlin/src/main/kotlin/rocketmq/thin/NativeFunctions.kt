@@ -1,6 +1,5 @@
 package rocketmq.thin
 
-import com.sun.jna.Pointer
 import java.nio.ByteBuffer
 import rocketmq.thin.internal.FfiConverterRustBuffer
 
@@ -35,7 +34,8 @@ internal object NativeFunctions {
 
     external fun rocketmq_thin_pending(): Long
 
-    external fun rocketmq_thin_poll(timeoutMillis: Long): Pointer?
+    /** Returns an address, because a [com.sun.jna.Pointer] needs memory, without which the outcomes would be lost. */
+    external fun rocketmq_thin_poll(timeoutMillis: Long): Long
 }
 
 /** Encodes a value as uniffi does. The encoded bytes are in the array of the returned buffer, up to its position. */

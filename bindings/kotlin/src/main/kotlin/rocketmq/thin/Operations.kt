@@ -1,5 +1,6 @@
 package rocketmq.thin
 
+import com.sun.jna.Pointer
 import java.lang.ref.Reference
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
@@ -9,14 +10,16 @@ import kotlin.concurrent.thread
 import kotlin.coroutines.ContinuationInterceptor
 import kotlin.coroutines.resumeWithException
 import kotlinx.coroutines.CancellableContinuation
+import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.CoroutineStart
 import kotlinx.coroutines.DelicateCoroutinesApi
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.GlobalScope
 import kotlinx.coroutines.asCoroutineDispatcher
+import kotlinx.coroutines.async
 import kotlinx.coroutines.flow.Flow
 import kotlinx.coroutines.flow.flow
-import kotlinx.coroutines.future.future
+import kotlinx.coroutines.launch
 import kotlinx.coroutines.suspendCancellableCoroutine
 import rocketmq.thin.internal.FfiConverterTypeOutcome
 import rocketmq.thin.internal.Outcome
@@ -108,9 +111,6 @@ internal object Operations {
     }
 
     fun register(operation: Long, waiter: Waiter) {
-        // A polling thread that is about to end sees the new operation and continues. If it has already ended,
-        // `polling` is false.
-        if (!polling) startPolling()
         val outcome = rendezvous.putIfAbsent(operation, waiter)
         if (outcome != null) {
             rendezvous.remove(operation)
@@ -120,6 +120,15 @@ internal object Operations {
                 val noOutcomeWillCome = NativeFunctions.rocketmq_thin_cancel(operation) == 1
                 if (noOutcomeWillCome) rendezvous.remove(operation)
             }
+        }
+        try {
+            // A polling thread that is about to end sees the new operation and continues. If it has already ended,
+            // `polling` is false.
+            if (!polling) startPolling()
+        } catch (e: Throwable) {
+            // There is no thread to be had. If the outcome arrives all the same, it is treated as that of any
+            // cancelled operation.
+            waiter.continuation.cancel(e)
         }
     }
 
@@ -173,10 +182,10 @@ internal object Operations {
 
     private fun poll() {
         while (true) {
-            val batch = NativeFunctions.rocketmq_thin_poll(IDLE_TIMEOUT_MILLIS) ?: return
-            val length = batch.getLong(0)
-            if (length == 0L && stopPolling()) return
-            val encoded = batch.getByteBuffer(Long.SIZE_BYTES.toLong(), length).order(ByteOrder.BIG_ENDIAN)
+            val batch = NativeFunctions.rocketmq_thin_poll(IDLE_TIMEOUT_MILLIS)
+            if (batch == 0L) return
+            val encoded = withMemory { outcomes(batch) }
+            if (!encoded.hasRemaining() && stopPolling()) return
             while (encoded.hasRemaining()) {
                 val operation = encoded.getLong()
                 val end = encoded.getLong().toInt() + encoded.position()
@@ -186,6 +195,23 @@ internal object Operations {
                     runCatching { reportUncaught(it) }
                 }
                 encoded.position(end)
+            }
+        }
+    }
+
+    /** The outcomes at the address [batch]: their length in bytes, and then each with its operation. */
+    private fun outcomes(batch: Long): ByteBuffer {
+        val pointer = Pointer(batch)
+        return pointer.getByteBuffer(Long.SIZE_BYTES.toLong(), pointer.getLong(0)).order(ByteOrder.BIG_ENDIAN)
+    }
+
+    /** Repeats [call] until there is enough memory. Without the polling thread, no operation would ever end. */
+    private inline fun <T> withMemory(call: () -> T): T {
+        while (true) {
+            try {
+                return call()
+            } catch (_: OutOfMemoryError) {
+                Thread.sleep(MEMORY_RETRY_MILLIS)
             }
         }
     }
@@ -202,10 +228,31 @@ internal object Operations {
         }
 }
 
-/** Runs [block] for callers without coroutines. It starts on the caller's thread, so that calls start in order. */
+/**
+ * Runs [block] for callers without coroutines. It starts on the caller's thread, so that calls start in order.
+ * Completing the future cancels [block]. [lost] is called if the result comes after that.
+ */
 @OptIn(DelicateCoroutinesApi::class)
-internal fun <T> future(block: suspend () -> T): CompletableFuture<T> =
-    GlobalScope.future(Operations.dispatcher, CoroutineStart.UNDISPATCHED) { block() }
+internal fun <T> future(
+    scope: CoroutineScope = GlobalScope,
+    lost: () -> Unit = {},
+    block: suspend () -> T,
+): CompletableFuture<T> {
+    val future = CompletableFuture<T>()
+    val running =
+        scope.launch(Operations.dispatcher, CoroutineStart.UNDISPATCHED) {
+            val result = runCatching { block() }
+            result.onSuccess { if (!future.complete(it)) lost() }
+            result.onFailure { future.completeExceptionally(it) }
+        }
+    future.whenComplete { _, _ -> running.cancel() }
+    return future
+}
+
+/** Runs [block] to its end, even if the caller is cancelled. */
+@OptIn(DelicateCoroutinesApi::class)
+internal suspend fun <T> uncancelled(block: suspend () -> T): T =
+    GlobalScope.async(Operations.dispatcher, CoroutineStart.UNDISPATCHED) { block() }.await()
 
 /**
  * Returns the result of [call]. Keeps [owner] reachable during the call, because its key in the library is valid only

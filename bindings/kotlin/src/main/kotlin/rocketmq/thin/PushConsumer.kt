@@ -53,16 +53,22 @@ internal constructor(
     /**
      * Gives back messages that no handler has begun, waits up to [deadline] (20 s) for running handlers, and cancels
      * handlers that run longer: their messages are delivered again. A handler must not wait for the close of its own
-     * consumer, which waits for the handler.
+     * consumer, which waits for the handler. If the caller is cancelled, the close continues.
      */
     suspend fun close(deadline: Duration? = null): CloseReport {
         val native = deadline.toJava("deadline")
-        try {
-            return CloseReport(Operations.await<Outcome.Closed>(this) { closePushConsumer(registered.key, native) })
-        } finally {
-            stop()
+        return uncancelled {
+            try {
+                stopBeginning()
+                CloseReport(Operations.await<Outcome.Closed>(this) { closePushConsumer(registered.key, native) })
+            } finally {
+                stop()
+            }
         }
     }
+
+    /** Begins no more handlers. */
+    internal fun stopBeginning() = handlerRunner.stopBeginning()
 
     /** Cancels the handlers. */
     internal fun stop() {

@@ -50,6 +50,14 @@ internal constructor(
         maxMessages: Int? = null,
         invisibleDuration: Duration? = null,
         awaitDuration: Duration? = null,
+    ): List<Delivery> = receive(maxMessages, invisibleDuration, awaitDuration) {}
+
+    /** As [receive], and passes the received messages to [arrived], which can put them back. */
+    private suspend fun receive(
+        maxMessages: Int?,
+        invisibleDuration: Duration?,
+        awaitDuration: Duration?,
+        arrived: (Outcome.Received) -> Unit,
     ): List<Delivery> {
         maxMessages?.notNegative("maxMessages")
         val invisible = invisibleDuration?.nanos("invisibleDuration") ?: DEFAULT.toLong()
@@ -59,6 +67,7 @@ internal constructor(
                 Operations.await<Outcome.Received>(this, lost = ::putBack) {
                     rocketmq_thin_receive(registered.key, maxMessages ?: DEFAULT, invisible, await)
                 }
+            arrived(received)
             received.messages.map { Delivery(it, received.guard) }
         }
     }
@@ -182,14 +191,18 @@ internal constructor(
 
     override fun toString() = "SimpleConsumer($group, $endpoints)"
 
-    /** [receive] for Java. */
+    /** [receive] for Java. Messages that arrive after the future was cancelled go to the next receive. */
     @JvmOverloads
     fun receiveAsync(
         maxMessages: Int? = null,
         invisibleDuration: JavaDuration? = null,
         awaitDuration: JavaDuration? = null,
-    ): CompletableFuture<List<Delivery>> = future {
-        receive(maxMessages, invisibleDuration?.toKotlinDuration(), awaitDuration?.toKotlinDuration())
+    ): CompletableFuture<List<Delivery>> {
+        var arrived: Outcome.Received? = null
+        val (invisible, await) = invisibleDuration?.toKotlinDuration() to awaitDuration?.toKotlinDuration()
+        return future(lost = { arrived?.let(::putBack) }) {
+            receive(maxMessages, invisible, await) { arrived = it }
+        }
     }
 
     /**

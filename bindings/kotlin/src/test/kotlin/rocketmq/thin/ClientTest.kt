@@ -1,6 +1,7 @@
 package rocketmq.thin
 
 import java.nio.file.Path
+import java.util.concurrent.Semaphore
 import kotlin.time.Duration.Companion.milliseconds
 import kotlin.time.Duration.Companion.minutes
 import kotlin.time.Duration.Companion.seconds
@@ -9,6 +10,7 @@ import kotlinx.coroutines.async
 import kotlinx.coroutines.awaitAll
 import kotlinx.coroutines.cancelAndJoin
 import kotlinx.coroutines.channels.Channel
+import kotlinx.coroutines.future.await
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.withContext
@@ -134,6 +136,34 @@ class ClientTest : MergedTest() {
         while (received.size < rounds) received += consumer.receive()
         assertEquals(setOf(1), received.map { it.attempt }.toSet())
         assertEquals(rounds, received.map { it.messageId }.toSet().size)
+    }
+
+    @Test
+    fun `messages that arrive for a future that is cancelled go to the next one`() {
+        val arrived = Semaphore(0)
+        val cancelled = Semaphore(0)
+        val holding =
+            object : Interceptor {
+                override fun afterReceive(group: String, deliveries: List<Delivery>?, error: Throwable?) {
+                    arrived.release()
+                    cancelled.acquire()
+                }
+            }
+        test({ interceptor(holding) }) { client ->
+            val topic = unique("future")
+            val consumer = client.simpleConsumer(unique("group")) { subscribe(topic) }
+            client.producer { topics(topic) }.send(Message(topic, "x"))
+            consumer.messagesAsync().use { messages ->
+                for (receive in listOf({ consumer.receiveAsync() }, { messages.nextAsync() })) {
+                    val receiving = receive()
+                    arrived.acquire()
+                    receiving.cancel(true)
+                    cancelled.release()
+                }
+                cancelled.release()
+                assertEquals(1, messages.nextAsync().await()?.attempt)
+            }
+        }
     }
 
     @Test

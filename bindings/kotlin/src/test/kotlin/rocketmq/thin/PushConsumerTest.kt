@@ -6,9 +6,14 @@ import java.util.concurrent.CountDownLatch
 import kotlin.time.Duration
 import kotlin.time.Duration.Companion.seconds
 import kotlinx.coroutines.CompletableDeferred
+import kotlinx.coroutines.CoroutineStart
 import kotlinx.coroutines.awaitAll
 import kotlinx.coroutines.awaitCancellation
+import kotlinx.coroutines.cancelAndJoin
 import kotlinx.coroutines.channels.Channel
+import kotlinx.coroutines.coroutineScope
+import kotlinx.coroutines.future.await
+import kotlinx.coroutines.launch
 import kotlinx.coroutines.withTimeout
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertFalse
@@ -152,6 +157,66 @@ class PushConsumerTest : MergedTest() {
     }
 
     @Test
+    fun `a cancelled close continues, and does not cancel handlers`() = test { client ->
+        val topic = unique("continued")
+        val running = Channel<Unit>(Channel.UNLIMITED)
+        val release = CompletableDeferred<Unit>()
+        val ended = Channel<Boolean>(Channel.UNLIMITED)
+        suspend fun consumer() =
+            client.pushConsumer(unique("group")) {
+                subscribe(topic)
+                handler {
+                    running.send(Unit)
+                    ended.send(runCatching { release.await() }.isSuccess)
+                    ConsumeResult.Ack
+                }
+            }
+        val consumer = consumer()
+        consumer()
+        client.producer { topics(topic) }.send(Message(topic, "x"))
+        repeat(2) { running.receive() }
+        coroutineScope {
+            for (close in listOf<suspend () -> Unit>({ consumer.close() }, { client.close() })) {
+                launch(start = CoroutineStart.UNDISPATCHED) { close() }.cancelAndJoin()
+            }
+        }
+        release.complete(Unit)
+        assertEquals(listOf(true, true), List(2) { ended.receive() })
+    }
+
+    @Test
+    fun `a close begins no handlers of messages that wait for a thread`() = test { client ->
+        val topic = unique("waiting")
+        val group = unique("group")
+        val count = 4 * Runtime.getRuntime().availableProcessors().coerceAtLeast(2)
+        client.producer { topics(topic) }.sendAll(List(count) { Message(topic, "$it") }).forEach { it.getOrThrow() }
+        val begun = Channel<String>(Channel.UNLIMITED)
+        val release = CountDownLatch(1)
+        val consumer = client.pushConsumer(group) {
+            subscribe(topic)
+            concurrency = count
+            // Blocks all threads of its dispatcher, so that other messages wait for one.
+            handler { delivery ->
+                begun.trySend(delivery.body.decodeToString())
+                release.await()
+                ConsumeResult.Ack
+            }
+        }
+        val handled = MutableList(count / 4) { begun.receive() }
+        val closing = consumer.closeAsync()
+        release.countDown()
+        assertEquals(0, closing.await().abandoned)
+        val other = client.simpleConsumer(group) { subscribe(topic) }
+        while (handled.size < count) {
+            for (delivery in other.receive()) {
+                assertEquals(1, delivery.attempt)
+                handled += delivery.body.decodeToString()
+            }
+        }
+        assertEquals(List(count) { "$it" }.sorted(), handled.sorted())
+    }
+
+    @Test
     fun `closing the client cancels handlers, and interrupts blocking handlers`() {
         val interrupted = CompletableDeferred<Boolean>()
         test { client ->
@@ -212,7 +277,10 @@ class PushConsumerTest : MergedTest() {
         }
         consumer.pause()
         assertTrue(consumer.isPaused)
+        // Another group gets the message after it could have been handled.
+        val other = client.simpleConsumer(unique("group")) { subscribe(topic) }
         client.producer { topics(topic) }.send(Message(topic, "x"))
+        other.ack(other.receive().single())
         assertTrue(handled.tryReceive().isFailure)
         consumer.resume()
         assertFalse(consumer.isPaused)
