@@ -74,14 +74,16 @@ impl Completions {
             return Ok(Vec::new());
         }
         wake_fd.clear();
+        let outcomes = queue.drain(max);
         if is_daemon_at_exit() {
+            // Dropping the outcomes puts back messages that this thread will not take.
             return Ok(Vec::new());
         }
         let completion = |(id, outcome)| match to_python(py, outcome) {
             Ok(value) => (id, false, value),
             Err(error) => (id, true, error.into_value(py).into_bound(py).into_any()),
         };
-        Ok(queue.drain(max).into_iter().map(completion).collect())
+        Ok(outcomes.into_iter().map(completion).collect())
     }
 
     /// Cancels all operations and closes the descriptor.

@@ -2,6 +2,8 @@
 
 from proxied import Case
 
+from rocketmq_thin import Client
+
 OPEN = """
 import atexit, asyncio, threading
 from rocketmq_thin import Client, Message, aio, errors
@@ -55,6 +57,45 @@ async def main():
     await asyncio.sleep(0)
 asyncio.run(main())
 """)
+
+    def test_a_message_that_arrives_in_a_daemon_thread_with_a_loop_is_given_back(self):
+        process = self.script("""
+import asyncio, atexit, select, sys, threading
+import rocketmq_thin
+from rocketmq_thin import Client, Message, _loop, aio
+
+arrived, exiting = threading.Event(), threading.Event()
+
+async def receive():
+    client = await aio.Client(SERVER)
+    await client.push_consumer(NAME, NAME, handler)
+    completions = _loop._completions(asyncio.get_running_loop())
+    while not completions.waiting:
+        await asyncio.sleep(0)
+    # The blocking send and select stop the loop, so that it does not fetch the outcome.
+    Client(SERVER).producer().send(Message(NAME, b"x"))
+    select.select([completions.native.fileno()], [], [])
+    arrived.set()
+    exiting.wait()
+    await asyncio.Event().wait()
+
+async def handler(delivery):
+    print("no handler begins at the exit")
+
+def shutdown():
+    # The loop continues when the shutdown has begun, because this thread does not yield to others before.
+    sys.setswitchinterval(1000)
+    exiting.set()
+    rocketmq_thin._shutdown(60)
+
+atexit.unregister(rocketmq_thin._shutdown)
+atexit.register(shutdown)
+threading.Thread(target=asyncio.run, args=[receive()], daemon=True).start()
+arrived.wait()
+""")
+        self.assertEqual(process.communicate(), ("", ""))
+        with Client(self.server) as client, client.simple_consumer(self.name, self.name) as consumer:
+            self.assertEqual([delivery.attempt for delivery in consumer.receive()], [1])
 
     def test_with_an_exit_code(self):
         self.assert_exit("""
