@@ -38,14 +38,7 @@ pub fn open(config: &RemoteConfig) -> io::Result<Services> {
         lookup_timeout: config.lookup_timeout,
         call_timeout: config.call_timeout,
     };
-    let remote = Arc::new(Remote {
-        cluster: Arc::new(Cluster::new(options)),
-        topics: Cache::new(FRESHNESS),
-        groups: Cache::new(FRESHNESS),
-        auto_create_topics: config.auto_create_topics,
-        changes: tokio::sync::Mutex::default(),
-    });
-    Ok(Services::of(remote))
+    Ok(Services::of(Arc::new(Remote::new(Cluster::new(options), config.auto_create_topics))))
 }
 
 /// Implements the service traits for one cluster.
@@ -60,6 +53,11 @@ pub(super) struct Remote {
 }
 
 impl Remote {
+    fn new(cluster: Cluster, auto_create_topics: bool) -> Self {
+        let (topics, groups) = (Cache::new(FRESHNESS), Cache::new(FRESHNESS));
+        Self { cluster: Arc::new(cluster), topics, groups, auto_create_topics, changes: Default::default() }
+    }
+
     /// Creates a topic that a client has named, if it does not exist and topics are created on first use.
     async fn ensure_topic(&self, topic: &str) -> Result<(), ServiceError> {
         // Topics that begin with a percent sign are created by brokers.
@@ -72,6 +70,11 @@ impl Remote {
         self.cluster.create_missing_topic(topic, QUEUES).await?;
         self.topics.forget(topic);
         Ok(())
+    }
+
+    async fn find_topic(&self, name: &str) -> Result<Option<TopicConfig>, ServiceError> {
+        let (cluster, topic) = (self.cluster.clone(), name.to_owned());
+        self.topics.get(name, || async move { cluster.fetch_topic(&topic).await }).await
     }
 
     /// Creates the retry topic of a group if it does not exist. Brokers do so only when they get a heartbeat of a consumer,
@@ -227,9 +230,14 @@ impl Metadata for Remote {
     }
 
     async fn existing_topic(&self, name: &str) -> Result<TopicConfig, ServiceError> {
-        let (cluster, topic) = (self.cluster.clone(), name.to_owned());
-        let found = self.topics.get(name, || async move { cluster.fetch_topic(&topic).await }).await?;
-        found.ok_or_else(|| no_route(name))
+        if let Some(found) = self.find_topic(name).await? {
+            return Ok(found);
+        }
+        // The topic may have been created since its absence was cached, and its route is known already.
+        if self.cluster.find_route(name).await?.is_some() {
+            self.topics.forget(name);
+        }
+        self.find_topic(name).await?.ok_or_else(|| no_route(name))
     }
 
     async fn group(&self, name: &str) -> Result<GroupConfig, ServiceError> {
@@ -303,4 +311,43 @@ impl Metadata for Remote {
 
 fn exists(what: &str, name: &str) -> ServiceError {
     ServiceError::new(ServiceErrorKind::AlreadyExists, format!("{what} {name} already exists"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::backend::remote::scripted;
+    use crate::remoting::{RemotingCommand, request, response};
+
+    #[tokio::test]
+    async fn a_topic_whose_route_is_known_exists_though_its_absence_is_cached() {
+        let created = Arc::new(AtomicBool::new(false));
+        let exists = created.clone();
+        let broker = scripted::peer(|_| {
+            RemotingCommand::request(response::SUCCESS)
+                .body(r#"{"topicName":"t","perm":6,"readQueueNums":1}"#)
+        });
+        let route = format!(
+            r#"{{"brokerDatas":[{{"cluster":"c","brokerName":"b","brokerAddrs":{{0:"{}"}}}}],"queueDatas":[{{"brokerName":"b"}}]}}"#,
+            broker.await
+        );
+        let name_server = scripted::peer(move |command| match command.code {
+            request::GET_BROKER_CLUSTER_INFO => {
+                RemotingCommand::request(response::SUCCESS).body(r#"{"brokerAddrTable":{"b":{}}}"#)
+            }
+            _ if exists.load(Ordering::SeqCst) => {
+                RemotingCommand::request(response::SUCCESS).body(route.clone())
+            }
+            _ => RemotingCommand::request(response::TOPIC_NOT_EXIST),
+        });
+        let remote = Remote::new(scripted::cluster(&[name_server.await]), false);
+        let error = remote.existing_topic("t").await.unwrap_err();
+        assert_eq!(error.kind, ServiceErrorKind::TopicNotFound);
+        created.store(true, Ordering::SeqCst);
+        // A request that waits until the created topic has a route does this.
+        remote.cluster.forget_route("t");
+        assert_eq!(remote.existing_topic("t").await.unwrap().name, "t");
+    }
 }
