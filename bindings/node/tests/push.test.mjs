@@ -200,12 +200,12 @@ test('a provider that fails or hangs fails the connect', async () => {
   const failing = () => {
     throw new Error('the vault is sealed');
   };
-  for (const [credentials, kind, message] of [
+  for (const [credentials, kind, message, startupTimeoutMs] of [
     [failing, 'Unauthenticated', 'no credentials: the credentials provider failed: the vault is sealed'],
     [() => ({ accessKey: 'key' }), 'Unauthenticated', /the provided credentials\.secretKey must be a string/],
-    [() => new Promise(() => {}), 'Timeout', 'the credentials provider did not answer in time'],
+    [() => new Promise(() => {}), 'Timeout', 'the credentials provider did not answer in time', 200],
   ]) {
-    const error = await rejection(Client.connect({ endpoints: server, credentials, startupTimeoutMs: 200 }));
+    const error = await rejection(Client.connect({ endpoints: server, credentials, startupTimeoutMs }));
     assert.equal(error.kind, kind);
     assert.match(error.message, new RegExp(message));
   }
@@ -278,8 +278,8 @@ test('messages that cannot be handed out are handled later, and their attempts d
   };
   await producer.send({ topic, body: 'x' });
   assert.deepEqual(await until(1), ['x 1']);
-  const [level, message, error] = logged.at(-1);
-  assert.deepEqual([level, message], ['error', 'failed to hand out messages, which are delivered again']);
+  const [level, , error] = logged.find(([, message]) => message === 'failed to hand out messages, which are delivered again');
+  assert.equal(level, 'error');
   assert.match(error.message, /allocation failed/);
   await consumer.close();
 });
@@ -301,7 +301,7 @@ test('a consumer that cannot fetch messages is closed, and says so', async (cont
   const { group } = await startConsumer(() => {});
   await closed;
   const text = `the push consumer of group ${group} is closed, because it cannot fetch messages`;
-  assert.deepEqual(logged.at(-1), ['error', text, failure]);
+  assert.deepEqual(logged.filter(([, message]) => message === text), [['error', text, failure]]);
 });
 
 test('a client forgets a consumer whose close is not waited for', async () => {

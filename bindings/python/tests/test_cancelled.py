@@ -10,7 +10,7 @@ from collections import Counter
 
 from proxied import Case
 
-from rocketmq_thin import Client, Error, Message, _loop, aio
+from rocketmq_thin import Client, Message, Tls, _loop, aio, errors
 
 
 class Cancelled(Case, unittest.IsolatedAsyncioTestCase):
@@ -124,11 +124,12 @@ class Ended(Case):
         for end in ENDS.values():
             for _ in range(5):
                 loop = asyncio.new_event_loop()
-                loop.run_until_complete(self.fail_to_connect())
+                loop.run_until_complete(self.fail())
                 end(loop)
                 del loop
         self.assertEqual(descriptors() - before, Counter())
 
-    async def fail_to_connect(self):
-        with self.assertRaises(Error):
-            await aio.Client("127.0.0.1:1", startup_timeout=0.001)
+    async def fail(self):
+        """Runs an operation that fails before it opens a socket, which might be closed later than the loop."""
+        with self.assertRaises(errors.InvalidOptions):
+            await aio.Client(f"https://{self.server}", tls=Tls(certificate=b"x", key=b"y"))
