@@ -47,10 +47,10 @@ pub(super) enum UserCommand {
     /// Add a user, and print their secret, which is not shown again
     #[command(after_help = "\
 Examples:
-  rocketmq-thin-proxy user add billing
+  rocketmq-thin-proxy user add accounting
   rocketmq-thin-proxy user add root --super
-  rocketmq-thin-proxy user add billing --secret-stdin < secret.txt
-  rocketmq-thin-proxy user add billing --server 127.0.0.1:8081     in the catalog of a running proxy")]
+  rocketmq-thin-proxy user add accounting --secret-stdin < secret.txt
+  rocketmq-thin-proxy user add accounting --server 127.0.0.1:8081     in the catalog of a running proxy")]
     Add {
         /// The name, which clients use as access key
         name: String,
@@ -84,8 +84,8 @@ A proxy requests certificates if tls.client_ca is configured. The names are DNS 
 certificate, and the common name of its subject.
 
 Examples:
-  rocketmq-thin-proxy user certificates billing billing.example.com
-  rocketmq-thin-proxy user certificates billing              removes all names")]
+  rocketmq-thin-proxy user certificates accounting accounting.example.com
+  rocketmq-thin-proxy user certificates accounting              removes all names")]
     Certificates {
         /// The user
         user: String,
@@ -118,11 +118,11 @@ The most specific policy decides: a name before a prefix (the longer one first) 
 equally specific, a denial decides. What no policy allows is denied.
 
 Examples:
-  rocketmq-thin-proxy acl add billing Topic:orders sub
-  rocketmq-thin-proxy acl add billing 'Group:billing*' sub
+  rocketmq-thin-proxy acl add accounting Topic:orders sub
+  rocketmq-thin-proxy acl add accounting 'Group:accounting*' sub
   rocketmq-thin-proxy acl add shop 'Topic:*' pub,sub --from 10.0.0.0/8
   rocketmq-thin-proxy acl add ops 'Cluster:*' all          administration
-  rocketmq-thin-proxy acl add billing Topic:orders sub --server 127.0.0.1:8081")]
+  rocketmq-thin-proxy acl add accounting Topic:orders sub --server 127.0.0.1:8081")]
     Add {
         /// The user
         user: String,
@@ -158,8 +158,8 @@ Examples:
     /// Show which policy decides whether a request is allowed
     #[command(after_help = "\
 Examples:
-  rocketmq-thin-proxy acl test billing Topic:orders sub
-  rocketmq-thin-proxy acl test billing Group:billing-eu sub --from 10.1.2.3")]
+  rocketmq-thin-proxy acl test accounting Topic:orders sub
+  rocketmq-thin-proxy acl test accounting Group:accounting-eu sub --from 10.1.2.3")]
     Test {
         /// The user
         user: String,

@@ -61,7 +61,7 @@ The file has tables as in the configuration:
   perm = \"rw\"         # rw r w none
 
   [[groups]]
-  name = \"billing\"
+  name = \"accounting\"
   fifo = true
   max_retries = 3
   retry = [\"1s\", \"30s\", \"5m\"]")]
@@ -142,8 +142,8 @@ pub(super) enum GroupCommand {
     /// Create a consumer group
     #[command(after_help = "\
 Examples:
-  rocketmq-thin-proxy group create billing
-  rocketmq-thin-proxy group create billing --fifo --max-retries 3 --retry 1s,30s,5m
+  rocketmq-thin-proxy group create accounting
+  rocketmq-thin-proxy group create accounting --fifo --max-retries 3 --retry 1s,30s,5m
       The second delivery follows after 1 s, the third after 30 s, each further one after 5 min.
   rocketmq-thin-proxy group create audit --retry-initial 1s --retry-max 10m --retry-multiplier 2
       Pauses of 1 s, 2 s, 4 s and so on, up to 10 min.
@@ -159,9 +159,9 @@ Examples:
     /// Change settings of a consumer group; the other settings stay unchanged
     #[command(after_help = "\
 Examples:
-  rocketmq-thin-proxy group update billing --max-retries 5
-  rocketmq-thin-proxy group update billing --retry 1s,30s,5m
-  rocketmq-thin-proxy group update billing --consume=false
+  rocketmq-thin-proxy group update accounting --max-retries 5
+  rocketmq-thin-proxy group update accounting --retry 1s,30s,5m
+  rocketmq-thin-proxy group update accounting --consume=false
       Consumers are refused until --consume=true.")]
     Update {
         #[command(flatten)]
@@ -177,12 +177,12 @@ can no longer settle the deliveries that they hold at this moment. Attempts are 
 Times are written as 2026-11-29T10:00:00Z, in milliseconds since 1970, or as a duration before now, such as 15m or 2h.
 
 Examples:
-  rocketmq-thin-proxy group reset billing orders --to earliest
-  rocketmq-thin-proxy group reset billing orders --to latest
-  rocketmq-thin-proxy group reset billing orders --to 2h
+  rocketmq-thin-proxy group reset accounting orders --to earliest
+  rocketmq-thin-proxy group reset accounting orders --to latest
+  rocketmq-thin-proxy group reset accounting orders --to 2h
       Deliver all messages of the last two hours again.
-  rocketmq-thin-proxy group reset billing orders --queue 3 --offset 1500
-      One queue only; `group stats billing --queues` shows the offsets.")]
+  rocketmq-thin-proxy group reset accounting orders --queue 3 --offset 1500
+      One queue only; `group stats accounting --queues` shows the offsets.")]
     Reset {
         /// The group
         group: String,
@@ -205,8 +205,8 @@ BLOCKED counts the messages of a FIFO group that wait for earlier ones of their 
 
 Examples:
   rocketmq-thin-proxy group stats
-  rocketmq-thin-proxy group stats billing
-  rocketmq-thin-proxy group stats billing --topic orders --queues")]
+  rocketmq-thin-proxy group stats accounting
+  rocketmq-thin-proxy group stats accounting --topic orders --queues")]
     Stats {
         /// The group [default: all groups]
         name: Option<String>,
@@ -271,7 +271,7 @@ Clients of other proxies in front of the same brokers are not listed.
 
 Examples:
   rocketmq-thin-proxy client list
-  rocketmq-thin-proxy client list --group billing
+  rocketmq-thin-proxy client list --group accounting
   rocketmq-thin-proxy client list --topic orders --json")]
     List {
         /// Only clients of this group

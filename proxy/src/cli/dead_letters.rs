@@ -23,7 +23,7 @@ pub(super) enum DlqCommand {
     #[command(after_help = "\
 Examples:
   rocketmq-thin-proxy dlq list
-  rocketmq-thin-proxy dlq list billing --json")]
+  rocketmq-thin-proxy dlq list accounting --json")]
     List {
         /// Only this group
         group: Option<String>,
@@ -35,8 +35,8 @@ Examples:
 `message show %DLQ%GROUP --id ID` shows one of them with its properties and body.
 
 Examples:
-  rocketmq-thin-proxy dlq peek billing
-  rocketmq-thin-proxy dlq peek billing --newest --count 3")]
+  rocketmq-thin-proxy dlq peek accounting
+  rocketmq-thin-proxy dlq peek accounting --newest --count 3")]
     Peek {
         /// The group
         group: String,
@@ -54,8 +54,8 @@ Examples:
 Times are written as 2026-11-29T10:00:00Z, in milliseconds since 1970, or as a duration before now, such as 15m or 2h.
 
 Examples:
-  rocketmq-thin-proxy dlq find billing --key customer-17
-  rocketmq-thin-proxy dlq find billing --from 2h --count 100")]
+  rocketmq-thin-proxy dlq find accounting --key customer-17
+  rocketmq-thin-proxy dlq find accounting --from 2h --count 100")]
     Find {
         /// The group
         group: String,
@@ -71,9 +71,9 @@ was resent, so that an interrupted command can be repeated: a dead letter is res
 Dead letters stay readable until their retention ends.
 
 Examples:
-  rocketmq-thin-proxy dlq resend billing --id 01A2B3C4D5
-  rocketmq-thin-proxy dlq resend billing --all
-  rocketmq-thin-proxy dlq resend billing --all --count 10
+  rocketmq-thin-proxy dlq resend accounting --id 01A2B3C4D5
+  rocketmq-thin-proxy dlq resend accounting --all
+  rocketmq-thin-proxy dlq resend accounting --all --count 10
       Resend the next ten, to see whether they succeed.")]
     #[command(group = ArgGroup::new("letters").args(["id", "all"]).required(true))]
     Resend {

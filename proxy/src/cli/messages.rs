@@ -28,7 +28,7 @@ Examples:
   rocketmq-thin-proxy message peek orders --newest --count 3
   rocketmq-thin-proxy message peek orders --queue 2 --offset 1500
   rocketmq-thin-proxy message peek chats --lite-topic chat-17
-  rocketmq-thin-proxy message peek %DLQ%billing
+  rocketmq-thin-proxy message peek %DLQ%accounting
       Show dead letters of a group; see also `dlq`.")]
     Peek {
         #[command(flatten)]

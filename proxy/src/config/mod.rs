@@ -215,6 +215,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -222,6 +224,21 @@ mod tests {
         let config = Config { handle_key: Some("k".to_owned()), ..Config::default() };
         let printed = toml::to_string(&config).expect("TOML");
         assert_eq!(toml::from_str::<Config>(&printed).expect("the same"), config, "{printed}");
+    }
+
+    #[test]
+    fn the_readme_names_every_setting() {
+        fn check(table: &toml::Table, words: &HashSet<&str>) {
+            for (name, value) in table {
+                assert!(words.contains(name.as_str()), "{name}");
+                if let toml::Value::Table(settings) = value {
+                    check(settings, words);
+                }
+            }
+        }
+        let is_in_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let words = include_str!("../../README.md").split(|c| !is_in_name(c)).collect();
+        check(&toml::Table::try_from(Config::default()).expect("TOML"), &words);
     }
 
     #[test]
