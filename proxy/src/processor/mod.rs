@@ -20,6 +20,7 @@ mod command;
 mod connected_client;
 mod dead_letter_resend;
 mod dead_letter_search;
+mod delivery_source;
 mod draft;
 mod environment;
 mod filter;

@@ -1,23 +1,20 @@
-//! Receives messages: limits the wait and the lease, seals receipt handles, and moves messages without attempts left to the
-//! dead-letter topic.
+//! Receives messages: limits the wait and the lease.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cluster_router::Cluster;
 use super::command::Command;
+use super::delivery_source::{DeliverySource, give_back_one};
 use super::environment::Environment;
-use super::handle::{Opened, Scope, SealedLease};
+use super::handle::Opened;
 use super::host_budget::Reservation;
 use super::limits::Limits;
-use super::renewed_leases::{LeaseHolder, Renewal};
 use super::{Expression, filter, group, receive_from_clusters, trace_context, validate};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind};
 use crate::layer::{Names, OperationKind, RequestTrace, Size};
 use crate::service::{
-    ChangeInvisible, Delivered, Delivery, Forward, GroupConfig, Receive, ServiceErrorKind, Services, Settle,
+    ChangeInvisible, Delivered, Delivery, GroupConfig, Receive, ServiceErrorKind, Services,
 };
 
 /// The assumed request timeout of a client that has not sent one.
@@ -209,13 +206,6 @@ pub(super) async fn give_back(environment: &Environment, undelivered: Undelivere
     }
 }
 
-async fn give_back_one(services: &Services, change: ChangeInvisible) {
-    let (topic, group) = (change.topic.clone(), change.group.clone());
-    if let Err(error) = services.messages.change_invisible(change).await {
-        tracing::debug!(topic, group, %error, "could not give back a message; it stays invisible until its lease ends");
-    }
-}
-
 /// Waits for messages of one cluster.
 pub(super) async fn wait_for(
     environment: &Environment,
@@ -239,114 +229,6 @@ pub(super) async fn wait_for(
         ServiceErrorKind::Busy => Error::new(ErrorKind::Busy, "polling full"),
         _ => Error::on_topic(error, &topic),
     })
-}
-
-/// Gives back deliveries on drop, if their receive is cancelled before they are sealed.
-struct GiveBackGuard<'a> {
-    source: &'a DeliverySource<'a>,
-    call_timeout: Duration,
-    deliveries: VecDeque<Delivery>,
-}
-
-impl Drop for GiveBackGuard<'_> {
-    fn drop(&mut self) {
-        if self.deliveries.is_empty() {
-            return;
-        }
-        let services = self.source.cluster.services.clone();
-        let deadline = Instant::now() + self.call_timeout;
-        let Scope { topic, group, .. } = self.source.scope;
-        let changes: Vec<_> = self
-            .deliveries
-            .drain(..)
-            .map(|delivery| ChangeInvisible::give_back(topic, group, &delivery, deadline))
-            .collect();
-        tokio::spawn(async move {
-            for change in changes {
-                give_back_one(&services, change).await;
-            }
-        });
-    }
-}
-
-/// The cluster, topic and group of deliveries.
-struct DeliverySource<'a> {
-    cluster: &'a Cluster,
-    scope: Scope<'a>,
-}
-
-impl DeliverySource<'_> {
-    /// Creates the receipt handles. Deliveries that exceed the group's attempts are moved to the dead-letter topic instead.
-    async fn seal(
-        &self,
-        environment: &Environment,
-        deliveries: Vec<Delivery>,
-        group: &GroupConfig,
-    ) -> Vec<LeasedDelivery> {
-        let mut guard = GiveBackGuard {
-            source: self,
-            call_timeout: environment.limits.call,
-            deliveries: deliveries.into(),
-        };
-        let mut leased = Vec::with_capacity(guard.deliveries.len());
-        for _ in 0..guard.deliveries.len() {
-            let Some(delivery) = guard.deliveries.pop_front() else { break };
-            if group.exceeds_attempts(delivery.attempt - delivery.attempts_of_others) {
-                self.forward(&delivery, environment).await;
-            } else {
-                // The guard keeps the delivery until the whole batch is ready.
-                guard.deliveries.push_back(delivery);
-            }
-        }
-        for delivery in std::mem::take(&mut guard.deliveries) {
-            let lease = SealedLease {
-                received_at: delivery.received_at,
-                invisible: delivery.invisible,
-                cluster: self.cluster.name.as_ref().to_owned(),
-                coordinates: delivery.coordinates.clone(),
-            };
-            leased.push(LeasedDelivery { handle: self.scope.seal(&lease), delivery });
-        }
-        leased
-    }
-
-    async fn forward(&self, delivery: &Delivery, environment: &Environment) {
-        let Scope { topic, group, .. } = self.scope;
-        let forward = Forward {
-            topic: topic.to_owned(),
-            group: group.to_owned(),
-            entry: Settle::from(delivery),
-            deadline: Instant::now() + environment.limits.call,
-        };
-        match self.cluster.services.messages.forward_to_dead_letter(forward).await {
-            Ok(()) => {
-                environment
-                    .message_trace
-                    .iter()
-                    .for_each(|trace| trace.record_dead_letter(topic, group, &delivery.message));
-            }
-            // The message is delivered again when its lease ends, and then moved again.
-            Err(error) => {
-                tracing::warn!(topic, group, %error, "could not move a message to the dead-letter topic");
-            }
-        }
-    }
-
-    /// Renews the leases of these deliveries from now on, if their client has a session. Without a session, the proxy could
-    /// not notice that the client is gone.
-    fn renew(&self, environment: &Environment, context: &Context, leased: &[LeasedDelivery]) {
-        let Some(client) = environment.clients.find(context) else { return };
-        let holder = Arc::new(LeaseHolder {
-            client,
-            cluster: self.cluster.name.clone(),
-            topic: self.scope.topic.to_owned(),
-            group: self.scope.group.to_owned(),
-        });
-        for LeasedDelivery { delivery, handle } in leased {
-            let renewal = Renewal::new(holder.clone(), Settle::from(delivery), delivery.attempt);
-            environment.leases.add(handle.clone(), renewal);
-        }
-    }
 }
 
 /// Checks the requested length of a lease against its limits.
@@ -399,52 +281,7 @@ fn polling_time(
 
 #[cfg(test)]
 mod tests {
-    use futures::poll;
-
-    use super::super::ClusterRouter;
-    use super::super::scripted::{self, BackendCall};
     use super::*;
-    use crate::service::{GroupStart, NextAttempt, RetryPolicy};
-
-    #[tokio::test]
-    async fn a_receive_that_is_cancelled_while_it_forwards_a_message_gives_back_the_others() {
-        let ([services], [mut calls]) = scripted::backends();
-        let processor = scripted::processor(ClusterRouter::single(services), Limits::default());
-        let environment = &processor.environment;
-        let cluster = environment.clusters.route((&context(None)).into(), "t");
-        let source = DeliverySource { cluster, scope: environment.handle_sealer.scope("t", "g") };
-        let config = GroupConfig {
-            name: "g".to_owned(),
-            fifo: false,
-            consume: true,
-            max_retries: 1,
-            retry: RetryPolicy::default(),
-            lite_bind_topic: None,
-            lite_quota: 0,
-            lite_exclusive: false,
-            start: GroupStart::Default,
-        };
-        let last_attempt = config.max_attempts();
-        let deliveries = [("first", 1), ("dead", last_attempt + 1), ("last", last_attempt)];
-        let deliveries = deliveries.map(|(coordinates, attempt)| Delivery {
-            coordinates: coordinates.to_owned(),
-            attempt,
-            ..scripted::delivery("t")
-        });
-        let mut sealing = Box::pin(source.seal(environment, deliveries.into(), &config));
-        assert!(poll!(&mut sealing).is_pending());
-        drop(sealing);
-        let Some(BackendCall::Forward(forward, _)) = calls.recv().await else { panic!("not a forward") };
-        assert_eq!(forward.entry.coordinates, "dead");
-        let mut given_back = Vec::new();
-        for _ in 0..2 {
-            let (change, _) = scripted::change(&mut calls).await;
-            assert_eq!((change.invisible, change.next_attempt), (Duration::ZERO, NextAttempt::GivenBack));
-            given_back.push(change.entry.coordinates);
-        }
-        given_back.sort();
-        assert_eq!(given_back, ["first", "last"]);
-    }
 
     fn context(remaining: Option<u64>) -> Context {
         Context {

@@ -27,7 +27,7 @@ pub(super) const TOPIC_WITH_MESSAGE: &str = "with-message";
 /// A call of the backend, with the sender for its answer.
 pub(super) enum BackendCall {
     Change(ChangeInvisible, AnswerSender<InvisibleOutcome>),
-    Forward(Forward, #[expect(dead_code, reason = "kept, so that the call waits")] AnswerSender<()>),
+    Forward(Forward, AnswerSender<()>),
     Announce(Vec<String>, AnswerSender<()>),
 }
 
