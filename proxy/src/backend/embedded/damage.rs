@@ -4,7 +4,7 @@
 //! chunks. A damaged part can't be read. The chunks that follow it can, once their position is found.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use fjall::LsmError;
 
 use super::chunk::Chunk;
 use super::keys;
+use super::scan::{Item, Scan};
 use super::store::{OpenDatabase, corrupt, unavailable};
 use crate::service::ServiceError;
 
@@ -30,17 +31,20 @@ pub(super) struct QueueParts {
     queue: u32,
     from: u64,
     found: Option<fjall::Iter>,
+    /// The parts before those in `found`, around a damaged block.
+    around_damage: VecDeque<PartAround>,
 }
 
-/// The result of a search for the first chunk from an offset on.
-enum SearchResult {
-    /// The first chunk begins with this offset.
+/// A part of a queue around a damaged block.
+enum PartAround {
+    /// The chunk that begins with this offset.
     Chunk(u64),
-    /// There is no chunk.
-    End,
-    /// The search ends in a damaged block.
-    Unreadable,
+    /// The damaged block.
+    Damage,
 }
+
+/// The maximum number of chunks around a damaged block that are searched at once.
+const MAX_AROUND: usize = 64;
 
 /// Whether an error means that stored data is damaged, and not that the disk can't be used now.
 pub(super) fn is_damage(error: &fjall::Error) -> bool {
@@ -79,7 +83,7 @@ pub(super) fn read_part(entry: fjall::Guard) -> Result<QueuePart, fjall::Error> 
 impl QueueParts {
     /// Begins with the first chunk whose first offset is at least `from`.
     pub(super) fn new(log: Arc<OpenDatabase>, topic: u32, queue: u32, from: u64) -> Self {
-        let mut parts = Self { log, topic, queue, from, found: None };
+        let mut parts = Self { log, topic, queue, from, found: None, around_damage: VecDeque::new() };
         parts.found = Some(parts.chunks_from(from));
         parts
     }
@@ -91,49 +95,70 @@ impl QueueParts {
 
     /// Returns the first offset of the next chunk whose key can be read.
     pub(super) fn next_first(&mut self) -> Result<Option<u64>, ServiceError> {
-        let Some(entry) = self.found.as_mut().and_then(Iterator::next) else { return Ok(None) };
-        let first = match entry.key() {
-            Ok(key) => keys::chunk_first(&key).ok_or_else(|| corrupt("chunk key"))?,
-            Err(error) if is_damage(&error) => match self.end_of_damage()? {
-                Some(next) => next,
-                None => return Ok(None),
-            },
-            Err(error) => return Err(unavailable(&error)),
-        };
-        self.from = first.saturating_add(1);
-        Ok(Some(first))
+        loop {
+            let first = match self.around_damage.pop_front() {
+                Some(PartAround::Chunk(first)) => first,
+                Some(PartAround::Damage) => continue,
+                None => {
+                    let Some(entry) = self.found.as_mut().and_then(Iterator::next) else { return Ok(None) };
+                    match entry.key() {
+                        Ok(key) => first_of(&key)?,
+                        Err(error) if is_damage(&error) => {
+                            self.search_around_damage()?;
+                            continue;
+                        }
+                        Err(error) => return Err(unavailable(&error)),
+                    }
+                }
+            };
+            self.from = first.saturating_add(1);
+            return Ok(Some(first));
+        }
     }
 
-    /// Returns the first offset after the current position whose key can be read.
-    fn end_of_damage(&self) -> Result<Option<u64>, ServiceError> {
-        // The keys of a block are consecutive, so a binary search finds the first one that is not in the damaged block.
-        let (mut inside, mut step) = (self.from, 1);
-        let (mut beyond, mut found) = loop {
-            let probe = inside.saturating_add(step);
-            match self.search(probe)? {
-                SearchResult::Unreadable if probe == u64::MAX => return Ok(None),
-                SearchResult::Unreadable => (inside, step) = (probe, step.saturating_mul(2)),
-                SearchResult::Chunk(first) => break (probe, Some(first)),
-                SearchResult::End => break (probe, None),
-            }
-        };
-        while beyond - inside > 1 {
-            let middle = inside + (beyond - inside) / 2;
-            match self.search(middle)? {
-                SearchResult::Unreadable => inside = middle,
-                SearchResult::Chunk(first) => (beyond, found) = (middle, Some(first)),
-                SearchResult::End => (beyond, found) = (middle, None),
+    /// Finds the chunks before and after the damaged block at the current position, and those within its range that are in
+    /// other tables.
+    fn search_around_damage(&mut self) -> Result<(), ServiceError> {
+        let begin = keys::chunk(self.topic, self.queue, self.from);
+        let end = keys::chunk(self.topic, self.queue, u64::MAX);
+        self.found = None;
+        let mut after_damage = None;
+        for item in Scan::range(&self.log, &begin, &end).values_if(|_| false) {
+            match item.map_err(|error| unavailable(&error))? {
+                Item::Entry(key, _) | Item::Damaged(key) => {
+                    let first = first_of(&key)?;
+                    if after_damage == Some(first) || self.around_damage.len() >= MAX_AROUND {
+                        self.found = Some(self.chunks_from(first));
+                        break;
+                    }
+                    self.around_damage.push_back(PartAround::Chunk(first));
+                }
+                Item::Gap(_, next) => {
+                    self.around_damage.push_back(PartAround::Damage);
+                    after_damage = next.as_deref().map(first_of).transpose()?;
+                }
             }
         }
-        Ok(found)
+        Ok(())
     }
 
-    fn search(&self, offset: u64) -> Result<SearchResult, ServiceError> {
-        let Some(entry) = self.chunks_from(offset).next() else { return Ok(SearchResult::End) };
-        match entry.key() {
-            Ok(key) => keys::chunk_first(&key).map(SearchResult::Chunk).ok_or_else(|| corrupt("chunk key")),
-            Err(error) if is_damage(&error) => Ok(SearchResult::Unreadable),
-            Err(error) => Err(unavailable(&error)),
+    fn read_around(&self, part: &PartAround) -> Result<QueuePart, ServiceError> {
+        let PartAround::Chunk(first) = *part else { return Ok(QueuePart::Damaged(self.from)) };
+        let chunk = stored_chunk(&self.log, self.topic, self.queue, first)?;
+        Ok(chunk.map_or(QueuePart::Damaged(first), QueuePart::Chunk))
+    }
+
+    fn next_part(&mut self) -> Result<Option<QueuePart>, ServiceError> {
+        loop {
+            if let Some(part) = self.around_damage.pop_front() {
+                return self.read_around(&part).map(Some);
+            }
+            let Some(entry) = self.found.as_mut().and_then(Iterator::next) else { return Ok(None) };
+            match read_part(entry) {
+                Ok(part) => return Ok(Some(part)),
+                Err(error) if is_damage(&error) => self.search_around_damage()?,
+                Err(error) => return Err(unavailable(&error)),
+            }
         }
     }
 }
@@ -142,28 +167,31 @@ impl Iterator for QueueParts {
     type Item = Result<QueuePart, ServiceError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        match read_part(self.found.as_mut()?.next()?) {
-            Ok(found) => {
-                self.from = match &found {
-                    QueuePart::Chunk(chunk) => chunk.end(),
-                    QueuePart::Damaged(first) => first.saturating_add(1),
-                };
-                Some(Ok(found))
-            }
-            Err(error) if is_damage(&error) => {
-                let begin = self.from;
-                match self.end_of_damage() {
-                    Ok(Some(next)) => {
-                        self.from = next;
-                        self.found = Some(self.chunks_from(next));
-                    }
-                    Ok(None) => self.found = None,
-                    Err(error) => return Some(Err(error)),
-                }
-                Some(Ok(QueuePart::Damaged(begin)))
-            }
-            Err(error) => Some(Err(unavailable(&error))),
+        let part = self.next_part().transpose()?;
+        match &part {
+            Ok(QueuePart::Chunk(chunk)) => self.from = chunk.end(),
+            Ok(QueuePart::Damaged(first)) => self.from = first.saturating_add(1),
+            Err(_) => {}
         }
+        Some(part)
+    }
+}
+
+fn first_of(key: &[u8]) -> Result<u64, ServiceError> {
+    keys::chunk_first(key).ok_or_else(|| corrupt("chunk key"))
+}
+
+/// Reads the chunk that begins with this offset. Returns `None` if it is missing or damaged.
+pub(super) fn stored_chunk(
+    log: &OpenDatabase,
+    topic: u32,
+    queue: u32,
+    first: u64,
+) -> Result<Option<Chunk>, ServiceError> {
+    match log.get(keys::chunk(topic, queue, first)) {
+        Ok(value) => Ok(value.and_then(|value| Chunk::parse(first, value.into()).ok())),
+        Err(error) if is_damage(&error) => Ok(None),
+        Err(error) => Err(unavailable(&error)),
     }
 }
 
@@ -214,7 +242,7 @@ mod tests {
     use crate::backend::embedded::broker::Broker;
     use crate::backend::embedded::config::EmbeddedConfig;
     use crate::backend::embedded::reclaim;
-    use crate::backend::embedded::testing::{flip, open, receive};
+    use crate::backend::embedded::testing::{flip, open, receive, uncached};
     use crate::service::Message;
 
     proptest! {
@@ -298,6 +326,37 @@ mod tests {
         assert!(lost.windows(2).all(|two| two[0] + 1 == two[1]), "one after the other: {lost:?}");
         let after = queue.after_lost(lost[0] as u64);
         assert_eq!(after, lost.last().map(|last| *last as u64 + 1));
+    }
+
+    #[tokio::test]
+    async fn messages_after_a_damaged_block_are_delivered_although_its_range_includes_them() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let config = EmbeddedConfig { default_queues: 2, ..uncached(&directory) };
+        let stopped = open(config.clone()).await;
+        for id in 0..20 {
+            store(&stopped, id, 30).await;
+        }
+        reclaim::flush(&stopped.store.log().expect("open"), &stopped.store).expect("written");
+        stopped.writer.stop();
+        drop(stopped);
+        // The block has messages of both queues.
+        flip(directory.path(), "tables", |_| 300);
+        // These get into other tables, and the last ones stay in memory.
+        for id in [20, 30] {
+            let broker = open(config.clone()).await;
+            for id in id..id + 10 {
+                store(&broker, id, 30).await;
+            }
+            reclaim::flush(&broker.store.log().expect("open"), &broker.store).expect("written");
+            broker.writer.stop();
+        }
+        let broker = open(config).await;
+        for id in 40..50 {
+            store(&broker, id, 30).await;
+        }
+        let mut ids = receive_all(&broker, 30).await;
+        ids.sort_unstable();
+        assert_eq!(ids, (20..50).collect::<Vec<_>>());
     }
 
     #[tokio::test]

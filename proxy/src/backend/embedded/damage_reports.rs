@@ -203,6 +203,45 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn messages_that_are_delayed_into_the_range_of_a_damaged_block_are_delivered() {
+        let clock = clock::controlled::begin(BEGIN);
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let store_delayed = async |broker: &Broker, kind: u64| {
+            for number in 0..300 {
+                store(broker, 1000 * kind + number, 30, delayed(BEGIN + 1_000 + 3 * number + kind)).await;
+            }
+        };
+        let first = broker(&directory).await;
+        store_delayed(&first, 0).await;
+        stop(first);
+        flip(directory.path(), "tables", |_| 6_000);
+        // The next messages get into another table, and the last ones stay in memory.
+        let second = broker(&directory).await;
+        store_delayed(&second, 1).await;
+        stop(second);
+        let third = broker(&directory).await;
+        store_delayed(&third, 2).await;
+        clock.advance(3_000);
+        deliver_due(&third).await;
+        send(&third, ["last"]).await;
+        let mut received = Vec::new();
+        while received.last().is_none_or(|last| last != "last") {
+            received.extend(receive(&third, 32).await);
+        }
+        received.pop();
+        let mut numbers: Vec<u64> = received.iter().map(|id| id.parse().expect("a number")).collect();
+        let is_in_order = numbers.is_sorted_by_key(|number| 3 * (number % 1000) + number / 1000);
+        assert!(is_in_order, "{numbers:?}");
+        numbers.sort_unstable();
+        let of_kind = |kind: u64| numbers.iter().filter(|number| *number / 1000 == kind).count();
+        assert_eq!([of_kind(1), of_kind(2)], [300, 300]);
+        // Only messages in the damaged block are lost.
+        let lost: Vec<_> = (0..300).filter(|number| !numbers.contains(number)).collect();
+        assert!(!lost.is_empty() && lost.len() < 150, "{lost:?}");
+        assert_eq!((lost[lost.len() - 1] - lost[0]) as usize, lost.len() - 1, "{lost:?}");
+    }
+
+    #[tokio::test]
     async fn half_messages_are_checked_decided_and_removed_despite_a_damaged_one() {
         let clock = clock::controlled::begin(BEGIN);
         let directory = tempfile::tempdir().expect("a temporary directory");

@@ -9,7 +9,7 @@ use tokio::sync::futures::Notified;
 use super::chunk::{self, Chunk};
 use super::damage::{self, LostOffsets, QueuePart, QueueParts};
 use super::keys;
-use super::store::{OpenDatabase, Store, unavailable};
+use super::store::{Store, unavailable};
 use crate::service::ServiceError;
 
 /// A queue. Only the writer thread appends to it.
@@ -206,7 +206,7 @@ impl Queue {
             before = Some(first);
         }
         let Some(first) = before else { return Ok(QueuePart::Damaged(offset)) };
-        let chunk = stored_chunk(&*store.log()?, self.topic, self.id, first)?;
+        let chunk = damage::stored_chunk(&*store.log()?, self.topic, self.id, first)?;
         Ok(chunk.filter(|chunk| offset < chunk.end()).map_or(QueuePart::Damaged(offset), QueuePart::Chunk))
     }
 
@@ -261,18 +261,9 @@ fn stored_end(store: &Store, topic: u32, id: u32, lost: &mut LostOffsets) -> Res
         Err(error) => return Err(unavailable(&error)),
     };
     // The chunk that begins there may be the damaged one or the one before it.
-    let end = stored_chunk(&log, topic, id, first)?.map_or(first, |chunk| chunk.end());
+    let end = damage::stored_chunk(&log, topic, id, first)?.map_or(first, |chunk| chunk.end());
     let after = end.saturating_add(DAMAGED_END_GAP);
     lost.add(end, after);
     log.damage.report_lost(topic, id, end..after);
     Ok(after)
-}
-
-/// Reads the chunk that begins with this offset. Returns `None` if it is missing or damaged.
-fn stored_chunk(log: &OpenDatabase, topic: u32, id: u32, first: u64) -> Result<Option<Chunk>, ServiceError> {
-    match log.get(keys::chunk(topic, id, first)) {
-        Ok(value) => Ok(value.and_then(|value| Chunk::parse(first, value.into()).ok())),
-        Err(error) if damage::is_damage(&error) => Ok(None),
-        Err(error) => Err(unavailable(&error)),
-    }
 }

@@ -66,9 +66,7 @@ impl RecordKind {
     /// The consequences of a damaged block of such records. `None` for messages in queues, whose offsets are reported.
     pub(super) fn cost_of_gap(self) -> Option<&'static str> {
         match self {
-            Self::Timer => Some(
-                "delayed messages are lost, also later ones that are due between those before and after the damage",
-            ),
+            Self::Timer => Some("delayed messages are lost"),
             Self::Half { .. } => Some("transactions can't be committed"),
             Self::Check { .. } => Some("no producer is asked about some half messages"),
             Self::Decision => Some("if some decisions are repeated, the answer is an error"),

@@ -38,8 +38,13 @@ pub(super) fn read(
     findings: &mut Vec<Finding>,
     progress: &mut CheckProgress<'_>,
 ) -> Result<Counts, fjall::Error> {
-    let mut check =
-        MessagesCheck { names, findings, counts: Counts::default(), position: ScanPosition::default() };
+    let mut check = MessagesCheck {
+        names,
+        findings,
+        counts: Counts::default(),
+        position: ScanPosition::default(),
+        after_gap: None,
+    };
     for item in Scan::all(log) {
         match item? {
             Item::Entry(key, value) => {
@@ -62,6 +67,8 @@ struct MessagesCheck<'a> {
     findings: &'a mut Vec<Finding>,
     counts: Counts,
     position: ScanPosition,
+    /// The queue whose records follow the last damaged block, if the block may extend into it.
+    after_gap: Option<(u32, u32)>,
 }
 
 impl MessagesCheck<'_> {
@@ -108,7 +115,8 @@ impl MessagesCheck<'_> {
     fn enter(&mut self, queue: (u32, u32)) {
         if self.position.queue != Some(queue) {
             self.leave_queue();
-            self.position = ScanPosition { queue: Some(queue), next: None, damaged_from: None };
+            let damaged_from = self.after_gap.take_if(|after| *after == queue).map(|_| 0);
+            self.position = ScanPosition { queue: Some(queue), next: None, damaged_from };
         }
     }
 
@@ -163,15 +171,11 @@ impl MessagesCheck<'_> {
         costs.dedup();
         let cost = costs.join("; ");
         self.findings.push(Finding::damage(place, &cost, COPY_ADVICE));
-        // A damaged block may extend into the next queue.
-        if let Some(RecordKind::Chunk { topic, queue, first }) = after.map(RecordKind::of)
-            && self.position.queue != Some((topic, queue))
-        {
-            self.enter((topic, queue));
-            if first > 0 {
-                self.position.damaged_from = Some(0);
-            }
-        }
+        // Before the records of the next queue, there may be others that were stored after the damage.
+        self.after_gap = match after.map(RecordKind::of) {
+            Some(RecordKind::Chunk { topic, queue, first }) if first > 0 => Some((topic, queue)),
+            _ => None,
+        };
     }
 
     fn lost(&mut self, first: u64, last: Option<u64>) {
