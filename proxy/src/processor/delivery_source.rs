@@ -40,34 +40,26 @@ impl Drop for GiveBackGuard<'_> {
     }
 }
 
-/// Keeps the dead letters of each message group in the order of its messages.
+/// Keeps the dead letters of a FIFO group in the order of its messages.
 #[derive(Default)]
 struct DeadLetterOrder {
-    /// The message groups with a message that the client gets.
-    delivered: HashSet<String>,
-    /// The message groups with a message that still has to become a dead letter.
-    waiting: HashSet<String>,
+    /// The sequences with a message that the client gets.
+    delivered: HashSet<Sequence>,
+    /// The sequences with a message that still has to become a dead letter.
+    waiting: HashSet<Sequence>,
 }
 
+/// Messages that are delivered in order: those of a message group in a queue, or those of a queue that have none.
+type Sequence = (i32, Option<String>);
+
 impl DeadLetterOrder {
-    /// Whether the next message of this message group must be received again later: an exhausted one because an earlier
-    /// message may still become a dead letter, and every message that follows one that waits.
-    fn must_wait(&mut self, message_group: Option<&str>, is_exhausted: bool) -> bool {
-        let Some(name) = message_group else { return false };
-        if is_exhausted && self.delivered.contains(name) {
-            self.waiting.insert(name.to_owned());
+    /// Whether the next message of this sequence must be received again later: an exhausted one because an earlier message
+    /// may still become a dead letter, and every message that follows one that waits.
+    fn must_wait(&mut self, sequence: &Sequence, is_exhausted: bool) -> bool {
+        if is_exhausted && self.delivered.contains(sequence) {
+            self.waiting.insert(sequence.clone());
         }
-        self.waiting.contains(name)
-    }
-
-    /// Notes that the client gets a message of this message group.
-    fn delivered(&mut self, message_group: Option<&str>) {
-        self.delivered.extend(message_group.map(str::to_owned));
-    }
-
-    /// Notes that an exhausted message of this message group could not be moved.
-    fn not_forwarded(&mut self, message_group: Option<&str>) {
-        self.waiting.extend(message_group.map(str::to_owned));
+        self.waiting.contains(sequence)
     }
 }
 
@@ -96,17 +88,17 @@ impl DeliverySource<'_> {
         let mut leased = Vec::with_capacity(guard.deliveries.len());
         for _ in 0..guard.deliveries.len() {
             let Some(delivery) = guard.deliveries.pop_front() else { break };
-            let message_group = delivery.message.group.as_deref().filter(|_| group.fifo);
+            let sequence = (delivery.queue_id, delivery.message.group.clone());
             let is_exhausted = group.exceeds_attempts(delivery.attempt - delivery.attempts_of_others);
-            if order.must_wait(message_group, is_exhausted) {
+            if group.fifo && order.must_wait(&sequence, is_exhausted) {
                 // A later receive finds it again, once the earlier messages are settled.
                 later.deliveries.push_back(delivery);
             } else if !is_exhausted {
-                order.delivered(message_group);
+                order.delivered.insert(sequence);
                 // The guard keeps the delivery until the whole batch is ready.
                 guard.deliveries.push_back(delivery);
             } else if !self.forward(&delivery, environment).await {
-                order.not_forwarded(message_group);
+                order.waiting.insert(sequence);
             }
         }
         for delivery in std::mem::take(&mut guard.deliveries) {
