@@ -11,10 +11,11 @@ use super::lite_subscriptions::Subscriptions;
 use super::lite_topics::LiteTopics;
 use super::orphan_check_reads::CheckSchedule;
 use super::progress::Progress;
+use super::progress_beyond_end;
 use super::progress_writer::ProgressWriter;
 use super::queue_locks::QueueLocks;
 use super::read_cache::ReadCache;
-use super::store::Store;
+use super::store::{Store, unavailable};
 use super::topic::{Topic, not_found};
 use super::waiting_limits::{WaitingLimits, WaitingReceives};
 use super::writer::{Writer, WriterOptions};
@@ -41,7 +42,15 @@ impl Broker {
         let damaged = |error: ServiceError| OpenError::Damaged(config.data_dir.clone(), error.to_string());
         let subscriptions = Subscriptions::new(config.max_lite_subscriptions);
         let lite = LiteTopics::new(store.clone(), subscriptions, config.max_lite_topics);
-        let catalog = Arc::new(Catalog::open(store.clone(), lite).map_err(damaged)?);
+        let catalog = Catalog::open(store.clone(), lite)
+            .map_err(|error| OpenError::DamagedCatalog(config.data_dir.clone(), error.to_string()))?;
+        let catalog = Arc::new(catalog);
+        if store.directory.may_lack_messages {
+            progress_beyond_end::correct_all(&store, &catalog).map_err(damaged)?;
+        }
+        // After the correction: if it is interrupted, the next start repeats it.
+        let recorded = store.directory.record_flush(config.flush);
+        recorded.map_err(|error| OpenError::Io(config.data_dir.clone(), error))?;
         let options =
             WriterOptions { cache_bytes: config.cache_bytes, max_pending_bytes: config.max_pending_bytes };
         let checks = Arc::new(CheckSchedule::default());
@@ -60,6 +69,14 @@ impl Broker {
             waiting: WaitingReceives::default(),
             queue_locks: QueueLocks::default(),
         })
+    }
+
+    /// Stores all accepted messages and changes, and syncs everything. Later requests fail. Blocks.
+    pub(super) fn stop(&self) -> Result<(), ServiceError> {
+        self.writer.stop();
+        self.progress_writer.stop();
+        self.store.sync()?;
+        self.store.directory.record_clean_stop().map_err(|error| unavailable(&error.into()))
     }
 
     /// Returns the limits for the number of waiting receives.

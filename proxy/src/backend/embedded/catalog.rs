@@ -14,7 +14,8 @@ use super::catalog_keys::{
 use super::catalog_record::{GroupRecord, TopicRecord};
 use super::keys;
 use super::lite_topics::LiteTopics;
-use super::store::{OpenDatabase, Store, corrupt, unavailable};
+use super::scan::Scan;
+use super::store::{OpenDatabase, Store, corrupt, unavailable, unreadable};
 use super::topic::{Topic, not_found};
 use crate::service::{Change, GroupConfig, GroupStart, ServiceError, ServiceErrorKind, TopicConfig};
 
@@ -68,7 +69,7 @@ impl Catalog {
         let (mut topics, mut groups, mut next_id) = (Topics::default(), HashMap::new(), 1);
         let mut users = BTreeMap::new();
         for entry in records(&*store.state()?) {
-            let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
+            let (key, value) = entry.into_inner().map_err(|e| unreadable(&e, "block of the catalog"))?;
             let key = key.get(keys::RESERVED_ID.len()..).unwrap_or_default();
             let (kind, name) = key.split_first().ok_or_else(|| corrupt("catalog key"))?;
             let name = || std::str::from_utf8(name).map_err(|_| corrupt("name"));
@@ -286,8 +287,10 @@ impl Catalog {
     /// Reads the deleted topics and groups whose data is not removed yet.
     pub(super) fn deleted(&self) -> Result<Vec<Deleted>, ServiceError> {
         let mut found = Vec::new();
-        for entry in self.store.state()?.prefix(record_key(b'd', &[])) {
-            let key = entry.key().map_err(|e| unavailable(&e))?;
+        let state = self.store.state()?;
+        // The data of those that can't be read stays.
+        for key in Scan::range(&state, &record_key(b'd', &[]), &record_key(b'd' + 1, &[])).keys() {
+            let key = key?;
             let (kind, id) =
                 key[keys::RESERVED_ID.len() + 1..].split_first().ok_or_else(|| corrupt("catalog key"))?;
             let id = read_id(id)?;

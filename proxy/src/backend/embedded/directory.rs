@@ -14,6 +14,8 @@ const FORMAT_FILE: &str = "FORMAT";
 const NEW_FORMAT_FILE: &str = "FORMAT.new";
 const LOCK_FILE: &str = "LOCK";
 const FLUSH_FILE: &str = "FLUSH";
+/// Exists after a proxy has synced everything and stopped.
+const CLEAN_FILE: &str = "CLEAN";
 
 /// Why a data directory can't be used.
 #[derive(Debug, Error)]
@@ -41,8 +43,19 @@ pub enum OpenError {
     #[error("the data directory {0} has the format {1:?}, and this binary reads only {FORMAT:?}")]
     OtherFormat(PathBuf, String),
     /// The content of the directory can't be read.
-    #[error("the data directory {0} is damaged: {1}")]
+    #[error(
+        "the data directory {0} is damaged: {1}. `rocketmq-thin-proxy store check` says what is lost. Restore the directory \
+         from a backup, or copy what can be read to a new one with `rocketmq-thin-proxy store copy`"
+    )]
     Damaged(PathBuf, String),
+    /// Topics, groups or users can't be read.
+    #[error(
+        "topics, groups or users in the data directory {0} can't be read: {1}. The proxy does not start without them, \
+         because requests would create the missing ones anew, without their messages and settings. \
+         `rocketmq-thin-proxy store check` says what is lost. Restore the directory from a backup, or copy what can be \
+         read to a new one with `rocketmq-thin-proxy store copy`"
+    )]
+    DamagedCatalog(PathBuf, String),
     /// Acknowledged data in a journal is damaged.
     #[error(
         "the journal {file} is damaged at byte {at}, and acknowledged data follows. Restore the data directory from a \
@@ -63,6 +76,10 @@ pub enum OpenError {
 #[derive(Debug)]
 pub(super) struct DataDirectory {
     path: PathBuf,
+    /// Whether the messages that the last proxy stored may not have reached the disk, although later writes have: with
+    /// [`Flush::Async`], after a power failure. It is not known whether there was one, only that the proxy did not stop
+    /// cleanly.
+    pub(super) may_lack_messages: bool,
     // The operating system releases the lock when the process ends in any way.
     lock: File,
 }
@@ -94,7 +111,9 @@ impl DataDirectory {
             TryLockError::Error(error) => io(error),
         })?;
         check_format(path)?;
-        Ok(Self { path: path.to_owned(), lock })
+        let mut directory = Self { path: path.to_owned(), may_lack_messages: false, lock };
+        directory.may_lack_messages = directory.was_interrupted().map_err(io)?;
+        Ok(directory)
     }
 
     /// Locks an existing directory for reading, without writing to it. Other readers may lock it, too, but no proxy.
@@ -120,7 +139,25 @@ impl DataDirectory {
             TryLockError::WouldBlock => OpenError::Running(path.to_owned()),
             TryLockError::Error(error) => io(error),
         })?;
-        Ok(Self { path: path.to_owned(), lock })
+        Ok(Self { path: path.to_owned(), may_lack_messages: false, lock })
+    }
+
+    /// Whether a proxy that does not sync messages used the directory last and did not stop cleanly. Removes the trace of a
+    /// clean stop, because this process may not stop cleanly.
+    fn was_interrupted(&self) -> io::Result<bool> {
+        match fs::remove_file(self.path.join(CLEAN_FILE)) {
+            Ok(()) => sync(&self.path).map(|()| false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(self.recorded_flush()? == Some(Flush::Async))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Records that everything is synced and that nothing is written any more.
+    pub(super) fn record_clean_stop(&self) -> io::Result<()> {
+        File::create(self.path.join(CLEAN_FILE))?.sync_all()?;
+        sync(&self.path)
     }
 
     /// The flush mode of the proxy that used the directory last. `None` if it is not recorded.

@@ -14,7 +14,8 @@ use super::exhausted_messages::{ExhaustedMessage, Waiting};
 use super::keys;
 use super::lease::Lease;
 use super::progress::Progress;
-use super::store::{corrupt, unavailable};
+use super::scan::{Item, Scan};
+use super::store::unavailable;
 use super::topic::Topic;
 use crate::service::{DeadLetter, Forward, ServiceError, Settle};
 
@@ -99,12 +100,15 @@ async fn load(broker: &Arc<Broker>) -> Result<(), ServiceError> {
     let broker = broker.clone();
     blocking(move || {
         let mut found = BTreeSet::new();
+        let state = broker.store.state()?;
         for group in broker.catalog.groups() {
             let max = group.config.max_attempts().unsigned_abs();
-            for entry in broker.store.state()?.prefix(group.id.to_be_bytes()) {
-                let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
+            let (begin, end) = (group.id.to_be_bytes(), group.id.saturating_add(1).to_be_bytes());
+            for item in Scan::range(&state, &begin, &end) {
+                // Requests of a group whose progress is damaged say so. It must not keep others from having dead letters.
+                let Item::Entry(key, value) = item.map_err(|e| unavailable(&e))? else { continue };
                 let Some((_, Some(_))) = keys::progress_parts(&key) else { continue };
-                let lease = Lease::decode(&value).map_err(|_| corrupt("lease"))?;
+                let Ok(lease) = Lease::decode(&value) else { continue };
                 if lease.is_last_attempt(max)
                     && let Some(topic) = key.get(4..8).and_then(|topic| topic.try_into().ok())
                 {
@@ -120,8 +124,12 @@ async fn load(broker: &Arc<Broker>) -> Result<(), ServiceError> {
             let queues = topic.load(&broker.store)?;
             let progress = topic.consumer(group);
             progress.set_max_attempts(max_attempts);
-            progress.load(&broker.store, &queues, broker.catalog.start_of(group))?;
-            broker.expiry.handle_expired(&progress);
+            match progress.load(&broker.store, &queues, broker.catalog.start_of(group)) {
+                Ok(()) => broker.expiry.handle_expired(&progress),
+                Err(error) => {
+                    tracing::warn!(group, topic_id = id, %error, "failed to load the progress of a group")
+                }
+            }
         }
         Ok(())
     })
@@ -159,8 +167,9 @@ mod tests {
     use crate::backend::embedded::catalog::IfExists;
     use crate::backend::embedded::config::EmbeddedConfig;
     use crate::backend::embedded::exhausted_messages::MAX_FOUND;
+    use crate::backend::embedded::reclaim;
     use crate::backend::embedded::retention::{Cutoff, Retention};
-    use crate::backend::embedded::testing::{deliver, open, request, send, uncached};
+    use crate::backend::embedded::testing::{deliver, flip_in, open, request, send, uncached};
     use crate::service::{
         Delivery, GroupConfig, LiteAction, LiteChange, LiteSubscriptions, Message, Messages, Metadata,
         Receive, TopicConfig, TopicKind,
@@ -241,6 +250,35 @@ mod tests {
         let stop = CancellationToken::new();
         let tasks = broker.start_tasks(&stop);
         assert_eq!(dead_letter(&broker).await.message.id, "a");
+        stop.cancel();
+        futures::future::join_all(tasks).await;
+    }
+
+    #[tokio::test]
+    async fn damaged_progress_of_a_group_does_not_hold_up_the_others() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let stopped = broker(&directory).await;
+        stopped.group("damaged").await.expect("a group");
+        take_once(&stopped).await;
+        for _ in 0..10 {
+            let ids: Vec<_> = (0..50).map(|number| number.to_string()).collect();
+            send(&stopped, ids.iter().map(String::as_str)).await;
+            let of_damaged = Receive { group: "damaged".to_owned(), ..request(50) };
+            deliver(&stopped, of_damaged).await;
+        }
+        reclaim::flush(&stopped.store.state().expect("open"), &stopped.store).expect("written");
+        stopped.writer.stop();
+        drop(stopped);
+        // Among the leases of the first group.
+        flip_in(directory.path(), "state", "tables", |_| 6_000);
+
+        let broker = broker(&directory).await;
+        let stop = CancellationToken::new();
+        let tasks = broker.start_tasks(&stop);
+        assert_eq!(dead_letter(&broker).await.message.id, "a");
+        let of_damaged = Receive { group: "damaged".to_owned(), ..request(1) };
+        let refused = broker.receive_messages(of_damaged).await.expect_err("its progress is lost");
+        assert!(refused.to_string().contains("Delete the group"), "{refused}");
         stop.cancel();
         futures::future::join_all(tasks).await;
     }

@@ -71,6 +71,7 @@ mod offsets;
 mod orphan_check_reads;
 mod orphan_checks;
 mod progress;
+mod progress_beyond_end;
 mod progress_transaction;
 mod progress_write_batch;
 mod progress_writer;
@@ -163,12 +164,7 @@ impl Embedded {
             // The panic hook has reported a panic of the task.
             let _ = task.await;
         }
-        let stopped = spawn_blocking(move || {
-            broker.writer.stop();
-            broker.progress_writer.stop();
-            broker.store.sync()
-        });
-        match stopped.await {
+        match spawn_blocking(move || broker.stop()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "failed to sync the last changes to the disk"),
             Err(error) => tracing::error!(%error, "the broker did not stop cleanly"),

@@ -15,7 +15,7 @@ use super::meter::Meter;
 use super::progress_write_batch::{self, ProgressWriteBatch};
 use super::queue::Queue;
 use super::queue_progress::QueueProgress;
-use super::store::{Store, corrupt, unavailable};
+use super::store::{Store, corrupt, unreadable};
 use super::waiting_limits::{WaitingGuard, WaitingLimits, WaitingReceives};
 use crate::service::{GroupStart, ServiceError, ServiceErrorKind};
 
@@ -57,6 +57,9 @@ pub(super) struct Progress {
     // From the group's configuration at the last request.
     max_attempts: AtomicU32,
 }
+
+/// What can't be read if the progress of a group is damaged.
+const PROGRESS: &str = "record of the group's progress, which is lost. Delete the group and create it again, or restore a backup";
 
 /// The state of a move to the dead-letter topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,7 +239,7 @@ impl Progress {
         store.check_state()?;
         let mut state = ProgressState::default();
         for entry in store.state()?.prefix(keys::group_topic(self.group, self.topic)) {
-            let (key, value) = entry.into_inner().map_err(|e| unavailable(&e))?;
+            let (key, value) = entry.into_inner().map_err(|e| unreadable(&e, PROGRESS))?;
             let (queue, offset) = keys::progress_parts(&key).ok_or_else(|| corrupt("progress key"))?;
             let progress = state.queue(queue as usize);
             if let Some(offset) = offset {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use fjall::PersistMode;
 
+use super::damage::is_damage;
 use super::keys;
 use super::store::{Store, corrupt, unavailable};
 use crate::service::ServiceError;
@@ -33,7 +34,15 @@ impl RetentionClock {
     ///
     /// The tolerance is a hundredth of `keep`, the retention of messages.
     pub(super) fn load(store: &Store, wall: u64, keep: Duration) -> Result<Self, ServiceError> {
-        let stored = store.state()?.get(keys::RETENTION_CLOCK).map_err(|e| unavailable(&e))?;
+        let stored = match store.state()?.get(keys::RETENTION_CLOCK) {
+            Err(error) if is_damage(&error) => {
+                tracing::error!(
+                    "the stored time of the retention clock is damaged: it begins with the wall clock"
+                );
+                None
+            }
+            stored => stored.map_err(|e| unavailable(&e))?,
+        };
         let now = match stored {
             Some(value) => {
                 u64::from_be_bytes(value.as_ref().try_into().map_err(|_| corrupt("retention clock"))?)

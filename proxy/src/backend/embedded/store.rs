@@ -53,6 +53,7 @@ use fjall::{
 use parking_lot::{Mutex, RwLock};
 
 use super::config::Flush;
+use super::damage::is_damage;
 use super::damage_reports::DamageReports;
 use super::directory::{DataDirectory, OpenError};
 use super::disk_latency::DiskLatency;
@@ -74,7 +75,7 @@ pub(super) struct Store {
     /// Whether the disk answers at once.
     pub(super) disk_latency: DiskLatency,
     // Last, so that the directory is unlocked after the databases are closed.
-    directory: DataDirectory,
+    pub(super) directory: DataDirectory,
 }
 
 /// An open database with its one keyspace. It can't be closed and reopened while this is held.
@@ -137,7 +138,6 @@ impl Store {
         for folder in ["log/keyspaces", "state/keyspaces", ""] {
             directory.sync_folder(folder)?;
         }
-        directory.record_flush(flush).map_err(|error| OpenError::Io(directory.path().to_owned(), error))?;
         Ok(Self {
             log: ReopenableDatabase::new(log),
             state: ReopenableDatabase::new(state),
@@ -480,8 +480,13 @@ fn log_failure(error: &dyn std::fmt::Display) {
     }
 }
 
+/// The error for a record that can't be read. `what` says what the record holds.
+pub(super) fn unreadable(error: &fjall::Error, what: &str) -> ServiceError {
+    if is_damage(error) { corrupt(what) } else { unavailable(error) }
+}
+
 /// Logs that a record can't be decoded, and returns the error for the client. `what` says what the record holds.
 pub(super) fn corrupt(what: &str) -> ServiceError {
-    log_failure(&format_args!("a stored {what} can't be decoded"));
+    log_failure(&format_args!("a stored {what} is damaged: run `store check` for details"));
     ServiceError::new(ServiceErrorKind::Unavailable, format!("the broker's storage is damaged: {what}"))
 }

@@ -23,7 +23,12 @@ pub(super) async fn open(config: EmbeddedConfig) -> Broker {
 
 /// Changes one byte in the only file of a folder of the database `log`. `find` returns its position.
 pub(super) fn flip(directory: &Path, folder: &str, find: impl FnOnce(&[u8]) -> usize) {
-    let folder = directory.join("log/keyspaces/1").join(folder);
+    flip_in(directory, "log", folder, find);
+}
+
+/// As [`flip`], in the database of this name.
+pub(super) fn flip_in(directory: &Path, database: &str, folder: &str, find: impl FnOnce(&[u8]) -> usize) {
+    let folder = directory.join(database).join("keyspaces/1").join(folder);
     let file = fs::read_dir(folder).expect("a folder").next().expect("a file").expect("readable").path();
     let mut bytes = fs::read(&file).expect("readable");
     let at = find(&bytes);

@@ -15,7 +15,8 @@ use super::super::catalog_keys::{read_id, record_key};
 use super::super::chunk::Chunk;
 use super::super::directory::{DataDirectory, OpenError};
 use super::super::keys;
-use super::super::record_kind::{self, RecordKind};
+use super::super::progress_beyond_end::{Correction, ProgressKey};
+use super::super::record_kind::RecordKind;
 use super::super::store::{LOG, OpenDatabase, STATE, open_log_in, open_state_in};
 use super::CheckReport;
 use super::finding::{BACKUP_ADVICE, Finding};
@@ -149,15 +150,14 @@ impl Target {
             if key.starts_with(&keys::RESERVED_ID) {
                 continue;
             }
-            let Some((queue, offset)) = keys::progress_parts(&key) else { continue };
-            let (group, topic) = (record_kind::id(&key), key.get(4..).map_or(0, record_kind::id));
-            let end = self.ends.get(&(topic, queue)).copied().unwrap_or_default();
-            let cursor = value.as_ref().try_into().map_or(0, u64::from_be_bytes);
-            let is_orphaned = !self.groups.contains(&group) || !self.topics.contains(&topic);
-            if is_orphaned || offset.is_some_and(|offset| offset >= end) {
-                changes.push((key.to_vec(), None));
-            } else if offset.is_none() && cursor > end {
-                changes.push((key.to_vec(), Some(end.to_be_bytes())));
+            let Some(parts) = ProgressKey::parse(&key) else { continue };
+            let end = self.ends.get(&(parts.topic, parts.queue)).copied().unwrap_or_default();
+            let is_orphaned = !self.groups.contains(&parts.group) || !self.topics.contains(&parts.topic);
+            match parts.correction(&value, end) {
+                _ if is_orphaned => changes.push((key.to_vec(), None)),
+                Correction::None => {}
+                Correction::EndLease => changes.push((key.to_vec(), None)),
+                Correction::SetCursor => changes.push((key.to_vec(), Some(end.to_be_bytes()))),
             }
         }
         for (key, value) in changes {

@@ -7,10 +7,11 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::backend::embedded::broker::Broker;
+use crate::backend::embedded::catalog::IfExists;
 use crate::backend::embedded::config::EmbeddedConfig;
 use crate::backend::embedded::reclaim;
-use crate::backend::embedded::testing::{deliveries, open as open_broker, send};
-use crate::service::Message;
+use crate::backend::embedded::testing::{deliveries, flip_in, open as open_broker, send};
+use crate::service::{Message, TopicConfig, TopicKind};
 
 async fn broker(directory: &TempDir) -> Broker {
     let data_dir = directory.path().to_owned();
@@ -75,6 +76,33 @@ async fn a_sound_directory_is_read_whole_and_not_changed() {
     assert!(report.findings.is_empty() && again.findings.is_empty(), "{:?}", report.findings);
     assert_eq!((report.topics, report.groups, report.messages, report.leases), (1, 1, 3, 1));
     assert!(report.bytes > 6_000);
+}
+
+#[tokio::test]
+async fn a_proxy_does_not_start_without_a_part_of_its_catalog_but_starts_on_a_copy() {
+    let directory = filled(1, 10).await;
+    let stopped = broker(&directory).await;
+    for number in 0..300 {
+        let config = TopicConfig::new(&format!("topic-{number:030}"), TopicKind::Normal, 1);
+        stopped.catalog.put_topic(config, IfExists::Refuse).expect("a new topic");
+    }
+    reclaim::flush(&stopped.store.state().expect("open"), &stopped.store).expect("written");
+    stopped.writer.stop();
+    drop(stopped);
+    flip_in(directory.path(), "state", "tables", |_| 6_000);
+    let config = EmbeddedConfig { data_dir: directory.path().to_owned(), ..EmbeddedConfig::default() };
+    let refused = loop {
+        match Broker::open(config.clone()).map(drop).expect_err("its catalog is damaged") {
+            OpenError::InUse(_) => std::thread::yield_now(),
+            refused => break refused,
+        }
+    };
+    assert!(matches!(refused, OpenError::DamagedCatalog(..)), "{refused}");
+    assert!(refused.to_string().contains("store check") && refused.to_string().contains("store copy"));
+    let target = tempfile::tempdir().expect("a temporary directory");
+    copy(directory.path(), target.path(), &mut |_, _| {}).expect("a copy");
+    let topics = broker(&target).await.catalog.topics().len();
+    assert!((100..301).contains(&topics), "{topics}");
 }
 
 #[tokio::test]
