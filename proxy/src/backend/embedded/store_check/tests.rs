@@ -83,7 +83,7 @@ async fn a_proxy_does_not_start_without_a_part_of_its_catalog_but_starts_on_a_co
     let directory = filled(1, 10).await;
     let stopped = broker(&directory).await;
     for number in 0..300 {
-        let config = TopicConfig::new(&format!("topic-{number:030}"), TopicKind::Normal, 1);
+        let config = TopicConfig::new(format!("topic-{number:030}"), TopicKind::Normal, 1);
         stopped.catalog.put_topic(config, IfExists::Refuse).expect("a new topic");
     }
     reclaim::flush(&stopped.store.state().expect("open"), &stopped.store).expect("written");
