@@ -21,7 +21,8 @@ pub struct ClientOptions {
     /// Each address is `host:port`, `host` (port 8081), `[::1]:port`, `http://host:port`, or `https://host:port`,
     /// which turns TLS on.
     pub endpoints: String,
-    /// The namespace of every topic and group. Default: empty, which means no namespace.
+    /// The namespace of every topic and group: at most 8192 bytes of printable ASCII. Default: empty, which means no
+    /// namespace.
     pub namespace: String,
     /// The credentials that sign each request. Default: `None`.
     pub credentials: Option<Credentials>,

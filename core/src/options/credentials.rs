@@ -17,6 +17,8 @@ type Provided = Result<Credentials, Box<dyn StdError + Send + Sync>>;
 
 /// An access key and its secret, as issued by the server's administrator.
 ///
+/// The access key and the session token are sent as headers: each may have at most 8192 bytes of printable ASCII.
+///
 /// The `Debug` output contains the access key, but no secrets.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]

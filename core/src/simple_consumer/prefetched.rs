@@ -333,8 +333,9 @@ impl Prefetched {
             };
             if !expired.is_empty() {
                 tracing::debug!("the application takes no deliveries; the waiting ones are given back");
+                // In a task of their own: a close ends this one, and waits for that one.
                 let expired = expired.into_iter().map(|entry| self.giving_back(entry.delivery));
-                self.leases.give_back(expired.collect()).await;
+                self.give_back_late(expired.collect());
             }
         }
     }
