@@ -66,7 +66,8 @@ pub(crate) const CODES: [i32; 46] = [
 /// A connection to a proxy.
 pub(crate) struct Classic {
     address: SocketAddr,
-    stream: Option<TcpStream>,
+    /// With the bytes that have arrived after the last answer: the proxy also sends requests.
+    stream: Option<(TcpStream, BytesMut)>,
     connections: u32,
 }
 
@@ -102,13 +103,13 @@ impl Classic {
         let mut frame = BytesMut::new();
         // Not every code fits every kind of header.
         CommandCodec.encode(command, &mut frame).ok()?;
-        let mut stream = match self.stream.take() {
-            Some(stream) => stream,
-            None => self.connect().await,
+        let (mut stream, mut buffer) = match self.stream.take() {
+            Some(open) => open,
+            None => (self.connect().await, BytesMut::new()),
         };
         stream.write_all(&frame).await.ok()?;
-        let code = answered(&mut stream).await?;
-        self.stream = Some(stream);
+        let code = answered(&mut stream, &mut buffer).await?;
+        self.stream = Some((stream, buffer));
         Some(code)
     }
 
@@ -159,17 +160,16 @@ fn split(text: &[u8]) -> (&[u8], &[u8]) {
 
 /// Reads until the answer to the last request is there, and returns its code. `None` if the proxy closes the connection
 /// instead.
-async fn answered(stream: &mut TcpStream) -> Option<i32> {
-    let mut buffer = BytesMut::new();
+async fn answered(stream: &mut TcpStream, buffer: &mut BytesMut) -> Option<i32> {
     loop {
-        match CommandCodec.decode(&mut buffer) {
+        match CommandCodec.decode(buffer) {
             Ok(Some(command)) if command.is_response() => {
                 assert_eq!(command.opaque, OPAQUE, "an answer to another request");
                 return Some(command.code);
             }
             // A request to the client.
             Ok(Some(_)) => {}
-            Ok(None) => match stream.read_buf(&mut buffer).await {
+            Ok(None) => match stream.read_buf(buffer).await {
                 Ok(0) | Err(_) => return None,
                 Ok(_) => {}
             },
