@@ -167,16 +167,36 @@ impl GroupSummary {
             retry: queues().map(|queue| queue.retry).sum(),
             blocked: queues().map(|queue| queue.blocked).sum(),
             oldest: queues().filter_map(|queue| queue.oldest).min(),
-            rate_delivered: stats.topics.iter().map(|topic| topic.rate_delivered).sum(),
-            rate_settled: stats.topics.iter().map(|topic| topic.rate_settled).sum(),
+            rate_delivered: total_rate(stats.topics.iter().map(|topic| topic.rate_delivered)),
+            rate_settled: total_rate(stats.topics.iter().map(|topic| topic.rate_settled)),
             truncated: stats.truncated,
         }
     }
 }
 
+/// The sum of rates; `None` if one of them is not known. `Iterator::sum` would return -0.0 for no rates.
+fn total_rate(mut rates: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    rates.try_fold(0.0, |total, rate| Some(total + rate?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_that_has_received_nothing_has_a_rate_of_zero() {
+        let group = GroupSummary::new("g".to_owned(), &GroupStats::default());
+        // Also compares the sign of zero, which reports show.
+        for rate in [group.rate_delivered, group.rate_settled] {
+            assert_eq!(rate.map(|rate| rate.to_string()).as_deref(), Some("0"));
+        }
+    }
+
+    #[test]
+    fn a_total_is_known_only_if_all_rates_are() {
+        assert_eq!(total_rate([Some(1.5), Some(2.0)].into_iter()), Some(3.5));
+        assert_eq!(total_rate([Some(1.5), None].into_iter()), None);
+    }
 
     #[test]
     fn a_page_continues_where_the_previous_one_has_ended() {
