@@ -1,5 +1,7 @@
 //! Determines to which queue a request refers.
 
+use std::collections::BTreeSet;
+
 use super::super::answer::Refusal;
 use super::super::request::Request;
 use crate::processor::{BrokersCommand, QueueName};
@@ -18,24 +20,40 @@ pub(in super::super) async fn broker_of(request: &Request, topic: &str) -> Resul
         // counted instead.
         Err(_) => request.run(brokers).await?,
     };
-    let mut brokers: Vec<_> = route.queues.into_iter().map(|range| range.broker).collect();
-    brokers.dedup();
-    match <[String; 1]>::try_from(brokers) {
-        Ok([broker]) => Ok(broker),
-        Err(brokers) if brokers.is_empty() => {
-            Err(Refusal::new(response::SYSTEM_ERROR, format!("topic {topic} has no queues")))
-        }
-        Err(brokers) => {
-            let text = format!(
-                "topic {topic} is on {} brokers, and the request does not name one of them; clients from 4.9.5 on do",
-                brokers.len()
-            );
-            Err(Refusal::new(response::SYSTEM_ERROR, text))
-        }
-    }
+    only_broker(topic, route.queues.into_iter().map(|range| range.broker))
+}
+
+/// Returns the broker of a topic that is on a single one. A route may name a broker several times.
+fn only_broker(topic: &str, brokers: impl Iterator<Item = String>) -> Result<String, Refusal> {
+    let mut brokers: BTreeSet<_> = brokers.collect();
+    let text = match (brokers.len(), brokers.pop_first()) {
+        (1, Some(broker)) => return Ok(broker),
+        (0, _) => format!("topic {topic} has no queues"),
+        (count, _) => format!(
+            "topic {topic} is on {count} brokers, and the request does not name one of them; clients from 4.9.5 on do"
+        ),
+    };
+    Err(Refusal::new(response::SYSTEM_ERROR, text))
 }
 
 /// The name of a queue.
 pub(super) fn queue_name(topic: &str, broker: String, id: i32) -> QueueName {
     QueueName { topic: topic.to_owned(), broker, id }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_that_a_route_names_several_times_is_one_broker() {
+        let only = |brokers: &[&str]| {
+            let brokers = brokers.iter().map(|broker| (*broker).to_owned());
+            only_broker("t", brokers).map_err(|refusal| refusal.remark)
+        };
+        assert_eq!(only(&["a", "a"]), Ok("a".to_owned()));
+        assert_eq!(only(&[]), Err("topic t has no queues".to_owned()));
+        let several = only(&["a", "b", "a"]).expect_err("several brokers");
+        assert!(several.starts_with("topic t is on 2 brokers"), "{several}");
+    }
 }
