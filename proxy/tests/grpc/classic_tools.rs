@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use futures::{SinkExt, StreamExt};
 use rocketmq_thin_proxy::config::{TopicSpec, TopicType};
-use rocketmq_thin_proxy::remoting::{RemotingCommand, lenient, message};
+use rocketmq_thin_proxy::remoting::{CommandCodec, RemotingCommand, lenient, message, response};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::codec::Framed;
 
 use crate::admin::{run, text};
 use crate::classic::{Classic, code, send};
@@ -226,6 +229,43 @@ async fn a_dashboard_gets_the_lists_and_statistics_that_it_shows() {
     assert_eq!(info["table"]["getTransferredTps"], "0.0 0.0 0.0");
     let rate = info["table"]["putTps"].as_str().and_then(|rates| rates.split(' ').next());
     assert!(rate.is_some_and(|rate| rate.parse::<f64>().expect("a rate") > 0.0), "{info}");
+}
+
+/// Starts a name server that knows a broker and fails for all other requests. Returns its address.
+async fn name_server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut stream = Framed::new(stream, CommandCodec);
+                while let Some(Ok(RemotingCommand { code, opaque, .. })) = stream.next().await {
+                    let answer = match code {
+                        CLUSTER_INFO => RemotingCommand::response(response::SUCCESS)
+                            .body(json!({"brokerAddrTable": {"b": {"cluster": "c"}}}).to_string()),
+                        _ => RemotingCommand::response(response::SYSTEM_ERROR),
+                    };
+                    // The proxy may have disconnected.
+                    let _ = stream.send(&RemotingCommand { opaque, flag: 1, ..answer }).await;
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_cluster_is_shown_though_its_rates_are_not_known() {
+    let address = name_server().await;
+    let proxy = Proxy::configured(|config| {
+        config.remoting.enabled = true;
+        config.backend.remote.name_server = address;
+    })
+    .await;
+    let info = body(&connected(&proxy).await.call(RemotingCommand::request(RUNTIME_INFO)).await);
+    for rates in ["putTps", "getTransferredTps"] {
+        assert_eq!(info["table"][rates], "0.0 0.0 0.0", "{info}");
+    }
 }
 
 #[tokio::test]

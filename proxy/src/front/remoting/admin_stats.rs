@@ -12,7 +12,8 @@ use super::answer_bodies::{AnswerBodies, Fit};
 use super::log_position::{self, LogPosition};
 use super::message::{self, StoreLocation};
 use super::request::Request;
-use crate::processor::{BrokersCommand, ListBrokersCommand};
+use crate::error::Error;
+use crate::processor::{BrokersCommand, ListBrokersCommand, Page};
 use crate::remoting::broker_stats::{self, BrokerStats, DELIVERED, PeriodStats, SETTLED, STORED};
 use crate::remoting::response;
 use crate::service::{EventCounts, ReadMessage, ReadQueue, WantedMessage, millis, time};
@@ -92,12 +93,11 @@ pub(super) async fn runtime_info(request: Request) -> Answered {
     let processor = &request.shared.processor;
     let brokers = request.run(ListBrokersCommand).await?.len().max(1) as f64;
     let (topics, groups) = tokio::join!(processor.topic_summaries(None), processor.group_summaries(None));
-    let stored: f64 = topics?.lines.iter().filter_map(|topic| topic.rate_in).sum();
-    let delivered: f64 = groups?.lines.iter().filter_map(|group| group.rate_delivered).sum();
+    let stored = total_rate(topics, |topic| topic.rate_in);
+    let delivered = total_rate(groups, |group| group.rate_delivered);
     // A broker has the rates of ten seconds, a minute and ten minutes. Tools add those of all brokers.
     let rates = |rate: f64| {
-        // The sum of no rates is -0.0.
-        let rate = rate.abs() / brokers;
+        let rate = rate / brokers;
         format!("{rate:?} {rate:?} {rate:?}")
     };
     let delivered = rates(delivered);
@@ -113,6 +113,19 @@ pub(super) async fn runtime_info(request: Request) -> Answered {
     table.extend(RATES.map(|name| (name, rates(0.0))));
     table.extend(COUNTERS.map(|name| (name, "0".to_owned())));
     Ok(success().body(json!({ "table": table }).to_string()))
+}
+
+/// The sum of the rates of a page. Rates that are not known count as zero: an error would make tools fail to show the
+/// cluster while one of its brokers can't be called.
+fn total_rate<T>(page: Result<Page<T>, Error>, rate: impl Fn(&T) -> Option<f64>) -> f64 {
+    match page {
+        // `Iterator::sum` would return -0.0 for no rates.
+        Ok(page) => page.lines.iter().filter_map(rate).fold(0.0, |total, rate| total + rate),
+        Err(error) => {
+            tracing::debug!(%error, "failed to query rates for a tool");
+            0.0
+        }
+    }
 }
 
 /// VIEW_BROKER_STATS_DATA: the messages that were stored in a topic lately, or that a group got or settled.
