@@ -114,6 +114,13 @@ impl StreamDeliveries {
     }
 }
 
+/// Forgets a delivery whose lease was extended while the stream ended.
+impl Drop for StreamDeliveries {
+    fn drop(&mut self) {
+        self.drain();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -149,6 +156,19 @@ mod tests {
         stream.insert("a".to_owned(), lease(Instant::now()));
         stream.wait_for_change().await;
         assert_eq!(stream.count(), 0);
+        assert!(streams.0.lock().is_empty());
+    }
+
+    #[test]
+    fn a_delivery_that_is_extended_while_its_stream_ends_is_forgotten() {
+        let streams = EventStreams::default();
+        let stream = streams.open();
+        let later = Instant::now() + Duration::from_secs(60);
+        stream.insert("a".to_owned(), lease(later));
+        let (extended, lease) = streams.take("a").expect("a delivery");
+        stream.drain();
+        extended.insert("b".to_owned(), lease);
+        drop((stream, extended));
         assert!(streams.0.lock().is_empty());
     }
 }
